@@ -1,0 +1,75 @@
+// The CPU: a product, not a fallback. One file per group of kernels; the inner loops are in simd.inl.
+#pragma once
+
+#include "stamp/device.h"
+
+namespace stamp::cpu {
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(int threads) : threads_(threads) {}
+  std::string name() const override { return "cpu"; }
+
+  void* allocate(std::size_t bytes) override;
+  void release(void* memory) noexcept override;
+  void copy_in(void* device, const void* host, std::size_t bytes) override;
+  void copy_out(void* host, const void* device, std::size_t bytes) override;
+  void zero(void* memory, std::size_t bytes) override;
+
+  // rows.cpp
+  void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
+                   float* y) override;
+  void gather_rows_backward(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids,
+                            float max_norm, float* d_y) override;
+  void normalize_rows(std::int64_t N, std::int64_t D, float scale, const float* x, float* y) override;
+  void normalize_rows_backward(std::int64_t N, std::int64_t D, float scale, const float* x, const float* d_y,
+                               float* d_x) override;
+
+  // dense.cpp
+  void linear(std::int64_t N, std::int64_t in, std::int64_t out, const float* x, const float* w, float* y,
+              bool accumulate) override;
+  void linear_backward(std::int64_t N, std::int64_t in, std::int64_t out, const float* x, const float* w,
+                       const float* d_y, float* d_x, bool accumulate_d_x, float* d_w) override;
+  void add_bias(std::int64_t N, std::int64_t D, const float* bias, float* y) override;
+  void add_bias_backward(std::int64_t N, std::int64_t D, const float* d_y, float* d_bias) override;
+
+  // elementwise.cpp
+  void tanh(std::int64_t n, float* y) override;
+  void tanh_backward(std::int64_t n, const float* y, float* d_y) override;
+  void add(std::int64_t n, const float* x, float* y) override;
+  void multiply(std::int64_t n, const float* a, const float* b, float* y) override;
+  void multiply_backward(std::int64_t n, const float* a, const float* b, const float* d_y, float* d_a,
+                         float* d_b) override;
+  void dropout(std::int64_t n, float rate, std::uint64_t seed, std::uint64_t step, float* y) override;
+  double squared_norm(std::int64_t n, const float* x) override;
+  void adam(std::int64_t n, const float* gradient, float* parameters, float* moment1, float* moment2,
+            const AdamStep& adam) override;
+
+  // session_attention.cpp
+  void anchors(Ranges ranges, std::int64_t D, const float* x, float* y) override;
+  void anchors_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) override;
+  void session_mean(Ranges ranges, std::int64_t D, const float* x, float* y) override;
+  void session_mean_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) override;
+  void session_attention(const SessionAttention& attention, float* y) override;
+  void session_attention_backward(const SessionAttention& attention, std::int64_t L, const float* d_y, float* d_x,
+                                  float* d_keys, float* d_query, float* d_w0) override;
+
+  // catalog_cross_entropy.cpp
+  void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
+                             float* d_queries) override;
+  void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
+                                      const std::int32_t* row_ids, const float* row_gradients,
+                                      const ItemUpdate& update) override;
+
+  // catalog_top_k.cpp
+  void pack_items(std::int64_t V, std::int64_t D, const float* items, bool normalize, float* packed) override;
+  void catalog_top_k(const CatalogTopK& problem) override;
+
+ private:
+  int threads_;                      // 0: all
+  std::vector<float> partial_;       // partial sums of reductions
+  std::vector<std::int64_t> order_;  // sorted lookups
+  std::vector<float> running_;       // maxima and sums of the softmax, per part of the catalog
+};
+
+}  // namespace stamp::cpu

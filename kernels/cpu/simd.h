@@ -1,0 +1,52 @@
+// The inner loops, compiled once per instruction set (simd_*.cpp include simd.inl) and chosen at run time, so that
+// one binary serves every machine. Nothing here allocates, throws or knows of threads.
+#pragma once
+
+#include <cstdint>
+
+namespace stamp::cpu {
+
+using Index = std::int64_t;
+
+// Shared with the update rule: everything Adam needs for one element, per step.
+struct AdamFactors {
+  float beta1, beta2, epsilon;
+  float rate;             // learning rate / (1 - beta1^step)
+  float second_scale;     // 1 / (1 - beta2^step)
+  float shrink;           // 1 - learning rate * weight decay
+  float gradient_scale;
+};
+
+struct Simd {
+  const char* name;
+
+  // c[M,N] (+)= a b. a[i,k] stands at i*a_row + k*a_col, b[k,j] at k*b_row + j, c[i,j] at i*c_row + j.
+  // Every output sums over k in order with one accumulator, so it depends on no other row or column.
+  void (*gemm)(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
+               float* c, Index c_row, bool accumulate);
+
+  // out[d*width + i] = in[i*in_row + d] * (scale ? scale[i] : 1), i < n <= width, the rest of each line zero
+  void (*transpose)(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width);
+
+  float (*max)(Index n, const float* x);                        // NaN when one is, -inf for n = 0
+  float (*exp_sum)(Index n, float shift, float* x);             // x = exp(x - shift), returns the sum
+  float (*dot)(Index n, const float* a, const float* b);
+  double (*squared_norm)(Index n, const float* x);
+  void (*axpy)(Index n, float a, const float* x, float* y);     // y += a x
+  void (*scale)(Index n, float a, float* x);                    // x *= a
+  void (*tanh)(Index n, float* x);
+  // s = σ(k + q), returns w · s
+  float (*gate)(Index n, const float* k, const float* q, const float* w, float* s);
+  // s = σ; d_w += d s; d_k += d w s(1-s); d_q += d w s(1-s)
+  void (*gate_backward)(Index n, float d, const float* w, const float* s, float* d_w, float* d_k, float* d_q);
+  void (*adam)(Index n, const float* gradient, float* parameters, float* moment1, float* moment2,
+               const AdamFactors& factors);
+  // First index at or after `from` with x[index] >= bound, or n.
+  Index (*find_at_least)(Index from, Index n, const float* x, float bound);
+};
+
+const Simd& simd();  // of this machine
+
+extern const Simd kSimdBaseline, kSimdAvx2, kSimdAvx512;
+
+}  // namespace stamp::cpu

@@ -1,0 +1,333 @@
+// The bodies behind simd.h, in GCC's vector types. Only built-ins here: an inline function of the standard library,
+// compiled for AVX-512 and merged by the linker, would crash older machines.
+#include "kernels/cpu/simd.h"
+
+namespace stamp::cpu {
+namespace {
+
+#if defined(__AVX512F__)
+#define STAMP_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define STAMP_VECTOR_BYTES 32
+#else
+#define STAMP_VECTOR_BYTES 16
+#endif
+
+constexpr Index kLanes = STAMP_VECTOR_BYTES / 4;
+typedef float Vec __attribute__((vector_size(STAMP_VECTOR_BYTES)));
+typedef std::int32_t IntVec __attribute__((vector_size(STAMP_VECTOR_BYTES)));
+typedef float UnalignedVec __attribute__((vector_size(STAMP_VECTOR_BYTES), aligned(4)));
+
+inline Vec load(const float* x) { return *reinterpret_cast<const UnalignedVec*>(x); }
+inline void store(float* x, Vec v) { *reinterpret_cast<UnalignedVec*>(x) = v; }
+inline Vec broadcast(float x) { return x - Vec{}; }
+inline Vec select(IntVec mask, Vec a, Vec b) { return mask ? a : b; }
+
+// The first n < kLanes floats, the others `fill`.
+inline Vec load_part(const float* x, Index n, float fill) {
+  float part[kLanes];
+  for (Index i = 0; i < kLanes; ++i) part[i] = i < n ? x[i] : fill;
+  return load(part);
+}
+inline void store_part(float* x, Index n, Vec v) {
+  float part[kLanes];
+  store(part, v);
+  for (Index i = 0; i < n; ++i) x[i] = part[i];
+}
+
+// f(vector, first index, count): count is kLanes, but for the last.
+template <class F>
+inline void for_each_vector(Index n, F&& f) {
+  Index i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(i, kLanes);
+  if (i < n) f(i, n - i);
+}
+inline Vec load_n(const float* x, Index n, float fill = 0) { return n == kLanes ? load(x) : load_part(x, n, fill); }
+inline void store_n(float* x, Index n, Vec v) { n == kLanes ? store(x, v) : store_part(x, n, v); }
+
+inline float horizontal_sum(Vec v) {
+  float part[kLanes];
+  store(part, v);
+  for (Index width = kLanes / 2; width > 0; width /= 2)
+    for (Index i = 0; i < width; ++i) part[i] += part[i + width];
+  return part[0];
+}
+
+// exp(x) to 1 ulp or so on [-87.3, 88.7], held at the ends outside; NaN stays. Cephes' scheme: x = n ln2 + r,
+// a polynomial of degree 6 on |r| <= ln2/2, and 2^n put into the exponent.
+inline Vec exp_vec(Vec x) {
+  const Vec low = broadcast(-87.3f), high = broadcast(88.7f);
+  x = select(x < low, low, x);
+  x = select(x > high, high, x);
+  const Vec magic = broadcast(12582912.0f);  // 1.5 · 2^23: adding it rounds to an integer
+  const Vec shifted = x * 1.44269504f + magic;
+  const Vec n = shifted - magic;
+  const Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Vec p = broadcast(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  // 2^n in two factors: n reaches 128, which no single exponent holds.
+  const IntVec integer = reinterpret_cast<IntVec>(shifted) - reinterpret_cast<IntVec>(magic);
+  const IntVec half = integer >> 1;
+  const Vec a = reinterpret_cast<Vec>((half + 127) << 23), b = reinterpret_cast<Vec>((integer - half + 127) << 23);
+  return p * a * b;
+}
+
+inline Vec sigmoid_vec(Vec x) { return 1.0f / (1.0f + exp_vec(-x)); }
+
+// tanh(x) = x + x³ P(x²) near 0 (Cephes), 1 - 2 / (exp(2x) + 1) elsewhere: small values keep their digits.
+inline Vec tanh_vec(Vec x) {
+  const Vec z = x * x;
+  Vec p = broadcast(-5.70498872745e-3f);
+  p = p * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const Vec near = x + x * z * p;
+  const Vec far = 1.0f - 2.0f / (exp_vec(2.0f * x) + 1.0f);
+  return select(z < broadcast(0.390625f), near, far);
+}
+
+// kRows x kVectors accumulators live in registers: 24 of the 32 of AVX-512, 12 of the 16 of AVX2 (4 x 3).
+template <Index kRows, Index kVectors>
+inline void micro_kernel(Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
+                         Index c_row, bool accumulate) {
+  Vec sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (Index i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+    for (Index j = 0; j < kVectors; ++j) sum[i][j] = accumulate ? load(c + i * c_row + j * kLanes) : Vec{};
+  for (Index k = 0; k < K; ++k) {
+    Vec line[kVectors];
+#pragma GCC unroll 8
+    for (Index j = 0; j < kVectors; ++j) line[j] = load(b + k * b_row + j * kLanes);
+#pragma GCC unroll 8
+    for (Index i = 0; i < kRows; ++i) {
+      const Vec factor = broadcast(a[i * a_row + k * a_col]);
+#pragma GCC unroll 8
+      for (Index j = 0; j < kVectors; ++j) sum[i][j] += factor * line[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (Index i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+    for (Index j = 0; j < kVectors; ++j) store(c + i * c_row + j * kLanes, sum[i][j]);
+}
+
+#if defined(__AVX512F__)
+constexpr Index kMaxVectors = 4, kMaxRows = 6;
+#else
+constexpr Index kMaxVectors = 3, kMaxRows = 4;
+#endif
+
+template <Index kVectors>
+void gemm_panel(Index M, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
+                Index c_row, bool accumulate) {
+  constexpr Index kRows = kVectors >= kMaxVectors - 1 && kVectors > 1 ? kMaxRows : 8;
+  Index i = 0;
+  for (; i + kRows <= M; i += kRows)
+    micro_kernel<kRows, kVectors>(K, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, accumulate);
+  for (; i + 4 <= M; i += 4)
+    micro_kernel<4, kVectors>(K, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, accumulate);
+  for (; i < M; ++i)
+    micro_kernel<1, kVectors>(K, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, accumulate);
+}
+
+constexpr Index kDepth = 128;  // lines of b used at once: 128 x 64 floats stay in the first-level cache
+constexpr Index kRowsAtOnce = 64;
+
+// The last columns, no whole number of vectors: b is padded into `lines`, c passes through `block`.
+template <Index kVectors>
+void gemm_tail(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
+               float* c, Index c_row, bool accumulate) {
+  constexpr Index kWidth = kVectors * kLanes, kWhole = kWidth - kLanes;
+  float lines[kDepth * kWidth], block[kRowsAtOnce * kWidth];
+  const auto copy_in = [&](float* to, const float* from) {
+    for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
+    store(to + kWhole, load_part(from + kWhole, n - kWhole, 0));
+  };
+  for (Index k = 0; k < K; ++k) copy_in(lines + k * kWidth, b + k * b_row);
+  for (Index i = 0; i < M; i += kRowsAtOnce) {
+    const Index rows = M - i < kRowsAtOnce ? M - i : kRowsAtOnce;
+    if (accumulate)
+      for (Index r = 0; r < rows; ++r) copy_in(block + r * kWidth, c + (i + r) * c_row);
+    gemm_panel<kVectors>(rows, K, a + i * a_row, a_row, a_col, lines, kWidth, block, kWidth, accumulate);
+    for (Index r = 0; r < rows; ++r) {
+      float* to = c + (i + r) * c_row;
+      const float* from = block + r * kWidth;
+      for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
+      store_part(to + kWhole, n - kWhole, load(from + kWhole));
+    }
+  }
+}
+
+template <Index kVectors>
+void gemm_columns(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
+                  float* c, Index c_row, bool accumulate) {
+  if (n == kVectors * kLanes) gemm_panel<kVectors>(M, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+  else gemm_tail<kVectors>(M, n, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+}
+
+void gemm(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
+          Index c_row, bool accumulate) {
+  if (K == 0 && !accumulate)
+    for (Index i = 0; i < M; ++i)
+      for (Index j = 0; j < N; ++j) c[i * c_row + j] = 0;
+  for (Index k = 0; k < K; k += kDepth) {
+    const Index depth = K - k < kDepth ? K - k : kDepth;
+    const float* a_k = a + k * a_col;
+    const bool add = accumulate || k > 0;
+    for (Index j = 0; j < N; j += kMaxVectors * kLanes) {
+      const Index n = N - j < kMaxVectors * kLanes ? N - j : kMaxVectors * kLanes;
+      const float* b_k = b + k * b_row + j;
+      switch ((n + kLanes - 1) / kLanes) {
+        case 4: gemm_columns<kMaxVectors>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
+        case 3: gemm_columns<3>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
+        case 2: gemm_columns<2>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
+        default: gemm_columns<1>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
+      }
+    }
+  }
+}
+
+void transpose(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width) {
+  constexpr Index kBlock = 16;
+  for (Index d0 = 0; d0 < D; d0 += kBlock) {
+    const Index d1 = d0 + kBlock < D ? d0 + kBlock : D;
+    for (Index i = 0; i < n; ++i) {
+      const float factor = scale ? scale[i] : 1.0f;
+      for (Index d = d0; d < d1; ++d) out[d * width + i] = in[i * in_row + d] * factor;
+    }
+    for (Index d = d0; d < d1; ++d)
+      for (Index i = n; i < width; ++i) out[d * width + i] = 0;
+  }
+}
+
+float max(Index n, const float* x) {
+  const float lowest = -__builtin_inff();
+  Vec best = broadcast(lowest), nan{};
+  for_each_vector(n, [&](Index i, Index count) {
+    const Vec v = load_n(x + i, count, lowest);
+    best = select(v > best, v, best);
+    nan += v - v;  // NaN for NaN, and for infinities: told apart below
+  });
+  float part[kLanes], result = lowest;
+  store(part, best);
+  for (Index i = 0; i < kLanes; ++i) result = part[i] > result ? part[i] : result;
+  const float odd = horizontal_sum(nan);
+  if (odd != odd)
+    for (Index i = 0; i < n; ++i)
+      if (x[i] != x[i]) return x[i];
+  return result;
+}
+
+float exp_sum(Index n, float shift, float* x) {
+  Vec sum{};
+  for_each_vector(n, [&](Index i, Index count) {
+    Vec v = exp_vec(load_n(x + i, count) - shift);
+    store_n(x + i, count, v);
+    if (count < kLanes) {
+      float part[kLanes] = {};
+      store_part(part, count, v);
+      v = load(part);
+    }
+    sum += v;
+  });
+  return horizontal_sum(sum);
+}
+
+float dot(Index n, const float* a, const float* b) {
+  Vec sum{};
+  for_each_vector(n, [&](Index i, Index count) { sum += load_n(a + i, count) * load_n(b + i, count); });
+  return horizontal_sum(sum);
+}
+
+double squared_norm(Index n, const float* x) {
+  constexpr Index kBlock = 4096;  // sums of so many stay in single precision
+  double total = 0;
+  for (Index i = 0; i < n; i += kBlock) total += dot(n - i < kBlock ? n - i : kBlock, x + i, x + i);
+  return total;
+}
+
+void axpy(Index n, float a, const float* x, float* y) {
+  for_each_vector(n, [&](Index i, Index count) {
+    store_n(y + i, count, load_n(y + i, count) + a * load_n(x + i, count));
+  });
+}
+
+void scale(Index n, float a, float* x) {
+  for_each_vector(n, [&](Index i, Index count) { store_n(x + i, count, a * load_n(x + i, count)); });
+}
+
+void tanh(Index n, float* x) {
+  for_each_vector(n, [&](Index i, Index count) { store_n(x + i, count, tanh_vec(load_n(x + i, count))); });
+}
+
+float gate(Index n, const float* k, const float* q, const float* w, float* s) {
+  Vec sum{};
+  for_each_vector(n, [&](Index i, Index count) {
+    const Vec v = sigmoid_vec(load_n(k + i, count) + load_n(q + i, count));
+    store_n(s + i, count, v);
+    sum += load_n(w + i, count) * v;  // w is padded with zeros
+  });
+  return horizontal_sum(sum);
+}
+
+void gate_backward(Index n, float d, const float* w, const float* s, float* d_w, float* d_k, float* d_q) {
+  for_each_vector(n, [&](Index i, Index count) {
+    const Vec v = load_n(s + i, count);
+    const Vec slope = d * load_n(w + i, count) * v * (1.0f - v);
+    store_n(d_w + i, count, load_n(d_w + i, count) + d * v);
+    store_n(d_k + i, count, load_n(d_k + i, count) + slope);
+    store_n(d_q + i, count, load_n(d_q + i, count) + slope);
+  });
+}
+
+inline Vec sqrt_vec(Vec x) {
+  Vec y;
+  for (Index i = 0; i < kLanes; ++i) y[i] = __builtin_sqrtf(x[i]);
+  return y;
+}
+
+void adam(Index n, const float* gradient, float* parameters, float* moment1, float* moment2, const AdamFactors& f) {
+  for_each_vector(n, [&](Index i, Index count) {
+    const Vec g = load_n(gradient + i, count) * f.gradient_scale;
+    const Vec m = f.beta1 * load_n(moment1 + i, count) + (1 - f.beta1) * g;
+    const Vec v = f.beta2 * load_n(moment2 + i, count) + (1 - f.beta2) * g * g;
+    store_n(moment1 + i, count, m);
+    store_n(moment2 + i, count, v);
+    const Vec p = load_n(parameters + i, count) * f.shrink;
+    store_n(parameters + i, count, p - f.rate * m / (sqrt_vec(v * f.second_scale) + f.epsilon));
+  });
+}
+
+bool any(IntVec mask) {
+  typedef std::int64_t Words __attribute__((vector_size(STAMP_VECTOR_BYTES)));
+  const Words words = reinterpret_cast<Words>(mask);
+  std::int64_t all = 0;
+  for (Index i = 0; i < kLanes / 2; ++i) all |= words[i];
+  return all != 0;
+}
+
+Index find_at_least(Index from, Index n, const float* x, float bound) {
+  constexpr Index kStep = 4 * kLanes;  // hits are rare: look at four vectors before asking
+  Index i = from;
+  for (; i + kStep <= n; i += kStep)
+    if (any((load(x + i) >= bound) | (load(x + i + kLanes) >= bound) | (load(x + i + 2 * kLanes) >= bound) |
+            (load(x + i + 3 * kLanes) >= bound)))
+      break;
+  for (; i < n; ++i)
+    if (x[i] >= bound) return i;
+  return n;
+}
+
+}  // namespace
+
+const Simd STAMP_SIMD_TABLE = {STAMP_SIMD_NAME, gemm, transpose, max,  exp_sum, dot,           squared_norm,
+                               axpy,            scale, tanh,     gate, gate_backward, adam, find_at_least};
+
+}  // namespace stamp::cpu

@@ -1,0 +1,114 @@
+#include "stamp/bundle.h"
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "stamp/files.h"
+
+namespace stamp {
+
+namespace {
+
+constexpr const char* kManifest = "manifest.json";
+constexpr const char* kCatalogFile = "catalog.safetensors";
+constexpr const char* kModelFile = "model.safetensors";
+
+using Json = nlohmann::ordered_json;
+
+Json described(const std::filesystem::path& file) {
+  return {{"bytes", std::filesystem::file_size(file)}, {"checksum", file_checksum(file)}};
+}
+
+Json read_manifest(const std::filesystem::path& path) {
+  const auto file = path / kManifest;
+  if (!std::filesystem::exists(file)) fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
+  Json manifest;
+  try {
+    manifest = Json::parse(read_file(file));
+  } catch (const Json::exception& error) {
+    fail("load_bundle: ", file.string(), " is not JSON: ", error.what());
+  }
+  if (!manifest.is_object() || manifest.value("format", Json()) != "stamp-bundle")
+    fail("load_bundle: ", file.string(), " is not the manifest of a stamp bundle");
+  const Json version = manifest.value("version", Json());
+  if (version != Bundle::kFormat)
+    fail("load_bundle: ", file.string(), " has format version ", version.dump(), ", this library reads ", Bundle::kFormat);
+  return manifest;
+}
+
+void verify(const std::filesystem::path& file, const Json& expected) {
+  if (!std::filesystem::exists(file)) fail("load_bundle: ", file.string(), " is missing");
+  const std::uintmax_t bytes = std::filesystem::file_size(file);
+  if (expected.at("bytes") != bytes)
+    fail("load_bundle: ", file.string(), " has ", bytes, " bytes, its manifest says ", expected.at("bytes").dump());
+  const std::string sum = file_checksum(file);
+  if (expected.at("checksum") != sum)
+    fail("load_bundle: ", file.string(), " has checksum ", sum, ", its manifest says ", expected.at("checksum").dump());
+}
+
+}  // namespace
+
+void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
+  write_directory(path, [&](const std::filesystem::path& folder) {
+    auto catalog = bundle.catalog.tensors();
+    catalog["counts"] = {DType::i64, {static_cast<std::int64_t>(bundle.counts.size())},
+                         reinterpret_cast<const std::byte*>(bundle.counts.data())};
+    write_safetensors(folder / kCatalogFile, catalog);
+
+    const auto values = bundle.model.download();
+    std::map<std::string, TensorView> tensors;
+    for (const auto& [name, shape] : bundle.model.shapes())
+      tensors[name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(values.at(name).data())};
+    write_safetensors(folder / kModelFile, tensors);
+
+    const Json manifest{{"format", "stamp-bundle"},
+                        {"version", Bundle::kFormat},
+                        {"library", STAMP_VERSION},
+                        {"products", bundle.catalog.size()},
+                        {"config", Json::parse(to_json(bundle.model.config()))},
+                        {"train", Json::parse(to_json(bundle.train))},
+                        {"fingerprint", bundle.fingerprint},
+                        {"report", Json::parse(bundle.report)},
+                        {"files", {{kCatalogFile, described(folder / kCatalogFile)},
+                                   {kModelFile, described(folder / kModelFile)}}}};
+    write_file(folder / kManifest, [&](std::ostream& out) { out << manifest.dump(2) << '\n'; });
+  });
+}
+
+Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> device) {
+  const Json manifest = read_manifest(path);
+  try {
+    for (const char* name : {kCatalogFile, kModelFile}) verify(path / name, manifest.at("files").at(name));
+    const Safetensors catalog_file(path / kCatalogFile);
+    Catalog catalog = Catalog::from(catalog_file);
+    const auto counts = catalog_file.i64("counts");
+    const std::int64_t V = catalog.size();
+    if (manifest.at("products") != V || static_cast<std::int64_t>(counts.size()) != V)
+      fail("load_bundle: ", (path / kCatalogFile).string(), " has ", V, " ids and ", counts.size(),
+           " counts, the manifest says ", manifest.at("products").dump(), " products");
+
+    Model model(config_from_json(manifest.at("config").dump()), V, std::move(device));
+    const Safetensors file(path / kModelFile);
+    std::map<std::string, std::vector<float>> values;
+    for (const auto& [name, shape] : model.shapes()) {
+      const auto tensor = file.f32(name, shape);
+      values[name].assign(tensor.begin(), tensor.end());
+    }
+    for (const auto& [name, tensor] : file.tensors())
+      if (!values.count(name))
+        fail("load_bundle: ", (path / kModelFile).string(), " holds tensor '", name, "', which its config has not");
+    model.upload(values);
+    return {.catalog = std::move(catalog),
+            .counts = {counts.begin(), counts.end()},
+            .model = std::move(model),
+            .train = train_config_from_json(manifest.at("train").dump()),
+            .fingerprint = manifest.at("fingerprint"),
+            .report = manifest.at("report").dump()};
+  } catch (const Json::exception& error) {
+    fail("load_bundle: ", (path / kManifest).string(), " lacks something: ", error.what());
+  } catch (const std::invalid_argument& error) {
+    fail("load_bundle: ", (path / kManifest).string(), ": ", error.what());
+  }
+}
+
+}  // namespace stamp

@@ -1,0 +1,28 @@
+// A saved model: a directory with manifest.json, catalog.safetensors and model.safetensors (docs/data.md).
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "stamp/catalog.h"
+#include "stamp/trainer.h"
+
+namespace stamp {
+
+struct Bundle {
+  static constexpr int kFormat = 1;
+
+  Catalog catalog;
+  std::vector<std::int64_t> counts;   // [V] training clicks
+  Model model;
+  TrainConfig train;
+  std::string fingerprint;            // of the training data, hexadecimal
+  std::string report = "{}";          // JSON: what training and evaluation said
+};
+
+// Written aside, then exchanged with what is at `path`, which survives any failure (std::runtime_error).
+STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);
+// Checksums, shapes and format are verified; std::runtime_error names the file and the tensor that disagree.
+STAMP_API Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> device);
+
+}  // namespace stamp

@@ -1,0 +1,134 @@
+#include "stamp/catalog.h"
+
+#include <cstring>
+#include <limits>
+
+namespace stamp {
+
+namespace {
+
+// The finaliser of SplitMix64: every bit of the id reaches every bit of the hash.
+std::uint64_t mix(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+std::uint64_t hash_of(std::int64_t id) { return mix(static_cast<std::uint64_t>(id)); }
+std::uint64_t hash_of(std::string_view id) { return mix(std::hash<std::string_view>{}(id)); }
+
+constexpr std::int32_t kEmpty = -1;
+
+}  // namespace
+
+std::string to_string(const Id& id) {
+  if (const auto* number = std::get_if<std::int64_t>(&id)) return std::to_string(*number);
+  return std::get<std::string>(id);
+}
+
+std::int64_t Catalog::size() const {
+  return static_cast<std::int64_t>(kind_ == Kind::integers ? integers_.size() : offsets_.size() - 1);
+}
+
+std::string_view Catalog::string(std::int32_t row) const {
+  return std::string_view(bytes_).substr(offsets_[row], offsets_[row + 1] - offsets_[row]);
+}
+
+template <class T>
+bool Catalog::holds(std::int32_t row, const T& id) const {
+  if constexpr (std::is_same_v<T, std::int64_t>) return integers_[row] == id;
+  else return string(row) == id;
+}
+
+// The slot of `id`, or the empty one where it would stand. Slots are a power of two, at most half of them taken.
+template <class T>
+std::size_t Catalog::slot_of(const T& id) const {
+  const std::size_t mask = slots_.size() - 1;
+  std::size_t slot = hash_of(id) & mask;
+  while (slots_[slot] != kEmpty && !holds(slots_[slot], id)) slot = (slot + 1) & mask;
+  return slot;
+}
+
+void Catalog::grow() {
+  slots_.assign(slots_.empty() ? 16 : slots_.size() * 2, kEmpty);
+  for (std::int32_t row = 0; row < size(); ++row)
+    slots_[kind_ == Kind::integers ? slot_of(integers_[row]) : slot_of(string(row))] = row;
+}
+
+template <class T>
+std::int32_t Catalog::add_new(const T& id) {
+  if (2 * (size() + 1) > static_cast<std::int64_t>(slots_.size())) grow();
+  const std::size_t slot = slot_of(id);
+  if (slots_[slot] != kEmpty) return slots_[slot];
+  require(size() < std::numeric_limits<std::int32_t>::max(), "Catalog: more than 2³¹-1 different ids");
+  slots_[slot] = static_cast<std::int32_t>(size());
+  if constexpr (std::is_same_v<T, std::int64_t>) {
+    integers_.push_back(id);
+  } else {
+    bytes_.append(id);
+    offsets_.push_back(static_cast<std::int64_t>(bytes_.size()));
+  }
+  return slots_[slot];
+}
+
+std::int32_t Catalog::add(std::int64_t id) {
+  require(kind_ == Kind::integers, "Catalog: integer id ", id, " for a catalog of strings");
+  return add_new(id);
+}
+
+std::int32_t Catalog::add(std::string_view id) {
+  require(kind_ == Kind::strings, "Catalog: string id '", id, "' for a catalog of integers");
+  return add_new(id);
+}
+
+std::int32_t Catalog::find(std::int64_t id) const {
+  return kind_ == Kind::integers && !slots_.empty() ? slots_[slot_of(id)] : kUnknown;
+}
+
+std::int32_t Catalog::find(std::string_view id) const {
+  return kind_ == Kind::strings && !slots_.empty() ? slots_[slot_of(id)] : kUnknown;
+}
+
+std::int32_t Catalog::find(const Id& id) const {
+  if (const auto* number = std::get_if<std::int64_t>(&id)) return find(*number);
+  return find(std::string_view(std::get<std::string>(id)));
+}
+
+Id Catalog::id(std::int32_t row) const {
+  require(row >= 0 && row < size(), "Catalog: row ", row, ", expected 0 to ", size() - 1);
+  if (kind_ == Kind::integers) return integers_[row];
+  return std::string(string(row));
+}
+
+std::map<std::string, TensorView> Catalog::tensors() const {
+  const auto view = [](DType dtype, auto& values) {
+    return TensorView{dtype, {static_cast<std::int64_t>(values.size())},
+                      reinterpret_cast<const std::byte*>(values.data())};
+  };
+  if (kind_ == Kind::integers) return {{"ids", view(DType::i64, integers_)}};
+  return {{"id_bytes", view(DType::u8, bytes_)}, {"id_offsets", view(DType::i64, offsets_)}};
+}
+
+Catalog Catalog::from(const Safetensors& file) {
+  if (file.contains("ids")) {
+    Catalog catalog(Kind::integers);
+    std::int64_t row = 0;
+    for (std::int64_t id : file.i64("ids"))
+      if (catalog.add(id) != row++) fail("catalog: id ", id, " stands twice");
+    return catalog;
+  }
+  Catalog catalog(Kind::strings);
+  const auto bytes = file.u8("id_bytes");
+  const auto offsets = file.i64("id_offsets");
+  if (offsets.empty() || offsets.front() != 0 || offsets.back() != static_cast<std::int64_t>(bytes.size()))
+    fail("catalog: id_offsets do not span the ", bytes.size(), " bytes of id_bytes");
+  for (std::size_t i = 1; i < offsets.size(); ++i) {
+    if (offsets[i] < offsets[i - 1] || offsets[i] > static_cast<std::int64_t>(bytes.size()))
+      fail("catalog: id_offsets fall at ", i);
+    const std::string_view id(reinterpret_cast<const char*>(bytes.data()) + offsets[i - 1], offsets[i] - offsets[i - 1]);
+    if (catalog.add(id) != static_cast<std::int32_t>(i - 1)) fail("catalog: id '", id, "' stands twice");
+  }
+  return catalog;
+}
+
+}  // namespace stamp

@@ -1,0 +1,170 @@
+// A Device: memory and the kernels that everything is computed with, on raw pointers.
+//
+// Shape letters, here and everywhere:
+//   B  examples of a batch          L  events of the batch, all sessions laid end to end
+//   D  width of an embedding        V  products of the catalog
+// Matrices are row-major floats without gaps. A kernel validates nothing: its callers do.
+// Results depend on the inputs alone: not on the number of threads, nor on what else is in the batch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stamp/error.h"
+
+namespace stamp {
+
+// An example is a range of the batch's events, its history, of which the last is the anchor. Ranges are ordered by
+// `begin`; the prefixes of one session overlap and so share their lookups.
+struct Ranges {
+  const std::int32_t* begin;   // [B]
+  const std::int32_t* length;  // [B], 1 or more
+  std::int64_t B;
+};
+
+enum class Normalization { none, softmax };  // of the attention over a session
+
+struct SessionAttention {
+  Ranges ranges;
+  std::int64_t D;
+  const float* x;      // [L,D] embeddings of the events
+  const float* keys;   // [L,D] W1 x
+  const float* query;  // [B,D] W2 x_t + W3 m_s + b_a
+  const float* w0;     // [D]
+  Normalization normalization;
+};
+
+struct AdamStep {
+  float learning_rate, beta1, beta2, epsilon;
+  float weight_decay;       // decoupled: p -= learning_rate * weight_decay * p
+  std::int64_t step;        // 1 for the first
+  float gradient_scale;     // 1, or less where the norm is clipped
+};
+
+struct CatalogCrossEntropy {
+  std::int64_t B, D, V;
+  const float* queries;          // [B,D]
+  const float* items;            // [V,D]
+  bool normalize_items;          // score with x_v / |x_v|
+  const std::int32_t* targets;   // [B]
+  const float* weights;          // [B], summing to 1
+  float* workspace;              // keeps exponentials between forward and backward; what does not fit is recomputed
+  std::int64_t workspace_size;   // floats; 0 is allowed
+};
+
+// Where the gradient of the item table goes: into d_items, or straight into Adam by the owner of each tile, so that
+// weights and moments move through memory once.
+struct ItemUpdate {
+  float* d_items;      // [V,D], overwritten; or null, then
+  float* items;        // [V,D] is updated
+  float* moment1;      // [V,D]
+  float* moment2;      // [V,D]
+  AdamStep adam;
+};
+
+struct CatalogTopK {
+  std::int64_t B, D, V, k;
+  const float* queries;                    // [B,D]
+  const float* packed_items;               // pack_items
+  const std::uint64_t* const* excluded;    // [B] bit sets of V bits, entries may be null; or null
+  const std::int32_t* targets;             // [B], -1 for none; or null
+  std::int32_t* ids;                       // [B,k] best first, ties by lower row; -1 where nothing is left
+  float* scores;                           // [B,k]
+  std::int64_t* above;                     // [B] products that score above the target; V where either is NaN; or null
+  std::int64_t* tied;                      // [B] other products that score the same; or null
+};
+
+class STAMP_API Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;
+
+  virtual void* allocate(std::size_t bytes) = 0;  // zeros, aligned to 64 bytes; std::runtime_error when out of memory
+  virtual void release(void* memory) noexcept = 0;
+  virtual void copy_in(void* device, const void* host, std::size_t bytes) = 0;
+  virtual void copy_out(void* host, const void* device, std::size_t bytes) = 0;
+  virtual void zero(void* memory, std::size_t bytes) = 0;
+
+  // y[n] = items[ids[n]], rows longer than max_norm shortened to it (0: never).
+  virtual void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
+                           float* y) = 0;
+  // d_y -> the gradient of the row looked up, in place.
+  virtual void gather_rows_backward(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids,
+                                    float max_norm, float* d_y) = 0;
+
+  // y[N,out] (+)= x[N,in] wᵀ, w[out,in]
+  virtual void linear(std::int64_t N, std::int64_t in, std::int64_t out, const float* x, const float* w, float* y,
+                      bool accumulate) = 0;
+  // d_x (+)= d_y w, unless null; d_w = d_yᵀ x
+  virtual void linear_backward(std::int64_t N, std::int64_t in, std::int64_t out, const float* x, const float* w,
+                               const float* d_y, float* d_x, bool accumulate_d_x, float* d_w) = 0;
+
+  // y += bias in every row
+  virtual void add_bias(std::int64_t N, std::int64_t D, const float* bias, float* y) = 0;
+  // d_bias = column sums of d_y
+  virtual void add_bias_backward(std::int64_t N, std::int64_t D, const float* d_y, float* d_bias) = 0;
+
+  virtual void tanh(std::int64_t n, float* y) = 0;                                // in place
+  virtual void tanh_backward(std::int64_t n, const float* y, float* d_y) = 0;     // d_y *= 1 - y²
+  virtual void add(std::int64_t n, const float* x, float* y) = 0;                 // y += x
+  virtual void multiply(std::int64_t n, const float* a, const float* b, float* y) = 0;
+  virtual void multiply_backward(std::int64_t n, const float* a, const float* b, const float* d_y, float* d_a,
+                                 float* d_b) = 0;
+
+  // The last event of each range: y[b] = x[begin + length - 1]; backward adds into d_x.
+  virtual void anchors(Ranges ranges, std::int64_t D, const float* x, float* y) = 0;
+  virtual void anchors_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) = 0;
+  virtual void session_mean(Ranges ranges, std::int64_t D, const float* x, float* y) = 0;
+  virtual void session_mean_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) = 0;
+
+  // y[b] = Σ a_i x_i,  a_i = w0 · σ(keys_i + query_b)
+  virtual void session_attention(const SessionAttention& attention, float* y) = 0;
+  // d_x += ..., d_keys[L,D], d_query[B,D] and d_w0[D] overwritten (d_keys must cover L rows).
+  virtual void session_attention_backward(const SessionAttention& attention, std::int64_t L, const float* d_y,
+                                          float* d_x, float* d_keys, float* d_query, float* d_w0) = 0;
+
+  // Inverted dropout in place: Philox4x32-10 keyed by seed and counted by (step, element). Its own backward.
+  virtual void dropout(std::int64_t n, float rate, std::uint64_t seed, std::uint64_t step, float* y) = 0;
+
+  // y = scale · x / |x|, zero rows stay zero.
+  virtual void normalize_rows(std::int64_t N, std::int64_t D, float scale, const float* x, float* y) = 0;
+  virtual void normalize_rows_backward(std::int64_t N, std::int64_t D, float scale, const float* x, const float* d_y,
+                                       float* d_x) = 0;
+
+  // losses[b] = logsumexp_v(z_bv) - z_b,target with z = queries · itemsᵀ; log_sums[b]; d_queries[B,D] of
+  // Σ weights · losses. One pass over tiles of the catalog, 4BVD flops.
+  virtual void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
+                                     float* d_queries) = 0;
+  // The gradient of the item table, plus row_gradients[L,D] at rows row_ids[L]. 2BVD flops for the tiles that the
+  // workspace kept, 4BVD for the others.
+  virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums,
+                                              std::int64_t L, const std::int32_t* row_ids, const float* row_gradients,
+                                              const ItemUpdate& update) = 0;
+
+  // The layout that catalog_top_k scans: kPanel products side by side, one line per dimension, zero-padded.
+  static constexpr std::int64_t kPanel = 64;
+  static std::int64_t packed_size(std::int64_t V, std::int64_t D) { return (V + kPanel - 1) / kPanel * kPanel * D; }
+  virtual void pack_items(std::int64_t V, std::int64_t D, const float* items, bool normalize, float* packed) = 0;
+  // Exact. NaN scores are never listed.
+  virtual void catalog_top_k(const CatalogTopK& problem) = 0;
+
+  virtual double squared_norm(std::int64_t n, const float* x) = 0;
+  virtual void adam(std::int64_t n, const float* gradient, float* parameters, float* moment1, float* moment2,
+                    const AdamStep& adam) = 0;
+};
+
+// "cpu" or "auto". `threads` bounds what this device uses at once: 0 for num_threads(), 1 to stay on the caller's.
+// Throws std::invalid_argument for a name that is none of these.
+STAMP_API std::shared_ptr<Device> open_device(const std::string& name, int threads = 0);
+
+// Threads of the CPU device: STAMP_NUM_THREADS, else what affinity and cgroup limits leave to this process.
+STAMP_API int num_threads();
+STAMP_API void set_num_threads(int threads);
+
+// The instruction set that the CPU kernels chose: "avx512", "avx2" or "baseline". STAMP_CPU_ISA lowers it.
+STAMP_API std::string cpu_isa();
+
+}  // namespace stamp

@@ -1,0 +1,188 @@
+// Configurations and results as JSON.
+#include <nlohmann/json.hpp>
+
+#include "stamp/trainer.h"
+
+namespace stamp {
+
+using Json = nlohmann::ordered_json;
+
+NLOHMANN_JSON_SERIALIZE_ENUM(Residual, {{Residual::none, "none"}, {Residual::mean, "mean"}, {Residual::anchor, "anchor"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Score, {{Score::dot, "dot"}, {Score::cosine, "cosine"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Normalization, {{Normalization::none, "none"}, {Normalization::softmax, "softmax"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Schedule, {{Schedule::constant, "constant"}, {Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}})
+
+namespace {
+
+// The options of a configuration by name: visit(name, field) for each.
+template <class C, class F>
+void visit_config(C& c, F&& visit) {
+  visit("dim", c.dim);
+  visit("residual", c.residual);
+  visit("normalization", c.normalization);
+  visit("attention_bias", c.attention_bias);
+  visit("mlp_bias", c.mlp_bias);
+  visit("max_norm", c.max_norm);
+  visit("score", c.score);
+  visit("scale", c.scale);
+  visit("dropout", c.dropout);
+  visit("history", c.history);
+  visit("item_std", c.item_std);
+  visit("weight_std", c.weight_std);
+  visit("seed", c.seed);
+}
+
+template <class C, class F>
+void visit_train_config(C& c, F&& visit) {
+  visit("epochs", c.epochs);
+  visit("batch_size", c.batch_size);
+  visit("learning_rate", c.optimizer.learning_rate);
+  visit("beta1", c.optimizer.beta1);
+  visit("beta2", c.optimizer.beta2);
+  visit("epsilon", c.optimizer.epsilon);
+  visit("weight_decay", c.optimizer.weight_decay);
+  visit("clip_norm", c.optimizer.clip_norm);
+  visit("schedule", c.optimizer.schedule);
+  visit("decay", c.optimizer.decay);
+  visit("warmup", c.optimizer.warmup);
+  visit("workspace_bytes", c.optimizer.workspace_bytes);
+  visit("min_history", c.min_history);
+  visit("patience", c.patience);
+  visit("monitor", c.monitor);
+  visit("checkpoint_seconds", c.checkpoint_seconds);
+}
+
+// Floats as the shortest decimal that reads back the same, not as their double.
+template <class T>
+Json encode(const T& value) {
+  if constexpr (std::is_same_v<T, float>) {
+    std::ostringstream text;
+    text.precision(9);
+    for (int digits = 6; digits <= 9; ++digits) {
+      text.str("");
+      text.precision(digits);
+      text << value;
+      if (std::stof(text.str()) == value) break;
+    }
+    return std::stod(text.str());
+  } else {
+    return value;
+  }
+}
+
+template <class T>
+void decode(const std::string& name, const Json& value, T& field) {
+  bool fits = false;
+  if constexpr (std::is_same_v<T, bool>) fits = value.is_boolean();
+  else if constexpr (std::is_same_v<T, std::string>) fits = value.is_string();
+  else if constexpr (std::is_floating_point_v<T>) fits = value.is_number();
+  else if constexpr (std::is_integral_v<T>)
+    fits = value.is_number_integer() && (std::is_signed_v<T> || value.is_number_unsigned());
+  else fits = value.is_string() && Json(value.get<T>()) == value;  // an enumeration reads unknown names as its first
+  require(fits, "option '", name, "' is ", value.dump(), ", which is not one of its values (", Json(encode(field)).dump(),
+          " is its default)");
+  field = value.get<T>();
+}
+
+Json parse(const std::string& text) {
+  try {
+    Json json = Json::parse(text);
+    require(json.is_object(), "a configuration is '", text, "', expected a JSON object");
+    return json;
+  } catch (const Json::exception& error) {
+    throw std::invalid_argument(concat("a configuration is not JSON: ", error.what()));
+  }
+}
+
+template <class C, class Visit>
+C read(const std::string& text, C config, Visit&& visit) {
+  Json json = parse(text);
+  std::string names;
+  visit(config, [&](const std::string& name, auto& field) {
+    names += (names.empty() ? "" : ", ") + name;
+    if (const auto found = json.find(name); found != json.end()) {
+      decode(name, *found, field);
+      json.erase(found);
+    }
+  });
+  require(json.empty(), "unknown option '", json.empty() ? "" : json.begin().key(), "', expected one of ", names);
+  config.validate();
+  return config;
+}
+
+Json metrics_json(const Metrics& metrics) {
+  Json at = Json::object();
+  for (const auto& m : metrics.at)
+    at[std::to_string(m.k)] = {{"hr", m.hr},
+                               {"mrr", m.mrr},
+                               {"ndcg", m.ndcg},
+                               {"coverage", m.coverage},
+                               {"popularity", m.popularity}};
+  return {{"at", at},
+          {"examples", metrics.examples},
+          {"cold_targets", metrics.cold_targets},
+          {"skipped", metrics.skipped},
+          {"tied", metrics.tied}};
+}
+
+}  // namespace
+
+std::string to_json(const Config& config) {
+  Json json;
+  visit_config(config, [&](const char* name, const auto& field) { json[name] = encode(field); });
+  return json.dump();
+}
+
+std::string to_json(const TrainConfig& config) {
+  Json json;
+  visit_train_config(config, [&](const char* name, const auto& field) { json[name] = encode(field); });
+  return json.dump();
+}
+
+Config config_from_json(const std::string& json, Config config) {
+  return read(json, std::move(config), [](auto& c, auto&& visit) { visit_config(c, visit); });
+}
+
+TrainConfig train_config_from_json(const std::string& json, TrainConfig config) {
+  return read(json, std::move(config), [](auto& c, auto&& visit) { visit_train_config(c, visit); });
+}
+
+std::string to_json(const Metrics& metrics) { return metrics_json(metrics).dump(); }
+
+std::string to_json(const TrainReport& report) {
+  Json epochs = Json::array();
+  for (const auto& epoch : report.epochs) {
+    Json json{{"epoch", epoch.epoch}, {"loss", epoch.loss}, {"seconds", epoch.seconds}};
+    if (epoch.validation) json["validation"] = metrics_json(*epoch.validation);
+    epochs.push_back(json);
+  }
+  return Json{{"epochs", epochs},
+              {"best_epoch", report.best_epoch},
+              {"stopped", report.stopped},
+              {"reason", report.reason},
+              {"steps", report.steps},
+              {"examples", report.examples},
+              {"seconds", report.seconds},
+              {"examples_per_second", report.examples_per_second},
+              {"resumed", report.resumed}}
+      .dump();
+}
+
+Metrics metrics_from_json(const std::string& text) {
+  const Json json = parse(text);
+  Metrics metrics;
+  for (const auto& [k, m] : json.at("at").items())
+    metrics.at.push_back({.k = std::stoll(k),
+                          .hr = m.at("hr"),
+                          .mrr = m.at("mrr"),
+                          .ndcg = m.at("ndcg"),
+                          .coverage = m.at("coverage"),
+                          .popularity = m.at("popularity")});
+  metrics.examples = json.at("examples");
+  metrics.cold_targets = json.at("cold_targets");
+  metrics.skipped = json.at("skipped");
+  metrics.tied = json.at("tied");
+  return metrics;
+}
+
+}  // namespace stamp

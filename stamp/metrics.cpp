@@ -1,0 +1,218 @@
+#include "stamp/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace stamp {
+
+namespace {
+
+class PopularityRanker final : public Ranker {
+ public:
+  explicit PopularityRanker(std::vector<std::int64_t> counts) : counts_(std::move(counts)), order_(counts_.size()) {
+    std::iota(order_.begin(), order_.end(), 0);
+    std::stable_sort(order_.begin(), order_.end(), [&](auto a, auto b) { return counts_[a] > counts_[b]; });
+    falling_.reserve(order_.size());
+    for (auto v : order_) falling_.push_back(counts_[v]);
+  }
+
+  std::int64_t V() const override { return static_cast<std::int64_t>(counts_.size()); }
+
+  void rank(const Batch& batch, std::int64_t k, Ranking& ranking) override {
+    const std::size_t listed = static_cast<std::size_t>(std::min(k, V()));
+    ranking.ids.assign(static_cast<std::size_t>(batch.B() * k), -1);
+    ranking.above.assign(static_cast<std::size_t>(batch.B()), V());
+    ranking.tied.assign(static_cast<std::size_t>(batch.B()), 0);
+    for (std::int64_t b = 0; b < batch.B(); ++b) {
+      std::copy_n(order_.begin(), listed, ranking.ids.begin() + b * k);
+      const std::int32_t target = batch.targets[b];
+      if (target < 0 || target >= V()) continue;
+      const auto [first, last] =
+          std::equal_range(falling_.begin(), falling_.end(), counts_[target], std::greater<std::int64_t>());
+      ranking.above[b] = first - falling_.begin();
+      ranking.tied[b] = last - first - 1;
+    }
+  }
+
+ private:
+  std::vector<std::int64_t> counts_;
+  std::vector<std::int32_t> order_;
+  std::vector<std::int64_t> falling_;
+};
+
+class ModelRanker final : public Ranker {
+ public:
+  ModelRanker(const Model& model, std::shared_ptr<Device> device)
+      : model_(model),
+        device_(std::move(device)),
+        activations_(device_),
+        packed_(device_, Device::packed_size(model.V(), model.config().dim)),
+        ids_(device_, 0),
+        scores_(device_, 0),
+        above_(device_, 0),
+        tied_(device_, 0) {
+    device_->pack_items(model.V(), model.config().dim, model.weights().items.data(),
+                        model.config().score == Score::cosine, packed_.data());
+  }
+
+  std::int64_t V() const override { return model_.V(); }
+
+  void rank(const Batch& batch, std::int64_t k, Ranking& ranking) override {
+    activations_.upload(batch, model_.config().dim);
+    model_.forward(*device_, activations_);
+    ids_.resize(batch.B() * k);
+    scores_.resize(batch.B() * k);
+    above_.resize(batch.B());
+    tied_.resize(batch.B());
+    device_->catalog_top_k({.B = batch.B(),
+                            .D = model_.config().dim,
+                            .V = model_.V(),
+                            .k = k,
+                            .queries = activations_.q.data(),
+                            .packed_items = packed_.data(),
+                            .excluded = nullptr,
+                            .targets = activations_.targets.data(),
+                            .ids = ids_.data(),
+                            .scores = scores_.data(),
+                            .above = above_.data(),
+                            .tied = tied_.data()});
+    ranking.ids = ids_.download();
+    ranking.above = above_.download();
+    ranking.tied = tied_.download();
+  }
+
+ private:
+  const Model& model_;
+  std::shared_ptr<Device> device_;
+  Activations activations_;
+  Array<float> packed_;
+  Array<std::int32_t> ids_;
+  Array<float> scores_;
+  Array<std::int64_t> above_, tied_;
+};
+
+}  // namespace
+
+std::unique_ptr<Ranker> popularity_ranker(std::vector<std::int64_t> counts) {
+  return std::make_unique<PopularityRanker>(std::move(counts));
+}
+
+std::unique_ptr<Ranker> model_ranker(const Model& model, std::shared_ptr<Device> device) {
+  return std::make_unique<ModelRanker>(model, std::move(device));
+}
+
+std::vector<std::int64_t> item_counts(const Sessions& sessions, std::int64_t V) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(V));
+  for (std::int32_t item : sessions.items())
+    if (item >= 0 && item < V) ++counts[item];
+  return counts;
+}
+
+MetricsAccumulator::MetricsAccumulator(MetricsOptions options, std::vector<std::int64_t> counts)
+    : options_(std::move(options)), counts_(std::move(counts)) {
+  require(!options_.k.empty(), "evaluate: no k is given, expected one or more list lengths");
+  for (std::int64_t k : options_.k) require(k >= 1, "evaluate: k is ", k, ", expected 1 or more");
+  require(options_.min_history >= 1, "evaluate: min_history is ", options_.min_history, ", expected 1 or more");
+  require(options_.history >= 0, "evaluate: history is ", options_.history, ", expected 0 (all events) or more");
+  require(options_.batch >= 1, "evaluate: batch is ", options_.batch, ", expected 1 or more");
+  const std::size_t n = options_.k.size();
+  for (auto* sums : {&hr_, &mrr_, &ndcg_, &popularity_}) sums->assign(n, 0);
+  listed_.assign(n, 0);
+  covered_.assign(n, std::vector<bool>(counts_.size()));
+  most_clicked_ = counts_.empty() ? 1 : std::max<std::int64_t>(1, *std::max_element(counts_.begin(), counts_.end()));
+}
+
+void MetricsAccumulator::add(const Batch& batch, const Ranking& ranking, std::int64_t k) {
+  const std::int64_t V = static_cast<std::int64_t>(counts_.size());
+  for (std::int64_t b = 0; b < batch.B(); ++b) {
+    const std::int32_t target = batch.targets[b];
+    const bool cold = target < 0 || target >= V || counts_[target] == 0;
+    totals_.cold_targets += cold;
+    totals_.tied += ranking.tied[b] > 0;
+    ++totals_.examples;
+    double rank = static_cast<double>(ranking.above[b]) + 1;
+    if (options_.ties == Ties::conservative) rank += static_cast<double>(ranking.tied[b]);
+    if (options_.ties == Ties::mean) rank += static_cast<double>(ranking.tied[b]) / 2;
+    for (std::size_t i = 0; i < options_.k.size(); ++i) {
+      if (rank <= static_cast<double>(options_.k[i]) && !cold) {
+        hr_[i] += 1;
+        mrr_[i] += 1 / rank;
+        ndcg_[i] += 1 / std::log2(rank + 1);
+      }
+      for (std::int64_t j = 0; j < std::min(options_.k[i], k); ++j) {
+        const std::int32_t id = ranking.ids[b * k + j];
+        if (id < 0) break;
+        covered_[i][id] = true;
+        popularity_[i] += static_cast<double>(counts_[id]) / static_cast<double>(most_clicked_);
+        ++listed_[i];
+      }
+    }
+  }
+}
+
+Metrics MetricsAccumulator::result() const {
+  Metrics metrics = totals_;
+  const double n = static_cast<double>(std::max<std::int64_t>(1, totals_.examples));
+  for (std::size_t i = 0; i < options_.k.size(); ++i) {
+    const auto distinct = std::count(covered_[i].begin(), covered_[i].end(), true);
+    metrics.at.push_back({.k = options_.k[i],
+                          .hr = hr_[i] / n,
+                          .mrr = mrr_[i] / n,
+                          .ndcg = ndcg_[i] / n,
+                          .coverage = static_cast<double>(distinct) / static_cast<double>(counts_.size()),
+                          .popularity = listed_[i] ? popularity_[i] / static_cast<double>(listed_[i]) : 0});
+  }
+  return metrics;
+}
+
+void MetricsAccumulator::skip(std::int64_t targets) { totals_.skipped += targets; }
+
+Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std::int64_t>& counts,
+                 const MetricsOptions& options, const std::function<bool(std::int64_t, std::int64_t)>& progress) {
+  MetricsAccumulator metrics(options, counts);
+  const std::int64_t V = ranker.V();
+  require(static_cast<std::int64_t>(counts.size()) == V, "evaluate: counts of ", counts.size(),
+          " products, expected ", V);
+  const std::int64_t k = *std::max_element(options.k.begin(), options.k.end());
+  Batch batch;
+  Ranking ranking;
+  const auto flush = [&](std::int64_t done) {
+    if (batch.B() > 0) {
+      ranker.rank(batch, k, ranking);
+      metrics.add(batch, ranking, k);
+      batch.clear();
+    }
+    return !progress || progress(done, sessions.size());
+  };
+
+  for (std::int64_t s = 0; s < sessions.size(); ++s) {
+    const auto events = sessions.items(s);
+    const std::int64_t length = static_cast<std::int64_t>(events.size()), base = batch.L();
+    std::int64_t known = 0;
+    for (std::int64_t i = 0; i < length; ++i) {
+      const std::int32_t item = events[i];
+      const bool inside = item >= 0 && item < V;
+      if (i >= options.min_history && (!options.last_only || i == length - 1)) {
+        if (known == 0) {
+          metrics.skip(1);
+        } else {
+          const std::int64_t used = options.history > 0 ? std::min(options.history, known) : known;
+          batch.begin.push_back(static_cast<std::int32_t>(base + known - used));
+          batch.length.push_back(static_cast<std::int32_t>(used));
+          batch.targets.push_back(inside ? item : Catalog::kUnknown);
+          batch.weights.push_back(1);
+        }
+      }
+      if (inside) {
+        batch.items.push_back(item);
+        ++known;
+      }
+    }
+    if (batch.B() >= options.batch && !flush(s + 1)) return metrics.result();
+  }
+  flush(sessions.size());
+  return metrics.result();
+}
+
+}  // namespace stamp

@@ -1,0 +1,240 @@
+#include "stamp/model.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "stamp/philox.h"
+
+namespace stamp {
+
+Config Config::preset(const std::string& name) {
+  Config config;
+  if (name == "paper") {
+    config.residual = Residual::none;
+    config.attention_bias = config.mlp_bias = true;
+  } else if (name == "official") {
+    config.residual = Residual::mean;
+    config.max_norm = 1;
+  } else {
+    require(false, "Config::preset: unknown preset '", name, "', expected 'paper' or 'official'");
+  }
+  return config;
+}
+
+void Config::validate() const {
+  require(dim >= 1, "Config: dim is ", dim, ", expected 1 or more");
+  require(max_norm >= 0 && std::isfinite(max_norm), "Config: max_norm is ", max_norm, ", expected 0 (off) or more");
+  require(scale > 0 && std::isfinite(scale), "Config: scale is ", scale, ", expected more than 0");
+  require(dropout >= 0 && dropout < 1, "Config: dropout is ", dropout, ", expected a rate in [0, 1)");
+  require(history >= 0, "Config: history is ", history, ", expected 0 (all events) or more");
+  require(item_std >= 0 && std::isfinite(item_std), "Config: item_std is ", item_std, ", expected 0 or more");
+  require(weight_std >= 0 && std::isfinite(weight_std), "Config: weight_std is ", weight_std, ", expected 0 or more");
+}
+
+Weights::Weights(const Config& config, std::int64_t V, const std::shared_ptr<Device>& device, bool with_items) {
+  const std::int64_t D = config.dim;
+  if (with_items) items = Array<float>(device, V * D);
+  w0 = Array<float>(device, D);
+  for (auto* matrix : {&w1, &w2, &w3, &session_weight, &anchor_weight}) *matrix = Array<float>(device, D * D);
+  if (config.attention_bias) attention_bias = Array<float>(device, D);
+  if (config.mlp_bias) {
+    session_bias = Array<float>(device, D);
+    anchor_bias = Array<float>(device, D);
+  }
+}
+
+std::vector<Weights::Named> Weights::tensors() {
+  std::vector<Named> present;
+  const std::int64_t D = w0.size();
+  if (!items.empty()) present.push_back({"items", {items.size() / D, D}, &items});
+  const std::pair<const char*, Array<float>*> others[] = {
+      {"attention.w0", &w0},
+      {"attention.w1", &w1},
+      {"attention.w2", &w2},
+      {"attention.w3", &w3},
+      {"attention.bias", &attention_bias},
+      {"mlp_session.weight", &session_weight},
+      {"mlp_session.bias", &session_bias},
+      {"mlp_anchor.weight", &anchor_weight},
+      {"mlp_anchor.bias", &anchor_bias},
+  };
+  for (const auto& [name, array] : others) {
+    if (array->empty()) continue;
+    if (array->size() == D) present.push_back({name, {D}, array});
+    else present.push_back({name, {D, D}, array});
+  }
+  return present;
+}
+
+std::vector<Weights::Named> Weights::dense() {
+  auto present = tensors();
+  if (!present.empty() && present.front().array == &items) present.erase(present.begin());
+  return present;
+}
+
+Activations::Activations(const std::shared_ptr<Device>& device) {
+  for (auto* array : {&events, &begin, &length, &targets}) *array = Array<std::int32_t>(device, 0);
+  for (auto* array : {&weights, &x,   &keys,      &anchor, &mean,  &query,    &memory,  &h_s,      &h_t,    &product,
+                      &q,       &d_x, &d_keys,    &d_q,    &d_product, &d_h_s, &d_h_t,  &d_memory, &d_query,
+                      &d_anchor, &d_mean, &losses, &log_sums})
+    *array = Array<float>(device, 0);
+}
+
+void Activations::upload(const Batch& batch, std::int64_t D) {
+  B = batch.B();
+  L = batch.L();
+  events.upload(batch.items);
+  begin.upload(batch.begin);
+  length.upload(batch.length);
+  targets.upload(batch.targets);
+  weights.upload(batch.weights);
+  for (auto* array : {&x, &keys}) array->resize(L * D);
+  for (auto* array : {&anchor, &mean, &query, &memory, &h_s, &h_t, &product, &q}) array->resize(B * D);
+}
+
+void Activations::prepare_backward(std::int64_t D) {
+  for (auto* array : {&d_x, &d_keys}) array->resize(L * D);
+  for (auto* array : {&d_q, &d_product, &d_h_s, &d_h_t, &d_memory, &d_query, &d_anchor, &d_mean})
+    array->resize(B * D);
+  for (auto* array : {&losses, &log_sums}) array->resize(B);
+}
+
+namespace {
+
+// Normal numbers by Box and Muller; `stream` keeps the tensors apart.
+std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::uint64_t stream) {
+  std::vector<float> values(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; i += 4) {
+    const auto words = philox(seed, stream, static_cast<std::uint64_t>(i / 4));
+    for (int pair = 0; pair < 2; ++pair) {
+      const float radius = std * std::sqrt(-2 * std::log(uniform(words[2 * pair])));
+      const float angle = 2 * std::numbers::pi_v<float> * uniform(words[2 * pair + 1]);
+      if (i + 2 * pair < n) values[i + 2 * pair] = radius * std::cos(angle);
+      if (i + 2 * pair + 1 < n) values[i + 2 * pair + 1] = radius * std::sin(angle);
+    }
+  }
+  return values;
+}
+
+constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
+
+}  // namespace
+
+Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device)
+    : config_(config), V_(V), device_(std::move(device)) {
+  config_.validate();
+  require(V >= 1 && V < (std::int64_t{1} << 31), "Model: ", V, " products, expected 1 to 2³¹-1");
+  weights_ = Weights(config_, V, device_);
+  std::uint64_t stream = kWeightStream;
+  for (auto& [name, shape, array] : weights_.tensors()) {
+    const bool bias = name.ends_with("bias");
+    const float std = name == "items" ? config_.item_std : config_.weight_std;
+    if (!bias) array->upload(normal(array->size(), std, config_.seed, stream));
+    ++stream;
+  }
+}
+
+void Model::forward(Device& device, Activations& a, std::int64_t step) const {
+  const std::int64_t B = a.B, L = a.L, D = config_.dim;
+  const Weights& w = weights_;
+  device.gather_rows(L, D, w.items.data(), a.events.data(), config_.max_norm, a.x.data());
+  if (step != kInference && config_.dropout > 0)
+    device.dropout(L * D, config_.dropout, config_.seed, static_cast<std::uint64_t>(step), a.x.data());
+  device.anchors(a.ranges(), D, a.x.data(), a.anchor.data());
+  device.session_mean(a.ranges(), D, a.x.data(), a.mean.data());
+
+  device.linear(L, D, D, a.x.data(), w.w1.data(), a.keys.data(), false);
+  device.linear(B, D, D, a.anchor.data(), w.w2.data(), a.query.data(), false);
+  device.linear(B, D, D, a.mean.data(), w.w3.data(), a.query.data(), true);
+  if (config_.attention_bias) device.add_bias(B, D, w.attention_bias.data(), a.query.data());
+  device.session_attention(attention(a), a.memory.data());
+  if (config_.residual == Residual::mean) device.add(B * D, a.mean.data(), a.memory.data());
+  if (config_.residual == Residual::anchor) device.add(B * D, a.anchor.data(), a.memory.data());
+
+  device.linear(B, D, D, a.memory.data(), w.session_weight.data(), a.h_s.data(), false);
+  device.linear(B, D, D, a.anchor.data(), w.anchor_weight.data(), a.h_t.data(), false);
+  if (config_.mlp_bias) {
+    device.add_bias(B, D, w.session_bias.data(), a.h_s.data());
+    device.add_bias(B, D, w.anchor_bias.data(), a.h_t.data());
+  }
+  device.tanh(B * D, a.h_s.data());
+  device.tanh(B * D, a.h_t.data());
+
+  const bool cosine = config_.score == Score::cosine;
+  device.multiply(B * D, a.h_s.data(), a.h_t.data(), cosine ? a.product.data() : a.q.data());
+  if (cosine) device.normalize_rows(B, D, config_.scale, a.product.data(), a.q.data());
+}
+
+void Model::backward(Device& device, Activations& a, Weights& g, std::int64_t step) const {
+  const std::int64_t B = a.B, L = a.L, D = config_.dim;
+  const Weights& w = weights_;
+  const float* d_product = a.d_q.data();
+  if (config_.score == Score::cosine) {
+    device.normalize_rows_backward(B, D, config_.scale, a.product.data(), a.d_q.data(), a.d_product.data());
+    d_product = a.d_product.data();
+  }
+  device.multiply_backward(B * D, a.h_s.data(), a.h_t.data(), d_product, a.d_h_s.data(), a.d_h_t.data());
+
+  device.tanh_backward(B * D, a.h_s.data(), a.d_h_s.data());
+  device.tanh_backward(B * D, a.h_t.data(), a.d_h_t.data());
+  if (config_.mlp_bias) {
+    device.add_bias_backward(B, D, a.d_h_s.data(), g.session_bias.data());
+    device.add_bias_backward(B, D, a.d_h_t.data(), g.anchor_bias.data());
+  }
+  device.linear_backward(B, D, D, a.memory.data(), w.session_weight.data(), a.d_h_s.data(), a.d_memory.data(), false,
+                         g.session_weight.data());
+  device.linear_backward(B, D, D, a.anchor.data(), w.anchor_weight.data(), a.d_h_t.data(), a.d_anchor.data(), false,
+                         g.anchor_weight.data());
+
+  device.zero(a.d_x.data(), static_cast<std::size_t>(L * D) * sizeof(float));
+  device.session_attention_backward(attention(a), L, a.d_memory.data(), a.d_x.data(), a.d_keys.data(),
+                                    a.d_query.data(), g.w0.data());
+  if (config_.attention_bias) device.add_bias_backward(B, D, a.d_query.data(), g.attention_bias.data());
+  device.linear_backward(L, D, D, a.x.data(), w.w1.data(), a.d_keys.data(), a.d_x.data(), true, g.w1.data());
+  device.linear_backward(B, D, D, a.anchor.data(), w.w2.data(), a.d_query.data(), a.d_anchor.data(), true,
+                         g.w2.data());
+  device.linear_backward(B, D, D, a.mean.data(), w.w3.data(), a.d_query.data(), a.d_mean.data(), false, g.w3.data());
+  if (config_.residual == Residual::mean) device.add(B * D, a.d_memory.data(), a.d_mean.data());
+  if (config_.residual == Residual::anchor) device.add(B * D, a.d_memory.data(), a.d_anchor.data());
+
+  device.anchors_backward(a.ranges(), D, a.d_anchor.data(), a.d_x.data());
+  device.session_mean_backward(a.ranges(), D, a.d_mean.data(), a.d_x.data());
+  if (step != kInference && config_.dropout > 0)
+    device.dropout(L * D, config_.dropout, config_.seed, static_cast<std::uint64_t>(step), a.d_x.data());
+  device.gather_rows_backward(L, D, w.items.data(), a.events.data(), config_.max_norm, a.d_x.data());
+}
+
+SessionAttention Model::attention(const Activations& a) const {
+  return {a.ranges(), config_.dim, a.x.data(), a.keys.data(), a.query.data(), weights_.w0.data(),
+          config_.normalization};
+}
+
+std::map<std::string, std::vector<float>> Model::download() const {
+  std::map<std::string, std::vector<float>> values;
+  for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) values[name] = array->download();
+  return values;
+}
+
+std::map<std::string, std::vector<std::int64_t>> Model::shapes() const {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) shapes[name] = shape;
+  return shapes;
+}
+
+void Model::upload(const std::map<std::string, std::vector<float>>& values) {
+  auto tensors = weights_.tensors();
+  for (auto& [name, shape, array] : tensors) {
+    const auto found = values.find(name);
+    require(found != values.end(), "Model::upload: tensor '", name, "' is missing");
+    require(static_cast<std::int64_t>(found->second.size()) == array->size(), "Model::upload: tensor '", name,
+            "' has ", found->second.size(), " values, expected ", array->size());
+  }
+  for (const auto& [name, data] : values) {
+    bool known = false;
+    for (auto& tensor : tensors) known |= tensor.name == name;
+    require(known, "Model::upload: no tensor '", name, "' in this model");
+  }
+  for (auto& [name, shape, array] : tensors) array->upload(values.at(name));
+}
+
+}  // namespace stamp

@@ -1,0 +1,117 @@
+// The whole network on one screen. Notation as in docs/model.md; shapes with B, L, D, V of device.h.
+//
+//   x_i = items[event i]            x_t = the anchor, the last event          m_s = mean of all x_i
+//   a_i = w0 · σ(W1 x_i + W2 x_t + W3 m_s + b_a)
+//   m_a = Σ a_i x_i  (+ residual)
+//   h_s = tanh(W_s m_a + b_s)       h_t = tanh(W_t x_t + b_t)
+//   q   = h_s ⊙ h_t                 z_v = q · x_v                             p = softmax(z)
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "stamp/sessions.h"
+#include "stamp/tensor.h"
+
+namespace stamp {
+
+enum class Residual { none, mean, anchor };  // added to m_a
+enum class Score { dot, cosine };            // q · x_v, or scale · cos(q, x_v)
+
+struct Config {
+  std::int64_t dim = 100;
+  Residual residual = Residual::mean;
+  Normalization normalization = Normalization::none;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  float max_norm = 0;       // rows looked up are shortened to it; 0: never
+  Score score = Score::dot;
+  float scale = 16;         // of cosine scores
+  float dropout = 0;        // of the looked-up embeddings, while training
+  std::int64_t history = 0; // at most so many last events are read; 0: all
+  float item_std = 0.002f;  // initial weights: N(0, std²)
+  float weight_std = 0.05f;
+  std::uint64_t seed = 42;
+
+  // "paper", "official" (the authors' published code). Throws std::invalid_argument for another name.
+  static Config preset(const std::string& name);
+  // Throws std::invalid_argument naming the option that cannot be.
+  void validate() const;
+};
+
+// Parameters, or anything with a value for each of them: gradients, moments. Absent tensors are empty.
+struct Weights {
+  Array<float> items;                          // [V,D]
+  Array<float> w0;                             // [D]
+  Array<float> w1, w2, w3;                     // [D,D]
+  Array<float> attention_bias;                 // [D]
+  Array<float> session_weight, session_bias;   // [D,D], [D]
+  Array<float> anchor_weight, anchor_bias;     // [D,D], [D]
+
+  Weights() = default;
+  Weights(const Config& config, std::int64_t V, const std::shared_ptr<Device>& device, bool with_items = true);
+
+  // Name in files, shape and array of each tensor that is present. `items` comes first.
+  struct Named {
+    std::string name;
+    std::vector<std::int64_t> shape;
+    Array<float>* array;
+  };
+  std::vector<Named> tensors();
+  std::vector<Named> dense();  // all but `items`
+};
+
+// What forward leaves for backward, and a batch on its device. Grows to the largest batch seen, then never again.
+struct Activations {
+  explicit Activations(const std::shared_ptr<Device>& device);
+  void upload(const Batch& batch, std::int64_t D);
+  void prepare_backward(std::int64_t D);
+
+  std::int64_t B = 0, L = 0;
+  Array<std::int32_t> events, begin, length, targets;
+  Array<float> weights;
+  Array<float> x, keys;                                     // [L,D]
+  Array<float> anchor, mean, query, memory, h_s, h_t;       // [B,D]
+  Array<float> product, q;                                  // [B,D] h_s ⊙ h_t; the same, scaled to length for cosine
+  Array<float> d_x, d_keys;                                 // [L,D]
+  Array<float> d_q, d_product, d_h_s, d_h_t;                // [B,D]
+  Array<float> d_memory, d_query, d_anchor, d_mean;         // [B,D]
+  Array<float> losses, log_sums;                            // [B]
+  Ranges ranges() const { return {begin.data(), length.data(), B}; }
+};
+
+class STAMP_API Model {
+ public:
+  // Weights drawn from config.seed.
+  Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device);
+
+  const Config& config() const { return config_; }
+  std::int64_t V() const { return V_; }
+  const std::shared_ptr<Device>& device() const { return device_; }
+  Weights& weights() { return weights_; }
+  const Weights& weights() const { return weights_; }
+
+  // activations.q for the uploaded batch. Touches nothing of the model, so several may run at once, each on a
+  // device handle and activations of its own. `step` picks the dropout mask; kInference: no dropout.
+  static constexpr std::int64_t kInference = -1;
+  void forward(Device& device, Activations& a, std::int64_t step = kInference) const;
+  // From activations.d_q to activations.d_x, the gradients of the rows looked up, and those of the dense weights.
+  void backward(Device& device, Activations& a, Weights& gradients, std::int64_t step) const;
+
+  // name -> values, for files and for Python; set throws std::invalid_argument on another shape, a missing or an
+  // unknown name.
+  std::map<std::string, std::vector<float>> download() const;
+  std::map<std::string, std::vector<std::int64_t>> shapes() const;
+  void upload(const std::map<std::string, std::vector<float>>& values);
+
+ private:
+  SessionAttention attention(const Activations& a) const;
+
+  Config config_;
+  std::int64_t V_;
+  std::shared_ptr<Device> device_;
+  Weights weights_;
+};
+
+}  // namespace stamp

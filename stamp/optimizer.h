@@ -1,0 +1,57 @@
+// Adam over all weights, the item table updated tile by tile inside the backward pass of the loss.
+#pragma once
+
+#include <string>
+
+#include "stamp/model.h"
+
+namespace stamp {
+
+enum class Schedule { constant, linear, cosine };  // from learning_rate to 0 over the planned steps
+
+struct OptimizerConfig {
+  float learning_rate = 0.001f;
+  float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
+  float weight_decay = 0;                   // decoupled
+  float clip_norm = 0;                      // bound on the norm of the whole gradient; 0: none
+  Schedule schedule = Schedule::constant;
+  float decay = 1;                          // learning rate is multiplied by it after every epoch
+  float warmup = 0;                         // this share of the planned steps rises linearly from 0
+  std::int64_t workspace_bytes = 64 << 20;  // for the catalog's exponentials
+
+  void validate() const;
+};
+
+class STAMP_API Optimizer {
+ public:
+  Optimizer(const OptimizerConfig& config, Model& model);
+
+  // One training step on `batch`; returns the loss, Σ weights · losses. A loss that is not finite changes no weight.
+  // learning_rate is the one of the schedule.
+  double step(const Batch& batch, float learning_rate);
+
+  // Learning rate of step `step` (0 for the first) of `planned`, in epoch `epoch`.
+  float learning_rate(std::int64_t step, std::int64_t planned, std::int64_t epoch) const;
+
+  std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t steps) { steps_ = steps; }
+  Weights& moment1() { return moment1_; }
+  Weights& moment2() { return moment2_; }
+
+  // Loss and gradients of every tensor without an update: for tests.
+  double gradients(const Batch& batch, Weights& gradients);
+
+ private:
+  CatalogCrossEntropy loss_problem();
+  double forward_backward(const Batch& batch);
+
+  OptimizerConfig config_;
+  Model& model_;
+  Activations activations_;
+  Weights gradients_, moment1_, moment2_;
+  Array<float> workspace_;
+  std::vector<float> losses_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace stamp

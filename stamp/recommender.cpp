@@ -1,0 +1,188 @@
+#include "stamp/recommender.h"
+
+#include <algorithm>
+
+namespace stamp {
+
+// What one request needs for itself: a device handle, activations and room for the answer. Kept for the next one.
+struct Recommender::Context {
+  Context(int threads, const Model& model)
+      : device(open_device(model.device()->name(), threads)), activations(device), gathered(device, 0),
+        packed(device, 0), rows(device, 0), ids(device, 0), scores(device, 0) {}
+
+  std::shared_ptr<Device> device;
+  Activations activations;
+  Batch batch;
+  std::vector<std::vector<std::uint64_t>> excluded;
+  std::vector<const std::uint64_t*> excluded_rows;
+  std::vector<std::int32_t> known, choice;
+  Array<float> gathered, packed;      // the rows of an allow-list
+  Array<std::int32_t> rows;
+  Array<std::int32_t> ids;            // [B,k]
+  Array<float> scores;                // [B,k]
+};
+
+namespace {
+
+void check_row(std::int32_t row, std::int64_t V, const char* where) {
+  require(row >= Catalog::kUnknown && row < V, "recommend: ", where, " holds row ", row, ", expected below ", V);
+}
+
+}  // namespace
+
+Recommender::Recommender(std::shared_ptr<const Bundle> bundle) : bundle_(std::move(bundle)) {
+  const Model& model = bundle_->model;
+  packed_ = Array<float>(model.device(), Device::packed_size(model.V(), model.config().dim));
+  model.device()->pack_items(model.V(), model.config().dim, model.weights().items.data(),
+                             model.config().score == Score::cosine, packed_.data());
+}
+
+Recommender::~Recommender() = default;
+
+std::unique_ptr<Recommender::Context> Recommender::borrow(int threads) const {
+  auto& idle = threads == 1 ? idle_single_ : idle_parallel_;
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle.empty()) {
+      auto context = std::move(idle.back());
+      idle.pop_back();
+      return context;
+    }
+  }
+  return std::make_unique<Context>(threads, bundle_->model);
+}
+
+void Recommender::give_back(std::unique_ptr<Context> context, int threads) const {
+  std::lock_guard lock(mutex_);
+  (threads == 1 ? idle_single_ : idle_parallel_).push_back(std::move(context));
+}
+
+Recommendation Recommender::recommend(const Request& request, std::int64_t k) const {
+  auto context = borrow(1);
+  std::vector<Recommendation> answers(1);
+  answer(*context, std::span(&request, 1), k, answers);
+  give_back(std::move(context), 1);
+  return std::move(answers.front());
+}
+
+std::vector<Recommendation> Recommender::recommend(std::span<const Request> requests, std::int64_t k) const {
+  constexpr std::size_t kAtOnce = 512;
+  std::vector<Recommendation> answers(requests.size());
+  auto context = borrow(0);
+  for (std::size_t first = 0; first < requests.size(); first += kAtOnce) {
+    const std::size_t n = std::min(kAtOnce, requests.size() - first);
+    answer(*context, requests.subspan(first, n), k, std::span(answers).subspan(first, n));
+  }
+  give_back(std::move(context), 0);
+  return answers;
+}
+
+void Recommender::answer(Context& c, std::span<const Request> requests, std::int64_t k,
+                         std::span<Recommendation> answers) const {
+  const Model& model = bundle_->model;
+  const std::int64_t V = model.V(), D = model.config().dim, history = model.config().history;
+  require(k >= 1, "recommend: k is ", k, ", expected 1 or more");
+  k = std::min(k, V);
+
+  c.batch.clear();
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    c.known.clear();
+    for (std::int32_t row : requests[i].items) {
+      check_row(row, V, "the history");
+      if (row != Catalog::kUnknown) c.known.push_back(row);
+    }
+    require(!c.known.empty(), "recommend: the history has ", requests[i].items.size(),
+            " events and no known product; expected one or more (most popular products are an alternative)");
+    answers[i].unknown = static_cast<std::int64_t>(requests[i].items.size() - c.known.size());
+    const std::size_t used = history > 0 ? std::min<std::size_t>(history, c.known.size()) : c.known.size();
+    c.batch.add_history(std::span(c.known).last(used));
+  }
+  c.activations.upload(c.batch, D);
+  model.forward(*c.device, c.activations);
+
+  // Exclusions as bit sets: the scan looks a product up only when its score would enter the list.
+  if (c.excluded.size() < requests.size()) c.excluded.resize(requests.size());
+  c.excluded_rows.assign(requests.size(), nullptr);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    if (requests[i].exclude.empty()) continue;
+    c.excluded[i].assign(static_cast<std::size_t>((V + 63) / 64), 0);
+    for (std::int32_t row : requests[i].exclude) {
+      check_row(row, V, "exclude");
+      if (row != Catalog::kUnknown) c.excluded[i][row / 64] |= std::uint64_t{1} << (row % 64);
+    }
+    c.excluded_rows[i] = c.excluded[i].data();
+  }
+
+  // Runs of requests that choose from the whole catalog share its scan; an allow-list is a catalog of its own.
+  for (std::size_t i = 0; i < requests.size();) {
+    std::size_t end = i + 1;
+    if (requests[i].restricted) {
+      choose(c, requests[i], i, k, answers[i]);
+    } else {
+      while (end < requests.size() && !requests[end].restricted) ++end;
+      const std::int64_t B = static_cast<std::int64_t>(end - i);
+      top_k(c, i, B, V, k, packed_.data(), c.excluded_rows.data() + i);
+      for (std::int64_t b = 0; b < B; ++b) take(c, b, k, nullptr, answers[i + b]);
+    }
+    i = end;
+  }
+}
+
+void Recommender::choose(Context& c, const Request& request, std::size_t row, std::int64_t k,
+                         Recommendation& answer) const {
+  const Model& model = bundle_->model;
+  const std::int64_t V = model.V(), D = model.config().dim;
+  c.choice.clear();
+  for (std::int32_t item : request.only) {
+    check_row(item, V, "only");
+    const std::uint64_t* bits = c.excluded_rows[row];
+    if (item != Catalog::kUnknown && !(bits && (bits[item / 64] >> (item % 64) & 1))) c.choice.push_back(item);
+  }
+  std::sort(c.choice.begin(), c.choice.end());
+  c.choice.erase(std::unique(c.choice.begin(), c.choice.end()), c.choice.end());
+  const std::int64_t n = static_cast<std::int64_t>(c.choice.size());
+  if (n == 0) return;
+  c.rows.upload(c.choice);
+  c.gathered.resize(n * D);
+  c.packed.resize(Device::packed_size(n, D));
+  c.device->gather_rows(n, D, model.weights().items.data(), c.rows.data(), 0, c.gathered.data());
+  c.device->pack_items(n, D, c.gathered.data(), model.config().score == Score::cosine, c.packed.data());
+  top_k(c, row, 1, n, k, c.packed.data(), nullptr);
+  take(c, 0, k, c.choice.data(), answer);
+}
+
+void Recommender::top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t k,
+                        const float* packed, const std::uint64_t* const* excluded) const {
+  const std::int64_t D = bundle_->model.config().dim;
+  c.ids.resize(B * k);
+  c.scores.resize(B * k);
+  c.device->catalog_top_k({.B = B,
+                           .D = D,
+                           .V = V,
+                           .k = k,
+                           .queries = c.activations.q.data() + static_cast<std::int64_t>(first) * D,
+                           .packed_items = packed,
+                           .excluded = excluded,
+                           .targets = nullptr,
+                           .ids = c.ids.data(),
+                           .scores = c.scores.data(),
+                           .above = nullptr,
+                           .tied = nullptr});
+}
+
+void Recommender::take(const Context& c, std::int64_t b, std::int64_t k, const std::int32_t* choice,
+                       Recommendation& answer) const {
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(k));
+  std::vector<float> scores(static_cast<std::size_t>(k));
+  c.device->copy_out(ids.data(), c.ids.data() + b * k, ids.size() * sizeof(std::int32_t));
+  c.device->copy_out(scores.data(), c.scores.data() + b * k, scores.size() * sizeof(float));
+  const auto size = static_cast<std::size_t>(std::find(ids.begin(), ids.end(), -1) - ids.begin());
+  ids.resize(size);
+  scores.resize(size);
+  if (choice)
+    for (auto& id : ids) id = choice[id];
+  answer.items = std::move(ids);
+  answer.scores = std::move(scores);
+}
+
+}  // namespace stamp

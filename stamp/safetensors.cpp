@@ -1,0 +1,197 @@
+#include "stamp/safetensors.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <set>
+
+#include "stamp/files.h"
+
+namespace stamp {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::uint64_t kHeaderLimit = 100'000'000;  // of the format
+
+struct Type {
+  const char* name;
+  DType dtype;
+  std::size_t size;
+};
+constexpr Type kTypes[] = {{"F32", DType::f32, 4}, {"I32", DType::i32, 4}, {"I64", DType::i64, 8}, {"U8", DType::u8, 1}};
+
+const Type& type_of(DType dtype) {
+  return *std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Type& type) { return type.dtype == dtype; });
+}
+
+std::string text_of(const std::vector<std::int64_t>& shape) {
+  return Json(shape).dump();
+}
+
+// Parses the header, refusing what JSON libraries let pass: the same key twice, and nesting without end.
+Json parse_header(const std::string& path, const char* first, const char* last) {
+  std::vector<std::set<std::string>> keys;
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (depth > 4) fail(path, ": the header nests deeper than the format does");
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
+      fail(path, ": the header names '", value.get<std::string>(), "' twice");
+    return true;
+  };
+  try {
+    Json header = Json::parse(first, last, watch);
+    if (!header.is_object()) fail(path, ": the header is not a JSON object");
+    return header;
+  } catch (const Json::exception& error) {
+    fail(path, ": the header is not JSON: ", error.what());
+  }
+}
+
+std::uint64_t natural(const std::string& path, const std::string& name, const Json& value) {
+  if (!value.is_number_unsigned()) fail(path, ": tensor '", name, "' has ", value.dump(), " where a size belongs");
+  return value.get<std::uint64_t>();
+}
+
+}  // namespace
+
+std::int64_t TensorView::elements() const {
+  std::int64_t n = 1;
+  for (auto extent : shape) n *= extent;
+  return n;
+}
+
+std::size_t TensorView::bytes() const { return static_cast<std::size_t>(elements()) * type_of(dtype).size; }
+
+Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string()) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) fail("cannot read ", path_, ": ", std::strerror(errno));
+  const std::uint64_t size = static_cast<std::uint64_t>(in.tellg());
+  if (size < 8) fail(path_, ": ", size, " bytes are too few for a safetensors file");
+  bytes_.resize(size);
+  in.seekg(0);
+  if (!in.read(reinterpret_cast<char*>(bytes_.data()), static_cast<std::streamsize>(size)))
+    fail("cannot read ", path_, ": ", std::strerror(errno));
+
+  std::uint64_t header_size = 0;
+  for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<std::uint64_t>(bytes_[i]);
+  if (header_size > std::min(kHeaderLimit, size - 8))
+    fail(path_, ": the header claims ", header_size, " bytes, the file has ", size, " and the format allows ", kHeaderLimit);
+  const char* first = reinterpret_cast<const char*>(bytes_.data()) + 8;
+  if (header_size == 0 || *first != '{') fail(path_, ": the header does not begin with '{'");
+  const Json header = parse_header(path_, first, first + header_size);
+  const std::byte* data = bytes_.data() + 8 + header_size;
+  const std::uint64_t data_size = size - 8 - header_size;
+
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
+  for (const auto& [name, entry] : header.items()) {
+    if (!entry.is_object()) fail(path_, ": tensor '", name, "' is not described by an object");
+    if (name == "__metadata__") {
+      for (const auto& [key, value] : entry.items()) {
+        if (!value.is_string()) fail(path_, ": metadata '", key, "' is not a string");
+        metadata_[key] = value.get<std::string>();
+      }
+      continue;
+    }
+    for (const char* key : {"dtype", "shape", "data_offsets"})
+      if (!entry.contains(key)) fail(path_, ": tensor '", name, "' has no ", key);
+    const auto type = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                   [&](const Type& t) { return entry["dtype"] == t.name; });
+    if (type == std::end(kTypes))
+      fail(path_, ": tensor '", name, "' has dtype ", entry["dtype"].dump(), ", expected F32, I32, I64 or U8");
+    const Json &shape = entry["shape"], &offsets = entry["data_offsets"];
+    if (!shape.is_array() || !offsets.is_array() || offsets.size() != 2)
+      fail(path_, ": tensor '", name, "' needs a list as its shape and two data_offsets");
+
+    TensorView tensor{type->dtype, {}, nullptr};
+    std::uint64_t expected = type->size;
+    for (const Json& extent : shape) {
+      const std::uint64_t n = natural(path_, name, extent);
+      if (n > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
+          __builtin_mul_overflow(expected, n, &expected))
+        fail(path_, ": tensor '", name, "' has shape ", shape.dump(), ", more than any file holds");
+      tensor.shape.push_back(static_cast<std::int64_t>(n));
+    }
+    const std::uint64_t begin = natural(path_, name, offsets[0]), end = natural(path_, name, offsets[1]);
+    if (begin > end || end > data_size)
+      fail(path_, ": tensor '", name, "' lies at ", offsets.dump(), ", the file has ", data_size, " bytes of data");
+    if (end - begin != expected)
+      fail(path_, ": tensor '", name, "' of shape ", shape.dump(), " needs ", expected, " bytes, it has ", end - begin);
+    tensor.data = data + begin;
+    tensors_[name] = std::move(tensor);
+    places.emplace_back(begin, end);
+  }
+
+  std::sort(places.begin(), places.end());
+  std::uint64_t reached = 0;
+  for (const auto& [begin, end] : places) {
+    if (begin != reached) fail(path_, ": tensors ", begin < reached ? "overlap" : "leave a hole", " at byte ", begin, " of the data");
+    reached = end;
+  }
+  if (reached != data_size) fail(path_, ": ", data_size - reached, " bytes follow the last tensor");
+}
+
+const TensorView& Safetensors::typed(const std::string& name, DType dtype) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) fail(path_, ": tensor '", name, "' is missing");
+  if (found->second.dtype != dtype)
+    fail(path_, ": tensor '", name, "' is ", type_of(found->second.dtype).name, ", expected ", type_of(dtype).name);
+  if (reinterpret_cast<std::uintptr_t>(found->second.data) % type_of(dtype).size != 0)
+    fail(path_, ": tensor '", name, "' is not aligned to its type");
+  return found->second;
+}
+
+std::span<const float> Safetensors::f32(const std::string& name, std::vector<std::int64_t> shape) const {
+  const TensorView& tensor = typed(name, DType::f32);
+  if (tensor.shape != shape)
+    fail(path_, ": tensor '", name, "' has shape ", text_of(tensor.shape), ", expected ", text_of(shape));
+  return {reinterpret_cast<const float*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
+}
+
+std::span<const std::int64_t> Safetensors::i64(const std::string& name) const {
+  const TensorView& tensor = typed(name, DType::i64);
+  return {reinterpret_cast<const std::int64_t*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
+}
+
+std::span<const std::uint8_t> Safetensors::u8(const std::string& name) const {
+  const TensorView& tensor = typed(name, DType::u8);
+  return {reinterpret_cast<const std::uint8_t*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
+                       const Metadata& metadata) {
+  std::vector<const std::pair<const std::string, TensorView>*> order;
+  for (const auto& tensor : tensors) order.push_back(&tensor);
+  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return type_of(a->second.dtype).size > type_of(b->second.dtype).size;
+  });
+
+  Json header = Json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::size_t offset = 0;
+  for (const auto* entry : order) {
+    const auto& [name, tensor] = *entry;
+    header[name] = {{"dtype", type_of(tensor.dtype).name},
+                    {"shape", tensor.shape},
+                    {"data_offsets", {offset, offset + tensor.bytes()}}};
+    offset += tensor.bytes();
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that tensors are aligned
+
+  write_file(path, [&](std::ostream& out) {
+    char length[8];
+    for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i) & 0xff);
+    out.write(length, sizeof length);
+    out.write(text.data(), static_cast<std::streamsize>(text.size()));
+    for (const auto* entry : order)
+      out.write(reinterpret_cast<const char*>(entry->second.data), static_cast<std::streamsize>(entry->second.bytes()));
+  });
+}
+
+}  // namespace stamp

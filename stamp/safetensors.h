@@ -1,0 +1,59 @@
+// Reads and writes safetensors files (https://github.com/huggingface/safetensors, "Format"):
+// u64 little-endian header length N, N bytes of JSON, then the tensors, row-major, without holes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "stamp/error.h"
+
+namespace stamp {
+
+enum class DType { f32, i32, i64, u8 };
+
+// Shape, type and place of a tensor; the bytes belong to somebody else.
+struct TensorView {
+  DType dtype = DType::f32;
+  std::vector<std::int64_t> shape;
+  const std::byte* data = nullptr;
+
+  std::int64_t elements() const;
+  std::size_t bytes() const;
+};
+
+using Metadata = std::map<std::string, std::string>;
+
+// The whole file, read into memory and verified: every malformed header is a std::runtime_error that names the
+// file and the tensor, and nothing is allocated that the file is too short to fill.
+class STAMP_API Safetensors {
+ public:
+  explicit Safetensors(const std::filesystem::path& path);
+
+  const Metadata& metadata() const { return metadata_; }
+  const std::map<std::string, TensorView>& tensors() const { return tensors_; }
+  bool contains(const std::string& name) const { return tensors_.count(name) != 0; }
+
+  // The values of tensor `name`; throws std::runtime_error when it is absent, or of another type or shape.
+  std::span<const float> f32(const std::string& name, std::vector<std::int64_t> shape) const;
+  std::span<const std::int64_t> i64(const std::string& name) const;
+  std::span<const std::uint8_t> u8(const std::string& name) const;
+
+ private:
+  const TensorView& typed(const std::string& name, DType dtype) const;
+
+  std::string path_;
+  std::vector<std::byte> bytes_;
+  Metadata metadata_;
+  std::map<std::string, TensorView> tensors_;
+};
+
+// Written aside and renamed (files.h). Tensors are laid out by falling alignment, then name.
+STAMP_API void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
+                                 const Metadata& metadata = {});
+
+}  // namespace stamp

@@ -1,0 +1,96 @@
+// Sessions: what visitors did, 4 bytes an event; the examples that prefixes make of them; batches of those.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "stamp/catalog.h"
+
+namespace stamp {
+
+// Columns of an event log, one value an event, in any order.
+struct EventColumns {
+  std::span<const std::int64_t> session;    // any numbers; equal means the same session
+  std::span<const std::int32_t> item;       // catalog rows
+  std::span<const std::int64_t> timestamp;  // microseconds since 1970; empty: the order of the rows
+  std::span<const float> weight;            // of the example whose target the event is; empty: 1
+};
+
+// Sessions laid end to end, each in the order of its clicks, sessions in the order of their last event (of their first
+// row, where there are no timestamps).
+class STAMP_API Sessions {
+ public:
+  Sessions() = default;
+  // Already grouped: session s is items[offsets[s] .. offsets[s+1]). Throws std::invalid_argument when offsets do not
+  // start at 0, fall, or end elsewhere than at the number of items; when a row is below
+  // Catalog::kUnknown; when a weight is negative or not finite; when timestamps or weights have another length.
+  Sessions(std::vector<std::int32_t> items, std::vector<std::int64_t> offsets, std::vector<std::int64_t> timestamps = {},
+           std::vector<float> weights = {});
+
+  // Groups and sorts an event log; stable, so equal timestamps keep the order of the rows. `order`, when given,
+  // receives for each event of the result the row it came from.
+  static Sessions from_events(const EventColumns& events, std::vector<std::int64_t>* order = nullptr);
+
+  std::int64_t size() const { return static_cast<std::int64_t>(offsets_.size()) - 1; }
+  std::int64_t events() const { return static_cast<std::int64_t>(items_.size()); }
+  std::int64_t length(std::int64_t session) const { return offsets_[session + 1] - offsets_[session]; }
+  std::span<const std::int32_t> items() const { return items_; }
+  std::span<const std::int32_t> items(std::int64_t session) const;
+  std::span<const std::int64_t> offsets() const { return offsets_; }
+  std::span<const std::int64_t> timestamps() const { return timestamps_; }  // empty where unknown
+  std::span<const float> weights() const { return weights_; }               // empty where all are 1
+  std::int32_t max_item() const;                                            // -1 without events
+
+  // Sessions first … last-1.
+  Sessions slice(std::int64_t first, std::int64_t last) const;
+  // Number of sessions whose last event is before `time`. Throws std::invalid_argument without timestamps.
+  std::int64_t count_before(std::int64_t time) const;
+  // Both, one after the other.
+  static Sessions concatenate(const Sessions& a, const Sessions& b);
+  // 64-bit hash of everything: recognises the data a model was trained on.
+  std::uint64_t fingerprint() const;
+
+ private:
+  std::vector<std::int32_t> items_;
+  std::vector<std::int64_t> offsets_{0};
+  std::vector<std::int64_t> timestamps_;
+  std::vector<float> weights_;
+};
+
+// An example predicts an event, its target, from the events of its session before it. These are the targets: every
+// event that has at least min_history events before it in its session, as indices into Sessions::items().
+STAMP_API std::vector<std::int64_t> example_targets(const Sessions& sessions, std::int64_t min_history = 1);
+
+// Examples laid out for a device. Those of one session share its events.
+struct Batch {
+  std::vector<std::int32_t> items;    // [L]
+  std::vector<std::int32_t> begin;    // [B]
+  std::vector<std::int32_t> length;   // [B]
+  std::vector<std::int32_t> targets;  // [B]
+  std::vector<float> weights;         // [B], summing to 1, or all 0 where nothing counts
+  double weight = 0;                  // their sum before that
+
+  std::int64_t B() const { return static_cast<std::int64_t>(begin.size()); }
+  std::int64_t L() const { return static_cast<std::int64_t>(items.size()); }
+  void clear();
+  // Appends a history of its own without target (Catalog::kUnknown), as recommending does.
+  void add_history(std::span<const std::int32_t> history);
+};
+
+// Makes batches of examples; keeps its scratch memory.
+class STAMP_API BatchBuilder {
+ public:
+  // history: use at most the last so many events of each history, 0 for all.
+  explicit BatchBuilder(const Sessions& sessions, std::int64_t history = 0);
+  // `targets`: event indices, in any order; the batch has them in ascending order.
+  void build(std::span<const std::int64_t> targets, Batch& batch);
+
+ private:
+  const Sessions& sessions_;
+  std::int64_t history_;
+  std::vector<std::int64_t> sorted_;
+};
+
+}  // namespace stamp

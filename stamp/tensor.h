@@ -1,0 +1,83 @@
+// Owned device memory, and views of it as matrices.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "stamp/device.h"
+
+namespace stamp {
+
+// A row-major matrix somewhere on a device; a vector has one row.
+struct Matrix {
+  float* data = nullptr;
+  std::int64_t rows = 0, cols = 0;
+
+  std::int64_t size() const { return rows * cols; }
+};
+
+// Device memory for values of T: move-only, zeroed when it grows.
+template <class T>
+class Array {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  Array() = default;
+  Array(std::shared_ptr<Device> device, std::int64_t size) : device_(std::move(device)) { resize(size); }
+  Array(Array&& other) noexcept { swap(other); }
+  Array& operator=(Array&& other) noexcept {
+    Array(std::move(other)).swap(*this);
+    return *this;
+  }
+  Array(const Array&) = delete;
+  Array& operator=(const Array&) = delete;
+  ~Array() {
+    if (data_) device_->release(data_);
+  }
+
+  // Allocates only when `size` is beyond what was ever asked for; the contents are then lost.
+  void resize(std::int64_t size) {
+    if (size > capacity_) {
+      if (data_) device_->release(std::exchange(data_, nullptr));
+      capacity_ = 0;
+      data_ = static_cast<T*>(device_->allocate(static_cast<std::size_t>(size) * sizeof(T)));
+      capacity_ = size;
+    }
+    size_ = size;
+  }
+
+  void upload(std::span<const T> values) {
+    resize(static_cast<std::int64_t>(values.size()));
+    if (!values.empty()) device_->copy_in(data_, values.data(), values.size_bytes());
+  }
+
+  std::vector<T> download() const {
+    std::vector<T> values(static_cast<std::size_t>(size_));
+    if (size_) device_->copy_out(values.data(), data_, values.size() * sizeof(T));
+    return values;
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::int64_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  void swap(Array& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+  }
+
+ private:
+  std::shared_ptr<Device> device_;
+  T* data_ = nullptr;
+  std::int64_t size_ = 0, capacity_ = 0;
+};
+
+}  // namespace stamp

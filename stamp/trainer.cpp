@@ -1,0 +1,367 @@
+#include "stamp/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "stamp/philox.h"
+
+namespace stamp {
+
+TrainConfig TrainConfig::preset(const std::string& name) {
+  Config::preset(name);  // throws for an unknown name
+  TrainConfig config;
+  config.optimizer.learning_rate = name == "paper" ? 0.005f : 0.003f;
+  config.epochs = name == "paper" ? 30 : 10;
+  return config;
+}
+
+namespace {
+
+struct Monitor {
+  std::string metric;
+  std::int64_t k;
+};
+
+Monitor parse_monitor(const std::string& text) {
+  const auto at = text.find('@');
+  const std::string metric = text.substr(0, at), digits = at == std::string::npos ? "" : text.substr(at + 1);
+  const bool number = !digits.empty() && digits.size() < 10 && std::all_of(digits.begin(), digits.end(), ::isdigit);
+  require((metric == "hr" || metric == "mrr" || metric == "ndcg") && number && std::stoll(digits) >= 1,
+          "TrainConfig: monitor is '", text, "', expected hr@k, mrr@k or ndcg@k");
+  return {metric, std::stoll(digits)};
+}
+
+double value_of(const Monitor& monitor, const Metrics& metrics) {
+  for (const auto& m : metrics.at)
+    if (m.k == monitor.k) return monitor.metric == "hr" ? m.hr : monitor.metric == "mrr" ? m.mrr : m.ndcg;
+  fail("no metrics at ", monitor.k);
+}
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Fisher and Yates, driven by Philox: the same order for the same seed and epoch, everywhere.
+void shuffle(std::vector<std::int64_t>& values, std::uint64_t seed, std::int64_t epoch) {
+  constexpr std::uint64_t kShuffleStream = std::uint64_t{1} << 61;
+  for (std::size_t i = values.size(); i > 1; --i) {
+    const auto words = philox(seed, kShuffleStream + static_cast<std::uint64_t>(epoch), i);
+    const std::uint64_t random = std::uint64_t{words[0]} << 32 | words[1];
+    std::swap(values[i - 1], values[random % i]);
+  }
+}
+
+// Examples that count. Those of weight 0 would only cost time.
+std::vector<std::int64_t> training_targets(const Sessions& sessions, std::int64_t min_history) {
+  auto targets = example_targets(sessions, min_history);
+  if (!sessions.weights().empty())
+    std::erase_if(targets, [&](std::int64_t target) { return sessions.weights()[target] == 0; });
+  return targets;
+}
+
+enum class Phase { select, refit };
+
+// One run of train(): its place in the epochs, what a checkpoint holds and how that is written and read.
+class Run {
+ public:
+  Run(Model& model, const Sessions& sessions, const TrainConfig& config, const TrainOptions& options)
+      : model_(model), sessions_(sessions), config_(config), options_(options), monitor_(parse_monitor(config.monitor)) {
+    fingerprint_ = sessions.fingerprint();
+    if (options.validation) fingerprint_ = fingerprint_ * 0x100000001b3 ^ options.validation->fingerprint();
+    optimizer_ = std::make_unique<Optimizer>(config.optimizer, model);
+  }
+
+  TrainReport run() {
+    const auto start = Clock::now();
+    if (!options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) restore();
+    if (phase_ == Phase::select) {
+      fit(sessions_);
+      if (report_.stopped == "finished" || report_.stopped == "patience") {
+        if (options_.refit) start_refit();
+        else use_best();
+      } else {
+        use_best();
+      }
+    }
+    if (phase_ == Phase::refit) fit(Sessions::concatenate(sessions_, *options_.validation));
+    const bool complete = report_.stopped == "finished" || report_.stopped == "patience";
+    if (complete && !options_.checkpoint.empty()) std::filesystem::remove(options_.checkpoint);
+    report_.steps = optimizer_->steps();
+    report_.seconds += seconds_since(start);
+    return std::move(report_);
+  }
+
+ private:
+  std::int64_t planned_epochs() const { return phase_ == Phase::refit ? report_.best_epoch : config_.epochs; }
+
+  void fit(const Sessions& sessions) {
+    const std::int64_t epochs = planned_epochs();
+    Batch batch;
+    BatchBuilder builder(sessions, model_.config().history);
+    for (; epoch_ < epochs; ++epoch_) {
+      std::vector<std::int64_t> targets = training_targets(sessions, config_.min_history);
+      shuffle(targets, model_.config().seed, epoch_);
+      const std::int64_t count = static_cast<std::int64_t>(targets.size());
+      const std::int64_t batches = (count + config_.batch_size - 1) / config_.batch_size;
+      report_.examples = count;
+      const auto epoch_start = Clock::now();
+      const double before = epoch_seconds_;
+      const std::int64_t first_batch = position_;
+      for (; position_ < batches; ++position_) {
+        const std::int64_t first = position_ * config_.batch_size, last = std::min(count, first + config_.batch_size);
+        builder.build(std::span(targets).subspan(first, last - first), batch);
+        const float rate = optimizer_->learning_rate(epoch_ * batches + position_, epochs * batches, epoch_);
+        const double loss = optimizer_->step(batch, rate);
+        if (!(loss < divergence())) return diverge(loss, rate);
+        loss_sum_ += loss * batch.weight;
+        weight_sum_ += batch.weight;
+        epoch_seconds_ = before + seconds_since(epoch_start);
+        const double done_here = static_cast<double>(last - first_batch * config_.batch_size);
+        const double speed = done_here / std::max(1e-9, seconds_since(epoch_start));
+        if (last == count) speed_ = speed;
+        const bool go_on = report_progress({.phase = phase_ == Phase::refit ? "refit" : "train",
+                                            .epoch = epoch_ + 1,
+                                            .epochs = epochs,
+                                            .examples_done = last,
+                                            .examples = count,
+                                            .loss = loss_sum_ / weight_sum_,
+                                            .examples_per_second = speed,
+                                            .learning_rate = rate});
+        if (!go_on) {
+          ++position_;
+          return interrupt();
+        }
+        if (checkpoint_due()) {
+          ++position_;
+          save();
+          --position_;
+        }
+      }
+      if (!end_epoch()) return;
+    }
+    report_.stopped = "finished";
+    if (phase_ == Phase::refit || !options_.validation) report_.best_epoch = epochs;
+  }
+
+  // False when training ends here.
+  bool end_epoch() {
+    Epoch epoch{.epoch = epoch_ + 1, .loss = loss_sum_ / weight_sum_, .seconds = epoch_seconds_, .validation = {}};
+    report_.examples_per_second = speed_;
+    const bool validate = options_.validation && phase_ == Phase::select;
+    if (validate) {
+      auto ranker = model_ranker(model_, model_.device());
+      MetricsOptions metrics{.min_history = config_.min_history, .history = model_.config().history};
+      if (std::find(metrics.k.begin(), metrics.k.end(), monitor_.k) == metrics.k.end())
+        metrics.k.push_back(monitor_.k);
+      bool go_on = true;
+      const auto progress = [&](std::int64_t done, std::int64_t all) {
+        go_on = report_progress({.phase = "validate",
+                                 .epoch = epoch_ + 1,
+                                 .epochs = config_.epochs,
+                                 .examples_done = done,
+                                 .examples = all,
+                                 .loss = epoch.loss,
+                                 .examples_per_second = speed_,
+                                 .learning_rate = 0});
+        return go_on;
+      };
+      epoch.validation = evaluate(*ranker, *options_.validation, item_counts(sessions_, model_.V()), metrics, progress);
+      if (!go_on) {
+        interrupt();
+        return false;
+      }
+      const double value = value_of(monitor_, *epoch.validation);
+      if (value > best_value_) {
+        best_value_ = value;
+        report_.best_epoch = epoch_ + 1;
+        best_ = model_.download();
+      }
+    } else {
+      best_ = model_.download();  // to go back to, should a later epoch diverge
+      if (phase_ == Phase::select) report_.best_epoch = epoch_ + 1;
+    }
+    if (phase_ == Phase::select) report_.epochs.push_back(epoch);
+    position_ = 0;
+    loss_sum_ = weight_sum_ = epoch_seconds_ = 0;
+    if (validate && config_.patience > 0 && epoch_ + 1 - report_.best_epoch >= config_.patience) {
+      report_.stopped = "patience";
+      return false;
+    }
+    return true;
+  }
+
+  // Far above the loss of a model that knows nothing, ln V.
+  double divergence() const { return 20 * std::log(static_cast<double>(model_.V()) + 1); }
+
+  void diverge(double loss, float rate) {
+    report_.stopped = "diverged";
+    report_.reason = concat("the loss became ", loss, " at step ", optimizer_->steps(), " (epoch ", epoch_ + 1,
+                            ", learning rate ", rate, "); lower the learning rate, or set clip_norm");
+    use_best();
+  }
+
+  void interrupt() {
+    report_.stopped = "interrupted";
+    if (!options_.checkpoint.empty()) save();
+    if (options_.validation && phase_ == Phase::select) use_best();
+  }
+
+  void use_best() {
+    if (!best_.empty()) model_.upload(best_);
+  }
+
+  void start_refit() {
+    phase_ = Phase::refit;
+    epoch_ = position_ = 0;
+    best_.clear();
+    model_ = Model(model_.config(), model_.V(), model_.device());
+    optimizer_.reset();  // two sets of moments would not be needed at once
+    optimizer_ = std::make_unique<Optimizer>(config_.optimizer, model_);
+  }
+
+  bool report_progress(const Progress& progress) {
+    if (!options_.progress) return true;
+    const bool last = progress.examples_done == progress.examples;
+    if (!last && seconds_since(last_progress_) < 0.1) return true;
+    last_progress_ = Clock::now();
+    return options_.progress(progress);
+  }
+
+  bool checkpoint_due() const {
+    return !options_.checkpoint.empty() && seconds_since(last_checkpoint_) >= config_.checkpoint_seconds;
+  }
+
+  // The checkpoint: weights, moments and best weights as tensors, the rest as JSON in the metadata.
+  void save() {
+    std::map<std::string, std::vector<float>> values;
+    std::map<std::string, TensorView> tensors;
+    const auto put = [&](const std::string& prefix, Weights& weights) {
+      for (auto& [name, shape, array] : weights.tensors()) {
+        auto& copy = values[prefix + name] = array->download();
+        tensors[prefix + name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(copy.data())};
+      }
+    };
+    put("weights/", model_.weights());
+    put("moment1/", optimizer_->moment1());
+    put("moment2/", optimizer_->moment2());
+    for (auto& [name, shape, array] : model_.weights().tensors())
+      if (const auto found = best_.find(name); found != best_.end())
+        tensors["best/" + name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(found->second.data())};
+    const nlohmann::json state{{"phase", phase_ == Phase::refit ? "refit" : "select"},
+                               {"epoch", epoch_},
+                               {"position", position_},
+                               {"steps", optimizer_->steps()},
+                               {"loss_sum", loss_sum_},
+                               {"weight_sum", weight_sum_},
+                               {"epoch_seconds", epoch_seconds_},
+                               {"best_value", best_value_},
+                               {"report", nlohmann::json::parse(to_json(report_))}};
+    write_safetensors(options_.checkpoint, tensors, {{"run", identity()}, {"state", state.dump()}});
+    last_checkpoint_ = Clock::now();
+  }
+
+  void restore() {
+    const Safetensors file(options_.checkpoint);
+    const auto run = file.metadata().find("run"), state_text = file.metadata().find("state");
+    require(run != file.metadata().end() && state_text != file.metadata().end(), "train: ",
+            options_.checkpoint.string(), " is not a checkpoint of stamp; name another file");
+    require(run->second == identity(), "train: checkpoint ", options_.checkpoint.string(),
+            " belongs to other data or options; remove it to train anew, or name another file");
+    const auto state = nlohmann::json::parse(state_text->second);
+    phase_ = state.at("phase") == "refit" ? Phase::refit : Phase::select;
+    epoch_ = state.at("epoch");
+    position_ = state.at("position");
+    optimizer_->set_steps(state.at("steps"));
+    loss_sum_ = state.at("loss_sum");
+    weight_sum_ = state.at("weight_sum");
+    epoch_seconds_ = state.at("epoch_seconds");
+    best_value_ = state.at("best_value");
+    const auto& report = state.at("report");
+    report_.best_epoch = report.at("best_epoch");
+    report_.seconds = report.at("seconds");
+    report_.examples_per_second = report.at("examples_per_second");
+    for (const auto& epoch : report.at("epochs")) {
+      Epoch past{.epoch = epoch.at("epoch"), .loss = epoch.at("loss"), .seconds = epoch.at("seconds"), .validation = {}};
+      if (epoch.contains("validation")) past.validation = metrics_from_json(epoch.at("validation").dump());
+      report_.epochs.push_back(past);
+    }
+    report_.resumed = true;
+    const auto get = [&](const std::string& prefix, Weights& weights) {
+      for (auto& [name, shape, array] : weights.tensors()) array->upload(file.f32(prefix + name, shape));
+    };
+    get("weights/", model_.weights());
+    get("moment1/", optimizer_->moment1());
+    get("moment2/", optimizer_->moment2());
+    for (auto& [name, shape, array] : model_.weights().tensors())
+      if (file.contains("best/" + name)) {
+        const auto values = file.f32("best/" + name, shape);
+        best_[name].assign(values.begin(), values.end());
+      }
+  }
+
+  // Equal for runs that may continue each other. Times between checkpoints and the bound of the workspace may differ.
+  std::string identity() const {
+    auto train = nlohmann::json::parse(to_json(config_));
+    train.erase("checkpoint_seconds");
+    return nlohmann::json{{"model", nlohmann::json::parse(to_json(model_.config()))},
+                          {"train", train},
+                          {"products", model_.V()},
+                          {"refit", options_.refit},
+                          {"data", fingerprint_}}
+        .dump();
+  }
+
+  Model& model_;
+  const Sessions& sessions_;
+  const TrainConfig config_;
+  const TrainOptions& options_;
+  const Monitor monitor_;
+  std::uint64_t fingerprint_;
+  std::unique_ptr<Optimizer> optimizer_;
+  TrainReport report_;
+
+  Phase phase_ = Phase::select;
+  std::int64_t epoch_ = 0, position_ = 0;  // position_: batches of this epoch that are done
+  double loss_sum_ = 0, weight_sum_ = 0, epoch_seconds_ = 0, speed_ = 0;
+  double best_value_ = -std::numeric_limits<double>::infinity();
+  std::map<std::string, std::vector<float>> best_;
+  Clock::time_point last_progress_{}, last_checkpoint_ = Clock::now();
+};
+
+void check_rows(const Sessions& sessions, std::int64_t V) {
+  require(sessions.max_item() < V, "train: a session holds product ", sessions.max_item(), ", expected rows below ", V);
+  for (std::int32_t item : sessions.items())
+    require(item >= 0, "train: a session holds an unknown product (row ", item, "); training needs rows from 0");
+}
+
+}  // namespace
+
+void TrainConfig::validate() const {
+  optimizer.validate();
+  require(epochs >= 1, "epochs is ", epochs, ", expected 1 or more");
+  require(batch_size >= 1, "batch_size is ", batch_size, ", expected 1 or more");
+  require(min_history >= 1, "min_history is ", min_history, ", expected 1 or more");
+  require(patience >= 0, "patience is ", patience, ", expected 0 (off) or more");
+  require(checkpoint_seconds >= 0, "checkpoint_seconds is ", checkpoint_seconds, ", expected 0 or more");
+  parse_monitor(monitor);
+}
+
+TrainReport train(Model& model, const Sessions& sessions, const TrainConfig& config, const TrainOptions& options) {
+  config.validate();
+  check_rows(sessions, model.V());
+  require(options.validation || !options.refit, "train: refit needs validation sessions to choose the epochs by");
+  require(options.validation || config.patience == 0, "train: patience needs validation sessions to judge by");
+  require(!example_targets(sessions, config.min_history).empty(), "train: no example in ", sessions.size(),
+          " sessions; an example is an event with ", config.min_history, " or more before it in its session");
+  require(!training_targets(sessions, config.min_history).empty(), "train: every example has weight 0");
+  if (options.validation)
+    require(!example_targets(*options.validation, config.min_history).empty(), "train: no example in the ",
+            options.validation->size(), " validation sessions");
+  return Run(model, sessions, config, options).run();
+}
+
+}  // namespace stamp

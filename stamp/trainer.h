@@ -1,0 +1,85 @@
+// From sessions to a trained model: epochs, early stopping, refit, checkpoints.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stamp/metrics.h"
+#include "stamp/optimizer.h"
+
+namespace stamp {
+
+struct TrainConfig {
+  OptimizerConfig optimizer;
+  std::int64_t epochs = 10;
+  std::int64_t batch_size = 512;
+  std::int64_t min_history = 1;      // an example needs at least so many events before its target
+  std::int64_t patience = 0;         // stop after so many epochs without improvement on validation; 0: never
+  std::string monitor = "mrr@20";    // "hr", "mrr" or "ndcg" with @k, on validation
+  double checkpoint_seconds = 60;    // between checkpoints, where a path is given
+
+  // The optimizer and number of epochs that go with Config::preset(name).
+  static TrainConfig preset(const std::string& name);
+  void validate() const;
+};
+
+struct Progress {
+  std::string phase;                 // "train", "validate" or "refit"
+  std::int64_t epoch, epochs;        // 1 for the first
+  std::int64_t examples_done, examples;  // of this epoch
+  double loss;                       // mean since the start of the epoch
+  double examples_per_second;
+  float learning_rate;
+};
+
+struct Epoch {
+  std::int64_t epoch;                // 1 for the first
+  double loss;                       // mean training loss
+  double seconds;
+  std::optional<Metrics> validation;
+};
+
+struct TrainReport {
+  std::vector<Epoch> epochs;
+  std::int64_t best_epoch = 0;       // whose weights the model has
+  std::string stopped;               // "finished", "patience", "interrupted" or "diverged"
+  std::string reason;                // where diverged: step, loss, learning rate
+  std::int64_t steps = 0;
+  std::int64_t examples = 0;         // of one epoch
+  double seconds = 0;
+  double examples_per_second = 0;    // of training proper
+  bool resumed = false;
+};
+
+// Return false to stop: the best weights so far are kept.
+using ProgressCallback = std::function<bool(const Progress&)>;
+
+struct TrainOptions {
+  const Sessions* validation = nullptr;
+  bool refit = false;                // then train anew on training + validation for best_epoch epochs
+  std::filesystem::path checkpoint;  // resumed from when it exists and belongs to this data and config; removed at the end
+  ProgressCallback progress;         // called about ten times a second
+};
+
+// Trains `model` in place. Throws std::invalid_argument for data or options that cannot be: no example, all weights
+// zero, a product outside the catalog, refit or patience without validation. Never throws for divergence: see
+// TrainReport::stopped.
+STAMP_API TrainReport train(Model& model, const Sessions& sessions, const TrainConfig& config,
+                            const TrainOptions& options = {});
+
+// JSON texts of the two configurations; from_json starts from `config` and throws std::invalid_argument for an
+// unknown key or a wrong type, naming it.
+STAMP_API std::string to_json(const Config& config);
+STAMP_API std::string to_json(const TrainConfig& config);
+STAMP_API std::string to_json(const Metrics& metrics);
+STAMP_API std::string to_json(const TrainReport& report);
+// Of to_json(Metrics).
+STAMP_API Metrics metrics_from_json(const std::string& json);
+STAMP_API Config config_from_json(const std::string& json, Config config = {});
+STAMP_API TrainConfig train_config_from_json(const std::string& json, TrainConfig config = {});
+
+}  // namespace stamp

@@ -55,9 +55,9 @@ void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
                          reinterpret_cast<const std::byte*>(bundle.counts.data())};
     write_safetensors(folder / kCatalogFile, catalog);
 
-    const auto values = bundle.model.download();
+    const auto values = bundle.model->download();
     std::map<std::string, TensorView> tensors;
-    for (const auto& [name, shape] : bundle.model.shapes())
+    for (const auto& [name, shape] : bundle.model->shapes())
       tensors[name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(values.at(name).data())};
     write_safetensors(folder / kModelFile, tensors);
 
@@ -65,7 +65,7 @@ void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
                         {"version", Bundle::kFormat},
                         {"library", STAMP_VERSION},
                         {"products", bundle.catalog.size()},
-                        {"config", Json::parse(to_json(bundle.model.config()))},
+                        {"config", Json::parse(to_json(bundle.model->config()))},
                         {"train", Json::parse(to_json(bundle.train))},
                         {"fingerprint", bundle.fingerprint},
                         {"report", Json::parse(bundle.report)},
@@ -87,17 +87,17 @@ Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> de
       fail("load_bundle: ", (path / kCatalogFile).string(), " has ", V, " ids and ", counts.size(),
            " counts, the manifest says ", manifest.at("products").dump(), " products");
 
-    Model model(config_from_json(manifest.at("config").dump()), V, std::move(device));
+    auto model = std::make_shared<Model>(config_from_json(manifest.at("config").dump()), V, std::move(device));
     const Safetensors file(path / kModelFile);
     std::map<std::string, std::vector<float>> values;
-    for (const auto& [name, shape] : model.shapes()) {
+    for (const auto& [name, shape] : model->shapes()) {
       const auto tensor = file.f32(name, shape);
       values[name].assign(tensor.begin(), tensor.end());
     }
     for (const auto& [name, tensor] : file.tensors())
       if (!values.count(name))
         fail("load_bundle: ", (path / kModelFile).string(), " holds tensor '", name, "', which its config has not");
-    model.upload(values);
+    model->upload(values);
     return {.catalog = std::move(catalog),
             .counts = {counts.begin(), counts.end()},
             .model = std::move(model),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "stamp/catalog.h"
@@ -14,7 +15,7 @@ struct Bundle {
 
   Catalog catalog;
   std::vector<std::int64_t> counts;   // [V] training clicks
-  Model model;
+  std::shared_ptr<Model> model;
   TrainConfig train;
   std::string fingerprint;            // of the training data, hexadecimal
   std::string report = "{}";          // JSON: what training and evaluation said

@@ -15,7 +15,7 @@ namespace stamp {
 
 // A product or session id: 64-bit integer or UTF-8 string.
 using Id = std::variant<std::int64_t, std::string>;
-std::string to_string(const Id& id);
+STAMP_API std::string to_string(const Id& id);
 
 // Distinct ids numbered 0, 1, … in the order in which they were first added. All integers or all strings: the first
 // one decides, or the constructor.

@@ -19,7 +19,7 @@ namespace stamp {
 enum class Residual { none, mean, anchor };  // added to m_a
 enum class Score { dot, cosine };            // q · x_v, or scale · cos(q, x_v)
 
-struct Config {
+struct STAMP_API Config {
   std::int64_t dim = 100;
   Residual residual = Residual::mean;
   Normalization normalization = Normalization::none;
@@ -41,7 +41,7 @@ struct Config {
 };
 
 // Parameters, or anything with a value for each of them: gradients, moments. Absent tensors are empty.
-struct Weights {
+struct STAMP_API Weights {
   Array<float> items;                          // [V,D]
   Array<float> w0;                             // [D]
   Array<float> w1, w2, w3;                     // [D,D]
@@ -63,7 +63,7 @@ struct Weights {
 };
 
 // What forward leaves for backward, and a batch on its device. Grows to the largest batch seen, then never again.
-struct Activations {
+struct STAMP_API Activations {
   explicit Activations(const std::shared_ptr<Device>& device);
   void upload(const Batch& batch, std::int64_t D);
   void prepare_backward(std::int64_t D);

@@ -9,7 +9,7 @@ namespace stamp {
 
 enum class Schedule { constant, linear, cosine };  // from learning_rate to 0 over the planned steps
 
-struct OptimizerConfig {
+struct STAMP_API OptimizerConfig {
   float learning_rate = 0.001f;
   float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
   float weight_decay = 0;                   // decoupled

@@ -30,8 +30,8 @@ void check_row(std::int32_t row, std::int64_t V, const char* where) {
 
 }  // namespace
 
-Recommender::Recommender(std::shared_ptr<const Bundle> bundle) : bundle_(std::move(bundle)) {
-  const Model& model = bundle_->model;
+Recommender::Recommender(std::shared_ptr<const Model> shared) : model_(std::move(shared)) {
+  const Model& model = *model_;
   packed_ = Array<float>(model.device(), Device::packed_size(model.V(), model.config().dim));
   model.device()->pack_items(model.V(), model.config().dim, model.weights().items.data(),
                              model.config().score == Score::cosine, packed_.data());
@@ -49,7 +49,7 @@ std::unique_ptr<Recommender::Context> Recommender::borrow(int threads) const {
       return context;
     }
   }
-  return std::make_unique<Context>(threads, bundle_->model);
+  return std::make_unique<Context>(threads, *model_);
 }
 
 void Recommender::give_back(std::unique_ptr<Context> context, int threads) const {
@@ -79,7 +79,7 @@ std::vector<Recommendation> Recommender::recommend(std::span<const Request> requ
 
 void Recommender::answer(Context& c, std::span<const Request> requests, std::int64_t k,
                          std::span<Recommendation> answers) const {
-  const Model& model = bundle_->model;
+  const Model& model = *model_;
   const std::int64_t V = model.V(), D = model.config().dim, history = model.config().history;
   require(k >= 1, "recommend: k is ", k, ", expected 1 or more");
   k = std::min(k, V);
@@ -130,7 +130,7 @@ void Recommender::answer(Context& c, std::span<const Request> requests, std::int
 
 void Recommender::choose(Context& c, const Request& request, std::size_t row, std::int64_t k,
                          Recommendation& answer) const {
-  const Model& model = bundle_->model;
+  const Model& model = *model_;
   const std::int64_t V = model.V(), D = model.config().dim;
   c.choice.clear();
   for (std::int32_t item : request.only) {
@@ -153,7 +153,7 @@ void Recommender::choose(Context& c, const Request& request, std::size_t row, st
 
 void Recommender::top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t k,
                         const float* packed, const std::uint64_t* const* excluded) const {
-  const std::int64_t D = bundle_->model.config().dim;
+  const std::int64_t D = model_->config().dim;
   c.ids.resize(B * k);
   c.scores.resize(B * k);
   c.device->catalog_top_k({.B = B,

@@ -6,7 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "stamp/bundle.h"
+#include "stamp/catalog.h"
+#include "stamp/model.h"
 
 namespace stamp {
 
@@ -27,10 +28,10 @@ struct Recommendation {
 class STAMP_API Recommender {
  public:
   // Copies the item table into the layout that is scanned.
-  Recommender(std::shared_ptr<const Bundle> bundle);
+  explicit Recommender(std::shared_ptr<const Model> model);
   ~Recommender();
 
-  const Bundle& bundle() const { return *bundle_; }
+  const Model& model() const { return *model_; }
 
   // Throws std::invalid_argument when k < 1, a row is outside the catalog or no known product is in the history.
   Recommendation recommend(const Request& request, std::int64_t k) const;
@@ -48,7 +49,7 @@ class STAMP_API Recommender {
   // Line b of the lists; `choice` names the rows behind the ids of an allow-list.
   void take(const Context& c, std::int64_t b, std::int64_t k, const std::int32_t* choice, Recommendation& answer) const;
 
-  std::shared_ptr<const Bundle> bundle_;
+  std::shared_ptr<const Model> model_;
   Array<float> packed_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;

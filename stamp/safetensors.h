@@ -17,7 +17,7 @@ namespace stamp {
 enum class DType { f32, i32, i64, u8 };
 
 // Shape, type and place of a tensor; the bytes belong to somebody else.
-struct TensorView {
+struct STAMP_API TensorView {
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;
   const std::byte* data = nullptr;

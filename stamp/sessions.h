@@ -64,7 +64,7 @@ class STAMP_API Sessions {
 STAMP_API std::vector<std::int64_t> example_targets(const Sessions& sessions, std::int64_t min_history = 1);
 
 // Examples laid out for a device. Those of one session share its events.
-struct Batch {
+struct STAMP_API Batch {
   std::vector<std::int32_t> items;    // [L]
   std::vector<std::int32_t> begin;    // [B]
   std::vector<std::int32_t> length;   // [B]

@@ -13,7 +13,7 @@
 
 namespace stamp {
 
-struct TrainConfig {
+struct STAMP_API TrainConfig {
   OptimizerConfig optimizer;
   std::int64_t epochs = 10;
   std::int64_t batch_size = 512;

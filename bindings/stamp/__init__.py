@@ -1,0 +1,31 @@
+"""stamp: session-based recommendation with STAMP, trained and served on CPU and CUDA from hand-written kernels.
+
+>>> import stamp
+>>> shop = stamp.datasets.synthetic_shop(sessions=2000, products=200, seed=1)
+>>> train, test = shop.sessions.split_last(0.1)
+>>> model = stamp.StampRecommender(dim=32, epochs=2).fit(train, progress=False)
+>>> ids, scores = model.recommend(list(train.session(0)), k=5)
+>>> len(ids)
+5
+"""
+
+from . import datasets
+from ._stamp import cpu_isa, num_threads, set_num_threads
+from .evaluation import Evaluation, evaluate
+from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
+from .sessions import Sessions
+
+__version__ = "0.1.0"
+__all__ = [
+    "Evaluation",
+    "PopularityRecommender",
+    "Sessions",
+    "StampRecommender",
+    "TrainingDiverged",
+    "cpu_isa",
+    "datasets",
+    "evaluate",
+    "load",
+    "num_threads",
+    "set_num_threads",
+]

@@ -1,0 +1,121 @@
+"""The command line: stamp train | evaluate | recommend."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import stamp
+
+
+def _sessions(path: str) -> stamp.Sessions:
+    return stamp.Sessions.from_frame(path)
+
+
+def _train(args: argparse.Namespace) -> dict:
+    options = {}
+    for text in args.option:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"--option {text}: expected NAME=VALUE")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    sessions = _sessions(args.data)
+    model = stamp.StampRecommender(preset=args.preset, device=args.device, **options)
+    model.fit(
+        sessions,
+        validation=args.validation,
+        refit=args.refit,
+        checkpoint=args.checkpoint,
+        progress=not (args.json or args.quiet),
+    )
+    model.save(args.out)
+    return {"model": args.out, "products": model.n_items_, **model.report_}
+
+
+def _evaluate(args: argparse.Namespace) -> dict:
+    model = stamp.load(args.model, device=args.device)
+    test = _sessions(args.data)
+    result = stamp.evaluate(
+        model, test, k=args.k, min_history=args.min_history, last_only=args.last_only, ties=args.ties
+    )
+    if not args.json:
+        print(result)
+    return {**result.to_dict(), "examples": result.examples, "cold_targets": result.cold_targets,
+            "skipped": result.skipped, "tied": result.tied}  # fmt: skip
+
+
+def _recommend(args: argparse.Namespace) -> dict:
+    model = stamp.load(args.model, device=args.device)
+
+    def parse(ids: list[str]) -> list:
+        try:
+            return [int(i) for i in ids] if model.item_ids_.dtype.kind == "i" else list(ids)
+        except ValueError:
+            raise ValueError(f"recommend: product ids of this model are integers, got {' '.join(ids)}") from None
+
+    ids, scores = model.recommend(parse(args.items), k=args.k, exclude=parse(args.exclude))
+    if not args.json:
+        for rank, (item, score) in enumerate(zip(ids.tolist(), scores.tolist()), 1):
+            print(f"{rank:3d}  {item}  {score:.4f}")
+    return {"ids": ids.tolist(), "scores": scores.tolist()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stamp", description="Session-based recommendation with STAMP.")
+    parser.add_argument("--version", action="version", version=stamp.__version__)
+    verbs = parser.add_subparsers(required=True, metavar="train | evaluate | recommend")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--device", default="auto", help="auto or cpu")
+    common.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+    train = verbs.add_parser("train", parents=[common], help="train on a file of sessions and save the model")
+    train.add_argument("data", help="CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session")
+    train.add_argument("--out", required=True, help="directory to save to")
+    train.add_argument("--preset", default="official", help="official or paper")
+    train.add_argument("--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5")
+    train.add_argument("--validation", type=float, help="share of the last sessions that judges the epochs")
+    train.add_argument("--refit", action="store_true", help="train anew on everything for the best number of epochs")
+    train.add_argument("--checkpoint", help="file to continue from after a kill")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.set_defaults(verb=_train)
+
+    evaluate = verbs.add_parser("evaluate", parents=[common], help="measure a saved model on a file of sessions")
+    evaluate.add_argument("model")
+    evaluate.add_argument("data")
+    evaluate.add_argument("--k", type=int, nargs="+", default=[5, 10, 20])
+    evaluate.add_argument("--min-history", type=int, default=1)
+    evaluate.add_argument("--last-only", action="store_true")
+    evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
+    evaluate.set_defaults(verb=_evaluate)
+
+    recommend = verbs.add_parser("recommend", parents=[common], help="products for one session")
+    recommend.add_argument("model")
+    recommend.add_argument("items", nargs="+", help="product ids of the session, the current one last")
+    recommend.add_argument("--k", type=int, default=20)
+    recommend.add_argument("--exclude", nargs="*", default=[])
+    recommend.set_defaults(verb=_recommend)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; 0, or 2 with the reason on standard error."""
+    args = _parser().parse_args(arguments)
+    try:
+        result = args.verb(args)
+    except (ValueError, RuntimeError, ImportError) as error:
+        print(f"stamp: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(result))
+    elif args.verb is _train:
+        print(f"saved {result['model']}: {result['products']:,} products, {result['stopped']} after epoch "
+              f"{len(result['epochs'])}, best {result['best_epoch']}")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""Whatever people keep events in, as columns; ids and times of any type, as the library wants them.
+
+A column is a numpy array or a pyarrow Array. Neither pandas, polars nor DuckDB is imported: what they hand over is
+read through numpy or Arrow's C interface.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._stamp import Catalog
+
+Column = Any  # numpy.ndarray or pyarrow.Array
+
+
+def _pyarrow(purpose: str):
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError(f"{purpose} needs pyarrow: pip install 'stamp[data]'") from error
+    return pyarrow
+
+
+def _is_arrow(column: Column) -> bool:
+    return type(column).__module__.startswith("pyarrow")
+
+
+def read_columns(data: Any) -> dict[str, Column]:
+    """Columns of a file, a frame, a table or a mapping, by name."""
+    if isinstance(data, (str, os.PathLike)):
+        return _table_columns(_read_file(os.fspath(data)))
+    if isinstance(data, Mapping):
+        return {str(name): _as_numpy(values) for name, values in data.items()}
+    if type(data).__module__.startswith("pandas"):
+        return {str(name): _pandas_column(data[name]) for name in data.columns}
+    if hasattr(data, "__arrow_c_stream__"):
+        return _table_columns(_pyarrow("reading this table").table(data))
+    if hasattr(data, "fetch_arrow_table"):  # DuckDB relations of older versions
+        return _table_columns(data.fetch_arrow_table())
+    raise ValueError(
+        f"from_frame: cannot read {type(data).__name__}; expected a pandas, polars or pyarrow frame, a DuckDB relation, "
+        "a mapping of columns, a list of lists or a path to CSV, TSV or Parquet"
+    )
+
+
+def _read_file(path: str):
+    _pyarrow(f"reading {path}")
+    if not os.path.exists(path):
+        raise ValueError(f"from_frame: there is no file {path}")
+    name = path.lower().removesuffix(".gz")
+    if name.endswith((".parquet", ".pq")):
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(path)
+    if not name.endswith((".csv", ".tsv", ".txt")):
+        raise ValueError(f"from_frame: {path} is of unknown kind; expected .csv, .tsv or .parquet, gzipped or not")
+    import pyarrow.csv
+
+    options = pyarrow.csv.ParseOptions(delimiter="," if name.endswith(".csv") else "\t")
+    try:
+        return pyarrow.csv.read_csv(path, parse_options=options)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"from_frame: {path}: {error}") from error
+
+
+def _table_columns(table) -> dict[str, Column]:
+    return {name: table.column(name).combine_chunks() for name in table.column_names}
+
+
+def _as_numpy(values: Any) -> Column:
+    return values if _is_arrow(values) else np.asarray(values)
+
+
+def _pandas_column(series) -> np.ndarray:
+    if getattr(series.dtype, "tz", None) is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    if str(series.dtype) in ("category", "string", "str"):
+        return series.astype(object).to_numpy()
+    return series.to_numpy()
+
+
+def take(column: Column, order: np.ndarray) -> Column:
+    return column.take(order) if _is_arrow(column) else column[order]
+
+
+def _arrow_missing(column: Column) -> np.ndarray:
+    return column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+
+
+def _require_complete(name: str, missing: np.ndarray) -> None:
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise ValueError(
+            f"from_frame: column '{name}' has {int(missing.sum())} missing values, the first in row {row}; "
+            "drop or fill them"
+        )
+
+
+def _numpy_ids(name: str, values: np.ndarray) -> np.ndarray | list[str]:
+    if values.dtype.kind in "iub":
+        return values
+    if values.dtype.kind == "f":
+        _require_complete(name, ~np.isfinite(values))
+        whole = values.astype(np.int64)
+        if not np.array_equal(whole, values):
+            row = int(np.argmax(whole != values))
+            raise ValueError(f"from_frame: column '{name}' has {values[row]} in row {row}; ids are integers or strings")
+        return whole
+    if values.dtype.kind in "US":
+        return values.astype(str).tolist()
+    if values.dtype.kind == "O":
+        listed = values.tolist()
+        _require_complete(name, np.fromiter((v is None or v != v for v in listed), bool, len(listed)))
+        if all(isinstance(v, (int, np.integer)) for v in listed):
+            return np.array(listed, dtype=np.int64)
+        for row, value in enumerate(listed):
+            if not isinstance(value, str):
+                raise ValueError(
+                    f"from_frame: column '{name}' has {value!r} in row {row}; ids are all integers or all strings"
+                )
+        return listed
+    raise ValueError(f"from_frame: column '{name}' has dtype {values.dtype}; ids are integers or strings")
+
+
+def pack_strings(strings: Sequence[str]) -> tuple[bytes, np.ndarray]:
+    """UTF-8 bytes laid end to end, and the n+1 places where each string begins and the last ends."""
+    encoded = [s.encode() for s in strings]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+    return b"".join(encoded), offsets
+
+
+class Ids:
+    """A column of ids: 64-bit integers, or strings in Arrow's layout."""
+
+    def __init__(self, name: str, column: Column):
+        self.integers: np.ndarray | None = None
+        if _is_arrow(column):
+            import pyarrow as pa
+
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            _require_complete(name, _arrow_missing(column))
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or str(column.type) == "string_view":
+                column = column.cast(pa.large_string())
+                _, offsets, data = column.buffers()
+                self.offsets = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+                self.bytes = data if data is not None else b""
+                return
+            column = column.to_numpy(zero_copy_only=False)
+        values = _numpy_ids(name, np.asarray(column))
+        if isinstance(values, list):
+            self.bytes, self.offsets = pack_strings(values)
+        else:
+            if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
+                raise ValueError(f"from_frame: column '{name}' has an id beyond 64-bit signed integers")
+            self.integers = np.ascontiguousarray(values, np.int64)
+
+    @property
+    def kind(self) -> str:
+        return "strings" if self.integers is None else "integers"
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1 if self.integers is None else len(self.integers)
+
+    def add_to(self, catalog: Catalog) -> np.ndarray:
+        """Rows [n] int32 of the ids, new ones added."""
+        if self.integers is None:
+            return catalog.add_strings(self.bytes, self.offsets)
+        return catalog.add_integers(self.integers)
+
+    def find_in(self, catalog: Catalog) -> np.ndarray:
+        """Rows [n] int32 of the ids, -1 for unknown ones."""
+        if catalog.kind != self.kind:
+            return np.full(len(self), -1, np.int32)
+        if self.integers is None:
+            return catalog.find_strings(self.bytes, self.offsets)
+        return catalog.find_integers(self.integers)
+
+    def numbers(self) -> np.ndarray:
+        """64-bit integers [n] that are equal where the ids are."""
+        if self.integers is not None:
+            return self.integers
+        return self.add_to(Catalog("strings")).astype(np.int64)
+
+
+def microseconds(name: str, column: Column) -> np.ndarray:
+    """Times [n] as int64 microseconds since 1970: datetimes of any unit, unix seconds, ISO 8601 strings."""
+    if _is_arrow(column):
+        import pyarrow as pa
+
+        _require_complete(name, _arrow_missing(column))
+        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+            return column.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
+        column = column.to_numpy(zero_copy_only=False)
+    values = np.asarray(column)
+    if values.dtype.kind == "M":
+        _require_complete(name, np.isnat(values))
+        return values.astype("datetime64[us]").astype(np.int64)
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64) * 1_000_000
+    if values.dtype.kind == "f":
+        _require_complete(name, ~np.isfinite(values))
+        return np.round(values * 1e6).astype(np.int64)
+    if values.dtype.kind in "OU":
+        _require_complete(name, np.fromiter((v is None or v != v for v in values.tolist()), bool, len(values)))
+        try:
+            return values.astype("datetime64[us]").astype(np.int64)
+        except (ValueError, TypeError):
+            pass
+    raise ValueError(
+        f"from_frame: column '{name}' has dtype {values.dtype} with values like {values[:1].tolist()}; expected "
+        "datetimes, unix seconds or ISO 8601 strings"
+    )
+
+
+def numbers(name: str, column: Column) -> np.ndarray:
+    """Finite floats [n] of 0 or more."""
+    if _is_arrow(column):
+        _require_complete(name, _arrow_missing(column))
+        column = column.to_numpy(zero_copy_only=False)
+    try:
+        values = np.asarray(column, np.float32)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"from_frame: column '{name}' is not numeric: {error}") from error
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"from_frame: column '{name}' has {values[row]} in row {row}, expected 0 or more")
+    return values
+
+
+def split_lists(name: str, column: Column) -> tuple[Column, np.ndarray]:
+    """One list, or one text of ids between spaces, a row: all ids laid end to end, and the length of each list."""
+    if _is_arrow(column):
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        _require_complete(name, _arrow_missing(column))
+        if pa.types.is_integer(column.type):  # sessions of one event each
+            return column, np.ones(len(column), np.int64)
+        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+            column = pc.split_pattern(pc.utf8_trim_whitespace(column), " ")
+        lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
+        flat = column.flatten()
+        if not pa.types.is_integer(flat.type):
+            try:
+                flat = flat.cast(pa.int64())
+            except pa.ArrowInvalid:
+                pass
+        return flat, lengths
+    lists = [row.split() if isinstance(row, str) else list(row) for row in np.asarray(column, object).tolist()]
+    flat = [item for row in lists for item in row]
+    if flat and isinstance(flat[0], str):
+        try:
+            flat = np.array(flat).astype(np.int64)
+        except ValueError:
+            flat = np.array(flat, object)
+    return np.asarray(flat), np.fromiter(map(len, lists), np.int64, len(lists))
+
+
+_UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_span(value: Any) -> tuple[str, int]:
+    """("span", microseconds) for "7D", "12h" or a timedelta; ("time", microseconds since 1970) for a moment."""
+    if isinstance(value, datetime.timedelta):
+        return "span", round(value.total_seconds() * 1e6)
+    if isinstance(value, np.timedelta64):
+        return "span", int(value.astype("timedelta64[us]").astype(np.int64))
+    if isinstance(value, str):
+        digits = value.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ").strip()
+        unit = value[len(digits) :].strip().lower()
+        if unit in _UNITS:
+            try:
+                return "span", round(float(digits) * _UNITS[unit] * 1e6)
+            except ValueError:
+                pass
+    try:
+        if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+            value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        if isinstance(value, (int, float)):
+            return "time", round(value * 1e6)
+        return "time", int(np.datetime64(value, "us").astype(np.int64))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"split_by_time: {value!r} is neither a span like '7D' or '12h', a timedelta, nor a moment"
+        ) from None

@@ -1,0 +1,108 @@
+"""Measuring recommenders by the accepted protocol: every event is a target, ranked against the whole catalog."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .progress import make_bar
+from .recommenders import PopularityRecommender, StampRecommender
+from .sessions import Sessions
+
+_METRICS = ("hr", "mrr", "ndcg", "coverage", "popularity")
+
+
+class Evaluation:
+    """Metrics by list length.
+
+    Attributes
+    ----------
+    at : dict of int to dict of str to float
+        ``at[20]["hr"]``: share of targets among the first 20 (recall, for one target); ``mrr``: mean of 1/rank, 0 beyond
+        the list; ``ndcg``: mean of 1/log2(rank+1); ``coverage``: share of the catalog in any list; ``popularity``: mean
+        clicks of what is listed, relative to the most clicked product.
+    examples : int
+        Targets measured, cold ones included.
+    cold_targets : int
+        Of these, products that training never saw: misses.
+    skipped : int
+        Targets whose whole history training never saw: not measured.
+    tied : int
+        Targets that share their score with another product.
+    """
+
+    def __init__(self, result: dict[str, Any]):
+        self.at = {int(k): values for k, values in result["at"].items()}
+        self.examples: int = result["examples"]
+        self.cold_targets: int = result["cold_targets"]
+        self.skipped: int = result["skipped"]
+        self.tied: int = result["tied"]
+
+    def to_dict(self) -> dict[str, float]:
+        """Flat: ``{"hr@20": …, "mrr@20": …, …}``."""
+        return {f"{name}@{k}": values[name] for k, values in self.at.items() for name in _METRICS}
+
+    def _rows(self) -> list[list[str]]:
+        return [[str(k), *(f"{values[name]:.4f}" for name in _METRICS)] for k, values in self.at.items()]
+
+    def _footer(self) -> str:
+        return (
+            f"{self.examples:,} targets, {self.cold_targets:,} of them cold (misses), {self.tied:,} tied; "
+            f"{self.skipped:,} without known history not measured"
+        )
+
+    def __repr__(self) -> str:
+        head = ["k", *_METRICS]
+        lines = ["".join(f"{cell:>11}" for cell in row) for row in [head, *self._rows()]]
+        return "\n".join([*lines, self._footer()])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{cell}</th>" for cell in ("k", *_METRICS))
+        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in self._rows())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._footer()}</p>"
+
+
+def evaluate(
+    model: StampRecommender | PopularityRecommender,
+    test: Sessions,
+    *,
+    k: Sequence[int] = (5, 10, 20),
+    min_history: int = 1,
+    last_only: bool = False,
+    ties: str = "conservative",
+    progress: bool = False,
+) -> Evaluation:
+    """Rank the whole catalog for every target of `test`. Nothing is excluded, not even what was clicked before.
+
+    Parameters
+    ----------
+    k : sequence of int
+        List lengths.
+    min_history : int
+        An event is a target when so many come before it in its session.
+    last_only : bool
+        Only the last event of each session is a target.
+    ties : {"conservative", "mean", "optimistic"}
+        Products of equal score rank before the target, half of them, or after it. NaN is a miss.
+
+    Raises
+    ------
+    ValueError
+        An option cannot be, or the model is not fitted.
+    """
+    model._require_fitted("evaluate")
+    bar = make_bar(len(test), "evaluate", "sessions") if progress else None
+
+    def advance(done: int, _: int) -> None:
+        if bar is not None:
+            bar.update(done - bar.n)
+
+    try:
+        result = model._evaluate(
+            test, k=list(k), min_history=min_history, last_only=last_only, ties=ties, progress=advance
+        )
+    finally:
+        if bar is not None:
+            bar.close()
+    return Evaluation(json.loads(result))

@@ -1,0 +1,52 @@
+"""Progress while training and evaluating, in terminals and notebooks."""
+
+from __future__ import annotations
+
+import sys
+
+
+class TrainingBar:
+    """Called by the library about ten times a second; one bar an epoch, with examples/s and loss."""
+
+    def __init__(self) -> None:
+        self._bar = None
+        self._place: tuple[str, int] | None = None
+
+    def __call__(self, phase: str, epoch: int, epochs: int, done: int, total: int, loss: float, speed: float) -> None:
+        if self._place != (phase, epoch):
+            self.close()
+            self._place = (phase, epoch)
+            self._bar = make_bar(total, f"{phase} {epoch}/{epochs}", "examples" if phase != "validate" else "sessions")
+        if self._bar is not None:
+            if phase != "validate":
+                self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class LineBar:
+    """What remains of a bar without tqdm: a line on standard error at the end of each part."""
+
+    def __init__(self, total: int, title: str, unit: str):
+        self.n, self._total, self._title, self._unit, self._note = 0, total, title, unit, ""
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        self._note = text
+
+    def update(self, n: int) -> None:
+        self.n += n
+
+    def close(self) -> None:
+        print(f"{self._title}: {self.n:,} of {self._total:,} {self._unit} {self._note}", file=sys.stderr)
+
+
+def make_bar(total: int, title: str, unit: str):
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return LineBar(total, title, unit)
+    return tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, leave=True)

@@ -1,0 +1,81 @@
+"""Accuracy on public splits by the accepted protocol; resumable, one JSON line a run in results/accuracy.jsonl.
+
+Epochs are chosen on the last tenth of training, the model is refitted on all of it for that many epochs, and tested
+once. A run that is in the file is not run again.
+
+    python benchmarks/accuracy.py --data ../shared/data [--dataset yoochoose1_64 …] [--preset official …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+import stamp
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "accuracy.jsonl"
+
+# An example of the RetailRocket split needs two events of history; the authors too set their options per data set.
+DATASETS = {
+    "yoochoose1_64": {"min_history": 1, "options": {"epochs": 10, "learning_rate": 0.003}},
+    "diginetica": {"min_history": 1, "options": {"epochs": 6, "learning_rate": 0.003, "max_norm": 1.5}},
+    "retailrocket": {"min_history": 2, "options": {"epochs": 10, "learning_rate": 0.003}},
+}
+PRESETS = ("popularity", "official", "paper")
+
+
+def commit() -> str:
+    here = pathlib.Path(__file__).parent
+    describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def run(dataset: str, preset: str, seed: int, data: pathlib.Path, work: pathlib.Path) -> dict:
+    settings = DATASETS[dataset]
+    train = stamp.Sessions.from_frame(data / dataset / "train.tsv.gz")
+    test = stamp.Sessions.from_frame(data / dataset / "test.tsv.gz")
+    start = time.time()
+    result = {"dataset": dataset, "preset": preset, "seed": seed, "commit": commit(), "device": "cpu",
+              "isa": stamp.cpu_isa(), "threads": stamp.num_threads()}  # fmt: skip
+    if preset == "popularity":
+        model = stamp.PopularityRecommender().fit(train)
+    else:
+        options = {**settings["options"], "min_history": settings["min_history"], "patience": 2, "monitor": "hr@20"}
+        work.mkdir(parents=True, exist_ok=True)
+        model = stamp.StampRecommender(preset=preset, seed=seed, **options)
+        model.fit(train, validation=0.1, refit=True, checkpoint=work / f"{dataset}-{preset}-{seed}.safetensors")
+        result |= {"options": options, "best_epoch": model.report_["best_epoch"],
+                   "examples_per_second": model.report_["examples_per_second"],
+                   "validation": [epoch["validation"]["at"]["20"] for epoch in model.report_["epochs"]]}  # fmt: skip
+    metrics = stamp.evaluate(model, test, min_history=settings["min_history"])
+    return result | {"metrics": metrics.at, "examples": metrics.examples, "cold_targets": metrics.cold_targets,
+                     "seconds": time.time() - start}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
+    parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--preset", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument("--seed", type=int, nargs="+", default=[42])
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/accuracy"), help="for checkpoints")
+    args = parser.parse_args()
+    RESULTS.parent.mkdir(exist_ok=True)
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    done = {(r["dataset"], r["preset"], r["seed"]) for r in map(json.loads, lines)}
+    for preset in args.preset:
+        for dataset in args.dataset:
+            for seed in args.seed:
+                if (dataset, preset, seed) not in done:
+                    result = run(dataset, preset, seed, args.data, args.work)
+                    with RESULTS.open("a") as file:
+                        file.write(json.dumps(result) + "\n")
+                    print(json.dumps({k: result[k] for k in ("dataset", "preset", "metrics")}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

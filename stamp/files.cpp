@@ -66,8 +66,10 @@ void write_directory(const fs::path& path, const std::function<void(const fs::pa
   const fs::path target = path.filename().empty() ? path.parent_path() : path;
   if (fs::exists(target) && !fs::is_directory(target))
     fail("cannot write directory ", target.string(), ": a file stands there");
-  const Remover temporary{temporary_beside(target)};
   std::error_code error;
+  fs::create_directories(folder_of(target), error);
+  if (error) fail("cannot write ", target.string(), ": ", error.message());
+  const Remover temporary{temporary_beside(target)};
   fs::create_directory(temporary.path, error);
   if (error) fail("cannot write ", target.string(), ": ", error.message());
   fill(temporary.path);

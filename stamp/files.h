@@ -16,7 +16,7 @@ namespace stamp {
 // disk, a throwing writer) the temporary is removed, an older file at `path` survives and std::runtime_error says why.
 STAMP_API void write_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
-// The same for a directory: fill(temporary_directory), then an atomic exchange with `path`.
+// The same for a directory, parents made where missing: fill(temporary_directory), then an atomic exchange with `path`.
 STAMP_API void write_directory(const std::filesystem::path& path,
                                const std::function<void(const std::filesystem::path&)>& fill);
 

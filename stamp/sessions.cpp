@@ -122,7 +122,7 @@ Sessions Sessions::slice(std::int64_t first, std::int64_t last) const {
 }
 
 std::int64_t Sessions::count_before(std::int64_t time) const {
-  require(!timestamps_.empty(), "Sessions::count_before: these sessions have no timestamps");
+  require(!timestamps_.empty() || size() == 0, "Sessions::count_before: these sessions have no timestamps");
   std::int64_t low = 0, high = size();
   while (low < high) {
     const std::int64_t middle = (low + high) / 2;

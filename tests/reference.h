@@ -1,0 +1,245 @@
+// The model in plain double loops, written from docs/model.md alone: the oracle for every device.
+#pragma once
+
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "stamp/model.h"
+
+namespace reference {
+
+using Vector = std::vector<double>;
+using Tensors = std::map<std::string, Vector>;
+
+struct Case {
+  stamp::Config config;
+  std::int64_t V;
+  Tensors weights;
+  stamp::Batch batch;
+  Vector mask;  // [L,D] factors of dropout, or empty
+};
+
+inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// What one example leaves for its backward pass.
+struct Trace {
+  std::vector<Vector> x, gates;
+  Vector mean, a, memory, h_s, h_t, product, q;
+};
+
+struct Result {
+  double loss = 0;
+  Tensors gradients;
+  std::vector<Vector> q;       // [B][D]
+  std::vector<Vector> scores;  // [B][V]
+};
+
+class Network {
+ public:
+  explicit Network(const Case& c) : c_(c), D_(c.config.dim) {
+    for (const auto& [name, values] : c.weights) result_.gradients[name].assign(values.size(), 0.0);
+  }
+
+  Result run() {
+    for (std::int64_t b = 0; b < c_.batch.B(); ++b) example(b);
+    return std::move(result_);
+  }
+
+ private:
+  const Vector& w(const std::string& name) const { return c_.weights.at(name); }
+  Vector& g(const std::string& name) { return result_.gradients.at(name); }
+  bool has(const std::string& name) const { return c_.weights.count(name) != 0; }
+
+  double item(std::int64_t row, std::int64_t d) const { return w("items")[row * D_ + d]; }
+  double norm(std::int64_t row) const {
+    double sum = 0;
+    for (std::int64_t d = 0; d < D_; ++d) sum += item(row, d) * item(row, d);
+    return std::sqrt(sum);
+  }
+
+  Vector apply(const std::string& name, const Vector& x) const {
+    Vector y(D_, 0.0);
+    for (std::int64_t o = 0; o < D_; ++o)
+      for (std::int64_t i = 0; i < D_; ++i) y[o] += w(name)[o * D_ + i] * x[i];
+    return y;
+  }
+  // Adds d_W and returns Wᵀ d_y.
+  Vector apply_backward(const std::string& name, const Vector& x, const Vector& d_y) {
+    Vector d_x(D_, 0.0);
+    for (std::int64_t o = 0; o < D_; ++o)
+      for (std::int64_t i = 0; i < D_; ++i) {
+        g(name)[o * D_ + i] += d_y[o] * x[i];
+        d_x[i] += w(name)[o * D_ + i] * d_y[o];
+      }
+    return d_x;
+  }
+
+  Vector cell(const std::string& name, const Vector& x) const {
+    Vector y = apply(name + ".weight", x);
+    for (std::int64_t d = 0; d < D_; ++d) y[d] = std::tanh(y[d] + (has(name + ".bias") ? w(name + ".bias")[d] : 0));
+    return y;
+  }
+  Vector cell_backward(const std::string& name, const Vector& x, const Vector& y, Vector d_y) {
+    for (std::int64_t d = 0; d < D_; ++d) {
+      d_y[d] *= 1 - y[d] * y[d];
+      if (has(name + ".bias")) g(name + ".bias")[d] += d_y[d];
+    }
+    return apply_backward(name + ".weight", x, d_y);
+  }
+
+  Trace forward(std::int64_t b) const {
+    Trace t;
+    const std::int64_t begin = c_.batch.begin[b], n = c_.batch.length[b];
+    for (std::int64_t i = begin; i < begin + n; ++i) {
+      const std::int64_t row = c_.batch.items[i];
+      const double length = norm(row), bound = c_.config.max_norm;
+      Vector x(D_);
+      for (std::int64_t d = 0; d < D_; ++d) {
+        x[d] = item(row, d) * (bound > 0 && length > bound ? bound / length : 1);
+        if (!c_.mask.empty()) x[d] *= c_.mask[i * D_ + d];
+      }
+      t.x.push_back(x);
+    }
+    t.mean.assign(D_, 0.0);
+    for (const auto& x : t.x)
+      for (std::int64_t d = 0; d < D_; ++d) t.mean[d] += x[d] / static_cast<double>(n);
+    const Vector anchor = apply("attention.w2", t.x.back()), mean = apply("attention.w3", t.mean);
+    for (const auto& x : t.x) {
+      Vector s = apply("attention.w1", x);
+      double a = 0;
+      for (std::int64_t d = 0; d < D_; ++d) {
+        s[d] = sigmoid(s[d] + anchor[d] + mean[d] + (has("attention.bias") ? w("attention.bias")[d] : 0));
+        a += w("attention.w0")[d] * s[d];
+      }
+      t.gates.push_back(s);
+      t.a.push_back(a);
+    }
+    if (c_.config.normalization == stamp::Normalization::softmax) {
+      double sum = 0;
+      for (double a : t.a) sum += std::exp(a);
+      for (double& a : t.a) a = std::exp(a) / sum;
+    }
+    t.memory.assign(D_, 0.0);
+    for (std::int64_t d = 0; d < D_; ++d) {
+      for (std::int64_t i = 0; i < n; ++i) t.memory[d] += t.a[i] * t.x[i][d];
+      if (c_.config.residual == stamp::Residual::mean) t.memory[d] += t.mean[d];
+      if (c_.config.residual == stamp::Residual::anchor) t.memory[d] += t.x.back()[d];
+    }
+    t.h_s = cell("mlp_session", t.memory);
+    t.h_t = cell("mlp_anchor", t.x.back());
+    double squared = 0;
+    for (std::int64_t d = 0; d < D_; ++d) {
+      t.product.push_back(t.h_s[d] * t.h_t[d]);
+      squared += t.product[d] * t.product[d];
+    }
+    t.q = t.product;
+    if (c_.config.score == stamp::Score::cosine)
+      for (double& q : t.q) q *= c_.config.scale / std::sqrt(squared);
+    return t;
+  }
+
+  void example(std::int64_t b) {
+    const bool cosine = c_.config.score == stamp::Score::cosine;
+    const Trace t = forward(b);
+    Vector z(c_.V, 0.0);
+    double top = -1e300;
+    for (std::int64_t v = 0; v < c_.V; ++v) {
+      for (std::int64_t d = 0; d < D_; ++d) z[v] += t.q[d] * item(v, d) / (cosine ? norm(v) : 1);
+      top = std::max(top, z[v]);
+    }
+    result_.q.push_back(t.q);
+    result_.scores.push_back(z);
+    const std::int64_t target = c_.batch.targets[b];
+    if (target < 0) return;
+    double sum = 0;
+    for (double score : z) sum += std::exp(score - top);
+    const double weight = c_.batch.weights[b];
+    result_.loss += weight * (top + std::log(sum) - z[target]);
+
+    Vector d_q(D_, 0.0);
+    for (std::int64_t v = 0; v < c_.V; ++v) {
+      const double d_z = weight * (std::exp(z[v] - top) / sum - (v == target));
+      const double length = cosine ? norm(v) : 1;
+      double along = 0;
+      for (std::int64_t d = 0; d < D_; ++d) {
+        d_q[d] += d_z * item(v, d) / length;
+        along += d_z * t.q[d] * item(v, d) / length;
+      }
+      for (std::int64_t d = 0; d < D_; ++d)
+        g("items")[v * D_ + d] += (d_z * t.q[d] - (cosine ? along * item(v, d) / length : 0)) / length;
+    }
+    backward(b, t, d_q);
+  }
+
+  void backward(std::int64_t b, const Trace& t, Vector d_q) {
+    const std::int64_t n = c_.batch.length[b];
+    if (c_.config.score == stamp::Score::cosine) {
+      double squared = 0, along = 0;
+      for (std::int64_t d = 0; d < D_; ++d) squared += t.product[d] * t.product[d], along += t.product[d] * d_q[d];
+      for (std::int64_t d = 0; d < D_; ++d)
+        d_q[d] = c_.config.scale / std::sqrt(squared) * (d_q[d] - t.product[d] * along / squared);
+    }
+    Vector d_h_s(D_), d_h_t(D_);
+    for (std::int64_t d = 0; d < D_; ++d) d_h_s[d] = d_q[d] * t.h_t[d], d_h_t[d] = d_q[d] * t.h_s[d];
+    const Vector d_memory = cell_backward("mlp_session", t.memory, t.h_s, d_h_s);
+    std::vector<Vector> d_x(n, Vector(D_, 0.0));
+    d_x.back() = cell_backward("mlp_anchor", t.x.back(), t.h_t, d_h_t);
+
+    Vector d_a(n, 0.0), d_mean(D_, 0.0), d_query(D_, 0.0);
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t d = 0; d < D_; ++d) {
+        d_a[i] += d_memory[d] * t.x[i][d];
+        d_x[i][d] += t.a[i] * d_memory[d];
+      }
+    if (c_.config.normalization == stamp::Normalization::softmax) {
+      double mean = 0;
+      for (std::int64_t i = 0; i < n; ++i) mean += t.a[i] * d_a[i];
+      for (std::int64_t i = 0; i < n; ++i) d_a[i] = t.a[i] * (d_a[i] - mean);
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      Vector u(D_);
+      for (std::int64_t d = 0; d < D_; ++d) {
+        const double s = t.gates[i][d];
+        g("attention.w0")[d] += d_a[i] * s;
+        u[d] = d_a[i] * w("attention.w0")[d] * s * (1 - s);
+        d_query[d] += u[d];
+      }
+      const Vector through = apply_backward("attention.w1", t.x[i], u);
+      for (std::int64_t d = 0; d < D_; ++d) d_x[i][d] += through[d];
+    }
+    if (has("attention.bias"))
+      for (std::int64_t d = 0; d < D_; ++d) g("attention.bias")[d] += d_query[d];
+    const Vector to_anchor = apply_backward("attention.w2", t.x.back(), d_query);
+    const Vector to_mean = apply_backward("attention.w3", t.mean, d_query);
+    for (std::int64_t d = 0; d < D_; ++d) {
+      d_x.back()[d] += to_anchor[d];
+      d_mean[d] += to_mean[d];
+      if (c_.config.residual == stamp::Residual::mean) d_mean[d] += d_memory[d];
+      if (c_.config.residual == stamp::Residual::anchor) d_x.back()[d] += d_memory[d];
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t at = c_.batch.begin[b] + i, row = c_.batch.items[at];
+      const double length = norm(row), bound = c_.config.max_norm;
+      double along = 0;
+      for (std::int64_t d = 0; d < D_; ++d) {
+        d_x[i][d] += d_mean[d] / static_cast<double>(n);
+        if (!c_.mask.empty()) d_x[i][d] *= c_.mask[at * D_ + d];
+        along += d_x[i][d] * item(row, d);
+      }
+      for (std::int64_t d = 0; d < D_; ++d)
+        g("items")[row * D_ + d] += bound > 0 && length > bound
+                                        ? bound / length * (d_x[i][d] - item(row, d) * along / (length * length))
+                                        : d_x[i][d];
+    }
+  }
+
+  const Case& c_;
+  const std::int64_t D_;
+  Result result_;
+};
+
+inline Result run(const Case& c) { return Network(c).run(); }
+
+}  // namespace reference

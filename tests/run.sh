@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test: C++ (release, then sanitizers), an outside consumer of the
+# installed library, Python. Fresh Debian 12 as root, or any machine where the packages are there already.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+. tests/setup.sh
+if [ -z "${STAMP_DATA:-}" ] && [ -d ../shared/data ]; then
+  STAMP_DATA=$(cd ../shared/data && pwd)
+fi
+export STAMP_DATA=${STAMP_DATA:-}
+say "Real data: ${STAMP_DATA:-none, tests that want it are skipped}"
+
+say "Building and testing C++ (release)"
+cmake --preset release >/dev/null
+cmake --build --preset release
+ctest --preset release
+
+say "Building and testing C++ (address and undefined-behaviour sanitizers)"
+cmake --preset asan >/dev/null
+cmake --build --preset asan
+ctest --preset asan
+
+say "Building and testing C++ (thread sanitizer)"
+cmake --preset tsan >/dev/null
+cmake --build --preset tsan
+ctest --preset tsan
+
+say "A consumer outside the tree, against the installed library"
+tests/consumer.sh
+
+say "Building the Python package into .venv and testing it"
+.venv/bin/pip install --quiet ".[test]"
+.venv/bin/python -m pytest

@@ -1,0 +1,18 @@
+# Sourced by tests/run.sh and examples/quickstart.sh: the tools, and a virtual environment in .venv.
+missing=()
+for package in g++ cmake ninja-build nlohmann-json3-dev doctest-dev pkg-config python3 python3-dev python3-venv; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  printf '\n== Installing %s\n' "${missing[*]}"
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "These Debian packages are missing and need root to install: ${missing[*]}" >&2
+    exit 1
+  fi
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+if [ ! -x .venv/bin/pip ]; then
+  printf '\n== Creating the virtual environment .venv\n'
+  python3 -m venv .venv
+fi

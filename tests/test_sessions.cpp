@@ -1,0 +1,131 @@
+// Catalogs and sessions against brute force.
+#include <map>
+#include <numeric>
+
+#include "stamp/sessions.h"
+#include "tests/check.h"
+
+using namespace stamp;
+
+TEST_CASE("a catalog numbers ids in the order of their first appearance") {
+  Catalog integers(Catalog::Kind::integers), strings(Catalog::Kind::strings);
+  std::map<std::int64_t, std::int32_t> expected;
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 50'000; ++i) {
+    const std::int64_t id = static_cast<std::int64_t>(random() % 10'000) * 4096 - 7;
+    const std::int32_t row = expected.try_emplace(id, static_cast<std::int32_t>(expected.size())).first->second;
+    CHECK(integers.add(id) == row);
+    CHECK(strings.add(std::to_string(id)) == row);
+  }
+  for (const auto& [id, row] : expected) {
+    CHECK(integers.find(id) == row);
+    CHECK(strings.find(Id(std::to_string(id))) == row);
+    CHECK(strings.string(row) == std::to_string(id));
+  }
+  CHECK(integers.size() == static_cast<std::int64_t>(expected.size()));
+  CHECK(integers.find(std::int64_t{5}) == Catalog::kUnknown);
+  CHECK(integers.find(std::string_view("5")) == Catalog::kUnknown);
+  CHECK(Catalog().find(std::int64_t{5}) == Catalog::kUnknown);
+  CHECK_THROWS_AS(integers.add(std::string_view("x")), std::invalid_argument);
+  CHECK_THROWS_AS(integers.id(-1), std::invalid_argument);
+}
+
+TEST_CASE("events are grouped, put in order of time, stably; sessions by their end") {
+  std::mt19937 random(2);
+  for (int round = 0; round < 200; ++round) {
+    const std::size_t n = random() % 60;
+    const bool timed = round % 3 != 0;
+    std::vector<std::int64_t> session, time;
+    std::vector<std::int32_t> item;
+    std::vector<float> weight;
+    for (std::size_t i = 0; i < n; ++i) {
+      session.push_back(static_cast<std::int64_t>(random() % 8) * 1'000'000'007);
+      item.push_back(static_cast<std::int32_t>(i));
+      time.push_back(static_cast<std::int64_t>(random() % 10));
+      weight.push_back(static_cast<float>(i) / 2);
+    }
+    std::vector<std::int64_t> order;
+    const Sessions sessions = Sessions::from_events(
+        {session, item, timed ? std::span<const std::int64_t>(time) : std::span<const std::int64_t>(), weight}, &order);
+
+    std::map<std::int64_t, std::vector<std::size_t>> groups;
+    std::vector<std::int64_t> ids;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (!groups.count(session[i])) ids.push_back(session[i]);
+      groups[session[i]].push_back(i);
+    }
+    if (timed) {
+      for (auto& [id, rows] : groups)
+        std::stable_sort(rows.begin(), rows.end(), [&](auto a, auto b) { return time[a] < time[b]; });
+      std::stable_sort(ids.begin(), ids.end(),
+                       [&](auto a, auto b) { return time[groups[a].back()] < time[groups[b].back()]; });
+    }
+    REQUIRE(sessions.size() == static_cast<std::int64_t>(ids.size()));
+    std::size_t event = 0;
+    for (std::size_t s = 0; s < ids.size(); ++s)
+      for (std::size_t row : groups[ids[s]]) {
+        CHECK(sessions.items()[event] == item[row]);
+        CHECK(sessions.weights()[event] == weight[row]);
+        CHECK(order[event] == static_cast<std::int64_t>(row));
+        if (timed) CHECK(sessions.timestamps()[event] == time[row]);
+        ++event;
+      }
+    if (timed) {
+      std::int64_t before = 0;
+      for (auto id : ids) before += time[groups[id].back()] < 5;
+      CHECK(sessions.count_before(5) == before);
+    }
+  }
+}
+
+TEST_CASE("batches hold each session's events once, and every example whole") {
+  std::mt19937 random(3);
+  std::vector<std::int32_t> items;
+  std::vector<std::int64_t> offsets{0};
+  for (int s = 0; s < 50; ++s) {
+    for (unsigned i = random() % 9; i > 0; --i) items.push_back(static_cast<std::int32_t>(random() % 1000));
+    offsets.push_back(static_cast<std::int64_t>(items.size()));
+  }
+  const Sessions sessions(items, offsets);
+  for (std::int64_t history : {0, 1, 3}) {
+    auto targets = example_targets(sessions, 2);
+    std::shuffle(targets.begin(), targets.end(), random);
+    targets.resize(targets.size() / 2);
+    Batch batch;
+    BatchBuilder(sessions, history).build(targets, batch);
+    std::sort(targets.begin(), targets.end());
+    REQUIRE(batch.B() == static_cast<std::int64_t>(targets.size()));
+    CHECK(std::is_sorted(batch.begin.begin(), batch.begin.end()));
+    CHECK(batch.L() <= sessions.events());
+    for (std::int64_t b = 0; b < batch.B(); ++b) {
+      const std::int64_t target = targets[b];
+      const std::int64_t start = *(std::upper_bound(offsets.begin(), offsets.end(), target) - 1);
+      const std::int64_t length = history ? std::min(history, target - start) : target - start;
+      CHECK(batch.length[b] == length);
+      CHECK(batch.targets[b] == items[target]);
+      for (std::int64_t i = 0; i < length; ++i)
+        CHECK(batch.items[batch.begin[b] + i] == items[target - length + i]);
+    }
+    CHECK(std::accumulate(batch.weights.begin(), batch.weights.end(), 0.0) == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("slices, concatenation and fingerprints") {
+  const Sessions all({1, 2, 3, 4, 5, 6}, {0, 2, 3, 6}, {1, 2, 3, 4, 5, 6}, {1, 1, 2, 1, 1, 1});
+  const Sessions both = Sessions::concatenate(all.slice(0, 1), all.slice(1, 3));
+  CHECK(both.fingerprint() == all.fingerprint());
+  CHECK(all.slice(1, 2).items()[0] == 3);
+  CHECK(all.slice(0, 2).fingerprint() != all.fingerprint());
+  CHECK_THROWS_AS(all.slice(2, 5), std::invalid_argument);
+}
+
+TEST_CASE("sessions that cannot be are refused") {
+  CHECK_THROWS_AS(Sessions({1, 2}, {0, 1}), std::invalid_argument);
+  CHECK_THROWS_AS(Sessions({1, 2}, {0, 2, 1, 2}), std::invalid_argument);
+  CHECK_THROWS_AS(Sessions({-2}, {0, 1}), std::invalid_argument);
+  CHECK_THROWS_AS(Sessions({1}, {0, 1}, {1, 2}), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Sessions({1}, {0, 1}, {}, {-1}), "Sessions: event 0 has weight -1, expected 0 or more",
+                       std::invalid_argument);
+  CHECK_THROWS_AS(Sessions({1}, {0, 1}, {}, {NAN}), std::invalid_argument);
+  CHECK_THROWS_AS(Sessions({1}, {0, 1}).count_before(3), std::invalid_argument);
+}

@@ -269,6 +269,21 @@ void bind_model(py::module_& m) {
       },
       py::arg("model"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
       py::arg("last_only"), py::arg("ties"), py::arg("progress"));
+  m.def("metrics_of_ranks", [](const Input<std::int64_t>& ranks, const std::vector<std::int64_t>& k) {
+    MetricsAccumulator metrics({.k = k}, {1});
+    Batch batch;
+    Ranking ranking;
+    for (std::int64_t rank : span_of(ranks)) {
+      batch.add_history({});
+      batch.targets.back() = 0;
+      ranking.above.push_back(rank - 1);
+      ranking.tied.push_back(0);
+    }
+    metrics.add(batch, ranking, 0);
+    std::map<std::int64_t, std::tuple<double, double, double>> at;
+    for (const auto& m : metrics.result().at) at[m.k] = {m.hr, m.mrr, m.ndcg};
+    return at;
+  });
   m.def(
       "evaluate_popularity",
       [](const Sessions& sessions, const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>& k,

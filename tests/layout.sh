@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Headers of stamp/ include only headers before them in the order of the design; kernels see device.h and philox.h alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+order=(error files safetensors device tensor philox catalog sessions model optimizer metrics trainer bundle recommender)
+status=0
+for header in stamp/*.h; do
+  [[ " ${order[*]} " == *" $(basename "$header" .h) "* ]] || { echo "$header is not in the order"; status=1; }
+done
+for i in "${!order[@]}"; do
+  for included in $(grep -oP '^#include "stamp/\K[a-z_]+(?=\.h")' "stamp/${order[$i]}.h" || true); do
+    [[ " ${order[*]:0:$i} " == *" $included "* ]] || { echo "stamp/${order[$i]}.h includes $included.h, which stands after it"; status=1; }
+  done
+done
+for file in kernels/*/*; do
+  for included in $(grep -oP '^#include "\K(stamp|kernels)/[a-z_/.]+(?=")' "$file" || true); do
+    case $included in
+      stamp/device.h | stamp/philox.h | "$(dirname "$file")"/*) ;;
+      *) echo "$file includes $included"; status=1 ;;
+    esac
+  done
+done
+if grep -rn 'include <cuda' stamp; then status=1; fi
+exit $status

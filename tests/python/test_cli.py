@@ -1,0 +1,56 @@
+"""The command line, in processes of its own, and the examples."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import nbclient
+import nbformat
+import pandas as pd
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(*arguments, status=0):
+    command = [sys.executable, "-m", "stamp.cli", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == status, result.stderr
+    return result
+
+
+def test_train_evaluate_recommend(shop, tmp_path):
+    pd.DataFrame(shop.events).to_csv(tmp_path / "events.csv", index=False)
+    model = tmp_path / "model"
+    out = run("train", tmp_path / "events.csv", "--out", model, "-o", "dim=12", "-o", "epochs=2", "--json")
+    report = json.loads(out.stdout)
+    assert report["stopped"] == "finished" and len(report["epochs"]) == 2
+    metrics = json.loads(run("evaluate", model, tmp_path / "events.csv", "--json").stdout)
+    assert 0 < metrics["hr@20"] <= 1
+    assert "hr" in run("evaluate", model, tmp_path / "events.csv", "--k", 5).stdout
+    answer = json.loads(run("recommend", model, "sku-00001", "--k", 3, "--exclude", "sku-00002", "--json").stdout)
+    assert len(answer["ids"]) == 3 and "sku-00002" not in answer["ids"]
+    assert run("recommend", model, "sku-00001", "--k", 3).stdout.count("\n") == 3
+
+
+def test_errors_are_one_line_on_stderr(tmp_path):
+    for arguments, message in (
+        (["train", "no.csv", "--out", tmp_path / "m"], "there is no file no.csv"),
+        (["evaluate", tmp_path, "no.csv"], "not a saved model"),
+        (["train", "no.csv", "--out", tmp_path / "m", "-o", "dim"], "expected NAME=VALUE"),
+    ):
+        error = run(*arguments, status=2).stderr
+        assert message in error and error.count("\n") == 1
+
+
+def test_quickstart(shop, tmp_path):
+    pd.DataFrame(shop.events).to_parquet(tmp_path / "events.parquet")
+    for extra in ([], ["--data", str(tmp_path / "events.parquet")]):
+        command = [sys.executable, str(ROOT / "examples" / "quickstart.py"), "--epochs", "2", "--out", str(tmp_path / "m")]
+        out = subprocess.run([*command, *extra], capture_output=True, text=True, check=True).stdout
+        assert "STAMP recommends" in out and "Saved in" in out
+
+
+def test_notebook():
+    notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()

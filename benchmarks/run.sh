@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Measures beside PyTorch and FAISS in benchmarks/.venv, appends to benchmarks/results and writes the tables in docs/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/setup.sh
+if [ ! -x benchmarks/.venv/bin/python ]; then
+  python3 -m venv benchmarks/.venv
+  benchmarks/.venv/bin/pip install --quiet -r benchmarks/requirements.txt
+fi
+benchmarks/.venv/bin/pip install --quiet ".[data]"
+benchmarks/.venv/bin/python benchmarks/train.py
+benchmarks/.venv/bin/python benchmarks/recommend.py
+benchmarks/.venv/bin/python benchmarks/report.py

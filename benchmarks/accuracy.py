@@ -52,7 +52,7 @@ def run(dataset: str, preset: str, seed: int, data: pathlib.Path, work: pathlib.
                    "examples_per_second": model.report_["examples_per_second"],
                    "validation": [epoch["validation"]["at"]["20"] for epoch in model.report_["epochs"]]}  # fmt: skip
     metrics = stamp.evaluate(model, test, min_history=settings["min_history"])
-    return result | {"metrics": metrics.at, "examples": metrics.examples, "cold_targets": metrics.cold_targets,
+    return result | {"metrics": metrics.at, "examples": metrics.examples, "cold_targets": metrics.cold_targets, "unanswered": metrics.unanswered,
                      "seconds": time.time() - start}  # fmt: skip
 
 

@@ -33,7 +33,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def where(rows: list[dict]) -> str:
-    said = {f"{r['processor']}, {r['threads']} threads, commit {r['commit']}, {r['date']}: `{r['command']}`" for r in rows}
+    said = {
+        f"{r['processor']}, {r['threads']} threads, commit {r['commit']}, {r['date']}: `{r['command']}`" for r in rows
+    }
     return "\n".join(f"- {line}" for line in sorted(said))
 
 
@@ -82,7 +84,19 @@ def accuracy() -> str:
          PUBLISHED[r["dataset"]][0], r["commit"]]
         for r in sorted(rows, key=lambda r: (list(TITLES).index(r["dataset"]), r["preset"]))
     ]  # fmt: skip
-    head = ["split", "model", "seed", "P / MRR @20", "@10", "@5", "coverage@20", "examples", "epochs", "STAMP published", "commit"]
+    head = [
+        "split",
+        "model",
+        "seed",
+        "P / MRR @20",
+        "@10",
+        "@5",
+        "coverage@20",
+        "examples",
+        "epochs",
+        "STAMP published",
+        "commit",
+    ]
     notes = [f"- {TITLES[name]}: {figures}, {source}" for name, (figures, source) in PUBLISHED.items()]
     options = {f"- {TITLES[r['dataset']]}, {r['preset']}: `{json.dumps(r['options'])}`" for r in rows if "options" in r}
     return "\n\n".join([

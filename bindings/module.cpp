@@ -54,8 +54,8 @@ void for_strings(const py::buffer& bytes, std::span<const std::int64_t> offsets,
   const char* data = static_cast<const char*>(info.ptr);
   py::gil_scoped_release release;
   for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
-    require(0 <= offsets[i] && offsets[i] <= offsets[i + 1] && offsets[i + 1] <= size,
-            "Catalog: string ", i, " lies at ", offsets[i], " to ", offsets[i + 1], " of ", size, " bytes");
+    require(0 <= offsets[i] && offsets[i] <= offsets[i + 1] && offsets[i + 1] <= size, "Catalog: string ", i,
+            " lies at ", offsets[i], " to ", offsets[i + 1], " of ", size, " bytes");
     f(std::string_view(data + offsets[i], offsets[i + 1] - offsets[i]));
   }
 }
@@ -73,8 +73,10 @@ class Callback {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
       return callable_.is_none() || !py::isinstance<py::bool_>(last_ = callable_(args...)) || last_.cast<bool>();
     } catch (py::error_already_set& error) {
-      if (error.matches(PyExc_KeyboardInterrupt)) interrupted_ = true;
-      else error_ = std::make_unique<py::error_already_set>(std::move(error));
+      if (error.matches(PyExc_KeyboardInterrupt))
+        interrupted_ = true;
+      else
+        error_ = std::make_unique<py::error_already_set>(std::move(error));
       return false;
     }
   }
@@ -94,9 +96,12 @@ class Callback {
 MetricsOptions metrics_options(const std::vector<std::int64_t>& k, std::int64_t min_history, bool last_only,
                                const std::string& ties, std::int64_t history) {
   MetricsOptions options{.k = k, .min_history = min_history, .last_only = last_only, .history = history};
-  if (ties == "mean") options.ties = Ties::mean;
-  else if (ties == "optimistic") options.ties = Ties::optimistic;
-  else require(ties == "conservative", "evaluate: ties is '", ties, "', expected conservative, mean or optimistic");
+  if (ties == "mean")
+    options.ties = Ties::mean;
+  else if (ties == "optimistic")
+    options.ties = Ties::optimistic;
+  else
+    require(ties == "conservative", "evaluate: ties is '", ties, "', expected conservative, mean or optimistic");
   return options;
 }
 
@@ -127,8 +132,8 @@ void bind_data(py::module_& m) {
         return Catalog(kind == "integers" ? Catalog::Kind::integers : Catalog::Kind::strings);
       }))
       .def("__len__", &Catalog::size)
-      .def_property_readonly("kind",
-                             [](const Catalog& c) { return c.kind() == Catalog::Kind::integers ? "integers" : "strings"; })
+      .def_property_readonly(
+          "kind", [](const Catalog& c) { return c.kind() == Catalog::Kind::integers ? "integers" : "strings"; })
       .def("add_integers",
            [](Catalog& c, const Input<std::int64_t>& ids) {
              std::vector<std::int32_t> rows;
@@ -168,7 +173,8 @@ void bind_data(py::module_& m) {
 
   py::class_<Sessions, std::shared_ptr<Sessions>>(m, "Sessions")
       .def(py::init([](const Input<std::int32_t>& items, const Input<std::int64_t>& offsets,
-                       const std::optional<Input<std::int64_t>>& timestamps, const std::optional<Input<float>>& weights) {
+                       const std::optional<Input<std::int64_t>>& timestamps,
+                       const std::optional<Input<float>>& weights) {
              const auto rows = span_of(items);
              const auto begins = span_of(offsets);
              return Sessions({rows.begin(), rows.end()}, {begins.begin(), begins.end()}, vector_of(timestamps),
@@ -300,7 +306,8 @@ void bind_serving(py::module_& m) {
                           std::shared_ptr<Model> model, const std::string& train, const std::string& fingerprint,
                           const std::string& report) {
     py::gil_scoped_release release;
-    save_bundle(path, {catalog, std::move(counts), std::move(model), train_config_from_json(train), fingerprint, report});
+    save_bundle(path,
+                {catalog, std::move(counts), std::move(model), train_config_from_json(train), fingerprint, report});
   });
   m.def("load_bundle", [](const std::string& path, const std::string& device) {
     std::optional<Bundle> bundle;
@@ -326,21 +333,22 @@ void bind_serving(py::module_& m) {
              }
              return answer_of(std::move(answer));
            })
-      .def("recommend_batch", [](const Recommender& r, std::vector<std::vector<std::int32_t>> sessions, std::int64_t k,
-                                 const std::vector<std::int32_t>& exclude,
-                                 const std::optional<std::vector<std::int32_t>>& only) {
-        std::vector<Recommendation> answers;
-        {
-          py::gil_scoped_release release;
-          std::vector<Request> requests;
-          for (auto& items : sessions)
-            requests.push_back({std::move(items), exclude, only.value_or(std::vector<std::int32_t>()), only.has_value()});
-          answers = r.recommend(requests, k);
-        }
-        py::list result;
-        for (auto& answer : answers) result.append(answer_of(std::move(answer)));
-        return result;
-      });
+      .def("recommend_batch",
+           [](const Recommender& r, std::vector<std::vector<std::int32_t>> sessions, std::int64_t k,
+              const std::vector<std::int32_t>& exclude, const std::optional<std::vector<std::int32_t>>& only) {
+             std::vector<Recommendation> answers;
+             {
+               py::gil_scoped_release release;
+               std::vector<Request> requests;
+               for (auto& items : sessions)
+                 requests.push_back(
+                     {std::move(items), exclude, only.value_or(std::vector<std::int32_t>()), only.has_value()});
+               answers = r.recommend(requests, k);
+             }
+             py::list result;
+             for (auto& answer : answers) result.append(answer_of(std::move(answer)));
+             return result;
+           });
 }
 
 }  // namespace

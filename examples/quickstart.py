@@ -46,5 +46,5 @@ model.save(args.out)
 print(f"""
 Saved in {args.out}. Try next:
    examples/quickstart.sh --data your_events.csv
-   .venv/bin/stamp recommend {args.out} {' '.join(map(str, clicked[:2]))} --k 10
+   .venv/bin/stamp recommend {args.out} {" ".join(map(str, clicked[:2]))} --k 10
    examples/quickstart.ipynb, the same story in a notebook""")

@@ -21,7 +21,8 @@ Json described(const std::filesystem::path& file) {
 
 Json read_manifest(const std::filesystem::path& path) {
   const auto file = path / kManifest;
-  if (!std::filesystem::exists(file)) fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
+  if (!std::filesystem::exists(file))
+    fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
   Json manifest;
   try {
     manifest = Json::parse(read_file(file));
@@ -32,7 +33,8 @@ Json read_manifest(const std::filesystem::path& path) {
     fail("load_bundle: ", file.string(), " is not the manifest of a stamp bundle");
   const Json version = manifest.value("version", Json());
   if (version != Bundle::kFormat)
-    fail("load_bundle: ", file.string(), " has format version ", version.dump(), ", this library reads ", Bundle::kFormat);
+    fail("load_bundle: ", file.string(), " has format version ", version.dump(), ", this library reads ",
+         Bundle::kFormat);
   return manifest;
 }
 
@@ -51,7 +53,8 @@ void verify(const std::filesystem::path& file, const Json& expected) {
 void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
   write_directory(path, [&](const std::filesystem::path& folder) {
     auto catalog = bundle.catalog.tensors();
-    catalog["counts"] = {DType::i64, {static_cast<std::int64_t>(bundle.counts.size())},
+    catalog["counts"] = {DType::i64,
+                         {static_cast<std::int64_t>(bundle.counts.size())},
                          reinterpret_cast<const std::byte*>(bundle.counts.data())};
     write_safetensors(folder / kCatalogFile, catalog);
 
@@ -61,16 +64,16 @@ void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
       tensors[name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(values.at(name).data())};
     write_safetensors(folder / kModelFile, tensors);
 
-    const Json manifest{{"format", "stamp-bundle"},
-                        {"version", Bundle::kFormat},
-                        {"library", STAMP_VERSION},
-                        {"products", bundle.catalog.size()},
-                        {"config", Json::parse(to_json(bundle.model->config()))},
-                        {"train", Json::parse(to_json(bundle.train))},
-                        {"fingerprint", bundle.fingerprint},
-                        {"report", Json::parse(bundle.report)},
-                        {"files", {{kCatalogFile, described(folder / kCatalogFile)},
-                                   {kModelFile, described(folder / kModelFile)}}}};
+    const Json manifest{
+        {"format", "stamp-bundle"},
+        {"version", Bundle::kFormat},
+        {"library", STAMP_VERSION},
+        {"products", bundle.catalog.size()},
+        {"config", Json::parse(to_json(bundle.model->config()))},
+        {"train", Json::parse(to_json(bundle.train))},
+        {"fingerprint", bundle.fingerprint},
+        {"report", Json::parse(bundle.report)},
+        {"files", {{kCatalogFile, described(folder / kCatalogFile)}, {kModelFile, described(folder / kModelFile)}}}};
     write_file(folder / kManifest, [&](std::ostream& out) { out << manifest.dump(2) << '\n'; });
   });
 }

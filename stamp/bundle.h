@@ -14,11 +14,11 @@ struct Bundle {
   static constexpr int kFormat = 1;
 
   Catalog catalog;
-  std::vector<std::int64_t> counts;   // [V] training clicks
+  std::vector<std::int64_t> counts;  // [V] training clicks
   std::shared_ptr<Model> model;
   TrainConfig train;
-  std::string fingerprint;            // of the training data, hexadecimal
-  std::string report = "{}";          // JSON: what training and evaluation said
+  std::string fingerprint;    // of the training data, hexadecimal
+  std::string report = "{}";  // JSON: what training and evaluation said
 };
 
 // Written aside, then exchanged with what is at `path`, which survives any failure (std::runtime_error).

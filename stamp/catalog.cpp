@@ -36,8 +36,10 @@ std::string_view Catalog::string(std::int32_t row) const {
 
 template <class T>
 bool Catalog::holds(std::int32_t row, const T& id) const {
-  if constexpr (std::is_same_v<T, std::int64_t>) return integers_[row] == id;
-  else return string(row) == id;
+  if constexpr (std::is_same_v<T, std::int64_t>)
+    return integers_[row] == id;
+  else
+    return string(row) == id;
 }
 
 // The slot of `id`, or the empty one where it would stand. Slots are a power of two, at most half of them taken.
@@ -102,8 +104,8 @@ Id Catalog::id(std::int32_t row) const {
 
 std::map<std::string, TensorView> Catalog::tensors() const {
   const auto view = [](DType dtype, auto& values) {
-    return TensorView{dtype, {static_cast<std::int64_t>(values.size())},
-                      reinterpret_cast<const std::byte*>(values.data())};
+    return TensorView{
+        dtype, {static_cast<std::int64_t>(values.size())}, reinterpret_cast<const std::byte*>(values.data())};
   };
   if (kind_ == Kind::integers) return {{"ids", view(DType::i64, integers_)}};
   return {{"id_bytes", view(DType::u8, bytes_)}, {"id_offsets", view(DType::i64, offsets_)}};
@@ -125,7 +127,8 @@ Catalog Catalog::from(const Safetensors& file) {
   for (std::size_t i = 1; i < offsets.size(); ++i) {
     if (offsets[i] < offsets[i - 1] || offsets[i] > static_cast<std::int64_t>(bytes.size()))
       fail("catalog: id_offsets fall at ", i);
-    const std::string_view id(reinterpret_cast<const char*>(bytes.data()) + offsets[i - 1], offsets[i] - offsets[i - 1]);
+    const std::string_view id(reinterpret_cast<const char*>(bytes.data()) + offsets[i - 1],
+                              offsets[i] - offsets[i - 1]);
     if (catalog.add(id) != static_cast<std::int32_t>(i - 1)) fail("catalog: id '", id, "' stands twice");
   }
   return catalog;

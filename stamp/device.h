@@ -39,42 +39,42 @@ struct SessionAttention {
 
 struct AdamStep {
   float learning_rate, beta1, beta2, epsilon;
-  float weight_decay;       // decoupled: p -= learning_rate * weight_decay * p
-  std::int64_t step;        // 1 for the first
-  float gradient_scale;     // 1, or less where the norm is clipped
+  float weight_decay;    // decoupled: p -= learning_rate * weight_decay * p
+  std::int64_t step;     // 1 for the first
+  float gradient_scale;  // 1, or less where the norm is clipped
 };
 
 struct CatalogCrossEntropy {
   std::int64_t B, D, V;
-  const float* queries;          // [B,D]
-  const float* items;            // [V,D]
-  bool normalize_items;          // score with x_v / |x_v|
-  const std::int32_t* targets;   // [B]
-  const float* weights;          // [B], summing to 1
-  float* workspace;              // keeps exponentials between forward and backward; what does not fit is recomputed
-  std::int64_t workspace_size;   // floats; 0 is allowed
+  const float* queries;         // [B,D]
+  const float* items;           // [V,D]
+  bool normalize_items;         // score with x_v / |x_v|
+  const std::int32_t* targets;  // [B]
+  const float* weights;         // [B], summing to 1
+  float* workspace;             // keeps exponentials between forward and backward; what does not fit is recomputed
+  std::int64_t workspace_size;  // floats; 0 is allowed
 };
 
 // Where the gradient of the item table goes: into d_items, or straight into Adam by the owner of each tile, so that
 // weights and moments move through memory once.
 struct ItemUpdate {
-  float* d_items;      // [V,D], overwritten; or null, then
-  float* items;        // [V,D] is updated
-  float* moment1;      // [V,D]
-  float* moment2;      // [V,D]
+  float* d_items;  // [V,D], overwritten; or null, then
+  float* items;    // [V,D] is updated
+  float* moment1;  // [V,D]
+  float* moment2;  // [V,D]
   AdamStep adam;
 };
 
 struct CatalogTopK {
   std::int64_t B, D, V, k;
-  const float* queries;                    // [B,D]
-  const float* packed_items;               // pack_items
-  const std::uint64_t* const* excluded;    // [B] bit sets of V bits, entries may be null; or null
-  const std::int32_t* targets;             // [B], -1 for none; or null
-  std::int32_t* ids;                       // [B,k] best first, ties by lower row; -1 where nothing is left
-  float* scores;                           // [B,k]
-  std::int64_t* above;                     // [B] products that score above the target; V where either is NaN; or null
-  std::int64_t* tied;                      // [B] other products that score the same; or null
+  const float* queries;                  // [B,D]
+  const float* packed_items;             // pack_items
+  const std::uint64_t* const* excluded;  // [B] bit sets of V bits, entries may be null; or null
+  const std::int32_t* targets;           // [B], -1 for none; or null
+  std::int32_t* ids;                     // [B,k] best first, ties by lower row; -1 where nothing is left
+  float* scores;                         // [B,k]
+  std::int64_t* above;                   // [B] products that score above the target; V where either is NaN; or null
+  std::int64_t* tied;                    // [B] other products that score the same; or null
 };
 
 class STAMP_API Device {
@@ -107,9 +107,9 @@ class STAMP_API Device {
   // d_bias = column sums of d_y
   virtual void add_bias_backward(std::int64_t N, std::int64_t D, const float* d_y, float* d_bias) = 0;
 
-  virtual void tanh(std::int64_t n, float* y) = 0;                                // in place
-  virtual void tanh_backward(std::int64_t n, const float* y, float* d_y) = 0;     // d_y *= 1 - y²
-  virtual void add(std::int64_t n, const float* x, float* y) = 0;                 // y += x
+  virtual void tanh(std::int64_t n, float* y) = 0;                             // in place
+  virtual void tanh_backward(std::int64_t n, const float* y, float* d_y) = 0;  // d_y *= 1 - y²
+  virtual void add(std::int64_t n, const float* x, float* y) = 0;              // y += x
   virtual void multiply(std::int64_t n, const float* a, const float* b, float* y) = 0;
   virtual void multiply_backward(std::int64_t n, const float* a, const float* b, const float* d_y, float* d_a,
                                  float* d_b) = 0;
@@ -140,8 +140,8 @@ class STAMP_API Device {
                                      float* d_queries) = 0;
   // The gradient of the item table, plus row_gradients[L,D] at rows row_ids[L]. 2BVD flops for the tiles that the
   // workspace kept, 4BVD for the others.
-  virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums,
-                                              std::int64_t L, const std::int32_t* row_ids, const float* row_gradients,
+  virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
+                                              const std::int32_t* row_ids, const float* row_gradients,
                                               const ItemUpdate& update) = 0;
 
   // The layout that catalog_top_k scans: kPanel products side by side, one line per dimension, zero-padded.

@@ -53,7 +53,8 @@ void write_file(const fs::path& path, const std::function<void(std::ostream&)>& 
     if (!out) fail("cannot write ", path.string(), ": ", std::strerror(errno));
     write(out);
     out.close();
-    if (!out) fail("cannot write ", path.string(), ": ", std::strerror(errno), " (an older file, if any, is untouched)");
+    if (!out)
+      fail("cannot write ", path.string(), ": ", std::strerror(errno), " (an older file, if any, is untouched)");
   }
   sync(temporary.path);
   std::error_code error;

@@ -7,10 +7,13 @@ namespace stamp {
 
 using Json = nlohmann::ordered_json;
 
-NLOHMANN_JSON_SERIALIZE_ENUM(Residual, {{Residual::none, "none"}, {Residual::mean, "mean"}, {Residual::anchor, "anchor"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Residual,
+                             {{Residual::none, "none"}, {Residual::mean, "mean"}, {Residual::anchor, "anchor"}})
 NLOHMANN_JSON_SERIALIZE_ENUM(Score, {{Score::dot, "dot"}, {Score::cosine, "cosine"}})
 NLOHMANN_JSON_SERIALIZE_ENUM(Normalization, {{Normalization::none, "none"}, {Normalization::softmax, "softmax"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(Schedule, {{Schedule::constant, "constant"}, {Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Schedule, {{Schedule::constant, "constant"},
+                                        {Schedule::linear, "linear"},
+                                        {Schedule::cosine, "cosine"}})
 
 namespace {
 
@@ -73,14 +76,18 @@ Json encode(const T& value) {
 template <class T>
 void decode(const std::string& name, const Json& value, T& field) {
   bool fits = false;
-  if constexpr (std::is_same_v<T, bool>) fits = value.is_boolean();
-  else if constexpr (std::is_same_v<T, std::string>) fits = value.is_string();
-  else if constexpr (std::is_floating_point_v<T>) fits = value.is_number();
+  if constexpr (std::is_same_v<T, bool>)
+    fits = value.is_boolean();
+  else if constexpr (std::is_same_v<T, std::string>)
+    fits = value.is_string();
+  else if constexpr (std::is_floating_point_v<T>)
+    fits = value.is_number();
   else if constexpr (std::is_integral_v<T>)
     fits = value.is_number_integer() && (std::is_signed_v<T> || value.is_number_unsigned());
-  else fits = value.is_string() && Json(value.get<T>()) == value;  // an enumeration reads unknown names as its first
-  require(fits, "option '", name, "' is ", value.dump(), ", which is not one of its values (", Json(encode(field)).dump(),
-          " is its default)");
+  else
+    fits = value.is_string() && Json(value.get<T>()) == value;  // an enumeration reads unknown names as its first
+  require(fits, "option '", name, "' is ", value.dump(), ", which is not one of its values (",
+          Json(encode(field)).dump(), " is its default)");
   field = value.get<T>();
 }
 
@@ -113,15 +120,12 @@ C read(const std::string& text, C config, Visit&& visit) {
 Json metrics_json(const Metrics& metrics) {
   Json at = Json::object();
   for (const auto& m : metrics.at)
-    at[std::to_string(m.k)] = {{"hr", m.hr},
-                               {"mrr", m.mrr},
-                               {"ndcg", m.ndcg},
-                               {"coverage", m.coverage},
-                               {"popularity", m.popularity}};
+    at[std::to_string(m.k)] = {
+        {"hr", m.hr}, {"mrr", m.mrr}, {"ndcg", m.ndcg}, {"coverage", m.coverage}, {"popularity", m.popularity}};
   return {{"at", at},
           {"examples", metrics.examples},
           {"cold_targets", metrics.cold_targets},
-          {"skipped", metrics.skipped},
+          {"unanswered", metrics.unanswered},
           {"tied", metrics.tied}};
 }
 
@@ -156,14 +160,10 @@ std::string to_json(const TrainReport& report) {
     if (epoch.validation) json["validation"] = metrics_json(*epoch.validation);
     epochs.push_back(json);
   }
-  return Json{{"epochs", epochs},
-              {"best_epoch", report.best_epoch},
-              {"stopped", report.stopped},
-              {"reason", report.reason},
-              {"steps", report.steps},
-              {"examples", report.examples},
-              {"seconds", report.seconds},
-              {"examples_per_second", report.examples_per_second},
+  return Json{{"epochs", epochs},          {"best_epoch", report.best_epoch},
+              {"stopped", report.stopped}, {"reason", report.reason},
+              {"steps", report.steps},     {"examples", report.examples},
+              {"seconds", report.seconds}, {"examples_per_second", report.examples_per_second},
               {"resumed", report.resumed}}
       .dump();
 }
@@ -180,7 +180,7 @@ Metrics metrics_from_json(const std::string& text) {
                           .popularity = m.at("popularity")});
   metrics.examples = json.at("examples");
   metrics.cold_targets = json.at("cold_targets");
-  metrics.skipped = json.at("skipped");
+  metrics.unanswered = json.at("unanswered");
   metrics.tied = json.at("tied");
   return metrics;
 }

@@ -18,6 +18,7 @@ class PopularityRanker final : public Ranker {
   }
 
   std::int64_t V() const override { return static_cast<std::int64_t>(counts_.size()); }
+  bool needs_history() const override { return false; }
 
   void rank(const Batch& batch, std::int64_t k, Ranking& ranking) override {
     const std::size_t listed = static_cast<std::size_t>(std::min(k, V()));
@@ -124,10 +125,8 @@ MetricsAccumulator::MetricsAccumulator(MetricsOptions options, std::vector<std::
 }
 
 void MetricsAccumulator::add(const Batch& batch, const Ranking& ranking, std::int64_t k) {
-  const std::int64_t V = static_cast<std::int64_t>(counts_.size());
   for (std::int64_t b = 0; b < batch.B(); ++b) {
-    const std::int32_t target = batch.targets[b];
-    const bool cold = target < 0 || target >= V || counts_[target] == 0;
+    const bool cold = is_cold(batch.targets[b]);
     totals_.cold_targets += cold;
     totals_.tied += ranking.tied[b] > 0;
     ++totals_.examples;
@@ -166,14 +165,22 @@ Metrics MetricsAccumulator::result() const {
   return metrics;
 }
 
-void MetricsAccumulator::skip(std::int64_t targets) { totals_.skipped += targets; }
+void MetricsAccumulator::add_unanswered(std::int32_t target) {
+  ++totals_.examples;
+  ++totals_.unanswered;
+  totals_.cold_targets += is_cold(target);
+}
+
+bool MetricsAccumulator::is_cold(std::int32_t target) const {
+  return target < 0 || target >= static_cast<std::int64_t>(counts_.size()) || counts_[target] == 0;
+}
 
 Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std::int64_t>& counts,
                  const MetricsOptions& options, const std::function<bool(std::int64_t, std::int64_t)>& progress) {
   MetricsAccumulator metrics(options, counts);
   const std::int64_t V = ranker.V();
-  require(static_cast<std::int64_t>(counts.size()) == V, "evaluate: counts of ", counts.size(),
-          " products, expected ", V);
+  require(static_cast<std::int64_t>(counts.size()) == V, "evaluate: counts of ", counts.size(), " products, expected ",
+          V);
   const std::int64_t k = *std::max_element(options.k.begin(), options.k.end());
   Batch batch;
   Ranking ranking;
@@ -194,8 +201,8 @@ Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std
       const std::int32_t item = events[i];
       const bool inside = item >= 0 && item < V;
       if (i >= options.min_history && (!options.last_only || i == length - 1)) {
-        if (known == 0) {
-          metrics.skip(1);
+        if (known == 0 && ranker.needs_history()) {
+          metrics.add_unanswered(inside ? item : Catalog::kUnknown);
         } else {
           const std::int64_t used = options.history > 0 ? std::min(options.history, known) : known;
           batch.begin.push_back(static_cast<std::int32_t>(base + known - used));

@@ -17,16 +17,18 @@ enum class Ties { conservative, mean, optimistic };
 
 // What a ranker says of one batch.
 struct Ranking {
-  std::vector<std::int32_t> ids;     // [B,k], -1 where nothing is left
-  std::vector<std::int64_t> above;   // [B] products scoring above the target
-  std::vector<std::int64_t> tied;    // [B] other products scoring the same
+  std::vector<std::int32_t> ids;    // [B,k], -1 where nothing is left
+  std::vector<std::int64_t> above;  // [B] products scoring above the target
+  std::vector<std::int64_t> tied;   // [B] other products scoring the same
 };
 
 class STAMP_API Ranker {
  public:
   virtual ~Ranker() = default;
   virtual std::int64_t V() const = 0;
-  // Targets outside 0 … V-1 are cold: above = V, tied = 0. Histories may be empty of known products (length 0).
+  // Without a known product in the history (length 0) a ranker that needs one is not asked: a miss.
+  virtual bool needs_history() const { return true; }
+  // Targets outside 0 … V-1 are cold: above = V, tied = 0.
   virtual void rank(const Batch& batch, std::int64_t k, Ranking& ranking) = 0;
 };
 
@@ -40,7 +42,7 @@ STAMP_API std::vector<std::int64_t> item_counts(const Sessions& sessions, std::i
 struct MetricsOptions {
   std::vector<std::int64_t> k = {5, 10, 20};
   std::int64_t min_history = 1;
-  bool last_only = false;   // only the last event of each session is a target
+  bool last_only = false;  // only the last event of each session is a target
   Ties ties = Ties::conservative;
   std::int64_t history = 0;
   std::int64_t batch = 512;
@@ -57,10 +59,10 @@ struct MetricsAtK {
 
 struct Metrics {
   std::vector<MetricsAtK> at;
-  std::int64_t examples = 0;      // targets measured, cold ones included
-  std::int64_t cold_targets = 0;  // of these, targets that training never saw
-  std::int64_t skipped = 0;       // targets whose whole history training never saw; not measured
-  std::int64_t tied = 0;          // targets that share their score with another product
+  std::int64_t examples = 0;      // targets, all that follow included
+  std::int64_t cold_targets = 0;  // that training never saw: misses
+  std::int64_t unanswered = 0;    // whose whole history training never saw, where the ranker needs one: misses
+  std::int64_t tied = 0;          // that share their score with another product
 };
 
 // From ranks and lists to metrics; one pass, constant memory but for V flags.
@@ -69,10 +71,12 @@ class STAMP_API MetricsAccumulator {
   MetricsAccumulator(MetricsOptions options, std::vector<std::int64_t> counts);
   // ranking.ids has k columns.
   void add(const Batch& batch, const Ranking& ranking, std::int64_t k);
-  void skip(std::int64_t targets);
+  void add_unanswered(std::int32_t target);
   Metrics result() const;
 
  private:
+  bool is_cold(std::int32_t target) const;
+
   MetricsOptions options_;
   std::vector<std::int64_t> counts_;
   std::int64_t most_clicked_;
@@ -82,7 +86,8 @@ class STAMP_API MetricsAccumulator {
   Metrics totals_;
 };
 
-// Events of `sessions` outside the catalog (Catalog::kUnknown, say) are skipped in histories, and cold as targets. counts: item_counts of training. progress(done, all) may be empty.
+// Events of `sessions` outside the catalog (Catalog::kUnknown, say) are skipped in histories, and cold as targets.
+// counts: item_counts of training. progress(done, all) may be empty.
 STAMP_API Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std::int64_t>& counts,
                            const MetricsOptions& options,
                            const std::function<bool(std::int64_t, std::int64_t)>& progress = {});

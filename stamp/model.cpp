@@ -60,8 +60,10 @@ std::vector<Weights::Named> Weights::tensors() {
   };
   for (const auto& [name, array] : others) {
     if (array->empty()) continue;
-    if (array->size() == D) present.push_back({name, {D}, array});
-    else present.push_back({name, {D, D}, array});
+    if (array->size() == D)
+      present.push_back({name, {D}, array});
+    else
+      present.push_back({name, {D, D}, array});
   }
   return present;
 }
@@ -74,9 +76,9 @@ std::vector<Weights::Named> Weights::dense() {
 
 Activations::Activations(const std::shared_ptr<Device>& device) {
   for (auto* array : {&events, &begin, &length, &targets}) *array = Array<std::int32_t>(device, 0);
-  for (auto* array : {&weights, &x,   &keys,      &anchor, &mean,  &query,    &memory,  &h_s,      &h_t,    &product,
-                      &q,       &d_x, &d_keys,    &d_q,    &d_product, &d_h_s, &d_h_t,  &d_memory, &d_query,
-                      &d_anchor, &d_mean, &losses, &log_sums})
+  for (auto* array :
+       {&weights, &x,   &keys,      &anchor, &mean,  &query,    &memory,  &h_s,      &h_t,    &product, &q,       &d_x,
+        &d_keys,  &d_q, &d_product, &d_h_s,  &d_h_t, &d_memory, &d_query, &d_anchor, &d_mean, &losses,  &log_sums})
     *array = Array<float>(device, 0);
 }
 
@@ -94,8 +96,7 @@ void Activations::upload(const Batch& batch, std::int64_t D) {
 
 void Activations::prepare_backward(std::int64_t D) {
   for (auto* array : {&d_x, &d_keys}) array->resize(L * D);
-  for (auto* array : {&d_q, &d_product, &d_h_s, &d_h_t, &d_memory, &d_query, &d_anchor, &d_mean})
-    array->resize(B * D);
+  for (auto* array : {&d_q, &d_product, &d_h_s, &d_h_t, &d_memory, &d_query, &d_anchor, &d_mean}) array->resize(B * D);
   for (auto* array : {&losses, &log_sums}) array->resize(B);
 }
 
@@ -187,12 +188,11 @@ void Model::backward(Device& device, Activations& a, Weights& g, std::int64_t st
                          g.anchor_weight.data());
 
   device.zero(a.d_x.data(), static_cast<std::size_t>(L * D) * sizeof(float));
-  device.session_attention_backward(attention(a), L, a.d_memory.data(), a.d_x.data(), a.d_keys.data(),
-                                    a.d_query.data(), g.w0.data());
+  device.session_attention_backward(attention(a), L, a.d_memory.data(), a.d_x.data(), a.d_keys.data(), a.d_query.data(),
+                                    g.w0.data());
   if (config_.attention_bias) device.add_bias_backward(B, D, a.d_query.data(), g.attention_bias.data());
   device.linear_backward(L, D, D, a.x.data(), w.w1.data(), a.d_keys.data(), a.d_x.data(), true, g.w1.data());
-  device.linear_backward(B, D, D, a.anchor.data(), w.w2.data(), a.d_query.data(), a.d_anchor.data(), true,
-                         g.w2.data());
+  device.linear_backward(B, D, D, a.anchor.data(), w.w2.data(), a.d_query.data(), a.d_anchor.data(), true, g.w2.data());
   device.linear_backward(B, D, D, a.mean.data(), w.w3.data(), a.d_query.data(), a.d_mean.data(), false, g.w3.data());
   if (config_.residual == Residual::mean) device.add(B * D, a.d_memory.data(), a.d_mean.data());
   if (config_.residual == Residual::anchor) device.add(B * D, a.d_memory.data(), a.d_anchor.data());
@@ -205,8 +205,8 @@ void Model::backward(Device& device, Activations& a, Weights& g, std::int64_t st
 }
 
 SessionAttention Model::attention(const Activations& a) const {
-  return {a.ranges(), config_.dim, a.x.data(), a.keys.data(), a.query.data(), weights_.w0.data(),
-          config_.normalization};
+  return {a.ranges(),     config_.dim,        a.x.data(),           a.keys.data(),
+          a.query.data(), weights_.w0.data(), config_.normalization};
 }
 
 std::map<std::string, std::vector<float>> Model::download() const {
@@ -226,8 +226,8 @@ void Model::upload(const std::map<std::string, std::vector<float>>& values) {
   for (auto& [name, shape, array] : tensors) {
     const auto found = values.find(name);
     require(found != values.end(), "Model::upload: tensor '", name, "' is missing");
-    require(static_cast<std::int64_t>(found->second.size()) == array->size(), "Model::upload: tensor '", name,
-            "' has ", found->second.size(), " values, expected ", array->size());
+    require(static_cast<std::int64_t>(found->second.size()) == array->size(), "Model::upload: tensor '", name, "' has ",
+            found->second.size(), " values, expected ", array->size());
   }
   for (const auto& [name, data] : values) {
     bool known = false;

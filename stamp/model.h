@@ -25,12 +25,12 @@ struct STAMP_API Config {
   Normalization normalization = Normalization::none;
   bool attention_bias = false;
   bool mlp_bias = false;
-  float max_norm = 0;       // rows looked up are shortened to it; 0: never
+  float max_norm = 0;  // rows looked up are shortened to it; 0: never
   Score score = Score::dot;
-  float scale = 16;         // of cosine scores
-  float dropout = 0;        // of the looked-up embeddings, while training
-  std::int64_t history = 0; // at most so many last events are read; 0: all
-  float item_std = 0.002f;  // initial weights: N(0, std²)
+  float scale = 16;          // of cosine scores
+  float dropout = 0;         // of the looked-up embeddings, while training
+  std::int64_t history = 0;  // at most so many last events are read; 0: all
+  float item_std = 0.002f;   // initial weights: N(0, std²)
   float weight_std = 0.05f;
   std::uint64_t seed = 42;
 
@@ -42,12 +42,12 @@ struct STAMP_API Config {
 
 // Parameters, or anything with a value for each of them: gradients, moments. Absent tensors are empty.
 struct STAMP_API Weights {
-  Array<float> items;                          // [V,D]
-  Array<float> w0;                             // [D]
-  Array<float> w1, w2, w3;                     // [D,D]
-  Array<float> attention_bias;                 // [D]
-  Array<float> session_weight, session_bias;   // [D,D], [D]
-  Array<float> anchor_weight, anchor_bias;     // [D,D], [D]
+  Array<float> items;                         // [V,D]
+  Array<float> w0;                            // [D]
+  Array<float> w1, w2, w3;                    // [D,D]
+  Array<float> attention_bias;                // [D]
+  Array<float> session_weight, session_bias;  // [D,D], [D]
+  Array<float> anchor_weight, anchor_bias;    // [D,D], [D]
 
   Weights() = default;
   Weights(const Config& config, std::int64_t V, const std::shared_ptr<Device>& device, bool with_items = true);
@@ -71,13 +71,13 @@ struct STAMP_API Activations {
   std::int64_t B = 0, L = 0;
   Array<std::int32_t> events, begin, length, targets;
   Array<float> weights;
-  Array<float> x, keys;                                     // [L,D]
-  Array<float> anchor, mean, query, memory, h_s, h_t;       // [B,D]
-  Array<float> product, q;                                  // [B,D] h_s ⊙ h_t; the same, scaled to length for cosine
-  Array<float> d_x, d_keys;                                 // [L,D]
-  Array<float> d_q, d_product, d_h_s, d_h_t;                // [B,D]
-  Array<float> d_memory, d_query, d_anchor, d_mean;         // [B,D]
-  Array<float> losses, log_sums;                            // [B]
+  Array<float> x, keys;                                // [L,D]
+  Array<float> anchor, mean, query, memory, h_s, h_t;  // [B,D]
+  Array<float> product, q;                             // [B,D] h_s ⊙ h_t; the same, scaled to length for cosine
+  Array<float> d_x, d_keys;                            // [L,D]
+  Array<float> d_q, d_product, d_h_s, d_h_t;           // [B,D]
+  Array<float> d_memory, d_query, d_anchor, d_mean;    // [B,D]
+  Array<float> losses, log_sums;                       // [B]
   Ranges ranges() const { return {begin.data(), length.data(), B}; }
 };
 

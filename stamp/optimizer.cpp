@@ -99,7 +99,8 @@ double Optimizer::step(const Batch& batch, float learning_rate) {
                                          .adam = adam});
   if (clip) {
     double squared = 0;
-    for (auto& [name, shape, array] : gradients_.tensors()) squared += device.squared_norm(array->size(), array->data());
+    for (auto& [name, shape, array] : gradients_.tensors())
+      squared += device.squared_norm(array->size(), array->data());
     const double norm = std::sqrt(squared);
     if (norm > config_.clip_norm) adam.gradient_scale = static_cast<float>(config_.clip_norm / norm);
   }
@@ -124,8 +125,13 @@ double Optimizer::gradients(const Batch& batch, Weights& gradients) {
                                          .items = nullptr,
                                          .moment1 = nullptr,
                                          .moment2 = nullptr,
-                                         .adam = {.learning_rate = 0, .beta1 = 0, .beta2 = 0, .epsilon = 1,
-                                                  .weight_decay = 0, .step = 1, .gradient_scale = 1}});
+                                         .adam = {.learning_rate = 0,
+                                                  .beta1 = 0,
+                                                  .beta2 = 0,
+                                                  .epsilon = 1,
+                                                  .weight_decay = 0,
+                                                  .step = 1,
+                                                  .gradient_scale = 1}});
   return loss;
 }
 

@@ -12,8 +12,8 @@ enum class Schedule { constant, linear, cosine };  // from learning_rate to 0 ov
 struct STAMP_API OptimizerConfig {
   float learning_rate = 0.001f;
   float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
-  float weight_decay = 0;                   // decoupled
-  float clip_norm = 0;                      // bound on the norm of the whole gradient; 0: none
+  float weight_decay = 0;  // decoupled
+  float clip_norm = 0;     // bound on the norm of the whole gradient; 0: none
   Schedule schedule = Schedule::constant;
   float decay = 1;                          // learning rate is multiplied by it after every epoch
   float warmup = 0;                         // this share of the planned steps rises linearly from 0

@@ -7,8 +7,13 @@ namespace stamp {
 // What one request needs for itself: a device handle, activations and room for the answer. Kept for the next one.
 struct Recommender::Context {
   Context(int threads, const Model& model)
-      : device(open_device(model.device()->name(), threads)), activations(device), gathered(device, 0),
-        packed(device, 0), rows(device, 0), ids(device, 0), scores(device, 0) {}
+      : device(open_device(model.device()->name(), threads)),
+        activations(device),
+        gathered(device, 0),
+        packed(device, 0),
+        rows(device, 0),
+        ids(device, 0),
+        scores(device, 0) {}
 
   std::shared_ptr<Device> device;
   Activations activations;
@@ -16,10 +21,10 @@ struct Recommender::Context {
   std::vector<std::vector<std::uint64_t>> excluded;
   std::vector<const std::uint64_t*> excluded_rows;
   std::vector<std::int32_t> known, choice;
-  Array<float> gathered, packed;      // the rows of an allow-list
+  Array<float> gathered, packed;  // the rows of an allow-list
   Array<std::int32_t> rows;
-  Array<std::int32_t> ids;            // [B,k]
-  Array<float> scores;                // [B,k]
+  Array<std::int32_t> ids;  // [B,k]
+  Array<float> scores;      // [B,k]
 };
 
 namespace {

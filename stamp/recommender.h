@@ -12,16 +12,16 @@
 namespace stamp {
 
 struct Request {
-  std::vector<std::int32_t> items;      // history in order of clicks, catalog rows; kUnknown entries are skipped
-  std::vector<std::int32_t> exclude;    // rows never to list; kUnknown entries are ignored
-  std::vector<std::int32_t> only;       // rows to choose from, when restricted
+  std::vector<std::int32_t> items;    // history in order of clicks, catalog rows; kUnknown entries are skipped
+  std::vector<std::int32_t> exclude;  // rows never to list; kUnknown entries are ignored
+  std::vector<std::int32_t> only;     // rows to choose from, when restricted
   bool restricted = false;
 };
 
 struct Recommendation {
-  std::vector<std::int32_t> items;      // best first, ties by lower row; k, or all there are when fewer remain
-  std::vector<float> scores;            // logits
-  std::int64_t unknown = 0;             // events of the history that were skipped
+  std::vector<std::int32_t> items;  // best first, ties by lower row; k, or all there are when fewer remain
+  std::vector<float> scores;        // logits
+  std::int64_t unknown = 0;         // events of the history that were skipped
 };
 
 // Thread-safe. One request stays on the thread that makes it; recommend(requests) uses all cores.

@@ -23,15 +23,14 @@ struct Type {
   DType dtype;
   std::size_t size;
 };
-constexpr Type kTypes[] = {{"F32", DType::f32, 4}, {"I32", DType::i32, 4}, {"I64", DType::i64, 8}, {"U8", DType::u8, 1}};
+constexpr Type kTypes[] = {
+    {"F32", DType::f32, 4}, {"I32", DType::i32, 4}, {"I64", DType::i64, 8}, {"U8", DType::u8, 1}};
 
 const Type& type_of(DType dtype) {
   return *std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Type& type) { return type.dtype == dtype; });
 }
 
-std::string text_of(const std::vector<std::int64_t>& shape) {
-  return Json(shape).dump();
-}
+std::string text_of(const std::vector<std::int64_t>& shape) { return Json(shape).dump(); }
 
 // Parses the header, refusing what JSON libraries let pass: the same key twice, and nesting without end.
 Json parse_header(const std::string& path, const char* first, const char* last) {
@@ -81,7 +80,8 @@ Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string(
   std::uint64_t header_size = 0;
   for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<std::uint64_t>(bytes_[i]);
   if (header_size > std::min(kHeaderLimit, size - 8))
-    fail(path_, ": the header claims ", header_size, " bytes, the file has ", size, " and the format allows ", kHeaderLimit);
+    fail(path_, ": the header claims ", header_size, " bytes, the file has ", size, " and the format allows ",
+         kHeaderLimit);
   const char* first = reinterpret_cast<const char*>(bytes_.data()) + 8;
   if (header_size == 0 || *first != '{') fail(path_, ": the header does not begin with '{'");
   const Json header = parse_header(path_, first, first + header_size);
@@ -100,8 +100,8 @@ Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string(
     }
     for (const char* key : {"dtype", "shape", "data_offsets"})
       if (!entry.contains(key)) fail(path_, ": tensor '", name, "' has no ", key);
-    const auto type = std::find_if(std::begin(kTypes), std::end(kTypes),
-                                   [&](const Type& t) { return entry["dtype"] == t.name; });
+    const auto type =
+        std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Type& t) { return entry["dtype"] == t.name; });
     if (type == std::end(kTypes))
       fail(path_, ": tensor '", name, "' has dtype ", entry["dtype"].dump(), ", expected F32, I32, I64 or U8");
     const Json &shape = entry["shape"], &offsets = entry["data_offsets"];
@@ -130,7 +130,8 @@ Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string(
   std::sort(places.begin(), places.end());
   std::uint64_t reached = 0;
   for (const auto& [begin, end] : places) {
-    if (begin != reached) fail(path_, ": tensors ", begin < reached ? "overlap" : "leave a hole", " at byte ", begin, " of the data");
+    if (begin != reached)
+      fail(path_, ": tensors ", begin < reached ? "overlap" : "leave a hole", " at byte ", begin, " of the data");
     reached = end;
   }
   if (reached != data_size) fail(path_, ": ", data_size - reached, " bytes follow the last tensor");

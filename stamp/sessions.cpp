@@ -46,8 +46,8 @@ std::int64_t number_sessions(std::span<const std::int64_t> ids, std::vector<std:
 Sessions Sessions::from_events(const EventColumns& events, std::vector<std::int64_t>* order_out) {
   const std::size_t n = events.session.size();
   require(events.item.size() == n, "Sessions::from_events: ", events.item.size(), " items for ", n, " events");
-  require(events.timestamp.empty() || events.timestamp.size() == n, "Sessions::from_events: ",
-          events.timestamp.size(), " timestamps for ", n, " events");
+  require(events.timestamp.empty() || events.timestamp.size() == n, "Sessions::from_events: ", events.timestamp.size(),
+          " timestamps for ", n, " events");
   require(events.weight.empty() || events.weight.size() == n, "Sessions::from_events: ", events.weight.size(),
           " weights for ", n, " events");
   const bool timed = !events.timestamp.empty();
@@ -126,8 +126,10 @@ std::int64_t Sessions::count_before(std::int64_t time) const {
   std::int64_t low = 0, high = size();
   while (low < high) {
     const std::int64_t middle = (low + high) / 2;
-    if (timestamps_[offsets_[middle + 1] - 1] < time) low = middle + 1;
-    else high = middle;
+    if (timestamps_[offsets_[middle + 1] - 1] < time)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -141,8 +143,10 @@ Sessions Sessions::concatenate(const Sessions& a, const Sessions& b) {
   both.timestamps_.insert(both.timestamps_.end(), b.timestamps_.begin(), b.timestamps_.end());
   if (!a.weights_.empty() || !b.weights_.empty()) {
     both.weights_.resize(a.items_.size(), 1);
-    if (b.weights_.empty()) both.weights_.resize(both.items_.size(), 1);
-    else both.weights_.insert(both.weights_.end(), b.weights_.begin(), b.weights_.end());
+    if (b.weights_.empty())
+      both.weights_.resize(both.items_.size(), 1);
+    else
+      both.weights_.insert(both.weights_.end(), b.weights_.begin(), b.weights_.end());
   }
   return both;
 }

@@ -26,8 +26,8 @@ class STAMP_API Sessions {
   // Already grouped: session s is items[offsets[s] .. offsets[s+1]). Throws std::invalid_argument when offsets do not
   // start at 0, fall, or end elsewhere than at the number of items; when a row is below
   // Catalog::kUnknown; when a weight is negative or not finite; when timestamps or weights have another length.
-  Sessions(std::vector<std::int32_t> items, std::vector<std::int64_t> offsets, std::vector<std::int64_t> timestamps = {},
-           std::vector<float> weights = {});
+  Sessions(std::vector<std::int32_t> items, std::vector<std::int64_t> offsets,
+           std::vector<std::int64_t> timestamps = {}, std::vector<float> weights = {});
 
   // Groups and sorts an event log; stable, so equal timestamps keep the order of the rows. `order`, when given,
   // receives for each event of the result the row it came from.

@@ -69,7 +69,11 @@ enum class Phase { select, refit };
 class Run {
  public:
   Run(Model& model, const Sessions& sessions, const TrainConfig& config, const TrainOptions& options)
-      : model_(model), sessions_(sessions), config_(config), options_(options), monitor_(parse_monitor(config.monitor)) {
+      : model_(model),
+        sessions_(sessions),
+        config_(config),
+        options_(options),
+        monitor_(parse_monitor(config.monitor)) {
     fingerprint_ = sessions.fingerprint();
     if (options.validation) fingerprint_ = fingerprint_ * 0x100000001b3 ^ options.validation->fingerprint();
     optimizer_ = std::make_unique<Optimizer>(config.optimizer, model);
@@ -81,8 +85,10 @@ class Run {
     if (phase_ == Phase::select) {
       fit(sessions_);
       if (report_.stopped == "finished" || report_.stopped == "patience") {
-        if (options_.refit) start_refit();
-        else use_best();
+        if (options_.refit)
+          start_refit();
+        else
+          use_best();
       } else {
         use_best();
       }
@@ -155,8 +161,7 @@ class Run {
     if (validate) {
       auto ranker = model_ranker(model_, model_.device());
       MetricsOptions metrics{.min_history = config_.min_history, .history = model_.config().history};
-      if (std::find(metrics.k.begin(), metrics.k.end(), monitor_.k) == metrics.k.end())
-        metrics.k.push_back(monitor_.k);
+      if (std::find(metrics.k.begin(), metrics.k.end(), monitor_.k) == metrics.k.end()) metrics.k.push_back(monitor_.k);
       bool go_on = true;
       const auto progress = [&](std::int64_t done, std::int64_t all) {
         go_on = report_progress({.phase = "validate",
@@ -267,8 +272,8 @@ class Run {
   void restore() {
     const Safetensors file(options_.checkpoint);
     const auto run = file.metadata().find("run"), state_text = file.metadata().find("state");
-    require(run != file.metadata().end() && state_text != file.metadata().end(), "train: ",
-            options_.checkpoint.string(), " is not a checkpoint of stamp; name another file");
+    require(run != file.metadata().end() && state_text != file.metadata().end(),
+            "train: ", options_.checkpoint.string(), " is not a checkpoint of stamp; name another file");
     require(run->second == identity(), "train: checkpoint ", options_.checkpoint.string(),
             " belongs to other data or options; remove it to train anew, or name another file");
     const auto state = nlohmann::json::parse(state_text->second);
@@ -285,7 +290,8 @@ class Run {
     report_.seconds = report.at("seconds");
     report_.examples_per_second = report.at("examples_per_second");
     for (const auto& epoch : report.at("epochs")) {
-      Epoch past{.epoch = epoch.at("epoch"), .loss = epoch.at("loss"), .seconds = epoch.at("seconds"), .validation = {}};
+      Epoch past{
+          .epoch = epoch.at("epoch"), .loss = epoch.at("loss"), .seconds = epoch.at("seconds"), .validation = {}};
       if (epoch.contains("validation")) past.validation = metrics_from_json(epoch.at("validation").dump());
       report_.epochs.push_back(past);
     }

@@ -17,10 +17,10 @@ struct STAMP_API TrainConfig {
   OptimizerConfig optimizer;
   std::int64_t epochs = 10;
   std::int64_t batch_size = 512;
-  std::int64_t min_history = 1;      // an example needs at least so many events before its target
-  std::int64_t patience = 0;         // stop after so many epochs without improvement on validation; 0: never
-  std::string monitor = "mrr@20";    // "hr", "mrr" or "ndcg" with @k, on validation
-  double checkpoint_seconds = 60;    // between checkpoints, where a path is given
+  std::int64_t min_history = 1;    // an example needs at least so many events before its target
+  std::int64_t patience = 0;       // stop after so many epochs without improvement on validation; 0: never
+  std::string monitor = "mrr@20";  // "hr", "mrr" or "ndcg" with @k, on validation
+  double checkpoint_seconds = 60;  // between checkpoints, where a path is given
 
   // The optimizer and number of epochs that go with Config::preset(name).
   static TrainConfig preset(const std::string& name);
@@ -28,30 +28,30 @@ struct STAMP_API TrainConfig {
 };
 
 struct Progress {
-  std::string phase;                 // "train", "validate" or "refit"
-  std::int64_t epoch, epochs;        // 1 for the first
+  std::string phase;                     // "train", "validate" or "refit"
+  std::int64_t epoch, epochs;            // 1 for the first
   std::int64_t examples_done, examples;  // of this epoch
-  double loss;                       // mean since the start of the epoch
+  double loss;                           // mean since the start of the epoch
   double examples_per_second;
   float learning_rate;
 };
 
 struct Epoch {
-  std::int64_t epoch;                // 1 for the first
-  double loss;                       // mean training loss
+  std::int64_t epoch;  // 1 for the first
+  double loss;         // mean training loss
   double seconds;
   std::optional<Metrics> validation;
 };
 
 struct TrainReport {
   std::vector<Epoch> epochs;
-  std::int64_t best_epoch = 0;       // whose weights the model has
-  std::string stopped;               // "finished", "patience", "interrupted" or "diverged"
-  std::string reason;                // where diverged: step, loss, learning rate
+  std::int64_t best_epoch = 0;  // whose weights the model has
+  std::string stopped;          // "finished", "patience", "interrupted" or "diverged"
+  std::string reason;           // where diverged: step, loss, learning rate
   std::int64_t steps = 0;
-  std::int64_t examples = 0;         // of one epoch
+  std::int64_t examples = 0;  // of one epoch
   double seconds = 0;
-  double examples_per_second = 0;    // of training proper
+  double examples_per_second = 0;  // of training proper
   bool resumed = false;
 };
 
@@ -60,9 +60,10 @@ using ProgressCallback = std::function<bool(const Progress&)>;
 
 struct TrainOptions {
   const Sessions* validation = nullptr;
-  bool refit = false;                // then train anew on training + validation for best_epoch epochs
-  std::filesystem::path checkpoint;  // resumed from when it exists and belongs to this data and config; removed at the end
-  ProgressCallback progress;         // called about ten times a second
+  bool refit = false;  // then train anew on training + validation for best_epoch epochs
+  std::filesystem::path
+      checkpoint;             // resumed from when it exists and belongs to this data and config; removed at the end
+  ProgressCallback progress;  // called about ten times a second
 };
 
 // Trains `model` in place. Throws std::invalid_argument for data or options that cannot be: no example, all weights

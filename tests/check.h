@@ -3,12 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <unistd.h>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 #include "stamp/tensor.h"
@@ -56,7 +56,9 @@ class Guarded {
 // A folder of its own, removed at the end.
 class Folder {
  public:
-  Folder() : path_(std::filesystem::temp_directory_path() / ("stamp-test-" + std::to_string(getpid()) + "-" + std::to_string(count_++))) {
+  Folder()
+      : path_(std::filesystem::temp_directory_path() /
+              ("stamp-test-" + std::to_string(getpid()) + "-" + std::to_string(count_++))) {
     std::filesystem::create_directories(path_);
   }
   ~Folder() { std::filesystem::remove_all(path_); }

@@ -13,7 +13,9 @@ using namespace stamp;
 
 namespace {
 
-void write_bytes(const std::filesystem::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
 
 std::string safetensors_bytes(const std::string& header, std::size_t data, std::uint64_t claimed) {
   std::string bytes;
@@ -103,7 +105,8 @@ TEST_CASE("a bundle comes back as it was saved, and damage is named") {
     std::string flipped = whole;
     flipped[whole.size() / 2] ^= 1;
     write_bytes(path / name, flipped);
-    if (std::string(name) != "manifest.json") CHECK_THROWS_AS(load_bundle(path, open_device("cpu")), std::runtime_error);
+    if (std::string(name) != "manifest.json")
+      CHECK_THROWS_AS(load_bundle(path, open_device("cpu")), std::runtime_error);
     std::filesystem::remove(path / name);
     CHECK_THROWS_AS(load_bundle(path, open_device("cpu")), std::runtime_error);
     write_bytes(path / name, whole);
@@ -115,9 +118,10 @@ TEST_CASE("safetensors: what is written is read") {
   const check::Folder folder;
   const std::vector<float> a{1, 2, 3, 4, 5, 6};
   const std::vector<std::int64_t> b{-1, 1};
-  write_safetensors(folder / "f", {{"a", {DType::f32, {2, 3}, reinterpret_cast<const std::byte*>(a.data())}},
-                                   {"b", {DType::i64, {2}, reinterpret_cast<const std::byte*>(b.data())}},
-                                   {"empty", {DType::u8, {0}, nullptr}}},
+  write_safetensors(folder / "f",
+                    {{"a", {DType::f32, {2, 3}, reinterpret_cast<const std::byte*>(a.data())}},
+                     {"b", {DType::i64, {2}, reinterpret_cast<const std::byte*>(b.data())}},
+                     {"empty", {DType::u8, {0}, nullptr}}},
                     {{"key", "value \"quoted\""}});
   const Safetensors file(folder / "f");
   CHECK(check::error(file.f32("a", {2, 3}), a) == 0);
@@ -142,11 +146,22 @@ TEST_CASE("safetensors: malformed files are refused with a reason") {
       {"no JSON", safetensors_bytes("{\"a\":", 0)},
       {"trailing bytes", safetensors_bytes(good, 9)},
       {"missing bytes", safetensors_bytes(good, 7)},
-      {"same key twice", safetensors_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1)},
-      {"overlap", safetensors_bytes(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6)},
-      {"hole", safetensors_bytes(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[4,6]}})", 6)},
-      {"product of the shape overflows", safetensors_bytes(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", 0)},
-      {"shape does not fit", safetensors_bytes(R"({"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,8]}})", 8)},
+      {"same key twice",
+       safetensors_bytes(
+           R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+           1)},
+      {"overlap",
+       safetensors_bytes(
+           R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})",
+           6)},
+      {"hole",
+       safetensors_bytes(
+           R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[4,6]}})",
+           6)},
+      {"product of the shape overflows",
+       safetensors_bytes(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", 0)},
+      {"shape does not fit",
+       safetensors_bytes(R"({"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,8]}})", 8)},
       {"negative extent", safetensors_bytes(R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}})", 1)},
       {"fraction", safetensors_bytes(R"({"a":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}})", 1)},
       {"offsets reversed", safetensors_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}})", 1)},

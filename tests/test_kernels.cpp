@@ -71,7 +71,8 @@ TEST_CASE("linear and its gradients") {
           CAPTURE(N);
           CAPTURE(in);
           CAPTURE(out);
-          const auto x = check::random(N * in, 1, 1), w = check::random(out * in, 1, 2), d_y = check::random(N * out, 1, 3);
+          const auto x = check::random(N * in, 1, 1), w = check::random(out * in, 1, 2),
+                     d_y = check::random(N * out, 1, 3);
           check::Guarded y(N * out), d_x(N * in), d_w(out * in);
           device->linear(N, in, out, x.data(), w.data(), y.data(), false);
           auto expected = product(N, in, out, x, w);
@@ -128,21 +129,38 @@ TEST_CASE("catalog cross-entropy: losses and gradients, for any size, shift and 
           const double tolerance = shift == 0 ? 1e-5 : 2e-4;  // a score of 500 has an ulp of 3e-5
           for (std::int64_t workspace : {std::int64_t{0}, B * 513, 4 * B * 513}) {
             std::vector<float> kept(workspace);
-            const CatalogCrossEntropy problem{B, D, V, q.data(), items.data(), false, targets.data(), weights.data(),
-                                              workspace ? kept.data() : nullptr, workspace};
+            const CatalogCrossEntropy problem{B,
+                                              D,
+                                              V,
+                                              q.data(),
+                                              items.data(),
+                                              false,
+                                              targets.data(),
+                                              weights.data(),
+                                              workspace ? kept.data() : nullptr,
+                                              workspace};
             check::Guarded losses(B), log_sums(B), d_q(B * D), d_items(V * D);
             device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_q.data());
             const std::vector<std::int32_t> rows{0, static_cast<std::int32_t>(V - 1), 0};
             const auto row_gradients = check::random(3 * D, 0.1, 6);
             device->catalog_cross_entropy_backward(problem, log_sums.data(), 3, rows.data(), row_gradients.data(),
-                                                   {d_items.data(), nullptr, nullptr, nullptr,
-                                                    {.learning_rate = 0, .beta1 = 0, .beta2 = 0, .epsilon = 1,
-                                                     .weight_decay = 0, .step = 1, .gradient_scale = 1}});
+                                                   {d_items.data(),
+                                                    nullptr,
+                                                    nullptr,
+                                                    nullptr,
+                                                    {.learning_rate = 0,
+                                                     .beta1 = 0,
+                                                     .beta2 = 0,
+                                                     .epsilon = 1,
+                                                     .weight_decay = 0,
+                                                     .step = 1,
+                                                     .gradient_scale = 1}});
             auto with_rows = expected.d_items;
             for (std::int64_t r = 0; r < 3; ++r)
               for (std::int64_t d = 0; d < D; ++d) with_rows[rows[r] * D + d] += row_gradients[r * D + d];
             for (std::int64_t b = 0; b < B; ++b)
-              CHECK(losses.values()[b] == doctest::Approx(expected.losses[b]).epsilon(1e-5).scale(1 + std::abs(shift) / 10));
+              CHECK(losses.values()[b] ==
+                    doctest::Approx(expected.losses[b]).epsilon(1e-5).scale(1 + std::abs(shift) / 10));
             if (V > 1) {
               double scale = 0;
               for (double g : expected.d_queries) scale = std::max(scale, std::abs(g));
@@ -162,15 +180,22 @@ TEST_CASE("Adam applied by the owner of a tile is Adam applied to the whole grad
     auto fused = start, separate = start;
     std::vector<float> m1(V * D), v1(V * D), m2(V * D), v2(V * D);
     for (std::int64_t step = 1; step <= 3; ++step) {
-      const AdamStep adam{.learning_rate = 0.01f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f,
-                          .weight_decay = 0.1f, .step = step, .gradient_scale = 1};
+      const AdamStep adam{.learning_rate = 0.01f,
+                          .beta1 = 0.9f,
+                          .beta2 = 0.999f,
+                          .epsilon = 1e-8f,
+                          .weight_decay = 0.1f,
+                          .step = step,
+                          .gradient_scale = 1};
       for (bool owner : {true, false}) {
         auto& items = owner ? fused : separate;
-        const CatalogCrossEntropy problem{B, D, V, q.data(), items.data(), false, targets.data(), weights.data(), nullptr, 0};
+        const CatalogCrossEntropy problem{B,       D, V, q.data(), items.data(), false, targets.data(), weights.data(),
+                                          nullptr, 0};
         std::vector<float> losses(B), log_sums(B), d_q(B * D), d_items(V * D);
         device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_q.data());
-        device->catalog_cross_entropy_backward(problem, log_sums.data(), 0, nullptr, nullptr,
-                                               {owner ? nullptr : d_items.data(), items.data(), m1.data(), v1.data(), adam});
+        device->catalog_cross_entropy_backward(
+            problem, log_sums.data(), 0, nullptr, nullptr,
+            {owner ? nullptr : d_items.data(), items.data(), m1.data(), v1.data(), adam});
         if (!owner) device->adam(V * D, d_items.data(), items.data(), m2.data(), v2.data(), adam);
       }
     }
@@ -227,8 +252,8 @@ TEST_CASE("top-k is what sorting all scores gives: ties, exclusions, NaN, k beyo
                 CHECK(scores[b * k + found] == doctest::Approx(z[id]).epsilon(1e-5).scale(1));
                 if (found > 0) {
                   const float before = scores[b * k + found - 1];
-                  const bool ordered =
-                      before > scores[b * k + found] || (before == scores[b * k + found] && ids[b * k + found - 1] < id);
+                  const bool ordered = before > scores[b * k + found] ||
+                                       (before == scores[b * k + found] && ids[b * k + found - 1] < id);
                   CHECK(ordered);
                 }
               }
@@ -251,7 +276,8 @@ TEST_CASE("top-k is what sorting all scores gives: ties, exclusions, NaN, k beyo
                 for (std::int64_t v = 0; v < V; ++v) {
                   surely_above += z[v] > z[targets[b]] + 1e-4f;
                   surely_not_below += z[v] >= z[targets[b]] - 1e-4f;
-                  equal += std::equal(items.begin() + v * D, items.begin() + (v + 1) * D, items.begin() + targets[b] * D);
+                  equal +=
+                      std::equal(items.begin() + v * D, items.begin() + (v + 1) * D, items.begin() + targets[b] * D);
                 }
                 CHECK(above[b] >= surely_above);
                 CHECK(above[b] + tied[b] <= surely_not_below);
@@ -268,9 +294,11 @@ TEST_CASE("every score is the same for any batch, to the bit") {
     std::vector<float> packed(Device::packed_size(V, D)), together(B * k), alone(k);
     std::vector<std::int32_t> ids(B * k), id(k);
     device->pack_items(V, D, items.data(), true, packed.data());
-    device->catalog_top_k({B, D, V, k, q.data(), packed.data(), nullptr, nullptr, ids.data(), together.data(), nullptr, nullptr});
+    device->catalog_top_k(
+        {B, D, V, k, q.data(), packed.data(), nullptr, nullptr, ids.data(), together.data(), nullptr, nullptr});
     for (std::int64_t b = 0; b < B; ++b) {
-      device->catalog_top_k({1, D, V, k, q.data() + b * D, packed.data(), nullptr, nullptr, id.data(), alone.data(), nullptr, nullptr});
+      device->catalog_top_k(
+          {1, D, V, k, q.data() + b * D, packed.data(), nullptr, nullptr, id.data(), alone.data(), nullptr, nullptr});
       CHECK(std::equal(alone.begin(), alone.end(), together.begin() + b * k));
       CHECK(std::equal(id.begin(), id.end(), ids.begin() + b * k));
     }

@@ -40,8 +40,8 @@ TEST_CASE("ties, NaN and cold targets") {
     CHECK(m.at[0].mrr == doctest::Approx(mrr));
     CHECK(m.tied == 1);
   }
-  CHECK(measure({.k = {5}}, counts, 5, 0, 1, {0}).at[0].hr == 0);   // a NaN score ranks after all
-  const Metrics cold = measure({.k = {5}}, counts, 0, 0, 4, {4});   // never trained on, even when ranked first
+  CHECK(measure({.k = {5}}, counts, 5, 0, 1, {0}).at[0].hr == 0);  // a NaN score ranks after all
+  const Metrics cold = measure({.k = {5}}, counts, 0, 0, 4, {4});  // never trained on, even when ranked first
   CHECK(cold.at[0].hr == 0);
   CHECK(cold.cold_targets == 1);
   CHECK(measure({.k = {5}}, counts, 5, 0, Catalog::kUnknown, {0}).cold_targets == 1);
@@ -53,16 +53,23 @@ TEST_CASE("popularity over sessions: every target, unknown events skipped, cold 
   const Sessions sessions({0, 1, 2, -1, 3, 9, -1, -1, 2}, {0, 3, 6, 8, 9});
   const auto ranker = popularity_ranker(counts);
   const Metrics m = evaluate(*ranker, sessions, counts, {.k = {1, 2, 3}});
-  CHECK(m.examples == 3);      // 1 and 2 of the first session, 9 of the second
-  CHECK(m.skipped == 2);       // 3 after ?, and ? after ?
-  CHECK(m.cold_targets == 1);  // 9
+  CHECK(m.examples == 5);      // 1 and 2 of the first session, 3 and 9 of the second, ? of the third
+  CHECK(m.unanswered == 0);    // popularity needs no history
+  CHECK(m.cold_targets == 2);  // 9, and ? after ?
   CHECK(m.tied == 1);          // 1 shares its count with 0
   CHECK(m.at[0].hr == 0);
-  CHECK(m.at[1].hr == doctest::Approx(1.0 / 3));
-  CHECK(m.at[2].mrr == doctest::Approx((1.0 / 2 + 1.0 / 3) / 3));
-  CHECK(evaluate(*ranker, sessions, counts, {.k = {3}, .last_only = true}).examples == 2);
+  CHECK(m.at[1].hr == doctest::Approx(1.0 / 5));
+  CHECK(m.at[2].mrr == doctest::Approx((1.0 / 2 + 1.0 / 3) / 5));
+  CHECK(evaluate(*ranker, sessions, counts, {.k = {3}, .last_only = true}).examples == 3);
   CHECK(evaluate(*ranker, sessions, counts, {.k = {3}, .min_history = 2}).examples == 2);
   CHECK(evaluate(*ranker, sessions, counts, {.k = {1, 2, 3}, .batch = 1}).at[2].mrr == m.at[2].mrr);
+  Config config;
+  config.dim = 3;
+  const Model model(config, 4, open_device("cpu"));
+  const Metrics by_model = evaluate(*model_ranker(model, model.device()), sessions, counts, {.k = {3}});
+  CHECK(by_model.examples == 5);
+  CHECK(by_model.unanswered == 2);  // 3 after ?, and ? after ?
+  CHECK(by_model.cold_targets == 2);
   CHECK_THROWS_AS(evaluate(*ranker, sessions, counts, {.k = {}}), std::invalid_argument);
   CHECK_THROWS_AS(evaluate(*ranker, sessions, counts, {.k = {0}}), std::invalid_argument);
   CHECK_THROWS_AS(evaluate(*ranker, sessions, {1, 2}, {.k = {1}}), std::invalid_argument);

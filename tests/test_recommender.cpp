@@ -27,7 +27,8 @@ std::vector<Request> requests_of(int count) {
   std::vector<Request> requests;
   for (int i = 0; i < count; ++i) {
     Request request;
-    for (unsigned n = 1 + random() % 7; n > 0; --n) request.items.push_back(static_cast<std::int32_t>(random() % kProducts));
+    for (unsigned n = 1 + random() % 7; n > 0; --n)
+      request.items.push_back(static_cast<std::int32_t>(random() % kProducts));
     if (i % 3 == 1)
       for (int n = 0; n < 300; ++n) request.exclude.push_back(static_cast<std::int32_t>(random() % kProducts));
     if (i % 5 == 2) {

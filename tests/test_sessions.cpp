@@ -103,8 +103,7 @@ TEST_CASE("batches hold each session's events once, and every example whole") {
       const std::int64_t length = history ? std::min(history, target - start) : target - start;
       CHECK(batch.length[b] == length);
       CHECK(batch.targets[b] == items[target]);
-      for (std::int64_t i = 0; i < length; ++i)
-        CHECK(batch.items[batch.begin[b] + i] == items[target - length + i]);
+      for (std::int64_t i = 0; i < length; ++i) CHECK(batch.items[batch.begin[b] + i] == items[target - length + i]);
     }
     CHECK(std::accumulate(batch.weights.begin(), batch.weights.end(), 0.0) == doctest::Approx(1));
   }

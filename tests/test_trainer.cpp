@@ -61,8 +61,10 @@ TEST_CASE("training learns, to the same bits for any number of threads") {
   set_num_threads(2);
   const Sessions validation = chain(100, 2);
   TrainReport report;
-  const Values two = trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}, 2, &report);
-  CHECK(two == trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}, 1));
+  const Values two = trained(train_config(),
+                             {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}, 2, &report);
+  CHECK(two ==
+        trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}, 1));
   CHECK(report.stopped == "finished");
   CHECK(report.epochs.size() == 3);
   CHECK(report.epochs.back().loss < report.epochs.front().loss);
@@ -88,7 +90,8 @@ TEST_CASE("clipping, weight decay and schedules train too, and the clipped gradi
 
 TEST_CASE("a run that is killed anywhere resumes to the same bits") {
   const Sessions validation = chain(100, 2);
-  const Values whole = trained(train_config(), {.validation = &validation, .refit = true, .checkpoint = {}, .progress = {}});
+  const Values whole =
+      trained(train_config(), {.validation = &validation, .refit = true, .checkpoint = {}, .progress = {}});
   for (int calls : {1, 9, 25, 50}) {
     CAPTURE(calls);
     const check::Folder folder;
@@ -109,7 +112,8 @@ TEST_CASE("a run that is killed anywhere resumes to the same bits") {
     REQUIRE(waitpid(child, &status, 0) == child);
     TrainReport report;
     const Values resumed =
-        trained(train_config(), {.validation = &validation, .refit = true, .checkpoint = checkpoint, .progress = {}}, 2, &report);
+        trained(train_config(), {.validation = &validation, .refit = true, .checkpoint = checkpoint, .progress = {}}, 2,
+                &report);
     CHECK(resumed == whole);
     CHECK(!std::filesystem::exists(checkpoint));
   }
@@ -129,10 +133,12 @@ TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint 
   TrainConfig other = train_config();
   other.batch_size = 32;
   options.progress = {};
-  CHECK_THROWS_WITH_AS(trained(other, options), doctest::Contains("belongs to other data or options"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(trained(other, options), doctest::Contains("belongs to other data or options"),
+                       std::invalid_argument);
   const Values resumed = trained(train_config(), options, 2, &report);
   CHECK(report.resumed);
-  CHECK(resumed == trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}));
+  CHECK(resumed ==
+        trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}));
 }
 
 TEST_CASE("patience stops, and the best epoch's weights stay") {
@@ -161,21 +167,24 @@ TEST_CASE("a learning rate that diverges stops with step and cause, and leaves g
 TEST_CASE("data and options that cannot be are refused before any work") {
   Model model(config_of(), kProducts, open_device("cpu"));
   const TrainConfig good = train_config();
-  CHECK_THROWS_WITH_AS(train(model, Sessions(), good), doctest::Contains("no example in 0 sessions"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(train(model, Sessions(), good), doctest::Contains("no example in 0 sessions"),
+                       std::invalid_argument);
   CHECK_THROWS_AS(train(model, Sessions({1, 2, 3}, {0, 1, 2, 3}), good), std::invalid_argument);
   CHECK_THROWS_AS(train(model, Sessions({1, kProducts}, {0, 2}), good), std::invalid_argument);
   CHECK_THROWS_AS(train(model, Sessions({-1, 1}, {0, 2}), good), std::invalid_argument);
   CHECK_THROWS_WITH_AS(train(model, Sessions({1, 2}, {0, 2}, {}, {1, 0}), good), "train: every example has weight 0",
                        std::invalid_argument);
-  CHECK_THROWS_AS(train(model, chain(9, 1), good, {.validation = nullptr, .refit = true, .checkpoint = {}, .progress = {}}),
-                  std::invalid_argument);
+  CHECK_THROWS_AS(
+      train(model, chain(9, 1), good, {.validation = nullptr, .refit = true, .checkpoint = {}, .progress = {}}),
+      std::invalid_argument);
   TrainConfig wrong = good;
   wrong.monitor = "recall@20";
   CHECK_THROWS_AS(train(model, chain(9, 1), wrong), std::invalid_argument);
   wrong = good;
   wrong.epochs = 0;
   CHECK_THROWS_AS(train(model, chain(9, 1), wrong), std::invalid_argument);
-  CHECK_THROWS_WITH_AS(config_from_json(R"({"dims":3})"), doctest::Contains("unknown option 'dims'"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(config_from_json(R"({"dims":3})"), doctest::Contains("unknown option 'dims'"),
+                       std::invalid_argument);
   CHECK_THROWS_AS(config_from_json(R"({"dim":"3"})"), std::invalid_argument);
   CHECK_THROWS_AS(config_from_json(R"({"residual":"mena"})"), std::invalid_argument);
   CHECK(to_json(config_from_json(to_json(config_of()))) == to_json(config_of()));

@@ -28,7 +28,11 @@ class Sessions:
     """Sessions laid end to end, as rows of a catalog. Arrays are read-only views."""
 
     def __init__(
-        self, items: ArrayLike, offsets: ArrayLike, timestamps: ArrayLike | None = None, weights: ArrayLike | None = None
+        self,
+        items: ArrayLike,
+        offsets: ArrayLike,
+        timestamps: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
     ) -> None: ...
     @staticmethod
     def from_events(

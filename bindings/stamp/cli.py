@@ -45,7 +45,7 @@ def _evaluate(args: argparse.Namespace) -> dict:
     if not args.json:
         print(result)
     return {**result.to_dict(), "examples": result.examples, "cold_targets": result.cold_targets,
-            "skipped": result.skipped, "tied": result.tied}  # fmt: skip
+            "unanswered": result.unanswered, "tied": result.tied}  # fmt: skip
 
 
 def _recommend(args: argparse.Namespace) -> dict:

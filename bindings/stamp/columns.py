@@ -146,7 +146,11 @@ class Ids:
             if pa.types.is_dictionary(column.type):
                 column = column.dictionary_decode()
             _require_complete(name, _arrow_missing(column))
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or str(column.type) == "string_view":
+            if (
+                pa.types.is_string(column.type)
+                or pa.types.is_large_string(column.type)
+                or str(column.type) == "string_view"
+            ):
                 column = column.cast(pa.large_string())
                 _, offsets, data = column.buffers()
                 self.offsets = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]

@@ -54,9 +54,7 @@ def synthetic_shop(*, sessions: int = 20_000, products: int = 2_000, weeks: int 
     collection = np.arange(products) // 8
     price = np.round(np.exp(random.normal(3.2, 0.6, products)), 2)
     ids = np.array([f"sku-{i:05d}" for i in range(products)], object)
-    names = np.array(
-        [f"{_ADJECTIVES[i * 5 % 8]} {_CATEGORIES[c]} no. {i}" for i, c in enumerate(category)], object
-    )
+    names = np.array([f"{_ADJECTIVES[i * 5 % 8]} {_CATEGORIES[c]} no. {i}" for i, c in enumerate(category)], object)
 
     def popular(of: np.ndarray) -> np.ndarray:
         """A product of each category, Zipf-like: the rank is the floor of a power of a uniform number."""

@@ -23,11 +23,11 @@ class Evaluation:
         the list; ``ndcg``: mean of 1/log2(rank+1); ``coverage``: share of the catalog in any list; ``popularity``: mean
         clicks of what is listed, relative to the most clicked product.
     examples : int
-        Targets measured, cold ones included.
+        Targets, all that follow included.
     cold_targets : int
-        Of these, products that training never saw: misses.
-    skipped : int
-        Targets whose whole history training never saw: not measured.
+        Targets that training never saw: misses.
+    unanswered : int
+        Targets whose whole history training never saw, where the model needs one: misses.
     tied : int
         Targets that share their score with another product.
     """
@@ -36,7 +36,7 @@ class Evaluation:
         self.at = {int(k): values for k, values in result["at"].items()}
         self.examples: int = result["examples"]
         self.cold_targets: int = result["cold_targets"]
-        self.skipped: int = result["skipped"]
+        self.unanswered: int = result["unanswered"]
         self.tied: int = result["tied"]
 
     def to_dict(self) -> dict[str, float]:
@@ -48,8 +48,8 @@ class Evaluation:
 
     def _footer(self) -> str:
         return (
-            f"{self.examples:,} targets, {self.cold_targets:,} of them cold (misses), {self.tied:,} tied; "
-            f"{self.skipped:,} without known history not measured"
+            f"{self.examples:,} targets; misses among them: {self.cold_targets:,} cold, {self.unanswered:,} without any "
+            f"known history; {self.tied:,} tied"
         )
 
     def __repr__(self) -> str:

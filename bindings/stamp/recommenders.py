@@ -52,7 +52,11 @@ class _CatalogRecommender:
         if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
             raise ValueError(f"recommend: {what} is {ids!r}, expected a list of product ids")
         values = list(ids)
-        return Ids(what, np.array([*values, None], object)[:-1]).find_in(self._catalog) if values else np.empty(0, np.int32)
+        return (
+            Ids(what, np.array([*values, None], object)[:-1]).find_in(self._catalog)
+            if values
+            else np.empty(0, np.int32)
+        )
 
     def _learn_catalog(self, parts: Sequence[Sessions]) -> None:
         """The products that occur in `parts`, and nothing of the catalog they were cut from."""
@@ -112,7 +116,9 @@ class StampRecommender(_CatalogRecommender):
         model, train = _options(self.preset)
         for name in params:
             if name not in model and name not in train:
-                raise ValueError(f"StampRecommender: unknown option '{name}', expected one of {', '.join([*model, *train])}")
+                raise ValueError(
+                    f"StampRecommender: unknown option '{name}', expected one of {', '.join([*model, *train])}"
+                )
         self._given.update({name: _plain(value) for name, value in params.items()})
         _stamp.check_options(*self._configs())
         return self

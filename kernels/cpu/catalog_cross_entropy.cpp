@@ -71,13 +71,12 @@ void for_ids(const std::int64_t* order, Index n, Index first, Index last, F&& vi
 
 }  // namespace
 
-void CpuDevice::catalog_cross_entropy(const CatalogCrossEntropy& p, float* losses, float* log_sums,
-                                      float* d_queries) {
+void CpuDevice::catalog_cross_entropy(const CatalogCrossEntropy& p, float* losses, float* log_sums, float* d_queries) {
   const Index B = p.B, D = p.D, V = p.V, count = tiles(V), kept = kept_tiles(p);
   const Index parts = std::min(kParts, count);
   constexpr float kLowest = -std::numeric_limits<float>::infinity();
-  running_.resize(parts * B * 2);    // per part: maximum [B], sum [B]
-  partial_.resize(parts * B * D);    // per part: Σ exp(z - maximum) x
+  running_.resize(parts * B * 2);  // per part: maximum [B], sum [B]
+  partial_.resize(parts * B * D);  // per part: Σ exp(z - maximum) x
   float* kept_max = p.workspace + kept * B * kTile;
 
   parallel_for(parts, threads_, [&](Index part) {
@@ -164,15 +163,16 @@ void CpuDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, con
     }
     for (Index b = 0; b < B; ++b) {
       float factor = p.weights[b];
-      if (t < kept) factor *= std::exp(kept_max[t * B + b] - log_sums[b]);
-      else simd().exp_sum(n, log_sums[b], z + b * kTile);
+      if (t < kept)
+        factor *= std::exp(kept_max[t * B + b] - log_sums[b]);
+      else
+        simd().exp_sum(n, log_sums[b], z + b * kTile);
       std::memcpy(scaled + b * D, p.queries + b * D, D * sizeof(float));
       simd().scale(D, factor, scaled + b * D);
     }
     simd().gemm(n, D, B, z, 1, kTile, scaled, D, d_items, D, false);
-    for_ids(by_target, B, first, first + n, [&](Index id, Index b) {
-      simd().axpy(D, -p.weights[b], p.queries + b * D, d_items + (id - first) * D);
-    });
+    for_ids(by_target, B, first, first + n,
+            [&](Index id, Index b) { simd().axpy(D, -p.weights[b], p.queries + b * D, d_items + (id - first) * D); });
     if (p.normalize_items)  // y = e/|e|: d_e = (d_y - y (y · d_y)) / |e|
       for (Index v = 0; v < n; ++v) {
         if (norms[v] == 0) {
@@ -182,9 +182,8 @@ void CpuDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, con
         simd().axpy(D, -simd().dot(D, items + v * D, d_items + v * D), items + v * D, d_items + v * D);
         simd().scale(D, 1 / norms[v], d_items + v * D);
       }
-    for_ids(by_row, L, first, first + n, [&](Index id, Index l) {
-      simd().axpy(D, 1, row_gradients + l * D, d_items + (id - first) * D);
-    });
+    for_ids(by_row, L, first, first + n,
+            [&](Index id, Index l) { simd().axpy(D, 1, row_gradients + l * D, d_items + (id - first) * D); });
     if (!update.d_items)
       simd().adam(n * D, d_items, update.items + first * D, update.moment1 + first * D, update.moment2 + first * D,
                   factors);

@@ -18,7 +18,7 @@ namespace stamp::cpu {
 namespace {
 
 constexpr Index kPanel = Device::kPanel;
-constexpr Index kPanelsAtOnce = 8;     // 512 products: a tile of scores and its items stay in cache
+constexpr Index kPanelsAtOnce = 8;  // 512 products: a tile of scores and its items stay in cache
 constexpr Index kQueriesAtOnce = 64;
 
 struct Scored {

@@ -19,8 +19,8 @@ class CpuDevice final : public Device {
   // rows.cpp
   void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
                    float* y) override;
-  void gather_rows_backward(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids,
-                            float max_norm, float* d_y) override;
+  void gather_rows_backward(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
+                            float* d_y) override;
   void normalize_rows(std::int64_t N, std::int64_t D, float scale, const float* x, float* y) override;
   void normalize_rows_backward(std::int64_t N, std::int64_t D, float scale, const float* x, const float* d_y,
                                float* d_x) override;

@@ -11,9 +11,9 @@ using Index = std::int64_t;
 // Shared with the update rule: everything Adam needs for one element, per step.
 struct AdamFactors {
   float beta1, beta2, epsilon;
-  float rate;             // learning rate / (1 - beta1^step)
-  float second_scale;     // 1 / (1 - beta2^step)
-  float shrink;           // 1 - learning rate * weight decay
+  float rate;          // learning rate / (1 - beta1^step)
+  float second_scale;  // 1 / (1 - beta2^step)
+  float shrink;        // 1 - learning rate * weight decay
   float gradient_scale;
 };
 
@@ -28,12 +28,12 @@ struct Simd {
   // out[d*width + i] = in[i*in_row + d] * (scale ? scale[i] : 1), i < n <= width, the rest of each line zero
   void (*transpose)(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width);
 
-  float (*max)(Index n, const float* x);                        // NaN when one is, -inf for n = 0
-  float (*exp_sum)(Index n, float shift, float* x);             // x = exp(x - shift), returns the sum
+  float (*max)(Index n, const float* x);             // NaN when one is, -inf for n = 0
+  float (*exp_sum)(Index n, float shift, float* x);  // x = exp(x - shift), returns the sum
   float (*dot)(Index n, const float* a, const float* b);
   double (*squared_norm)(Index n, const float* x);
-  void (*axpy)(Index n, float a, const float* x, float* y);     // y += a x
-  void (*scale)(Index n, float a, float* x);                    // x *= a
+  void (*axpy)(Index n, float a, const float* x, float* y);  // y += a x
+  void (*scale)(Index n, float a, float* x);                 // x *= a
   void (*tanh)(Index n, float* x);
   // s = σ(k + q), returns w · s
   float (*gate)(Index n, const float* k, const float* q, const float* w, float* s);

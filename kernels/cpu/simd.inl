@@ -168,8 +168,10 @@ void gemm_tail(Index M, Index n, Index K, const float* a, Index a_row, Index a_c
 template <Index kVectors>
 void gemm_columns(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
                   float* c, Index c_row, bool accumulate) {
-  if (n == kVectors * kLanes) gemm_panel<kVectors>(M, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
-  else gemm_tail<kVectors>(M, n, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+  if (n == kVectors * kLanes)
+    gemm_panel<kVectors>(M, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+  else
+    gemm_tail<kVectors>(M, n, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
 }
 
 void gemm(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
@@ -185,10 +187,18 @@ void gemm(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, c
       const Index n = N - j < kMaxVectors * kLanes ? N - j : kMaxVectors * kLanes;
       const float* b_k = b + k * b_row + j;
       switch ((n + kLanes - 1) / kLanes) {
-        case 4: gemm_columns<kMaxVectors>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
-        case 3: gemm_columns<3>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
-        case 2: gemm_columns<2>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
-        default: gemm_columns<1>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add); break;
+        case 4:
+          gemm_columns<kMaxVectors>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
+          break;
+        case 3:
+          gemm_columns<3>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
+          break;
+        case 2:
+          gemm_columns<2>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
+          break;
+        default:
+          gemm_columns<1>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
+          break;
       }
     }
   }
@@ -254,9 +264,8 @@ double squared_norm(Index n, const float* x) {
 }
 
 void axpy(Index n, float a, const float* x, float* y) {
-  for_each_vector(n, [&](Index i, Index count) {
-    store_n(y + i, count, load_n(y + i, count) + a * load_n(x + i, count));
-  });
+  for_each_vector(
+      n, [&](Index i, Index count) { store_n(y + i, count, load_n(y + i, count) + a * load_n(x + i, count)); });
 }
 
 void scale(Index n, float a, float* x) {
@@ -327,7 +336,8 @@ Index find_at_least(Index from, Index n, const float* x, float bound) {
 
 }  // namespace
 
-const Simd STAMP_SIMD_TABLE = {STAMP_SIMD_NAME, gemm, transpose, max,  exp_sum, dot,           squared_norm,
-                               axpy,            scale, tanh,     gate, gate_backward, adam, find_at_least};
+const Simd STAMP_SIMD_TABLE = {
+    STAMP_SIMD_NAME, gemm, transpose, max,           exp_sum, dot,          squared_norm, axpy,
+    scale,           tanh, gate,      gate_backward, adam,    find_at_least};
 
 }  // namespace stamp::cpu

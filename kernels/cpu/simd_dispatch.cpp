@@ -11,8 +11,8 @@ const Simd& choose() {
 #if defined(__x86_64__)
   const char* wanted = std::getenv("STAMP_CPU_ISA");
   const std::string_view limit = wanted ? wanted : "avx512";
-  require(limit == "avx512" || limit == "avx2" || limit == "baseline",
-          "STAMP_CPU_ISA is '", limit, "', expected avx512, avx2 or baseline");
+  require(limit == "avx512" || limit == "avx2" || limit == "baseline", "STAMP_CPU_ISA is '", limit,
+          "', expected avx512, avx2 or baseline");
   __builtin_cpu_init();
   if (limit == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))

@@ -39,7 +39,7 @@ int available_threads() {
   }
   cpu_set_t set;
   const int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                                : static_cast<int>(std::thread::hardware_concurrency());
+                                                               : static_cast<int>(std::thread::hardware_concurrency());
   return std::max(1, static_cast<int>(std::min<double>(cpus, std::ceil(cgroup_limit()))));
 }
 

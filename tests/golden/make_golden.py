@@ -73,7 +73,9 @@ def make(name, config, training):
         histories = [torch.randint(0, V, (n,), generator=generator).tolist() for n in lengths]
         targets = torch.randint(0, V, (B,), generator=generator)
         weights = torch.randint(1, 5, (B,), generator=generator) / 4
-        loss = (weights * torch.nn.functional.cross_entropy(forward(w, config, histories), targets, reduction="none")).sum()
+        loss = (
+            weights * torch.nn.functional.cross_entropy(forward(w, config, histories), targets, reduction="none")
+        ).sum()
         loss = loss / weights.sum()
         adam.zero_grad()
         loss.backward()

@@ -46,7 +46,14 @@ def test_errors_are_one_line_on_stderr(tmp_path):
 def test_quickstart(shop, tmp_path):
     pd.DataFrame(shop.events).to_parquet(tmp_path / "events.parquet")
     for extra in ([], ["--data", str(tmp_path / "events.parquet")]):
-        command = [sys.executable, str(ROOT / "examples" / "quickstart.py"), "--epochs", "2", "--out", str(tmp_path / "m")]
+        command = [
+            sys.executable,
+            str(ROOT / "examples" / "quickstart.py"),
+            "--epochs",
+            "2",
+            "--out",
+            str(tmp_path / "m"),
+        ]
         out = subprocess.run([*command, *extra], capture_output=True, text=True, check=True).stdout
         assert "STAMP recommends" in out and "Saved in" in out
 

@@ -18,11 +18,9 @@ def brute_force(model, sessions, k, min_history=1, last_only=False):
             if last_only and i != len(items) - 1:
                 continue
             history = [j for j in items[:i] if j in names]
-            if not history:
-                continue
             n += 1
-            if items[i] not in names:
-                cold += 1
+            cold += items[i] not in names
+            if not history or items[i] not in names:
                 continue
             ids, _ = model.recommend(history, k=k)
             place = np.flatnonzero(ids == items[i])

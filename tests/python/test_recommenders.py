@@ -187,7 +187,9 @@ print(hashlib.sha256(b"".join(w.tobytes() for w in model.weights_.values())).hex
 
 
 def start(checkpoint, epochs):
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, checkpoint, str(epochs)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, checkpoint, str(epochs)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 

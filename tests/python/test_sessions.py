@@ -59,7 +59,10 @@ def test_every_kind_of_input(frame, tmp_path):
     check(stamp.Sessions.from_frame(frame.assign(item_id=frame["item_id"].astype("category"))), frame)
     check(stamp.Sessions.from_frame(frame.assign(timestamp=frame["timestamp"].dt.tz_localize("Europe/Paris"))),
           frame.assign(timestamp=frame["timestamp"].dt.tz_localize("Europe/Paris").dt.tz_convert("UTC").dt.tz_localize(None)))  # fmt: skip
-    check(stamp.Sessions.from_frame(frame.assign(timestamp=frame["timestamp"].astype("datetime64[s]").astype("int64"))), frame)
+    check(
+        stamp.Sessions.from_frame(frame.assign(timestamp=frame["timestamp"].astype("datetime64[s]").astype("int64"))),
+        frame,
+    )
     check(stamp.Sessions.from_frame(frame.assign(timestamp=frame["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S"))), frame)
     check(stamp.Sessions.from_frame(frame.assign(session_id="s" + frame["session_id"].astype(str))), frame)
     for name, separator in (("e.csv", ","), ("e.tsv", "\t")):

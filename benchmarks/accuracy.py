@@ -21,7 +21,7 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "accuracy.jsonl"
 
 # An example of the RetailRocket split needs two events of history; the authors too set their options per data set.
 DATASETS = {
-    "yoochoose1_64": {"min_history": 1, "options": {"epochs": 10, "learning_rate": 0.003}},
+    "yoochoose1_64": {"min_history": 1, "options": {"epochs": 8, "learning_rate": 0.003, "schedule": "linear"}},
     "diginetica": {"min_history": 1, "options": {"epochs": 6, "learning_rate": 0.003, "max_norm": 1.5}},
     "retailrocket": {"min_history": 2, "options": {"epochs": 10, "learning_rate": 0.003}},
 }

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "stamp/philox.h"
@@ -333,7 +332,7 @@ class Run {
   Phase phase_ = Phase::select;
   std::int64_t epoch_ = 0, position_ = 0;  // position_: batches of this epoch that are done
   double loss_sum_ = 0, weight_sum_ = 0, epoch_seconds_ = 0, speed_ = 0;
-  double best_value_ = -std::numeric_limits<double>::infinity();
+  double best_value_ = -1;  // below any metric
   std::map<std::string, std::vector<float>> best_;
   Clock::time_point last_progress_{}, last_checkpoint_ = Clock::now();
 };

@@ -121,24 +121,31 @@ TEST_CASE("a run that is killed anywhere resumes to the same bits") {
 
 TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint continues to the same bits") {
   const Sessions validation = chain(100, 2);
-  const check::Folder folder;
-  TrainOptions options{.validation = &validation, .refit = false, .checkpoint = folder / "checkpoint", .progress = {}};
-  options.progress = [](const Progress& p) { return !(p.epoch == 3 && p.phase == "train"); };
-  TrainReport report;
-  trained(train_config(), options, 2, &report);
-  CHECK(report.stopped == "interrupted");
-  CHECK(report.best_epoch > 0);
-  CHECK(std::filesystem::exists(options.checkpoint));
+  const Values whole =
+      trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}});
+  for (std::int64_t epoch : {1, 3})
+    for (const char* phase : {"train", "validate"}) {
+      CAPTURE(epoch);
+      CAPTURE(phase);
+      const check::Folder folder;
+      TrainOptions options{
+          .validation = &validation, .refit = false, .checkpoint = folder / "checkpoint", .progress = {}};
+      options.progress = [&](const Progress& p) { return !(p.epoch == epoch && p.phase == phase); };
+      TrainReport report;
+      trained(train_config(), options, 2, &report);
+      CHECK(report.stopped == "interrupted");
+      CHECK((report.best_epoch > 0) == (epoch > 1));
+      CHECK(std::filesystem::exists(options.checkpoint));
 
-  TrainConfig other = train_config();
-  other.batch_size = 32;
-  options.progress = {};
-  CHECK_THROWS_WITH_AS(trained(other, options), doctest::Contains("belongs to other data or options"),
-                       std::invalid_argument);
-  const Values resumed = trained(train_config(), options, 2, &report);
-  CHECK(report.resumed);
-  CHECK(resumed ==
-        trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}));
+      TrainConfig other = train_config();
+      other.batch_size = 32;
+      options.progress = {};
+      CHECK_THROWS_WITH_AS(trained(other, options), doctest::Contains("belongs to other data or options"),
+                           std::invalid_argument);
+      CHECK(trained(train_config(), options, 2, &report) == whole);
+      CHECK(report.resumed);
+      CHECK(report.epochs.size() == 3);
+    }
 }
 
 TEST_CASE("patience stops, and the best epoch's weights stay") {

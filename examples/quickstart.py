@@ -40,7 +40,7 @@ for item in clicked[:-1]:
 ids, scores = model.recommend(clicked[:-1], k=5)
 print("STAMP recommends (next came the one marked >):")
 for item, score in zip(ids.tolist(), scores.tolist()):
-    print(f" {'>' if item == clicked[-1] else ' '} {item}  {products.get(item, '')}  {score:.2f}")
+    print(f" {'>' if item == clicked[-1] else ' '} {item}  {products.get(item, '')}  {score:.3g}")
 
 model.save(args.out)
 print(f"""

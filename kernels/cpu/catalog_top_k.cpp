@@ -5,6 +5,7 @@
 // added up in the order of the dimensions, so a score is the same for any batch. A block of queries scans runs of
 // panels; each run keeps its own k best, and runs are merged in order.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -32,6 +33,7 @@ bool better(const Scored& a, const Scored& b) { return a.score > b.score || (a.s
 // The k best of what was offered, in ascending order of id, as a heap whose front is the worst kept.
 class Best {
  public:
+  Best() = default;
   Best(Scored* storage, Index k) : kept_(storage), k_(k) {}
   // Nothing below this can enter.
   float bound() const { return size_ < k_ ? -std::numeric_limits<float>::infinity() : kept_[0].score; }
@@ -48,8 +50,8 @@ class Best {
   Index size() const { return size_; }
 
  private:
-  Scored* kept_;
-  Index k_, size_ = 0;
+  Scored* kept_ = nullptr;
+  Index k_ = 0, size_ = 0;
 };
 
 bool is_excluded(const std::uint64_t* bits, Index v) { return bits && (bits[v / 64] >> (v % 64) & 1); }
@@ -77,9 +79,9 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
   const Index workers = threads_ == 0 ? num_threads() : threads_;
   const Index runs = std::min<Index>(steps, blocks >= workers ? 1 : workers);
 
-  std::vector<float> target_scores;
+  float* target_scores = scratch<float, 10>(p.B);
+  std::fill_n(target_scores, p.B, std::numeric_limits<float>::quiet_NaN());
   if (p.targets) {  // the same product in the same order of additions as in the scan
-    target_scores.assign(p.B, std::numeric_limits<float>::quiet_NaN());
     parallel_for(p.B, threads_, [&](Index b) {
       if (p.targets[b] < 0) return;
       float scores[kPanel];
@@ -93,15 +95,15 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
   struct Found {  // by one run, for one query
     Index size, above, tied;
   };
-  std::vector<Scored> kept(runs * p.B * k);
-  std::vector<Found> found(runs * p.B);
+  Scored* kept = scratch<Scored, 11>(runs * p.B * k);
+  Found* found = scratch<Found, 12>(runs * p.B);
   parallel_for(blocks * runs, threads_, [&](Index piece) {
     const Index run = piece % runs, from = piece / runs * kQueriesAtOnce, rows = std::min(kQueriesAtOnce, p.B - from);
     constexpr Index kWidth = kPanel * kPanelsAtOnce;
     float* scores = scratch<float, 7>(kQueriesAtOnce * kWidth);
-    std::vector<Best> best;
-    for (Index r = 0; r < rows; ++r) best.emplace_back(kept.data() + (run * p.B + from + r) * k, k);
-    std::vector<Index> above(rows), tied(rows);
+    std::array<Best, kQueriesAtOnce> best;
+    for (Index r = 0; r < rows; ++r) best[r] = Best(kept + (run * p.B + from + r) * k, k);
+    std::array<Index, kQueriesAtOnce> above{}, tied{};
 
     for (Index step = run * steps / runs; step < (run + 1) * steps / runs; ++step) {
       const Index first = step * kWidth, n = std::min(kWidth, V - first);
@@ -126,17 +128,17 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
   });
 
   parallel_for(p.B, threads_, [&](Index b) {
-    std::vector<Scored> all;
-    Index above = 0, tied = 0;
+    Scored* all = scratch<Scored, 13>(runs * k);
+    Index candidates = 0, above = 0, tied = 0;
     for (Index run = 0; run < runs; ++run) {
       const Found& part = found[run * p.B + b];
-      const Scored* first = kept.data() + (run * p.B + b) * k;
-      all.insert(all.end(), first, first + part.size);
+      std::copy_n(kept + (run * p.B + b) * k, part.size, all + candidates);
+      candidates += part.size;
       above += part.above;
       tied += part.tied;
     }
-    const Index size = std::min<Index>(k, static_cast<Index>(all.size()));
-    std::partial_sort(all.begin(), all.begin() + size, all.end(), better);
+    const Index size = std::min(k, candidates);
+    std::partial_sort(all, all + size, all + candidates, better);
     for (Index i = 0; i < p.k; ++i) {
       p.ids[b * p.k + i] = i < size ? all[i].id : -1;
       p.scores[b * p.k + i] = i < size ? all[i].score : -std::numeric_limits<float>::infinity();

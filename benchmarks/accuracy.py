@@ -12,8 +12,9 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import time
+
+from common import commit
 
 import stamp
 
@@ -26,12 +27,6 @@ DATASETS = {
     "retailrocket": {"min_history": 2, "options": {"epochs": 10, "learning_rate": 0.003}},
 }
 PRESETS = ("popularity", "official", "paper")
-
-
-def commit() -> str:
-    here = pathlib.Path(__file__).parent
-    describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10"]
-    return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def run(dataset: str, preset: str, seed: int, data: pathlib.Path, work: pathlib.Path) -> dict:

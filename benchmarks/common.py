@@ -13,9 +13,15 @@ import time
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
+def git(*arguments: str) -> str:
+    command = ["git", "-C", str(pathlib.Path(__file__).parents[1]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def commit() -> str:
-    describe = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
-    return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    """The commit measured; "-dirty" where tracked sources (not earlier results) differ from it."""
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results", ":!docs")
+    return git("rev-parse", "--short=10", "HEAD") + ("-dirty" if changed else "")
 
 
 def processor() -> str:

@@ -235,7 +235,7 @@ class StampRecommender(_CatalogRecommender):
         )
         if unknown:
             warnings.warn(f"recommend: {unknown} of {len(rows)} events are products unknown to the model", stacklevel=2)
-        return self.item_ids_cached()[found], scores
+        return self._ids_by_row()[found], scores
 
     def recommend_batch(
         self,
@@ -254,10 +254,11 @@ class StampRecommender(_CatalogRecommender):
         unknown = sum(answer[2] for answer in answers)
         if unknown:
             warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)
-        ids = self.item_ids_cached()
+        ids = self._ids_by_row()
         return [(ids[found], scores) for found, scores, _ in answers]
 
-    def item_ids_cached(self) -> np.ndarray:
+    def _ids_by_row(self) -> np.ndarray:
+        """item_ids_, made once: requests ask for it."""
         if getattr(self, "_ids_of", None) is not self._catalog:
             self._ids, self._ids_of = self.item_ids_, self._catalog
         return self._ids

@@ -53,15 +53,12 @@ void verify(const std::filesystem::path& file, const Json& expected) {
 void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
   write_directory(path, [&](const std::filesystem::path& folder) {
     auto catalog = bundle.catalog.tensors();
-    catalog["counts"] = {DType::i64,
-                         {static_cast<std::int64_t>(bundle.counts.size())},
-                         reinterpret_cast<const std::byte*>(bundle.counts.data())};
+    catalog.insert_or_assign("counts", TensorView{{DType::i64, {static_cast<std::int64_t>(bundle.counts.size())}},
+                                                  reinterpret_cast<const std::byte*>(bundle.counts.data())});
     write_safetensors(folder / kCatalogFile, catalog);
 
-    const auto values = bundle.model->download();
-    std::map<std::string, TensorView> tensors;
-    for (const auto& [name, shape] : bundle.model->shapes())
-      tensors[name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(values.at(name).data())};
+    std::map<std::string, TensorSource> tensors;
+    bundle.model->weights().save(tensors, "");
     write_safetensors(folder / kModelFile, tensors);
 
     const Json manifest{
@@ -90,17 +87,12 @@ Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> de
       fail("load_bundle: ", (path / kCatalogFile).string(), " has ", V, " ids and ", counts.size(),
            " counts, the manifest says ", manifest.at("products").dump(), " products");
 
-    auto model = std::make_shared<Model>(config_from_json(manifest.at("config").dump()), V, std::move(device));
     const Safetensors file(path / kModelFile);
-    std::map<std::string, std::vector<float>> values;
-    for (const auto& [name, shape] : model->shapes()) {
-      const auto tensor = file.f32(name, shape);
-      values[name].assign(tensor.begin(), tensor.end());
-    }
+    auto model = std::make_shared<Model>(config_from_json(manifest.at("config").dump()), V, std::move(device), file);
+    const auto shapes = model->shapes();
     for (const auto& [name, tensor] : file.tensors())
-      if (!values.count(name))
+      if (!shapes.count(name))
         fail("load_bundle: ", (path / kModelFile).string(), " holds tensor '", name, "', which its config has not");
-    model->upload(values);
     return {.catalog = std::move(catalog),
             .counts = {counts.begin(), counts.end()},
             .model = std::move(model),

@@ -45,7 +45,7 @@ class STAMP_API Catalog {
   std::span<const std::int64_t> string_offsets() const { return offsets_; }  // [V+1]
 
   // As tensors: `ids` I64 [V], or `id_bytes` U8 and `id_offsets` I64 [V+1].
-  std::map<std::string, TensorView> tensors() const;
+  std::map<std::string, TensorSource> tensors() const;
   static Catalog from(const Safetensors& file);
 
  private:

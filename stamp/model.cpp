@@ -74,6 +74,18 @@ std::vector<Weights::Named> Weights::dense() {
   return present;
 }
 
+void Weights::load(const Safetensors& file, const std::string& prefix) {
+  for (auto& [name, shape, array] : tensors()) array->upload(file.f32(prefix + name, shape));
+}
+
+void Weights::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
+  for (auto& [name, shape, array] : const_cast<Weights*>(this)->tensors())
+    tensors.insert_or_assign(prefix + name,
+                             TensorSource({DType::f32, shape}, [array](std::size_t first, std::span<std::byte> block) {
+                               array->read(first, block);
+                             }));
+}
+
 Activations::Activations(const std::shared_ptr<Device>& device) {
   for (auto* array : {&events, &begin, &length, &targets}) *array = Array<std::int32_t>(device, 0);
   for (auto* array :
@@ -119,12 +131,24 @@ std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::ui
 
 constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
 
+void validate(const Config& config, std::int64_t V) {
+  config.validate();
+  require(V >= 1 && V < (std::int64_t{1} << 31), "Model: ", V, " products, expected 1 to 2³¹-1");
+}
+
 }  // namespace
+
+Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, const Safetensors& file)
+    : config_(config), V_(V), device_(std::move(device)) {
+  validate(config_, V);
+  file.f32("items", {V, config.dim});  // before memory is asked for
+  weights_ = Weights(config_, V, device_);
+  weights_.load(file, "");
+}
 
 Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device)
     : config_(config), V_(V), device_(std::move(device)) {
-  config_.validate();
-  require(V >= 1 && V < (std::int64_t{1} << 31), "Model: ", V, " products, expected 1 to 2³¹-1");
+  validate(config_, V);
   weights_ = Weights(config_, V, device_);
   std::uint64_t stream = kWeightStream;
   for (auto& [name, shape, array] : weights_.tensors()) {

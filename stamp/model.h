@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "stamp/safetensors.h"
 #include "stamp/sessions.h"
 #include "stamp/tensor.h"
 
@@ -60,6 +61,10 @@ struct STAMP_API Weights {
   };
   std::vector<Named> tensors();
   std::vector<Named> dense();  // all but `items`
+
+  // Every tensor of a file, or to one, under prefix + name.
+  void load(const Safetensors& file, const std::string& prefix);
+  void save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const;
 };
 
 // What forward leaves for backward, and a batch on its device. Grows to the largest batch seen, then never again.
@@ -85,6 +90,8 @@ class STAMP_API Model {
  public:
   // Weights drawn from config.seed.
   Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device);
+  // Weights of a file with one tensor per name. Throws std::runtime_error when one is missing or of another shape.
+  Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, const Safetensors& file);
 
   const Config& config() const { return config_; }
   std::int64_t V() const { return V_; }

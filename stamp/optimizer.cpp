@@ -28,6 +28,10 @@ Optimizer::Optimizer(const OptimizerConfig& config, Model& model)
       moment2_(model.config(), model.V(), model.device()),
       workspace_(model.device(), 0) {
   config_.validate();
+  const auto values = model.weights().dense(), gradients = gradients_.dense();
+  const auto first = moment1_.dense(), second = moment2_.dense();
+  for (std::size_t i = 0; i < values.size(); ++i)
+    dense_.push_back({values[i].array, gradients[i].array, first[i].array, second[i].array});
 }
 
 float Optimizer::learning_rate(std::int64_t step, std::int64_t planned, std::int64_t epoch) const {
@@ -98,20 +102,15 @@ double Optimizer::step(const Batch& batch, float learning_rate) {
                                          .moment2 = moment2_.items.data(),
                                          .adam = adam});
   if (clip) {
-    double squared = 0;
-    for (auto& [name, shape, array] : gradients_.tensors())
-      squared += device.squared_norm(array->size(), array->data());
+    double squared = device.squared_norm(gradients_.items.size(), gradients_.items.data());
+    for (const Parameter& p : dense_) squared += device.squared_norm(p.gradient->size(), p.gradient->data());
     const double norm = std::sqrt(squared);
     if (norm > config_.clip_norm) adam.gradient_scale = static_cast<float>(config_.clip_norm / norm);
-  }
-  auto parameters = weights.tensors(), first = moment1_.tensors(), second = moment2_.tensors();
-  auto gradients = gradients_.dense();
-  if (clip)
     device.adam(weights.items.size(), gradients_.items.data(), weights.items.data(), moment1_.items.data(),
                 moment2_.items.data(), adam);
-  for (std::size_t i = 0; i < gradients.size(); ++i)  // tensors() of the others begin with the items
-    device.adam(gradients[i].array->size(), gradients[i].array->data(), parameters[i + 1].array->data(),
-                first[i + 1].array->data(), second[i + 1].array->data(), adam);
+  }
+  for (const Parameter& p : dense_)
+    device.adam(p.value->size(), p.gradient->data(), p.value->data(), p.moment1->data(), p.moment2->data(), adam);
   return loss;
 }
 

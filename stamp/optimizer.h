@@ -42,6 +42,10 @@ class STAMP_API Optimizer {
   double gradients(const Batch& batch, Weights& gradients);
 
  private:
+  struct Parameter {
+    Array<float>*value, *gradient, *moment1, *moment2;
+  };
+
   CatalogCrossEntropy loss_problem();
   double forward_backward(const Batch& batch);
 
@@ -49,6 +53,7 @@ class STAMP_API Optimizer {
   Model& model_;
   Activations activations_;
   Weights gradients_, moment1_, moment2_;
+  std::vector<Parameter> dense_;  // all but the items
   Array<float> workspace_;
   std::vector<float> losses_;
   std::int64_t steps_ = 0;

@@ -64,10 +64,10 @@ void Recommender::give_back(std::unique_ptr<Context> context, int threads) const
 
 Recommendation Recommender::recommend(const Request& request, std::int64_t k) const {
   auto context = borrow(1);
-  std::vector<Recommendation> answers(1);
-  answer(*context, std::span(&request, 1), k, answers);
+  Recommendation only;
+  answer(*context, std::span(&request, 1), k, std::span(&only, 1));
   give_back(std::move(context), 1);
-  return std::move(answers.front());
+  return only;
 }
 
 std::vector<Recommendation> Recommender::recommend(std::span<const Request> requests, std::int64_t k) const {

@@ -59,13 +59,18 @@ std::uint64_t natural(const std::string& path, const std::string& name, const Js
 
 }  // namespace
 
-std::int64_t TensorView::elements() const {
+std::int64_t TensorType::elements() const {
   std::int64_t n = 1;
   for (auto extent : shape) n *= extent;
   return n;
 }
 
-std::size_t TensorView::bytes() const { return static_cast<std::size_t>(elements()) * type_of(dtype).size; }
+std::size_t TensorType::bytes() const { return static_cast<std::size_t>(elements()) * type_of(dtype).size; }
+
+TensorSource::TensorSource(const TensorView& view)
+    : TensorSource(view, [data = view.data](std::size_t first, std::span<std::byte> block) {
+        std::memcpy(block.data(), data + first, block.size());
+      }) {}
 
 Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string()) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
@@ -108,7 +113,7 @@ Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string(
     if (!shape.is_array() || !offsets.is_array() || offsets.size() != 2)
       fail(path_, ": tensor '", name, "' needs a list as its shape and two data_offsets");
 
-    TensorView tensor{type->dtype, {}, nullptr};
+    TensorView tensor{{type->dtype, {}}, nullptr};
     std::uint64_t expected = type->size;
     for (const Json& extent : shape) {
       const std::uint64_t n = natural(path_, name, extent);
@@ -164,9 +169,9 @@ std::span<const std::uint8_t> Safetensors::u8(const std::string& name) const {
   return {reinterpret_cast<const std::uint8_t*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
 }
 
-void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorSource>& tensors,
                        const Metadata& metadata) {
-  std::vector<const std::pair<const std::string, TensorView>*> order;
+  std::vector<const std::pair<const std::string, TensorSource>*> order;
   for (const auto& tensor : tensors) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
     return type_of(a->second.dtype).size > type_of(b->second.dtype).size;
@@ -190,8 +195,15 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i) & 0xff);
     out.write(length, sizeof length);
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
-    for (const auto* entry : order)
-      out.write(reinterpret_cast<const char*>(entry->second.data), static_cast<std::streamsize>(entry->second.bytes()));
+    std::vector<std::byte> block(1 << 20);
+    for (const auto* entry : order) {
+      const std::size_t bytes = entry->second.bytes();
+      for (std::size_t first = 0; first < bytes && out; first += block.size()) {
+        const auto part = std::span(block).first(std::min(block.size(), bytes - first));
+        entry->second.read(first, part);
+        out.write(reinterpret_cast<const char*>(part.data()), static_cast<std::streamsize>(part.size()));
+      }
+    }
   });
 }
 

@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "stamp/error.h"
@@ -16,14 +18,27 @@ namespace stamp {
 
 enum class DType { f32, i32, i64, u8 };
 
-// Shape, type and place of a tensor; the bytes belong to somebody else.
-struct STAMP_API TensorView {
+struct STAMP_API TensorType {
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;
-  const std::byte* data = nullptr;
 
   std::int64_t elements() const;
   std::size_t bytes() const;
+};
+
+// A tensor whose bytes belong to somebody else.
+struct STAMP_API TensorView : TensorType {
+  const std::byte* data = nullptr;
+};
+
+// A tensor to write. read(first, block) fills the block with the bytes from `first` on; blocks are asked for in order
+// and are small, so that what a device holds is never copied whole.
+struct STAMP_API TensorSource : TensorType {
+  std::function<void(std::size_t first, std::span<std::byte> block)> read;
+
+  TensorSource(TensorType type, std::function<void(std::size_t, std::span<std::byte>)> read)
+      : TensorType(std::move(type)), read(std::move(read)) {}
+  TensorSource(const TensorView& view);
 };
 
 using Metadata = std::map<std::string, std::string>;
@@ -53,7 +68,7 @@ class STAMP_API Safetensors {
 };
 
 // Written aside and renamed (files.h). Tensors are laid out by falling alignment, then name.
-STAMP_API void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
+STAMP_API void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorSource>& tensors,
                                  const Metadata& metadata = {});
 
 }  // namespace stamp

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -54,6 +55,11 @@ class Array {
   void upload(std::span<const T> values) {
     resize(static_cast<std::int64_t>(values.size()));
     if (!values.empty()) device_->copy_in(data_, values.data(), values.size_bytes());
+  }
+
+  // Bytes from `first` on into a block of host memory.
+  void read(std::size_t first, std::span<std::byte> block) const {
+    device_->copy_out(block.data(), reinterpret_cast<const std::byte*>(data_) + first, block.size());
   }
 
   std::vector<T> download() const {

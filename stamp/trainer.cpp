@@ -241,20 +241,14 @@ class Run {
 
   // The checkpoint: weights, moments and best weights as tensors, the rest as JSON in the metadata.
   void save() {
-    std::map<std::string, std::vector<float>> values;
-    std::map<std::string, TensorView> tensors;
-    const auto put = [&](const std::string& prefix, Weights& weights) {
-      for (auto& [name, shape, array] : weights.tensors()) {
-        auto& copy = values[prefix + name] = array->download();
-        tensors[prefix + name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(copy.data())};
-      }
-    };
-    put("weights/", model_.weights());
-    put("moment1/", optimizer_->moment1());
-    put("moment2/", optimizer_->moment2());
+    std::map<std::string, TensorSource> tensors;
+    model_.weights().save(tensors, "weights/");
+    optimizer_->moment1().save(tensors, "moment1/");
+    optimizer_->moment2().save(tensors, "moment2/");
     for (auto& [name, shape, array] : model_.weights().tensors())
       if (const auto found = best_.find(name); found != best_.end())
-        tensors["best/" + name] = {DType::f32, shape, reinterpret_cast<const std::byte*>(found->second.data())};
+        tensors.insert_or_assign(
+            "best/" + name, TensorView{{DType::f32, shape}, reinterpret_cast<const std::byte*>(found->second.data())});
     const nlohmann::json state{{"phase", phase_ == Phase::refit ? "refit" : "select"},
                                {"epoch", epoch_},
                                {"position", position_},
@@ -295,12 +289,9 @@ class Run {
       report_.epochs.push_back(past);
     }
     report_.resumed = true;
-    const auto get = [&](const std::string& prefix, Weights& weights) {
-      for (auto& [name, shape, array] : weights.tensors()) array->upload(file.f32(prefix + name, shape));
-    };
-    get("weights/", model_.weights());
-    get("moment1/", optimizer_->moment1());
-    get("moment2/", optimizer_->moment2());
+    model_.weights().load(file, "weights/");
+    optimizer_->moment1().load(file, "moment1/");
+    optimizer_->moment2().load(file, "moment2/");
     for (auto& [name, shape, array] : model_.weights().tensors())
       if (file.contains("best/" + name)) {
         const auto values = file.f32("best/" + name, shape);

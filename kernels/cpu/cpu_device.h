@@ -66,10 +66,11 @@ class CpuDevice final : public Device {
   void catalog_top_k(const CatalogTopK& problem) override;
 
  private:
-  int threads_;                      // 0: all
-  std::vector<float> partial_;       // partial sums of reductions
-  std::vector<std::int64_t> order_;  // sorted lookups
-  std::vector<float> running_;       // maxima and sums of the softmax, per part of the catalog
+  int threads_;                       // 0: all
+  std::vector<float> partial_;        // partial sums of reductions
+  std::vector<std::int64_t> pieces_;  // examples that may be worked on side by side
+  std::vector<std::int64_t> order_;   // sorted lookups
+  std::vector<float> running_;        // maxima and sums of the softmax, per part of the catalog
 };
 
 }  // namespace stamp::cpu

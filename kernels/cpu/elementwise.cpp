@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/thread_pool.h"
 #include "stamp/philox.h"
@@ -47,12 +48,13 @@ void CpuDevice::dropout(Index n, float rate, std::uint64_t seed, std::uint64_t s
 }
 
 double CpuDevice::squared_norm(Index n, const float* x) {
-  std::vector<double> parts((n + kGrain - 1) / kGrain);
+  const Index pieces = (n + kGrain - 1) / kGrain;
+  double* parts = scratch<double, 1>(pieces);
   parallel_for_ranges(n, kGrain, threads_, [&](Index first, Index last) {
     parts[first / kGrain] = simd().squared_norm(last - first, x + first);
   });
   double total = 0;
-  for (double part : parts) total += part;
+  for (Index i = 0; i < pieces; ++i) total += parts[i];
   return total;
 }
 

@@ -17,15 +17,14 @@ namespace {
 constexpr Index kGrain = 32;  // examples that one piece of work takes, at least
 
 // First examples of the pieces, and B.
-std::vector<Index> disjoint_pieces(Ranges ranges) {
-  std::vector<Index> pieces{0};
+void cut_disjoint(Ranges ranges, std::vector<Index>& pieces) {
+  pieces.assign(1, 0);
   Index end = 0;
   for (Index b = 0; b < ranges.B; ++b) {
     if (b - pieces.back() >= kGrain && ranges.begin[b] >= end) pieces.push_back(b);
     end = std::max<Index>(end, ranges.begin[b] + ranges.length[b]);
   }
   pieces.push_back(ranges.B);
-  return pieces;
 }
 
 // Attention weights of example b into a[length], gates σ into gates[length,D].
@@ -65,9 +64,9 @@ void CpuDevice::session_mean(Ranges ranges, Index D, const float* x, float* y) {
 }
 
 void CpuDevice::session_mean_backward(Ranges ranges, Index D, const float* d_y, float* d_x) {
-  const auto pieces = disjoint_pieces(ranges);
-  parallel_for(static_cast<Index>(pieces.size()) - 1, threads_, [&](Index piece) {
-    for (Index b = pieces[piece]; b < pieces[piece + 1]; ++b) {
+  cut_disjoint(ranges, pieces_);
+  parallel_for(static_cast<Index>(pieces_.size()) - 1, threads_, [&](Index piece) {
+    for (Index b = pieces_[piece]; b < pieces_[piece + 1]; ++b) {
       const Index begin = ranges.begin[b], length = ranges.length[b];
       for (Index i = begin; i < begin + length; ++i)
         simd().axpy(D, 1.0f / static_cast<float>(length), d_y + b * D, d_x + i * D);
@@ -92,15 +91,15 @@ void CpuDevice::session_attention(const SessionAttention& p, float* y) {
 // With d = d_y · x_i the gradient of a_i: d_x_i += a_i d_y, and through the softmax de_i = a_i (d_i - Σ a_j d_j).
 void CpuDevice::session_attention_backward(const SessionAttention& p, Index L, const float* d_y, float* d_x,
                                            float* d_keys, float* d_query, float* d_w0) {
-  const auto pieces = disjoint_pieces(p.ranges);
-  const Index count = static_cast<Index>(pieces.size()) - 1, most = longest(p.ranges), D = p.D;
+  cut_disjoint(p.ranges, pieces_);
+  const Index count = static_cast<Index>(pieces_.size()) - 1, most = longest(p.ranges), D = p.D;
   partial_.assign(count * D, 0);  // d_w0 of each piece
   std::memset(d_keys, 0, L * D * sizeof(float));
   parallel_for(count, threads_, [&](Index piece) {
     float* a = scratch<float, 1>(most);
     float* gates = scratch<float, 2>(most * D);
     float* d_a = scratch<float, 3>(most);
-    for (Index b = pieces[piece]; b < pieces[piece + 1]; ++b) {
+    for (Index b = pieces_[piece]; b < pieces_[piece + 1]; ++b) {
       const Index begin = p.ranges.begin[b], length = p.ranges.length[b];
       const float* d_row = d_y + b * D;
       attend(p, b, a, gates);

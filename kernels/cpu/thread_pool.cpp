@@ -56,7 +56,7 @@ class ThreadPool {
   }
 
   // False when the pool is busy: the caller then works alone.
-  bool run(std::int64_t n, int helpers, const std::function<void(std::int64_t)>& work) {
+  bool run(std::int64_t n, int helpers, const FunctionRef<void(std::int64_t)>& work) {
     std::unique_lock owner(owner_, std::try_to_lock);
     if (!owner) return false;
     start();
@@ -133,7 +133,7 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
-  const std::function<void(std::int64_t)>* work_ = nullptr;
+  const FunctionRef<void(std::int64_t)>* work_ = nullptr;
   std::int64_t n_ = 0;
   std::atomic<std::int64_t> next_{0};
   std::exception_ptr error_;
@@ -159,7 +159,7 @@ ThreadPool& pool() {
 
 }  // namespace
 
-void parallel_for(std::int64_t n, int threads, const std::function<void(std::int64_t)>& work) {
+void parallel_for(std::int64_t n, int threads, FunctionRef<void(std::int64_t)> work) {
   if (n > 1 && threads != 1) {
     ThreadPool& shared = pool();
     const int limit = threads > 0 ? std::min(threads, shared.threads()) : shared.threads();
@@ -170,7 +170,7 @@ void parallel_for(std::int64_t n, int threads, const std::function<void(std::int
 }
 
 void parallel_for_ranges(std::int64_t n, std::int64_t grain, int threads,
-                         const std::function<void(std::int64_t, std::int64_t)>& work) {
+                         FunctionRef<void(std::int64_t, std::int64_t)> work) {
   parallel_for((n + grain - 1) / grain, threads,
                [&](std::int64_t i) { work(i * grain, std::min(n, (i + 1) * grain)); });
 }

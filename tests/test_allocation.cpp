@@ -1,0 +1,100 @@
+// Nothing allocates inside a training step or a request, once the largest batch has been seen.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "stamp/optimizer.h"
+#include "stamp/recommender.h"
+#include "tests/check.h"
+
+namespace {
+
+std::atomic<std::int64_t> g_allocations{0};
+
+void* counted(std::size_t bytes, std::size_t alignment) {
+  ++g_allocations;
+  void* memory = std::aligned_alloc(alignment, (bytes + alignment) / alignment * alignment);
+  return memory ? memory : throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return counted(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+using namespace stamp;
+
+namespace {
+
+constexpr std::int64_t kProducts = 3000;
+
+Sessions sessions() {
+  std::mt19937 random(1);
+  std::vector<std::int32_t> items;
+  std::vector<std::int64_t> offsets{0};
+  for (int s = 0; s < 300; ++s) {
+    for (unsigned i = 2 + random() % 6; i > 0; --i) items.push_back(static_cast<std::int32_t>(random() % kProducts));
+    offsets.push_back(static_cast<std::int64_t>(items.size()));
+  }
+  return Sessions(items, offsets);
+}
+
+Config every_switch(const char* preset) {
+  Config config = Config::preset(preset);
+  config.dim = 20;
+  config.dropout = 0.1f;
+  config.normalization = Normalization::softmax;
+  config.score = Score::cosine;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("a training step") {
+  const Sessions data = sessions();
+  const auto targets = example_targets(data, 1);
+  for (const auto& device : check::devices())
+    for (const char* preset : {"paper", "official"})
+      for (float clip : {0.0f, 0.5f}) {
+        Model model(every_switch(preset), kProducts, device);
+        OptimizerConfig config;
+        config.clip_norm = clip;
+        config.workspace_bytes = 1 << 20;
+        Optimizer optimizer(config, model);
+        BatchBuilder builder(data, 0);
+        Batch batch;
+        const auto epoch = [&] {
+          for (std::size_t first = 0; first + 64 <= targets.size(); first += 64) {
+            builder.build(std::span(targets).subspan(first, 64), batch);
+            optimizer.step(batch, 0.001f);
+          }
+        };
+        bool settled = false;  // once every thread has worked on the longest session
+        for (int i = 0; i < 50 && !settled; ++i) {
+          const auto before = g_allocations.load();
+          epoch();
+          settled = g_allocations == before;
+        }
+        CHECK(settled);
+      }
+}
+
+TEST_CASE("a request allocates its answer alone") {
+  const auto model = std::make_shared<Model>(every_switch("official"), kProducts, open_device("cpu"));
+  const Recommender recommender(model);
+  const Request requests[] = {{.items = {1, 2, 3}, .exclude = {5, 6}, .only = {}, .restricted = false},
+                              {.items = {7, 8}, .exclude = {9}, .only = {1, 2, 3, 9}, .restricted = true}};
+  for (const Request& request : requests) recommender.recommend(request, 10);
+  for (const Request& request : requests) {
+    const auto before = g_allocations.load();
+    const Recommendation answer = recommender.recommend(request, 10);
+    CHECK(g_allocations - before == 2);  // ids and scores
+    CHECK(!answer.items.empty());
+  }
+}

@@ -230,7 +230,7 @@ class Run {
   bool report_progress(const Progress& progress) {
     if (!options_.progress) return true;
     const bool last = progress.examples_done == progress.examples;
-    if (!last && seconds_since(last_progress_) < 0.1) return true;
+    if (!last && seconds_since(last_progress_) < options_.progress_seconds) return true;
     last_progress_ = Clock::now();
     return options_.progress(progress);
   }

@@ -61,9 +61,10 @@ using ProgressCallback = std::function<bool(const Progress&)>;
 struct TrainOptions {
   const Sessions* validation = nullptr;
   bool refit = false;  // then train anew on training + validation for best_epoch epochs
-  std::filesystem::path
-      checkpoint;             // resumed from when it exists and belongs to this data and config; removed at the end
-  ProgressCallback progress;  // called about ten times a second
+  // Resumed from when it exists and belongs to this data and config; removed at the end.
+  std::filesystem::path checkpoint = {};
+  ProgressCallback progress = {};  // called after a batch, and at the end of each epoch
+  double progress_seconds = 0.1;   // at least, between two calls
 };
 
 // Trains `model` in place. Throws std::invalid_argument for data or options that cannot be: no example, all weights

@@ -61,10 +61,8 @@ TEST_CASE("training learns, to the same bits for any number of threads") {
   set_num_threads(2);
   const Sessions validation = chain(100, 2);
   TrainReport report;
-  const Values two = trained(train_config(),
-                             {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}, 2, &report);
-  CHECK(two ==
-        trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}, 1));
+  const Values two = trained(train_config(), {.validation = &validation, .refit = false}, 2, &report);
+  CHECK(two == trained(train_config(), {.validation = &validation, .refit = false}, 1));
   CHECK(report.stopped == "finished");
   CHECK(report.epochs.size() == 3);
   CHECK(report.epochs.back().loss < report.epochs.front().loss);
@@ -90,39 +88,40 @@ TEST_CASE("clipping, weight decay and schedules train too, and the clipped gradi
 
 TEST_CASE("a run that is killed anywhere resumes to the same bits") {
   const Sessions validation = chain(100, 2);
-  const Values whole =
-      trained(train_config(), {.validation = &validation, .refit = true, .checkpoint = {}, .progress = {}});
-  for (int calls : {1, 9, 25, 50}) {
-    CAPTURE(calls);
+  int calls = 0;
+  TrainOptions options{.validation = &validation, .refit = true};
+  options.progress_seconds = 0;
+  options.progress = [&](const Progress&) { return ++calls > 0; };
+  const Values whole = trained(train_config(), options);
+  REQUIRE(calls > 60);  // of which the last ones belong to the refit
+  for (int last : {1, 2, calls / 4, calls / 2, calls - 1}) {
+    CAPTURE(last);
     const check::Folder folder;
-    const auto checkpoint = folder / "checkpoint";
+    options.checkpoint = folder / "checkpoint";
     const pid_t child = fork();
     if (child == 0) {  // kill -9 in the middle of training
-      int left = calls;
-      TrainOptions options{.validation = &validation, .refit = true, .checkpoint = checkpoint, .progress = {}};
+      int left = last;
       options.progress = [&](const Progress&) {
         if (--left == 0) raise(SIGKILL);
         return true;
       };
-      TrainConfig config = train_config();
-      trained(config, options, 1);
+      trained(train_config(), options, 1);
       _exit(0);
     }
     int status = 0;
     REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+    REQUIRE(std::filesystem::exists(options.checkpoint) == (last > 1));
     TrainReport report;
-    const Values resumed =
-        trained(train_config(), {.validation = &validation, .refit = true, .checkpoint = checkpoint, .progress = {}}, 2,
-                &report);
-    CHECK(resumed == whole);
-    CHECK(!std::filesystem::exists(checkpoint));
+    CHECK(trained(train_config(), options, 2, &report) == whole);
+    CHECK(report.resumed == (last > 1));
+    CHECK(!std::filesystem::exists(options.checkpoint));
   }
 }
 
 TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint continues to the same bits") {
   const Sessions validation = chain(100, 2);
-  const Values whole =
-      trained(train_config(), {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}});
+  const Values whole = trained(train_config(), {.validation = &validation, .refit = false});
   for (std::int64_t epoch : {1, 3})
     for (const char* phase : {"train", "validate"}) {
       CAPTURE(epoch);
@@ -156,7 +155,7 @@ TEST_CASE("patience stops, and the best epoch's weights stay") {
   config.optimizer.learning_rate = 0.05f;
   config.optimizer.schedule = Schedule::constant;
   TrainReport report;
-  trained(config, {.validation = &validation, .refit = false, .checkpoint = {}, .progress = {}}, 2, &report);
+  trained(config, {.validation = &validation, .refit = false}, 2, &report);
   CHECK(report.stopped == "patience");
   CHECK(static_cast<std::int64_t>(report.epochs.size()) == report.best_epoch + 2);
 }
@@ -181,9 +180,7 @@ TEST_CASE("data and options that cannot be are refused before any work") {
   CHECK_THROWS_AS(train(model, Sessions({-1, 1}, {0, 2}), good), std::invalid_argument);
   CHECK_THROWS_WITH_AS(train(model, Sessions({1, 2}, {0, 2}, {}, {1, 0}), good), "train: every example has weight 0",
                        std::invalid_argument);
-  CHECK_THROWS_AS(
-      train(model, chain(9, 1), good, {.validation = nullptr, .refit = true, .checkpoint = {}, .progress = {}}),
-      std::invalid_argument);
+  CHECK_THROWS_AS(train(model, chain(9, 1), good, {.validation = nullptr, .refit = true}), std::invalid_argument);
   TrainConfig wrong = good;
   wrong.monitor = "recall@20";
   CHECK_THROWS_AS(train(model, chain(9, 1), wrong), std::invalid_argument);

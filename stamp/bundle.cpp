@@ -53,8 +53,8 @@ void verify(const std::filesystem::path& file, const Json& expected) {
 void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
   write_directory(path, [&](const std::filesystem::path& folder) {
     auto catalog = bundle.catalog.tensors();
-    catalog.insert_or_assign("counts", TensorView{{DType::i64, {static_cast<std::int64_t>(bundle.counts.size())}},
-                                                  reinterpret_cast<const std::byte*>(bundle.counts.data())});
+    catalog.insert_or_assign(
+        "counts", TensorSource({DType::i64, {static_cast<std::int64_t>(bundle.counts.size())}}, bundle.counts.data()));
     write_safetensors(folder / kCatalogFile, catalog);
 
     std::map<std::string, TensorSource> tensors;

@@ -104,8 +104,7 @@ Id Catalog::id(std::int32_t row) const {
 
 std::map<std::string, TensorSource> Catalog::tensors() const {
   const auto view = [](DType dtype, auto& values) {
-    return TensorView{{dtype, {static_cast<std::int64_t>(values.size())}},
-                      reinterpret_cast<const std::byte*>(values.data())};
+    return TensorSource({dtype, {static_cast<std::int64_t>(values.size())}}, values.data());
   };
   if (kind_ == Kind::integers) return {{"ids", view(DType::i64, integers_)}};
   return {{"id_bytes", view(DType::u8, bytes_)}, {"id_offsets", view(DType::i64, offsets_)}};

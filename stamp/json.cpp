@@ -1,4 +1,5 @@
 // Configurations and results as JSON.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "stamp/trainer.h"
@@ -178,6 +179,7 @@ Metrics metrics_from_json(const std::string& text) {
                           .ndcg = m.at("ndcg"),
                           .coverage = m.at("coverage"),
                           .popularity = m.at("popularity")});
+  std::sort(metrics.at.begin(), metrics.at.end(), [](const auto& a, const auto& b) { return a.k < b.k; });
   metrics.examples = json.at("examples");
   metrics.cold_targets = json.at("cold_targets");
   metrics.unanswered = json.at("unanswered");

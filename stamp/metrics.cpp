@@ -181,7 +181,7 @@ Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std
   const std::int64_t V = ranker.V();
   require(static_cast<std::int64_t>(counts.size()) == V, "evaluate: counts of ", counts.size(), " products, expected ",
           V);
-  const std::int64_t k = *std::max_element(options.k.begin(), options.k.end());
+  const std::int64_t k = std::min(V, *std::max_element(options.k.begin(), options.k.end()));
   Batch batch;
   Ranking ranking;
   const auto flush = [&](std::int64_t done) {

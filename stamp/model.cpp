@@ -22,7 +22,7 @@ Config Config::preset(const std::string& name) {
 }
 
 void Config::validate() const {
-  require(dim >= 1, "Config: dim is ", dim, ", expected 1 or more");
+  require(dim >= 1 && dim <= 65536, "Config: dim is ", dim, ", expected 1 to 65536");
   require(max_norm >= 0 && std::isfinite(max_norm), "Config: max_norm is ", max_norm, ", expected 0 (off) or more");
   require(scale > 0 && std::isfinite(scale), "Config: scale is ", scale, ", expected more than 0");
   require(dropout >= 0 && dropout < 1, "Config: dropout is ", dropout, ", expected a rate in [0, 1)");
@@ -231,6 +231,15 @@ void Model::backward(Device& device, Activations& a, Weights& g, std::int64_t st
 SessionAttention Model::attention(const Activations& a) const {
   return {a.ranges(),     config_.dim,        a.x.data(),           a.keys.data(),
           a.query.data(), weights_.w0.data(), config_.normalization};
+}
+
+double Model::rms() const {
+  double squared = 0, count = 0;
+  for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) {
+    squared += device_->squared_norm(array->size(), array->data());
+    count += static_cast<double>(array->size());
+  }
+  return std::sqrt(squared / count);
 }
 
 std::map<std::string, std::vector<float>> Model::download() const {

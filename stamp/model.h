@@ -106,6 +106,9 @@ class STAMP_API Model {
   // From activations.d_q to activations.d_x, the gradients of the rows looked up, and those of the dense weights.
   void backward(Device& device, Activations& a, Weights& gradients, std::int64_t step) const;
 
+  // Root mean square of all weights; NaN where one is.
+  double rms() const;
+
   // name -> values, for files and for Python; set throws std::invalid_argument on another shape, a missing or an
   // unknown name.
   std::map<std::string, std::vector<float>> download() const;

@@ -79,9 +79,9 @@ double Optimizer::forward_backward(const Batch& batch) {
   return loss;
 }
 
-double Optimizer::step(const Batch& batch, float learning_rate) {
+double Optimizer::step(const Batch& batch, float learning_rate, double limit) {
   const double loss = forward_backward(batch);
-  if (!std::isfinite(loss)) return loss;
+  if (!(loss < limit)) return loss;
   ++steps_;
   Device& device = *model_.device();
   Activations& a = activations_;

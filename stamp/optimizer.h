@@ -1,6 +1,7 @@
 // Adam over all weights, the item table updated tile by tile inside the backward pass of the loss.
 #pragma once
 
+#include <limits>
 #include <string>
 
 #include "stamp/model.h"
@@ -26,9 +27,9 @@ class STAMP_API Optimizer {
  public:
   Optimizer(const OptimizerConfig& config, Model& model);
 
-  // One training step on `batch`; returns the loss, Σ weights · losses. A loss that is not finite changes no weight.
-  // learning_rate is the one of the schedule.
-  double step(const Batch& batch, float learning_rate);
+  // One training step on `batch`; returns the loss, Σ weights · losses. A loss that is not below `limit` changes no
+  // weight. learning_rate is the one of the schedule.
+  double step(const Batch& batch, float learning_rate, double limit = std::numeric_limits<double>::infinity());
 
   // Learning rate of step `step` (0 for the first) of `planned`, in epoch `epoch`.
   float learning_rate(std::int64_t step, std::int64_t planned, std::int64_t epoch) const;

@@ -33,6 +33,10 @@ void check_row(std::int32_t row, std::int64_t V, const char* where) {
   require(row >= Catalog::kUnknown && row < V, "recommend: ", where, " holds row ", row, ", expected below ", V);
 }
 
+bool nothing_known(const Request& request) {
+  return std::all_of(request.items.begin(), request.items.end(), [](auto row) { return row == Catalog::kUnknown; });
+}
+
 }  // namespace
 
 Recommender::Recommender(std::shared_ptr<const Model> shared) : model_(std::move(shared)) {
@@ -63,6 +67,8 @@ void Recommender::give_back(std::unique_ptr<Context> context, int threads) const
 }
 
 Recommendation Recommender::recommend(const Request& request, std::int64_t k) const {
+  require(!nothing_known(request), "recommend: the history has ", request.items.size(),
+          " events and no known product; expected one or more (most popular products are an alternative)");
   auto context = borrow(1);
   Recommendation only;
   answer(*context, std::span(&request, 1), k, std::span(&only, 1));
@@ -96,9 +102,8 @@ void Recommender::answer(Context& c, std::span<const Request> requests, std::int
       check_row(row, V, "the history");
       if (row != Catalog::kUnknown) c.known.push_back(row);
     }
-    require(!c.known.empty(), "recommend: the history has ", requests[i].items.size(),
-            " events and no known product; expected one or more (most popular products are an alternative)");
     answers[i].unknown = static_cast<std::int64_t>(requests[i].items.size() - c.known.size());
+    if (c.known.empty()) c.known.push_back(0);  // keeps its place in the batch; nobody asks for its scores
     const std::size_t used = history > 0 ? std::min<std::size_t>(history, c.known.size()) : c.known.size();
     c.batch.add_history(std::span(c.known).last(used));
   }
@@ -122,9 +127,9 @@ void Recommender::answer(Context& c, std::span<const Request> requests, std::int
   for (std::size_t i = 0; i < requests.size();) {
     std::size_t end = i + 1;
     if (requests[i].restricted) {
-      choose(c, requests[i], i, k, answers[i]);
-    } else {
-      while (end < requests.size() && !requests[end].restricted) ++end;
+      if (!nothing_known(requests[i])) choose(c, requests[i], i, k, answers[i]);
+    } else if (!nothing_known(requests[i])) {
+      while (end < requests.size() && !requests[end].restricted && !nothing_known(requests[end])) ++end;
       const std::int64_t B = static_cast<std::int64_t>(end - i);
       top_k(c, i, B, V, k, packed_.data(), c.excluded_rows.data() + i);
       for (std::int64_t b = 0; b < B; ++b) take(c, b, k, nullptr, answers[i + b]);

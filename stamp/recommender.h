@@ -35,6 +35,7 @@ class STAMP_API Recommender {
 
   // Throws std::invalid_argument when k < 1, a row is outside the catalog or no known product is in the history.
   Recommendation recommend(const Request& request, std::int64_t k) const;
+  // The same for each; a request without a known product gets an empty list.
   std::vector<Recommendation> recommend(std::span<const Request> requests, std::int64_t k) const;
 
  private:

@@ -67,12 +67,13 @@ std::int64_t TensorType::elements() const {
 
 std::size_t TensorType::bytes() const { return static_cast<std::size_t>(elements()) * type_of(dtype).size; }
 
-TensorSource::TensorSource(const TensorView& view)
-    : TensorSource(view, [data = view.data](std::size_t first, std::span<std::byte> block) {
-        std::memcpy(block.data(), data + first, block.size());
+TensorSource::TensorSource(TensorType type, const void* values)
+    : TensorSource(std::move(type), [values](std::size_t first, std::span<std::byte> block) {
+        std::memcpy(block.data(), static_cast<const std::byte*>(values) + first, block.size());
       }) {}
 
 Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string()) {
+  if (std::filesystem::is_directory(path)) fail("cannot read ", path_, ": it is a directory");
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) fail("cannot read ", path_, ": ", std::strerror(errno));
   const std::uint64_t size = static_cast<std::uint64_t>(in.tellg());

@@ -38,7 +38,8 @@ struct STAMP_API TensorSource : TensorType {
 
   TensorSource(TensorType type, std::function<void(std::size_t, std::span<std::byte>)> read)
       : TensorType(std::move(type)), read(std::move(read)) {}
-  TensorSource(const TensorView& view);
+  // Values in host memory, which belong to somebody else.
+  TensorSource(TensorType type, const void* values);
 };
 
 using Metadata = std::map<std::string, std::string>;

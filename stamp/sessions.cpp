@@ -126,7 +126,8 @@ std::int64_t Sessions::count_before(std::int64_t time) const {
   std::int64_t low = 0, high = size();
   while (low < high) {
     const std::int64_t middle = (low + high) / 2;
-    if (timestamps_[offsets_[middle + 1] - 1] < time)
+    const std::int64_t end = offsets_[middle + 1];
+    if (end == 0 || timestamps_[end - 1] < time)  // what is empty counts with those before it
       low = middle + 1;
     else
       high = middle;
@@ -135,12 +136,11 @@ std::int64_t Sessions::count_before(std::int64_t time) const {
 }
 
 Sessions Sessions::concatenate(const Sessions& a, const Sessions& b) {
-  require(a.timestamps_.empty() == b.timestamps_.empty() || a.events() == 0 || b.events() == 0,
-          "Sessions::concatenate: one part has timestamps, the other none");
   Sessions both = a;
   both.items_.insert(both.items_.end(), b.items_.begin(), b.items_.end());
   for (std::int64_t s = 1; s <= b.size(); ++s) both.offsets_.push_back(a.events() + b.offsets_[s]);
   both.timestamps_.insert(both.timestamps_.end(), b.timestamps_.begin(), b.timestamps_.end());
+  if (both.timestamps_.size() != both.items_.size()) both.timestamps_.clear();
   if (!a.weights_.empty() || !b.weights_.empty()) {
     both.weights_.resize(a.items_.size(), 1);
     if (b.weights_.empty())

@@ -1,5 +1,6 @@
 #include "stamp/trainer.h"
 
+#include <unistd.h>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -79,28 +80,40 @@ class Run {
   }
 
   TrainReport run() {
-    const auto start = Clock::now();
-    if (!options_.checkpoint.empty() && std::filesystem::exists(options_.checkpoint)) restore();
+    if (!options_.checkpoint.empty()) {
+      prepare_folder();
+      if (std::filesystem::exists(options_.checkpoint)) restore();
+    }
+    if (complete()) return report();  // a checkpoint of the end
+    if (best_.empty()) best_ = model_.download();
     if (phase_ == Phase::select) {
       fit(sessions_);
-      if (report_.stopped == "finished" || report_.stopped == "patience") {
-        if (options_.refit)
-          start_refit();
-        else
-          use_best();
-      } else {
-        use_best();
-      }
+      if (complete()) options_.refit ? start_refit() : use_best();
     }
     if (phase_ == Phase::refit) fit(Sessions::concatenate(sessions_, *options_.validation));
-    const bool complete = report_.stopped == "finished" || report_.stopped == "patience";
-    if (complete && !options_.checkpoint.empty()) std::filesystem::remove(options_.checkpoint);
-    report_.steps = optimizer_->steps();
-    report_.seconds += seconds_since(start);
-    return std::move(report_);
+    if (complete() && !options_.checkpoint.empty()) save();
+    return report();
   }
 
  private:
+  bool complete() const { return report_.stopped == "finished" || report_.stopped == "patience"; }
+
+  TrainReport report() const {
+    TrainReport report = report_;
+    report.steps = optimizer_->steps();
+    report.seconds += seconds_since(start_);
+    return report;
+  }
+
+  void prepare_folder() const {
+    const auto folder = std::filesystem::absolute(options_.checkpoint).parent_path();
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error || access(folder.c_str(), W_OK) != 0)
+      fail("train: cannot write checkpoint ", options_.checkpoint.string(), ": ",
+           error ? error.message() : std::strerror(errno));
+  }
+
   std::int64_t planned_epochs() const { return phase_ == Phase::refit ? report_.best_epoch : config_.epochs; }
 
   void fit(const Sessions& sessions) {
@@ -116,12 +129,13 @@ class Run {
       const auto epoch_start = Clock::now();
       const double before = epoch_seconds_;
       const std::int64_t first_batch = position_;
+      float rate = 0;
       for (; position_ < batches; ++position_) {
         const std::int64_t first = position_ * config_.batch_size, last = std::min(count, first + config_.batch_size);
         builder.build(std::span(targets).subspan(first, last - first), batch);
-        const float rate = optimizer_->learning_rate(epoch_ * batches + position_, epochs * batches, epoch_);
-        const double loss = optimizer_->step(batch, rate);
-        if (!(loss < divergence())) return diverge(loss, rate);
+        rate = optimizer_->learning_rate(epoch_ * batches + position_, epochs * batches, epoch_);
+        const double loss = optimizer_->step(batch, rate, divergence());
+        if (!(loss < divergence())) return diverge(concat("the loss became ", loss), rate);
         loss_sum_ += loss * batch.weight;
         weight_sum_ += batch.weight;
         epoch_seconds_ = before + seconds_since(epoch_start);
@@ -146,6 +160,8 @@ class Run {
           --position_;
         }
       }
+      if (const double rms = model_.rms(); !(rms < 1e6))  // the last step shows in no loss
+        return diverge(concat("the root mean square of the weights became ", rms), rate);
       if (!end_epoch()) return;
     }
     report_.stopped = "finished";
@@ -184,9 +200,9 @@ class Run {
         report_.best_epoch = epoch_ + 1;
         best_ = model_.download();
       }
-    } else {
+    } else if (phase_ == Phase::select) {
       best_ = model_.download();  // to go back to, should a later epoch diverge
-      if (phase_ == Phase::select) report_.best_epoch = epoch_ + 1;
+      report_.best_epoch = epoch_ + 1;
     }
     if (phase_ == Phase::select) report_.epochs.push_back(epoch);
     position_ = 0;
@@ -198,30 +214,31 @@ class Run {
     return true;
   }
 
-  // Far above the loss of a model that knows nothing, ln V.
-  double divergence() const { return 20 * std::log(static_cast<double>(model_.V()) + 1); }
+  // Far above the loss of a model that knows nothing, ln V, or of one as wrong as cosines can be.
+  double divergence() const {
+    const Config& config = model_.config();
+    return 20 * std::log(static_cast<double>(model_.V()) + 1) + (config.score == Score::cosine ? 2 * config.scale : 0);
+  }
 
-  void diverge(double loss, float rate) {
+  void diverge(const std::string& what, float rate) {
     report_.stopped = "diverged";
-    report_.reason = concat("the loss became ", loss, " at step ", optimizer_->steps(), " (epoch ", epoch_ + 1,
-                            ", learning rate ", rate, "); lower the learning rate, or set clip_norm");
+    report_.reason = concat(what, " at step ", optimizer_->steps(), " (epoch ", epoch_ + 1, ", learning rate ", rate,
+                            "); lower the learning rate, or set clip_norm");
     use_best();
   }
 
   void interrupt() {
     report_.stopped = "interrupted";
     if (!options_.checkpoint.empty()) save();
-    if (options_.validation && phase_ == Phase::select) use_best();
+    if (options_.validation && report_.best_epoch > 0) use_best();
   }
 
-  void use_best() {
-    if (!best_.empty()) model_.upload(best_);
-  }
+  void use_best() { model_.upload(best_); }
 
   void start_refit() {
     phase_ = Phase::refit;
     epoch_ = position_ = 0;
-    best_.clear();
+    report_.stopped.clear();
     model_ = Model(model_.config(), model_.V(), model_.device());
     optimizer_.reset();  // two sets of moments would not be needed at once
     optimizer_ = std::make_unique<Optimizer>(config_.optimizer, model_);
@@ -239,16 +256,17 @@ class Run {
     return !options_.checkpoint.empty() && seconds_since(last_checkpoint_) >= config_.checkpoint_seconds;
   }
 
-  // The checkpoint: weights, moments and best weights as tensors, the rest as JSON in the metadata.
+  // The checkpoint: weights, moments and best weights as tensors, the rest as JSON in the metadata. The end needs no
+  // more than the weights.
   void save() {
     std::map<std::string, TensorSource> tensors;
     model_.weights().save(tensors, "weights/");
-    optimizer_->moment1().save(tensors, "moment1/");
-    optimizer_->moment2().save(tensors, "moment2/");
-    for (auto& [name, shape, array] : model_.weights().tensors())
-      if (const auto found = best_.find(name); found != best_.end())
-        tensors.insert_or_assign(
-            "best/" + name, TensorView{{DType::f32, shape}, reinterpret_cast<const std::byte*>(found->second.data())});
+    if (!complete()) {
+      optimizer_->moment1().save(tensors, "moment1/");
+      optimizer_->moment2().save(tensors, "moment2/");
+      for (auto& [name, shape, array] : model_.weights().tensors())
+        tensors.insert_or_assign("best/" + name, TensorSource({DType::f32, shape}, best_.at(name).data()));
+    }
     const nlohmann::json state{{"phase", phase_ == Phase::refit ? "refit" : "select"},
                                {"epoch", epoch_},
                                {"position", position_},
@@ -257,7 +275,7 @@ class Run {
                                {"weight_sum", weight_sum_},
                                {"epoch_seconds", epoch_seconds_},
                                {"best_value", best_value_},
-                               {"report", nlohmann::json::parse(to_json(report_))}};
+                               {"report", nlohmann::json::parse(to_json(report()))}};
     write_safetensors(options_.checkpoint, tensors, {{"run", identity()}, {"state", state.dump()}});
     last_checkpoint_ = Clock::now();
   }
@@ -281,7 +299,8 @@ class Run {
     const auto& report = state.at("report");
     report_.best_epoch = report.at("best_epoch");
     report_.seconds = report.at("seconds");
-    report_.examples_per_second = report.at("examples_per_second");
+    report_.examples_per_second = speed_ = report.at("examples_per_second");
+    report_.examples = report.at("examples");
     for (const auto& epoch : report.at("epochs")) {
       Epoch past{
           .epoch = epoch.at("epoch"), .loss = epoch.at("loss"), .seconds = epoch.at("seconds"), .validation = {}};
@@ -289,17 +308,20 @@ class Run {
       report_.epochs.push_back(past);
     }
     report_.resumed = true;
+    const std::string stopped = report.at("stopped");
+    if (stopped == "finished" || stopped == "patience") report_.stopped = stopped;
     model_.weights().load(file, "weights/");
+    if (complete()) return;
     optimizer_->moment1().load(file, "moment1/");
     optimizer_->moment2().load(file, "moment2/");
-    for (auto& [name, shape, array] : model_.weights().tensors())
-      if (file.contains("best/" + name)) {
-        const auto values = file.f32("best/" + name, shape);
-        best_[name].assign(values.begin(), values.end());
-      }
+    for (auto& [name, shape, array] : model_.weights().tensors()) {
+      const auto values = file.f32("best/" + name, shape);
+      best_[name].assign(values.begin(), values.end());
+    }
   }
 
-  // Equal for runs that may continue each other. Times between checkpoints and the bound of the workspace may differ.
+  // Equal for runs that may continue each other. The time between checkpoints may differ; the bound of the workspace
+  // may not: exponentials that are kept and ones that are recomputed differ in their last bits.
   std::string identity() const {
     auto train = nlohmann::json::parse(to_json(config_));
     train.erase("checkpoint_seconds");
@@ -320,6 +342,7 @@ class Run {
   std::unique_ptr<Optimizer> optimizer_;
   TrainReport report_;
 
+  const Clock::time_point start_ = Clock::now();
   Phase phase_ = Phase::select;
   std::int64_t epoch_ = 0, position_ = 0;  // position_: batches of this epoch that are done
   double loss_sum_ = 0, weight_sum_ = 0, epoch_seconds_ = 0, speed_ = 0;
@@ -328,6 +351,7 @@ class Run {
   Clock::time_point last_progress_{}, last_checkpoint_ = Clock::now();
 };
 
+// Of sessions to train on.
 void check_rows(const Sessions& sessions, std::int64_t V) {
   require(sessions.max_item() < V, "train: a session holds product ", sessions.max_item(), ", expected rows below ", V);
   for (std::int32_t item : sessions.items())
@@ -338,8 +362,8 @@ void check_rows(const Sessions& sessions, std::int64_t V) {
 
 void TrainConfig::validate() const {
   optimizer.validate();
-  require(epochs >= 1, "epochs is ", epochs, ", expected 1 or more");
-  require(batch_size >= 1, "batch_size is ", batch_size, ", expected 1 or more");
+  require(epochs >= 1 && epochs <= 1'000'000, "epochs is ", epochs, ", expected 1 to 1000000");
+  require(batch_size >= 1 && batch_size <= 1'000'000, "batch_size is ", batch_size, ", expected 1 to 1000000");
   require(min_history >= 1, "min_history is ", min_history, ", expected 1 or more");
   require(patience >= 0, "patience is ", patience, ", expected 0 (off) or more");
   require(checkpoint_seconds >= 0, "checkpoint_seconds is ", checkpoint_seconds, ", expected 0 or more");
@@ -357,6 +381,7 @@ TrainReport train(Model& model, const Sessions& sessions, const TrainConfig& con
   if (options.validation)
     require(!example_targets(*options.validation, config.min_history).empty(), "train: no example in the ",
             options.validation->size(), " validation sessions");
+  if (options.refit) check_rows(*options.validation, model.V());
   return Run(model, sessions, config, options).run();
 }
 

@@ -45,7 +45,7 @@ struct Epoch {
 
 struct TrainReport {
   std::vector<Epoch> epochs;
-  std::int64_t best_epoch = 0;  // whose weights the model has
+  std::int64_t best_epoch = 0;  // on validation, whose weights the model has, or that refit stopped at; else the last
   std::string stopped;          // "finished", "patience", "interrupted" or "diverged"
   std::string reason;           // where diverged: step, loss, learning rate
   std::int64_t steps = 0;
@@ -55,21 +55,23 @@ struct TrainReport {
   bool resumed = false;
 };
 
-// Return false to stop: the best weights so far are kept.
+// Return false to stop: the best weights so far are kept (of the selection, while the refit is under way), the latest
+// where there is no validation.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
 struct TrainOptions {
   const Sessions* validation = nullptr;
   bool refit = false;  // then train anew on training + validation for best_epoch epochs
-  // Resumed from when it exists and belongs to this data and config; removed at the end.
+  // Resumed from when it exists and belongs to this data and config; its folder is made. What stands there at the end
+  // gives the finished model back: remove it when that is saved.
   std::filesystem::path checkpoint = {};
   ProgressCallback progress = {};  // called after a batch, and at the end of each epoch
   double progress_seconds = 0.1;   // at least, between two calls
 };
 
 // Trains `model` in place. Throws std::invalid_argument for data or options that cannot be: no example, all weights
-// zero, a product outside the catalog, refit or patience without validation. Never throws for divergence: see
-// TrainReport::stopped.
+// zero, a product outside the catalog, refit or patience without validation. Never throws for divergence: the
+// weights are then those of the last good epoch, or the initial ones; see TrainReport::stopped.
 STAMP_API TrainReport train(Model& model, const Sessions& sessions, const TrainConfig& config,
                             const TrainOptions& options = {});
 

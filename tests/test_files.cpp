@@ -119,9 +119,9 @@ TEST_CASE("safetensors: what is written is read") {
   const std::vector<float> a{1, 2, 3, 4, 5, 6};
   const std::vector<std::int64_t> b{-1, 1};
   write_safetensors(folder / "f",
-                    {{"a", TensorView{{DType::f32, {2, 3}}, reinterpret_cast<const std::byte*>(a.data())}},
-                     {"b", TensorView{{DType::i64, {2}}, reinterpret_cast<const std::byte*>(b.data())}},
-                     {"empty", TensorView{{DType::u8, {0}}, nullptr}}},
+                    {{"a", TensorSource({DType::f32, {2, 3}}, a.data())},
+                     {"b", TensorSource({DType::i64, {2}}, b.data())},
+                     {"empty", TensorSource({DType::u8, {0}}, static_cast<const void*>(nullptr))}},
                     {{"key", "value \"quoted\""}});
   const Safetensors file(folder / "f");
   CHECK(check::error(file.f32("a", {2, 3}), a) == 0);
@@ -182,9 +182,8 @@ TEST_CASE("safetensors: malformed files are refused with a reason") {
 TEST_CASE("safetensors: truncation anywhere is refused, flipped bits never crash") {
   const check::Folder folder;
   const std::vector<float> a{1, 2, 3};
-  write_safetensors(folder / "good",
-                    {{"a", TensorView{{DType::f32, {3}}, reinterpret_cast<const std::byte*>(a.data())}},
-                     {"b", TensorView{{DType::u8, {4}}, reinterpret_cast<const std::byte*>(a.data())}}});
+  write_safetensors(folder / "good", {{"a", TensorSource({DType::f32, {3}}, a.data())},
+                                      {"b", TensorSource({DType::u8, {4}}, a.data())}});
   const std::string whole = read_file(folder / "good");
   for (std::size_t size = 0; size < whole.size(); ++size) {
     write_bytes(folder / "f", whole.substr(0, size));

@@ -97,6 +97,12 @@ TEST_CASE("edges: unknown events, k beyond the catalog, nothing left, bad input"
   CHECK_THROWS_AS(recommender.recommend({{}, {}, {}}, 5), std::invalid_argument);
   CHECK_THROWS_AS(recommender.recommend({{-1}, {}, {}}, 5), std::invalid_argument);
   CHECK_THROWS_AS(recommender.recommend({{3}, {}, {}}, 0), std::invalid_argument);
+  const std::vector<Request> mixed{
+      {{3}, {}, {}}, {{-1, -1}, {}, {}}, {{4}, {}, {}}, {{}, {}, {5}, true}, {{5}, {}, {}}};
+  const auto answers = recommender.recommend(mixed, 5);  // one visitor without a known product spoils no batch
+  for (std::size_t i : {0u, 2u, 4u}) CHECK(answers[i].items == recommender.recommend(mixed[i], 5).items);
+  CHECK((answers[1].items.empty() && answers[1].unknown == 2));
+  CHECK((answers[3].items.empty() && answers[3].unknown == 0));
   CHECK_THROWS_AS(recommender.recommend({{kProducts}, {}, {}}, 5), std::invalid_argument);
   CHECK_THROWS_AS(recommender.recommend({{3}, {-2}, {}}, 5), std::invalid_argument);
 }

@@ -115,7 +115,8 @@ TEST_CASE("a run that is killed anywhere resumes to the same bits") {
     TrainReport report;
     CHECK(trained(train_config(), options, 2, &report) == whole);
     CHECK(report.resumed == (last > 1));
-    CHECK(!std::filesystem::exists(options.checkpoint));
+    CHECK(trained(train_config(), options, 2, &report) == whole);  // what stands there now is the end
+    CHECK(report.stopped == "finished");
   }
 }
 
@@ -161,13 +162,38 @@ TEST_CASE("patience stops, and the best epoch's weights stay") {
 }
 
 TEST_CASE("a learning rate that diverges stops with step and cause, and leaves good weights") {
-  TrainConfig config = train_config();
-  config.optimizer.learning_rate = 1e18f;
+  const Values initial = Model(config_of(), kProducts, open_device("cpu")).download();
+  for (const float rate : {1e18f, 3e38f})
+    for (const std::int64_t batch_size : {64, 1000000}) {
+      TrainConfig config = train_config();
+      config.optimizer = {.learning_rate = rate};
+      config.batch_size = batch_size;
+      TrainReport report;
+      CHECK(trained(config, {}, 2, &report) == initial);
+      CHECK(report.stopped == "diverged");
+      CHECK(report.reason.find("at step") != std::string::npos);
+      CHECK(report.reason.find("learning rate") != std::string::npos);
+    }
+}
+
+TEST_CASE("a refit that is interrupted or diverges leaves the best weights of the selection") {
+  const Sessions validation = chain(100, 2);
   TrainReport report;
-  const Values values = trained(config, {}, 2, &report);
-  CHECK(report.stopped == "diverged");
-  CHECK(report.reason.find("at step") != std::string::npos);
-  CHECK(report.reason.find("learning rate") != std::string::npos);
+  const Values best = trained(train_config(), {.validation = &validation}, 2, &report);
+  const std::int64_t epoch = report.best_epoch;
+  TrainOptions options{.validation = &validation, .refit = true};
+  options.progress = [](const Progress& p) { return p.phase != "refit"; };
+  CHECK(trained(train_config(), options, 2, &report) == best);
+  CHECK(report.stopped == "interrupted");
+  CHECK(report.best_epoch == epoch);
+}
+
+TEST_CASE("large cosine scales are no divergence") {
+  Config config = config_of();
+  config.score = Score::cosine;
+  config.scale = 300;
+  Model model(config, kProducts, open_device("cpu"));
+  CHECK(train(model, chain(400, 1), train_config()).stopped == "finished");
 }
 
 TEST_CASE("data and options that cannot be are refused before any work") {
@@ -181,6 +207,12 @@ TEST_CASE("data and options that cannot be are refused before any work") {
   CHECK_THROWS_WITH_AS(train(model, Sessions({1, 2}, {0, 2}, {}, {1, 0}), good), "train: every example has weight 0",
                        std::invalid_argument);
   CHECK_THROWS_AS(train(model, chain(9, 1), good, {.validation = nullptr, .refit = true}), std::invalid_argument);
+  const Sessions unknown({1, -1, 2}, {0, 3}), beyond({1, kProducts}, {0, 2});
+  for (const Sessions* validation : {&unknown, &beyond})
+    CHECK_THROWS_AS(train(model, chain(9, 1), good, {.validation = validation, .refit = true}), std::invalid_argument);
+  const check::Folder folder;
+  CHECK_THROWS_WITH_AS(train(model, chain(9, 1), good, {.checkpoint = folder.path()}),
+                       doctest::Contains("it is a directory"), std::runtime_error);
   TrainConfig wrong = good;
   wrong.monitor = "recall@20";
   CHECK_THROWS_AS(train(model, chain(9, 1), wrong), std::invalid_argument);

@@ -60,8 +60,8 @@ void for_strings(const py::buffer& bytes, std::span<const std::int64_t> offsets,
   }
 }
 
-// Turns a Python callable into the library's, stopping on its False, on an exception and on Ctrl-C; the exception
-// waits until the library has put things in order.
+// Turns a Python callable into the library's, stopping on its False (None goes on), on an exception and on Ctrl-C; the
+// exception waits until the library has put things in order.
 class Callback {
  public:
   explicit Callback(const py::object& callable) : callable_(callable) {}
@@ -71,7 +71,9 @@ class Callback {
     py::gil_scoped_acquire acquire;
     try {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      return callable_.is_none() || !py::isinstance<py::bool_>(last_ = callable_(args...)) || last_.cast<bool>();
+      if (callable_.is_none()) return true;
+      const py::object answer = callable_(args...);
+      return answer.is_none() || py::bool_(answer);
     } catch (py::error_already_set& error) {
       if (error.matches(PyExc_KeyboardInterrupt))
         interrupted_ = true;
@@ -88,7 +90,6 @@ class Callback {
 
  private:
   const py::object& callable_;
-  py::object last_;
   std::unique_ptr<py::error_already_set> error_;
   bool interrupted_ = false;
 };
@@ -221,6 +222,7 @@ void bind_data(py::module_& m) {
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>>(m, "Model")
       .def(py::init([](const std::string& config, std::int64_t products, const std::string& device) {
+        py::gil_scoped_release release;
         return std::make_shared<Model>(config_from_json(config), products, open_device(device));
       }))
       .def("weights",
@@ -320,7 +322,7 @@ void bind_serving(py::module_& m) {
   });
 
   py::class_<Recommender, std::shared_ptr<Recommender>>(m, "Recommender")
-      .def(py::init<std::shared_ptr<const Model>>())
+      .def(py::init<std::shared_ptr<const Model>>(), py::call_guard<py::gil_scoped_release>())
       .def("recommend",
            [](const Recommender& r, std::vector<std::int32_t> items, std::int64_t k, std::vector<std::int32_t> exclude,
               std::optional<std::vector<std::int32_t>> only) {

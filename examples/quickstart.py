@@ -33,7 +33,8 @@ for name, recommender in (("most popular", popularity), ("STAMP", model)):
     print(f"{name:14}{at['hr']:8.3f}{at['mrr']:8.3f}{at['ndcg']:9.3f}{at['coverage']:10.3f}")
 
 known = set(model.item_ids_.tolist())
-clicked = next(s for s in map(test.session, range(len(test))) if len(s) > 2 and known.issuperset(s.tolist())).tolist()
+sessions = [*map(test.session, range(len(test))), *map(train.session, range(len(train)))]
+clicked = next(s for s in sessions if len(s) > 1 and known.issuperset(s.tolist())).tolist()
 print("\nA visitor looked at:")
 for item in clicked[:-1]:
     print(f"   {item}  {products.get(item, '')}")

@@ -51,7 +51,7 @@ void verify(const std::filesystem::path& file, const Json& expected) {
 }  // namespace
 
 void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
-  write_directory(path, [&](const std::filesystem::path& folder) {
+  write_directory(path, kManifest, [&](const std::filesystem::path& folder) {
     auto catalog = bundle.catalog.tensors();
     catalog.insert_or_assign(
         "counts", TensorSource({DType::i64, {static_cast<std::int64_t>(bundle.counts.size())}}, bundle.counts.data()));

@@ -21,7 +21,8 @@ struct Bundle {
   std::string report = "{}";  // JSON: what training and evaluation said
 };
 
-// Written aside, then exchanged with what is at `path`, which survives any failure (std::runtime_error).
+// Written aside, then exchanged with the bundle at `path`, which survives any failure (std::runtime_error); a directory
+// that holds anything else is refused.
 STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);
 // Checksums, shapes and format are verified; std::runtime_error names the file and the tensor that disagree.
 STAMP_API Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> device);

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <random>
 
 namespace stamp {
 
@@ -21,7 +22,8 @@ fs::path temporary_beside(const fs::path& path) {
   fs::path name = path.filename();
   if (name.empty()) name = path.parent_path().filename();
   const fs::path folder = path.filename().empty() ? path.parent_path().parent_path() : path.parent_path();
-  return folder / concat(".", name.string(), ".", getpid(), ".", count++, ".tmp");
+  static const unsigned process = std::random_device()();  // containers share volumes, and process numbers
+  return folder / concat(".", name.string(), ".", process, ".", getpid(), ".", count++, ".tmp");
 }
 
 void sync(const fs::path& path) {
@@ -63,10 +65,13 @@ void write_file(const fs::path& path, const std::function<void(std::ostream&)>& 
   sync(folder_of(path));
 }
 
-void write_directory(const fs::path& path, const std::function<void(const fs::path&)>& fill) {
+void write_directory(const fs::path& path, const std::string& mark, const std::function<void(const fs::path&)>& fill) {
   const fs::path target = path.filename().empty() ? path.parent_path() : path;
   if (fs::exists(target) && !fs::is_directory(target))
     fail("cannot write directory ", target.string(), ": a file stands there");
+  if (fs::exists(target) && !fs::is_empty(target) && !fs::exists(target / mark))
+    fail("cannot write directory ", target.string(), ": it holds other files and no ", mark,
+         "; name an empty directory, or one that is not there yet");
   std::error_code error;
   fs::create_directories(folder_of(target), error);
   if (error) fail("cannot write ", target.string(), ": ", error.message());
@@ -75,10 +80,20 @@ void write_directory(const fs::path& path, const std::function<void(const fs::pa
   if (error) fail("cannot write ", target.string(), ": ", error.message());
   fill(temporary.path);
   sync(temporary.path);
-  // An exchange leaves no moment without a directory at `path`; what stood there goes with the temporary.
+  // An exchange leaves no moment without a directory at `path`; what stood there goes with the temporary. File systems
+  // that cannot exchange (NFS, FUSE) get two renames.
   if (fs::exists(target)) {
-    if (renameat2(AT_FDCWD, temporary.path.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0)
-      fail("cannot replace ", target.string(), ": ", std::strerror(errno));
+    if (renameat2(AT_FDCWD, temporary.path.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
+      if (errno != EINVAL && errno != ENOSYS) fail("cannot replace ", target.string(), ": ", std::strerror(errno));
+      const Remover old{temporary_beside(target)};
+      fs::rename(target, old.path, error);
+      if (error) fail("cannot replace ", target.string(), ": ", error.message());
+      fs::rename(temporary.path, target, error);
+      if (error) {
+        fs::rename(old.path, target);
+        fail("cannot write ", target.string(), ": ", error.message());
+      }
+    }
   } else {
     fs::rename(temporary.path, target, error);
     if (error) fail("cannot write ", target.string(), ": ", error.message());

@@ -17,7 +17,8 @@ namespace stamp {
 STAMP_API void write_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
 // The same for a directory, parents made where missing: fill(temporary_directory), then an atomic exchange with `path`.
-STAMP_API void write_directory(const std::filesystem::path& path,
+// Replaces only an empty directory or one that holds a file `mark`, so that nobody's other files are lost.
+STAMP_API void write_directory(const std::filesystem::path& path, const std::string& mark,
                                const std::function<void(const std::filesystem::path&)>& fill);
 
 STAMP_API std::string read_file(const std::filesystem::path& path);

@@ -200,3 +200,15 @@ TEST_CASE("safetensors: truncation anywhere is refused, flipped bits never crash
     }
   }
 }
+
+TEST_CASE("a bundle replaces a bundle or an empty directory, nothing else") {
+  const check::Folder folder;
+  write_bytes(folder / "data.csv", "1,2");
+  CHECK_THROWS_WITH_AS(save_bundle(folder.path(), small_bundle()), doctest::Contains("it holds other files"),
+                       std::runtime_error);
+  CHECK(read_file(folder / "data.csv") == "1,2");
+  std::filesystem::create_directory(folder / "empty");
+  save_bundle(folder / "empty", small_bundle());
+  save_bundle(folder / "empty", small_bundle());
+  CHECK(load_bundle(folder / "empty", open_device("cpu")).counts == small_bundle().counts);
+}

@@ -1,4 +1,4 @@
-"""stamp: session-based recommendation with STAMP, trained and served on CPU and CUDA from hand-written kernels.
+"""stamp: session-based recommendation with STAMP, trained and served by hand-written kernels.
 
 >>> import stamp
 >>> shop = stamp.datasets.synthetic_shop(sessions=2000, products=200, seed=1)

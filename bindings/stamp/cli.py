@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 import stamp
 
@@ -13,12 +14,14 @@ def _sessions(path: str) -> stamp.Sessions:
     return stamp.Sessions.from_frame(path)
 
 
-def _train(args: argparse.Namespace) -> dict:
-    options = {}
+def _train(args: argparse.Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {}
     for text in args.option:
         name, separator, value = text.partition("=")
         if not separator:
             raise ValueError(f"--option {text}: expected NAME=VALUE")
+        if name in ("preset", "device"):
+            raise ValueError(f"--option {text}: use --{name}")
         try:
             options[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -36,7 +39,7 @@ def _train(args: argparse.Namespace) -> dict:
     return {"model": args.out, "products": model.n_items_, **model.report_}
 
 
-def _evaluate(args: argparse.Namespace) -> dict:
+def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.load(args.model, device=args.device)
     test = _sessions(args.data)
     result = stamp.evaluate(
@@ -48,10 +51,10 @@ def _evaluate(args: argparse.Namespace) -> dict:
             "unanswered": result.unanswered, "tied": result.tied}  # fmt: skip
 
 
-def _recommend(args: argparse.Namespace) -> dict:
+def _recommend(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.load(args.model, device=args.device)
 
-    def parse(ids: list[str]) -> list:
+    def parse(ids: list[str]) -> list[Any]:
         try:
             return [int(i) for i in ids] if model.item_ids_.dtype.kind == "i" else list(ids)
         except ValueError:
@@ -102,11 +105,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; 0, or 2 with the reason on standard error."""
+    """Run the command line: 0; 130 where Ctrl-C ended a training that is saved; 2 with the reason on standard error."""
     args = _parser().parse_args(arguments)
     try:
         result = args.verb(args)
-    except (ValueError, RuntimeError, ImportError) as error:
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
         print(f"stamp: {error}", file=sys.stderr)
         return 2
     if args.json:
@@ -114,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif args.verb is _train:
         print(f"saved {result['model']}: {result['products']:,} products, {result['stopped']} after epoch "
               f"{len(result['epochs'])}, best {result['best_epoch']}")  # fmt: skip
-    return 0
+    return 130 if result.get("stopped") == "interrupted" else 0
 
 
 if __name__ == "__main__":

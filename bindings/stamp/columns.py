@@ -18,7 +18,7 @@ from ._stamp import Catalog
 Column = Any  # numpy.ndarray or pyarrow.Array
 
 
-def _pyarrow(purpose: str):
+def _pyarrow(purpose: str) -> Any:
     try:
         import pyarrow
     except ImportError as error:
@@ -35,7 +35,11 @@ def read_columns(data: Any) -> dict[str, Column]:
     if isinstance(data, (str, os.PathLike)):
         return _table_columns(_read_file(os.fspath(data)))
     if isinstance(data, Mapping):
-        return {str(name): _as_numpy(values) for name, values in data.items()}
+        columns = {str(name): _as_numpy(values) for name, values in data.items()}
+        if len({len(column) for column in columns.values()}) > 1:
+            lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+            raise ValueError(f"from_frame: the columns differ in length: {lengths}")
+        return columns
     if type(data).__module__.startswith("pandas"):
         return {str(name): _pandas_column(data[name]) for name in data.columns}
     if hasattr(data, "__arrow_c_stream__"):
@@ -48,9 +52,9 @@ def read_columns(data: Any) -> dict[str, Column]:
     )
 
 
-def _read_file(path: str):
+def _read_file(path: str) -> Any:
     _pyarrow(f"reading {path}")
-    if not os.path.exists(path):
+    if not os.path.isfile(path):
         raise ValueError(f"from_frame: there is no file {path}")
     name = path.lower().removesuffix(".gz")
     if name.endswith((".parquet", ".pq")):
@@ -68,20 +72,28 @@ def _read_file(path: str):
         raise ValueError(f"from_frame: {path}: {error}") from error
 
 
-def _table_columns(table) -> dict[str, Column]:
-    return {name: table.column(name).combine_chunks() for name in table.column_names}
+def _table_columns(table: Any) -> dict[str, Column]:
+    import pyarrow as pa
+
+    def whole(column: Any) -> Column:
+        if pa.types.is_string(column.type):  # which ends at 2 GiB
+            column = column.cast(pa.large_string())
+        return column.combine_chunks()
+
+    return {name: whole(table.column(name)) for name in table.column_names}
 
 
 def _as_numpy(values: Any) -> Column:
-    return values if _is_arrow(values) else np.asarray(values)
+    return values if _is_arrow(values) else np.atleast_1d(np.asarray(values))
 
 
-def _pandas_column(series) -> np.ndarray:
+def _pandas_column(series: Any) -> np.ndarray:
     if getattr(series.dtype, "tz", None) is not None:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-    if str(series.dtype) in ("category", "string", "str"):
-        return series.astype(object).to_numpy()
-    return series.to_numpy()
+    if isinstance(series.dtype, np.dtype):
+        return np.asarray(series)
+    objects = series.astype(object)
+    return np.asarray(objects.where(series.notna(), None) if series.isna().any() else objects, object)
 
 
 def take(column: Column, order: np.ndarray) -> Column:
@@ -92,39 +104,37 @@ def _arrow_missing(column: Column) -> np.ndarray:
     return column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
 
 
-def _require_complete(name: str, missing: np.ndarray) -> None:
+def _require_complete(what: str, missing: np.ndarray) -> None:
     if missing.any():
         row = int(np.argmax(missing))
-        raise ValueError(
-            f"from_frame: column '{name}' has {int(missing.sum())} missing values, the first in row {row}; "
-            "drop or fill them"
-        )
+        raise ValueError(f"{what} has {int(missing.sum())} missing values, the first in row {row}; drop or fill them")
 
 
-def _numpy_ids(name: str, values: np.ndarray) -> np.ndarray | list[str]:
+def _numpy_ids(what: str, values: np.ndarray) -> np.ndarray | list[str]:
     if values.dtype.kind in "iub":
         return values
     if values.dtype.kind == "f":
-        _require_complete(name, ~np.isfinite(values))
+        _require_complete(what, ~np.isfinite(values))
         whole = values.astype(np.int64)
         if not np.array_equal(whole, values):
             row = int(np.argmax(whole != values))
-            raise ValueError(f"from_frame: column '{name}' has {values[row]} in row {row}; ids are integers or strings")
+            raise ValueError(f"{what} has {values[row]} in row {row}; ids are integers or strings")
         return whole
     if values.dtype.kind in "US":
         return values.astype(str).tolist()
     if values.dtype.kind == "O":
         listed = values.tolist()
-        _require_complete(name, np.fromiter((v is None or v != v for v in listed), bool, len(listed)))
+        _require_complete(what, np.fromiter((v is None or v != v for v in listed), bool, len(listed)))
         if all(isinstance(v, (int, np.integer)) for v in listed):
-            return np.array(listed, dtype=np.int64)
+            try:
+                return np.array(listed, dtype=np.int64)
+            except OverflowError:
+                raise ValueError(f"{what} has an id beyond 64-bit signed integers") from None
         for row, value in enumerate(listed):
             if not isinstance(value, str):
-                raise ValueError(
-                    f"from_frame: column '{name}' has {value!r} in row {row}; ids are all integers or all strings"
-                )
+                raise ValueError(f"{what} has {value!r} in row {row}; ids are all integers or all strings")
         return listed
-    raise ValueError(f"from_frame: column '{name}' has dtype {values.dtype}; ids are integers or strings")
+    raise ValueError(f"{what} has dtype {values.dtype}; ids are integers or strings")
 
 
 def pack_strings(strings: Sequence[str]) -> tuple[bytes, np.ndarray]:
@@ -136,16 +146,16 @@ def pack_strings(strings: Sequence[str]) -> tuple[bytes, np.ndarray]:
 
 
 class Ids:
-    """A column of ids: 64-bit integers, or strings in Arrow's layout."""
+    """A column of ids: 64-bit integers, or strings in Arrow's layout. Messages of ValueErrors begin with `what`."""
 
-    def __init__(self, name: str, column: Column):
+    def __init__(self, what: str, column: Column):
         self.integers: np.ndarray | None = None
         if _is_arrow(column):
             import pyarrow as pa
 
             if pa.types.is_dictionary(column.type):
                 column = column.dictionary_decode()
-            _require_complete(name, _arrow_missing(column))
+            _require_complete(what, _arrow_missing(column))
             if (
                 pa.types.is_string(column.type)
                 or pa.types.is_large_string(column.type)
@@ -157,12 +167,12 @@ class Ids:
                 self.bytes = data if data is not None else b""
                 return
             column = column.to_numpy(zero_copy_only=False)
-        values = _numpy_ids(name, np.asarray(column))
+        values = _numpy_ids(what, np.asarray(column))
         if isinstance(values, list):
             self.bytes, self.offsets = pack_strings(values)
         else:
             if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
-                raise ValueError(f"from_frame: column '{name}' has an id beyond 64-bit signed integers")
+                raise ValueError(f"{what} has an id beyond 64-bit signed integers")
             self.integers = np.ascontiguousarray(values, np.int64)
 
     @property
@@ -193,79 +203,93 @@ class Ids:
         return self.add_to(Catalog("strings")).astype(np.int64)
 
 
-def microseconds(name: str, column: Column) -> np.ndarray:
+def microseconds(what: str, column: Column) -> np.ndarray:
     """Times [n] as int64 microseconds since 1970: datetimes of any unit, unix seconds, ISO 8601 strings."""
     if _is_arrow(column):
         import pyarrow as pa
 
-        _require_complete(name, _arrow_missing(column))
+        _require_complete(what, _arrow_missing(column))
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
             return column.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
         column = column.to_numpy(zero_copy_only=False)
     values = np.asarray(column)
     if values.dtype.kind == "M":
-        _require_complete(name, np.isnat(values))
+        _require_complete(what, np.isnat(values))
         return values.astype("datetime64[us]").astype(np.int64)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64) * 1_000_000
-    if values.dtype.kind == "f":
-        _require_complete(name, ~np.isfinite(values))
-        return np.round(values * 1e6).astype(np.int64)
+    if values.dtype.kind in "iuf":
+        if values.dtype.kind == "f":
+            _require_complete(what, ~np.isfinite(values))
+        far = np.abs(values.astype(np.float64)) > 1e11
+        if far.any():
+            raise ValueError(
+                f"{what} has {values[int(np.argmax(far))]}, which is no unix time in seconds before the year 5000; divide "
+                "milliseconds by 1000, or hand over datetimes"
+            )
+        return (
+            values.astype(np.int64) * 1_000_000 if values.dtype.kind != "f" else np.round(values * 1e6).astype(np.int64)
+        )
     if values.dtype.kind in "OU":
-        _require_complete(name, np.fromiter((v is None or v != v for v in values.tolist()), bool, len(values)))
+        _require_complete(what, np.fromiter((v is None or v != v for v in values.tolist()), bool, len(values)))
         try:
-            return values.astype("datetime64[us]").astype(np.int64)
+            times = values.astype("datetime64[us]")
         except (ValueError, TypeError):
             pass
+        else:
+            _require_complete(what, np.isnat(times))
+            return times.astype(np.int64)
     raise ValueError(
-        f"from_frame: column '{name}' has dtype {values.dtype} with values like {values[:1].tolist()}; expected "
+        f"{what} has dtype {values.dtype} with values like {values[:1].tolist()}; expected "
         "datetimes, unix seconds or ISO 8601 strings"
     )
 
 
-def numbers(name: str, column: Column) -> np.ndarray:
+def numbers(what: str, column: Column) -> np.ndarray:
     """Finite floats [n] of 0 or more."""
     if _is_arrow(column):
-        _require_complete(name, _arrow_missing(column))
+        _require_complete(what, _arrow_missing(column))
         column = column.to_numpy(zero_copy_only=False)
     try:
         values = np.asarray(column, np.float32)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"from_frame: column '{name}' is not numeric: {error}") from error
+        raise ValueError(f"{what} is not numeric: {error}") from error
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"from_frame: column '{name}' has {values[row]} in row {row}, expected 0 or more")
+        raise ValueError(f"{what} has {values[row]} in row {row}, expected 0 or more")
     return values
 
 
-def split_lists(name: str, column: Column) -> tuple[Column, np.ndarray]:
-    """One list, or one text of ids between spaces, a row: all ids laid end to end, and the length of each list."""
-    if _is_arrow(column):
-        import pyarrow as pa
-        import pyarrow.compute as pc
+def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
+    """One list, or one text of ids between spaces, a row: all ids laid end to end, and the length of each list.
 
-        _require_complete(name, _arrow_missing(column))
-        if pa.types.is_integer(column.type):  # sessions of one event each
-            return column, np.ones(len(column), np.int64)
-        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-            column = pc.split_pattern(pc.utf8_trim_whitespace(column), " ")
-        lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
-        flat = column.flatten()
-        if not pa.types.is_integer(flat.type):
-            try:
-                flat = flat.cast(pa.int64())
-            except pa.ArrowInvalid:
-                pass
-        return flat, lengths
-    lists = [row.split() if isinstance(row, str) else list(row) for row in np.asarray(column, object).tolist()]
-    flat = [item for row in lists for item in row]
-    if flat and isinstance(flat[0], str):
-        try:
-            flat = np.array(flat).astype(np.int64)
-        except ValueError:
-            flat = np.array(flat, object)
-    return np.asarray(flat), np.fromiter(map(len, lists), np.int64, len(lists))
+    Ids in lists stay what they are; those in texts are integers where all are written as integers are.
+    """
+    if not _is_arrow(column):
+        rows = np.asarray(column, object).tolist()
+        if not any(isinstance(row, str) for row in rows):
+            lists = [list(row) for row in rows]
+            flat = [item for row in lists for item in row]
+            return np.array([*flat, None], object)[:-1], np.fromiter(map(len, lists), np.int64, len(lists))
+        column = _pyarrow("reading sessions as text").array(rows)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _require_complete(what, _arrow_missing(column))
+    if pa.types.is_integer(column.type):  # sessions of one event each
+        return column, np.ones(len(column), np.int64)
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return column.flatten(), pc.list_value_length(column).to_numpy().astype(np.int64)
+    parts = pc.utf8_split_whitespace(column)
+    flat, parents = parts.flatten(), pc.list_parent_indices(parts)
+    filled = pc.not_equal(flat, "")
+    flat, parents = flat.filter(filled), parents.filter(filled).to_numpy()
+    try:
+        integers = flat.cast(pa.int64())
+        if integers.cast(flat.type).equals(flat):
+            flat = integers
+    except pa.ArrowInvalid:
+        pass
+    return flat, np.bincount(parents, minlength=len(column))
 
 
 _UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -279,7 +303,8 @@ def parse_span(value: Any) -> tuple[str, int]:
         return "span", int(value.astype("timedelta64[us]").astype(np.int64))
     if isinstance(value, str):
         digits = value.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ").strip()
-        unit = value[len(digits) :].strip().lower()
+        unit = value[len(digits) :].strip()
+        unit = unit if unit == "M" else unit.lower()  # months and minutes are not to be confused
         if unit in _UNITS:
             try:
                 return "span", round(float(digits) * _UNITS[unit] * 1e6)

@@ -67,7 +67,7 @@ def evaluate(
     model: StampRecommender | PopularityRecommender,
     test: Sessions,
     *,
-    k: Sequence[int] = (5, 10, 20),
+    k: Sequence[int] | int = (5, 10, 20),
     min_history: int = 1,
     last_only: bool = False,
     ties: str = "conservative",
@@ -77,7 +77,7 @@ def evaluate(
 
     Parameters
     ----------
-    k : sequence of int
+    k : sequence of int, or int
         List lengths.
     min_history : int
         An event is a target when so many come before it in its session.
@@ -89,9 +89,11 @@ def evaluate(
     Raises
     ------
     ValueError
-        An option cannot be, or the model is not fitted.
+        An option cannot be, the model is not fitted, or no event of `test` is a target.
     """
     model._require_fitted("evaluate")
+    if not isinstance(test, Sessions):
+        raise ValueError(f"evaluate: test is {type(test).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
     bar = make_bar(len(test), "evaluate", "sessions") if progress else None
 
     def advance(done: int, _: int) -> None:
@@ -100,9 +102,17 @@ def evaluate(
 
     try:
         result = model._evaluate(
-            test, k=list(k), min_history=min_history, last_only=last_only, ties=ties, progress=advance
+            test,
+            k=[k] if isinstance(k, int) else list(k),
+            min_history=min_history,
+            last_only=last_only,
+            ties=ties,
+            progress=advance,
         )
     finally:
         if bar is not None:
             bar.close()
-    return Evaluation(json.loads(result))
+    evaluation = Evaluation(json.loads(result))
+    if not evaluation.examples:
+        raise ValueError(f"evaluate: no event of {test!r} has {min_history} or more before it in its session")
+    return evaluation

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import numbers
 import os
+import pathlib
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -43,6 +45,12 @@ class _CatalogRecommender:
         ids = self._catalog.ids()
         return ids if isinstance(ids, np.ndarray) else np.array([*ids, None], object)[:-1]
 
+    def _ids_by_row(self) -> np.ndarray:
+        """item_ids_, made once: requests ask for it."""
+        if getattr(self, "_ids_of", None) is not self._catalog:
+            self._ids, self._ids_of = self.item_ids_, self._catalog
+        return self._ids
+
     @property
     def n_items_(self) -> int:
         self._require_fitted("n_items_")
@@ -53,24 +61,32 @@ class _CatalogRecommender:
             raise ValueError(f"recommend: {what} is {ids!r}, expected a list of product ids")
         values = list(ids)
         return (
-            Ids(what, np.array([*values, None], object)[:-1]).find_in(self._catalog)
+            Ids(f"recommend: {what}", np.array([*values, None], object)[:-1]).find_in(self._catalog)
             if values
             else np.empty(0, np.int32)
         )
 
-    def _learn_catalog(self, parts: Sequence[Sessions]) -> None:
-        """The products that occur in `parts`, and nothing of the catalog they were cut from."""
-        first = parts[0]
-        counts = np.zeros(len(first._catalog), np.int64)
-        shared = [part for part in parts if part._catalog is first._catalog]
-        for part in shared:
-            counts += _stamp.item_counts(part._core, len(counts))
-        self._catalog = _stamp.Catalog(first._catalog.kind)
+
+def _catalog_of(parts: Sequence[Sessions]) -> _stamp.Catalog:
+    """The products that occur in `parts`, and nothing else of the catalogs they were cut from."""
+    catalog = _stamp.Catalog(parts[0]._catalog.kind)
+    seen: dict[int, tuple[Sessions, np.ndarray]] = {}
+    for part in parts:
+        _, counts = seen.get(id(part._catalog), (part, 0))
+        seen[id(part._catalog)] = part, counts + _stamp.item_counts(part._core, len(part._catalog))
+    for part, counts in seen.values():
         if counts.any():
-            Ids("items", first.item_ids[counts > 0]).add_to(self._catalog)
-        for part in parts:
-            if part not in shared:
-                Ids("items", part.item_ids).add_to(self._catalog)
+            Ids("fit: the products", part.item_ids[counts > 0]).add_to(catalog)
+    if not len(catalog):
+        raise ValueError("fit: train has no events")
+    return catalog
+
+
+def _count_clicks(parts: Sequence[Sessions], catalog: _stamp.Catalog) -> np.ndarray:
+    counts = np.zeros(len(catalog), np.int64)
+    for part in parts:
+        counts += _stamp.item_counts(part.rows_in(catalog), len(catalog))
+    return counts
 
 
 class StampRecommender(_CatalogRecommender):
@@ -98,6 +114,10 @@ class StampRecommender(_CatalogRecommender):
         Named as in files: `items` [V,D], `attention.w1` [D,D], …
     """
 
+    _recommender: _stamp.Recommender | None = None
+    _checkpoint: str | os.PathLike[str] | None = None
+    _trained_with: str
+
     def __init__(self, *, preset: str = "official", device: str = "auto", **options: Any):
         self.preset = preset
         self.device = device
@@ -110,24 +130,17 @@ class StampRecommender(_CatalogRecommender):
 
     def set_params(self, **params: Any) -> StampRecommender:
         """Change options; ValueError names an unknown one or a value that cannot be."""
-        for name in ("preset", "device"):
-            if name in params:
-                setattr(self, name, params.pop(name))
-        model, train = _options(self.preset)
+        preset, device = params.pop("preset", self.preset), params.pop("device", self.device)
+        model, train = _options(preset)
         for name in params:
             if name not in model and name not in train:
                 raise ValueError(
                     f"StampRecommender: unknown option '{name}', expected one of {', '.join([*model, *train])}"
                 )
-        self._given.update({name: _plain(value) for name, value in params.items()})
-        _stamp.check_options(*self._configs())
+        given = {**self._given, **{name: _plain(value) for name, value in params.items()}}
+        _stamp.check_options(*_configs(preset, given))
+        self.preset, self.device, self._given = preset, device, given
         return self
-
-    def _configs(self) -> tuple[str, str]:
-        model, train = _options(self.preset)
-        for name, value in self._given.items():
-            (model if name in model else train)[name] = value
-        return json.dumps(model), json.dumps(train)
 
     def fit(
         self,
@@ -148,7 +161,8 @@ class StampRecommender(_CatalogRecommender):
         refit : bool
             Then train anew on `train` and `validation` together, for the epochs that were best.
         checkpoint : path, optional
-            Written about once a minute; a fit that was killed continues from it, to the same bits.
+            Written about once a minute; a fit that was killed continues from it, to the same bits, and one that was
+            done gives its model back. :meth:`save` removes it.
         progress : bool or callable
             A bar, or a function of (phase, epoch, epochs, done, total, loss, examples_per_second); returning False stops.
 
@@ -163,27 +177,28 @@ class StampRecommender(_CatalogRecommender):
         """
         if not isinstance(train, Sessions):
             raise ValueError(f"fit: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
-        if isinstance(validation, float):
-            train, validation = train.split_last(validation)
+        if isinstance(validation, numbers.Real) and not isinstance(validation, bool):
+            train, validation = train.split_last(float(validation))
+        if not (validation is None or isinstance(validation, Sessions)):
+            raise ValueError(
+                f"fit: validation is {validation!r}, expected stamp.Sessions or the share of the last sessions"
+            )
         parts = [train, validation] if refit and validation is not None else [train]
-        self._learn_catalog(parts)
-        if not len(self._catalog):
-            raise ValueError("fit: train has no events")
-        sessions = train.rows_in(self._catalog)
-        held_out = validation.rows_in(self._catalog) if validation is not None else None
-        self._counts = sum(_stamp.item_counts(part.rows_in(self._catalog), len(self._catalog)) for part in parts)
-        self.fingerprint_ = sessions.fingerprint()
-        config, train_config = self._configs()
-        self._recommender = None
-        self._model = _stamp.Model(config, len(self._catalog), self.device)
+        catalog = _catalog_of(parts)
+        sessions = train.rows_in(catalog)
+        held_out = validation.rows_in(catalog) if validation is not None else None
+        config, train_config = _configs(self.preset, self._given)
+        model = _stamp.Model(config, len(catalog), self.device)
         callback = TrainingBar() if progress is True else progress if callable(progress) else None
         try:
-            report = _stamp.train(
-                self._model, sessions, train_config, held_out, refit, os.fspath(checkpoint or ""), callback
-            )
+            report = _stamp.train(model, sessions, train_config, held_out, refit, os.fspath(checkpoint or ""), callback)
         finally:
             if isinstance(callback, TrainingBar):
                 callback.close()
+        self._catalog, self._counts, self._model = catalog, _count_clicks(parts, catalog), model
+        self._recommender = None
+        self._trained_with, self._checkpoint = train_config, checkpoint
+        self.fingerprint_ = sessions.fingerprint()
         self.report_ = json.loads(report)
         if self.report_["stopped"] == "diverged":
             raise TrainingDiverged(f"fit: {self.report_['reason']}")
@@ -195,9 +210,10 @@ class StampRecommender(_CatalogRecommender):
         return self._model.weights()
 
     def _scanner(self) -> _stamp.Recommender:
-        if self._recommender is None:
-            self._recommender = _stamp.Recommender(self._model)
-        return self._recommender
+        scanner = self._recommender
+        if scanner is None:
+            scanner = self._recommender = _stamp.Recommender(self._model)
+        return scanner
 
     def recommend(
         self,
@@ -245,7 +261,10 @@ class StampRecommender(_CatalogRecommender):
         exclude: Iterable[Any] = (),
         only: Iterable[Any] | None = None,
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """:meth:`recommend` for many sessions at once, on all cores: a list of (ids, scores), the same bits."""
+        """:meth:`recommend` for many sessions at once, on all cores: a list of (ids, scores), the same bits.
+
+        A session without a known product gets empty arrays; the warning counts such events.
+        """
         self._require_fitted("recommend_batch")
         rows = [self._rows(items, "items") for items in sessions]
         answers = self._scanner().recommend_batch(
@@ -257,30 +276,34 @@ class StampRecommender(_CatalogRecommender):
         ids = self._ids_by_row()
         return [(ids[found], scores) for found, scores, _ in answers]
 
-    def _ids_by_row(self) -> np.ndarray:
-        """item_ids_, made once: requests ask for it."""
-        if getattr(self, "_ids_of", None) is not self._catalog:
-            self._ids, self._ids_of = self.item_ids_, self._catalog
-        return self._ids
-
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_model(self._model, sessions.rows_in(self._catalog), self._counts.tolist(), **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a bundle: a directory with manifest.json, catalog.safetensors and model.safetensors.
 
-        Written aside and exchanged: what stood at `path` survives any failure (RuntimeError).
+        Written aside and exchanged: the bundle that stood at `path` survives any failure (RuntimeError). A directory that
+        holds anything else is refused.
         """
         self._require_fitted("save")
-        _, train = self._configs()
         _stamp.save_bundle(
-            os.fspath(path), self._catalog, self._counts.tolist(), self._model, train, self.fingerprint_,
+            os.fspath(path), self._catalog, self._counts.tolist(), self._model, self._trained_with, self.fingerprint_,
             json.dumps(self.report_),
         )  # fmt: skip
+        if self._checkpoint is not None:
+            pathlib.Path(self._checkpoint).unlink(missing_ok=True)
+            self._checkpoint = None
 
     def __repr__(self) -> str:
         given = "".join(f", {name}={value!r}" for name, value in self._given.items())
         return f"StampRecommender(preset={self.preset!r}{given})"
+
+
+def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:
+    model, train = _options(preset)
+    for name, value in given.items():
+        (model if name in model else train)[name] = value
+    return json.dumps(model), json.dumps(train)
 
 
 def _plain(value: Any) -> Any:
@@ -305,10 +328,10 @@ class PopularityRecommender(_CatalogRecommender):
 
     def fit(self, train: Sessions) -> PopularityRecommender:
         """Count the clicks of `train`."""
-        self._learn_catalog([train])
-        if not len(self._catalog):
-            raise ValueError("fit: train has no events")
-        self._counts = _stamp.item_counts(train.rows_in(self._catalog), len(self._catalog))
+        if not isinstance(train, Sessions):
+            raise ValueError(f"fit: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
+        self._catalog = _catalog_of([train])
+        self._counts = _count_clicks([train], self._catalog)
         self._order = np.argsort(-self._counts, kind="stable")
         return self
 
@@ -327,7 +350,7 @@ class PopularityRecommender(_CatalogRecommender):
         dropped = self._rows(exclude, "exclude")
         allowed[dropped[dropped >= 0]] = False
         rows = self._order[allowed[self._order]][:k]
-        return self.item_ids_[rows], self._counts[rows].astype(np.float32)
+        return self._ids_by_row()[rows], self._counts[rows].astype(np.float32)
 
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_popularity(sessions.rows_in(self._catalog), self._counts.tolist(), **options)
@@ -344,7 +367,7 @@ def load(path: str | os.PathLike[str], *, device: str = "auto") -> StampRecommen
     catalog, counts, model, train, fingerprint, report = _stamp.load_bundle(os.fspath(path), device)
     recommender = StampRecommender(device=device, **json.loads(model.config()), **json.loads(train))
     recommender._catalog, recommender._counts, recommender._model = catalog, counts, model
-    recommender._recommender = None
+    recommender._trained_with = train
     recommender.fingerprint_ = fingerprint
     recommender.report_ = json.loads(report)
     return recommender

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import _stamp
 from .columns import Column, Ids, microseconds, numbers, parse_span, read_columns, split_lists, take
+
+
+def _column(name: str) -> str:
+    return f"from_frame: column '{name}'"
 
 
 class Sessions:
@@ -48,8 +53,9 @@ class Sessions:
             Paths are CSV, TSV or Parquet, gzipped or not. A list of lists holds one session each.
         session_id, item_id, items, timestamp, weight : str
             Names of the columns. `timestamp` (datetimes, unix seconds or ISO 8601; else the order of the rows decides)
-            and `weight` (of the example whose target the event is, 0 or more) may be absent. All other columns of an
-            event log are kept in :attr:`columns`.
+            and `weight` (of the example whose target the event is, 0 or more) may be absent. All other columns are kept
+            in :attr:`columns`. In a table of one session per row every column holds for all events of the session, and
+            empty sessions are dropped.
 
         Raises
         ------
@@ -63,35 +69,37 @@ class Sessions:
         Sessions(2 sessions, 5 events, 3 products)
         """
         if isinstance(data, (list, tuple)):
+            for session in data:
+                if isinstance(session, (str, bytes, Mapping)) or not isinstance(session, Iterable):
+                    raise ValueError(
+                        f"from_frame: a list holds {session!r}, expected one list of product ids a session"
+                    )
             data = {items: np.array([*map(list, data), None], object)[:-1]}
         table = read_columns(data)
-        if item_id not in table and items in table:
-            return cls._from_lines(table, session_id, items)
+        if item_id not in table and items in table:  # one session per row: its other columns hold for all its events
+            flat, lengths = split_lists(_column(items), table.pop(items))
+            row = np.repeat(np.arange(len(lengths)), lengths)
+            rest = {name: take(column, row) for name, column in table.items() if name != session_id}
+            table = {session_id: row, item_id: flat, **rest}
         for name in (session_id, item_id):
             if name not in table:
                 raise ValueError(
                     f"from_frame: no column '{name}' among {', '.join(table) or 'none'}; expected '{session_id}' and "
                     f"'{item_id}', or '{items}' with one session per row"
                 )
-        ids = Ids(item_id, table[item_id])
+        ids = Ids(_column(item_id), table[item_id])
         catalog = _stamp.Catalog(ids.kind)
         rest = {name: c for name, c in table.items() if name not in (session_id, item_id, timestamp, weight)}
         core, order = _stamp.Sessions.from_events(
-            Ids(session_id, table[session_id]).numbers(),
+            Ids(_column(session_id), table[session_id]).numbers(),
             ids.add_to(catalog),
-            microseconds(timestamp, table[timestamp]) if timestamp in table else None,
-            numbers(weight, table[weight]) if weight in table else None,
+            microseconds(_column(timestamp), table[timestamp]) if timestamp in table else None,
+            numbers(_column(weight), table[weight]) if weight in table else None,
             with_order=bool(rest),
         )
+        if order is None:
+            return cls(core, catalog)
         return cls(core, catalog, {name: take(column, order) for name, column in rest.items()})
-
-    @classmethod
-    def _from_lines(cls, table: dict[str, Column], session_id: str, items: str) -> Sessions:
-        flat, lengths = split_lists(items, table[items])
-        ids = Ids(items, flat)
-        catalog = _stamp.Catalog(ids.kind)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return cls(_stamp.Sessions(ids.add_to(catalog), offsets), catalog)
 
     def __len__(self) -> int:
         return len(self._core)
@@ -166,7 +174,7 @@ class Sessions:
         """The same sessions in the rows of another catalog, -1 where it lacks a product."""
         if catalog is self._catalog:
             return self._core
-        rows = Ids("items", self.item_ids).find_in(catalog) if len(self._catalog) else np.empty(0, np.int32)
+        rows = Ids("the catalog", self.item_ids).find_in(catalog) if len(self._catalog) else np.empty(0, np.int32)
         core = self._core
         known = np.append(rows, np.int32(-1))  # an unknown event, -1, stays so
         return _stamp.Sessions(

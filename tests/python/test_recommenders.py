@@ -206,7 +206,68 @@ def test_kill_and_resume_to_the_same_bits(tmp_path):
     resumed = start(str(checkpoint), 4).communicate()[0].split()
     assert resumed[:2] == ["finished", "True"]
     assert resumed[2] == whole[2]
+    assert start(str(checkpoint), 4).communicate()[0].split() == resumed  # the end, without training
+
+
+def test_a_checkpoint_stays_until_the_model_is_saved(shop, tmp_path):
+    checkpoint = tmp_path / "new" / "folder" / "checkpoint"
+    model = stamp.StampRecommender(dim=8, epochs=1).fit(shop.sessions, checkpoint=checkpoint, progress=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeError, match="a file stands there"):
+        model.save(tmp_path / "file")
+    assert checkpoint.exists()
+    model.save(tmp_path / "model")
     assert not checkpoint.exists()
+    with pytest.raises(RuntimeError, match="it is a directory"):
+        model.fit(shop.sessions, checkpoint=tmp_path, progress=False)
+
+
+def test_saving_destroys_nobody_elses_files(fitted, tmp_path):
+    (tmp_path / "precious.csv").write_text("1,2")
+    with pytest.raises(RuntimeError, match="it holds other files and no manifest.json"):
+        fitted.save(tmp_path)
+    assert (tmp_path / "precious.csv").read_text() == "1,2"
+
+
+def test_a_fit_that_fails_changes_nothing(shop, tmp_path):
+    model = stamp.StampRecommender(dim=8, epochs=1).fit(shop.sessions, progress=False)
+    before = model.recommend(shop.sessions.session(0).tolist())
+    for data in (stamp.Sessions.from_frame([[1], [2]]), stamp.Sessions.from_frame([])):
+        with pytest.raises(ValueError):
+            model.fit(data, progress=False)
+        with pytest.raises(ValueError, match="not fitted"):
+            fresh = stamp.StampRecommender()
+            with pytest.raises(ValueError):
+                fresh.fit(data, progress=False)
+            fresh.recommend([1])
+    for now, then in zip(model.recommend(shop.sessions.session(0).tolist()), before):
+        np.testing.assert_array_equal(now, then)
+    with pytest.raises(ValueError, match="dim is 0"):
+        model.set_params(dim=0)
+    with pytest.raises(ValueError, match="unknown preset"):
+        model.set_params(preset="zzz")
+    assert model.get_params()["dim"] == 8
+    model.set_params(epochs=7)
+    model.save(tmp_path / "model")
+    assert stamp.load(tmp_path / "model").get_params()["epochs"] == 1  # what it was trained with
+
+
+def test_looking_at_the_model_while_it_trains(shop, tmp_path):
+    items = shop.sessions.session(0).tolist()
+    model = stamp.StampRecommender(dim=8, epochs=1).fit(shop.sessions, progress=False)
+    seen = []
+    model.set_params(epochs=3, learning_rate=0.01)
+    model.fit(shop.sessions, progress=lambda *_: seen.append(model.recommend(items)) or True)
+    assert seen
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(model.recommend(items)[1], stamp.load(tmp_path / "model").recommend(items)[1])
+
+
+def test_a_visitor_without_known_products_spoils_no_batch(fitted, shop):
+    known = shop.sessions.session(0).tolist()
+    with pytest.warns(UserWarning, match="1 events are products unknown"):
+        answers = fitted.recommend_batch([known, ["nobody knows"], known], k=5)
+    assert [len(ids) for ids, _ in answers] == [5, 0, 5]
 
 
 def test_ctrl_c_stops_and_keeps_the_weights():
@@ -224,7 +285,7 @@ def test_an_exception_in_the_callback_comes_through(shop):
 
     with pytest.raises(KeyError, match="mine"):
         stamp.StampRecommender(dim=8).fit(shop.sessions, progress=explode)
-    model = stamp.StampRecommender(dim=8).fit(shop.sessions, progress=lambda *_: False)
+    model = stamp.StampRecommender(dim=8).fit(shop.sessions, progress=lambda *_: np.False_)
     assert model.report_["stopped"] == "interrupted"
 
 

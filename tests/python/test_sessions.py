@@ -94,6 +94,37 @@ def test_columns_of_other_names_and_no_timestamps(frame):
     assert sessions.session(0).tolist() == first
 
 
+def test_ids_stay_what_they_are(tmp_path):
+    assert stamp.Sessions.from_frame([["1", "2"]]).item_ids.tolist() == ["1", "2"]
+    assert stamp.Sessions.from_frame([["007", "7"]]).n_items == 2
+    assert stamp.Sessions.from_frame({"items": ["007 7", " 7  8 "]}).item_ids.tolist() == ["007", "7", "8"]
+    path = tmp_path / "lines.csv"
+    path.write_text("items,timestamp,shop\n1  2,2,a\n,0,b\n3 1 ,1,c\n")
+    lines = stamp.Sessions.from_frame(path)
+    assert [lines.session(i).tolist() for i in range(2)] == [[3, 1], [1, 2]]  # by time, without the empty one
+    assert lines.columns["shop"].tolist() == ["c", "c", "a", "a"]
+    frame = pd.DataFrame({"session_id": [1, 1], "item_id": pd.array(["a", pd.NA], "string")})
+    with pytest.raises(ValueError, match="'item_id' has 1 missing values, the first in row 1"):
+        stamp.Sessions.from_frame(frame)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([{"a": 1}], "expected one list of product ids"),
+        (["abc"], "expected one list of product ids"),
+        ([[1, "a"]], "all integers or all strings"),
+        ([[2**70]], "beyond 64-bit"),
+        ({"session_id": [1, 1], "item_id": [1, 2], "more": [1]}, "differ in length: session_id 2, item_id 2, more 1"),
+        ({"session_id": [1], "item_id": [1], "timestamp": [1_700_000_000_000]}, "divide milliseconds by 1000"),
+        ({"session_id": [1], "item_id": [1], "timestamp": [""]}, "'timestamp' has 1 missing"),
+    ],
+)
+def test_what_cannot_be_read_is_named(data, message):
+    with pytest.raises(ValueError, match=message):
+        stamp.Sessions.from_frame(data)
+
+
 def test_splits(frame):
     sessions = stamp.Sessions.from_frame(frame)
     ends = np.array([g["timestamp"].iloc[-1] for g in truth(frame)], "datetime64[us]")

@@ -17,8 +17,8 @@ namespace stamp {
 using Id = std::variant<std::int64_t, std::string>;
 STAMP_API std::string to_string(const Id& id);
 
-// Distinct ids numbered 0, 1, … in the order in which they were first added. All integers or all strings: the first
-// one decides, or the constructor.
+// Distinct ids numbered 0, 1, … in the order in which they were first added. All integers or all strings, as the
+// constructor says.
 class STAMP_API Catalog {
  public:
   static constexpr std::int32_t kUnknown = -1;

@@ -47,24 +47,23 @@ std::vector<Weights::Named> Weights::tensors() {
   std::vector<Named> present;
   const std::int64_t D = w0.size();
   if (!items.empty()) present.push_back({"items", {items.size() / D, D}, &items});
-  const std::pair<const char*, Array<float>*> others[] = {
-      {"attention.w0", &w0},
-      {"attention.w1", &w1},
-      {"attention.w2", &w2},
-      {"attention.w3", &w3},
-      {"attention.bias", &attention_bias},
-      {"mlp_session.weight", &session_weight},
-      {"mlp_session.bias", &session_bias},
-      {"mlp_anchor.weight", &anchor_weight},
-      {"mlp_anchor.bias", &anchor_bias},
+  const struct {
+    const char* name;
+    bool matrix;
+    Array<float>* array;
+  } others[] = {
+      {"attention.w0", false, &w0},
+      {"attention.w1", true, &w1},
+      {"attention.w2", true, &w2},
+      {"attention.w3", true, &w3},
+      {"attention.bias", false, &attention_bias},
+      {"mlp_session.weight", true, &session_weight},
+      {"mlp_session.bias", false, &session_bias},
+      {"mlp_anchor.weight", true, &anchor_weight},
+      {"mlp_anchor.bias", false, &anchor_bias},
   };
-  for (const auto& [name, array] : others) {
-    if (array->empty()) continue;
-    if (array->size() == D)
-      present.push_back({name, {D}, array});
-    else
-      present.push_back({name, {D, D}, array});
-  }
+  for (const auto& [name, matrix, array] : others)
+    if (!array->empty()) present.push_back({name, std::vector<std::int64_t>(matrix ? 2 : 1, D), array});
   return present;
 }
 

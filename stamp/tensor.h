@@ -1,4 +1,4 @@
-// Owned device memory, and views of it as matrices.
+// Owned device memory.
 #pragma once
 
 #include <algorithm>
@@ -13,14 +13,6 @@
 #include "stamp/device.h"
 
 namespace stamp {
-
-// A row-major matrix somewhere on a device; a vector has one row.
-struct Matrix {
-  float* data = nullptr;
-  std::int64_t rows = 0, cols = 0;
-
-  std::int64_t size() const { return rows * cols; }
-};
 
 // Device memory for values of T: move-only, zeroed when it grows.
 template <class T>

@@ -12,12 +12,18 @@ namespace {
 std::atomic<std::int64_t> g_allocations{0};
 
 void* counted(std::size_t bytes, std::size_t alignment) {
-  ++g_allocations;
   void* memory = std::aligned_alloc(alignment, (bytes + alignment) / alignment * alignment);
   return memory ? memory : throw std::bad_alloc();
 }
 
 }  // namespace
+
+// Device memory of the CPU.
+extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) {
+  ++g_allocations;
+  void* memory = nullptr;
+  return posix_memalign(&memory, alignment, bytes) == 0 ? memory : nullptr;
+}
 
 void* operator new(std::size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {

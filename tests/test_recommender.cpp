@@ -62,7 +62,10 @@ TEST_CASE("a list is what the oracle's scores give, filtered and sorted") {
         std::sort(expected.begin(), expected.end());
         const Recommendation answer = recommender.recommend(request, 30);
         REQUIRE(answer.items.size() == std::min<std::size_t>(30, expected.size()));
+        CHECK(std::set(answer.items.begin(), answer.items.end()).size() == answer.items.size());
         for (std::size_t i = 0; i < answer.items.size(); ++i) {
+          CHECK(std::count(request.exclude.begin(), request.exclude.end(), answer.items[i]) == 0);
+          if (request.restricted) CHECK(std::count(request.only.begin(), request.only.end(), answer.items[i]) > 0);
           CHECK(answer.scores[i] == doctest::Approx(-expected[i].first).epsilon(1e-4).scale(1e-2));
           CHECK(answer.scores[i] == doctest::Approx(z[answer.items[i]]).epsilon(1e-4).scale(1e-2));
         }

@@ -155,10 +155,14 @@ TEST_CASE("patience stops, and the best epoch's weights stay") {
   config.patience = 2;
   config.optimizer.learning_rate = 0.05f;
   config.optimizer.schedule = Schedule::constant;
+  config.optimizer.warmup = 0;  // so that no step depends on how many are planned
   TrainReport report;
-  trained(config, {.validation = &validation, .refit = false}, 2, &report);
+  const Values best = trained(config, {.validation = &validation, .refit = false}, 2, &report);
   CHECK(report.stopped == "patience");
   CHECK(static_cast<std::int64_t>(report.epochs.size()) == report.best_epoch + 2);
+  config.patience = 0;
+  config.epochs = report.best_epoch;
+  CHECK(trained(config, {}) == best);
 }
 
 TEST_CASE("a learning rate that diverges stops with step and cause, and leaves good weights") {

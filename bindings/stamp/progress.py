@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
+from typing import Any
 
 
 class TrainingBar:
     """Called by the library about ten times a second; one bar an epoch, with examples/s and loss."""
 
     def __init__(self) -> None:
-        self._bar = None
+        self._bar: Any = None
         self._place: tuple[str, int] | None = None
 
     def __call__(self, phase: str, epoch: int, epochs: int, done: int, total: int, loss: float, speed: float) -> None:
@@ -29,10 +31,11 @@ class TrainingBar:
 
 
 class LineBar:
-    """What remains of a bar without tqdm: a line on standard error at the end of each part."""
+    """What remains of a bar in a log, or without tqdm: a line on standard error at the end of each part."""
 
     def __init__(self, total: int, title: str, unit: str):
         self.n, self._total, self._title, self._unit, self._note = 0, total, title, unit, ""
+        self._start = time.perf_counter()
 
     def set_postfix_str(self, text: str, refresh: bool = True) -> None:
         self._note = text
@@ -41,10 +44,15 @@ class LineBar:
         self.n += n
 
     def close(self) -> None:
-        print(f"{self._title}: {self.n:,} of {self._total:,} {self._unit} {self._note}", file=sys.stderr)
+        speed = self.n / (time.perf_counter() - self._start)
+        of = "" if self.n == self._total else f" of {self._total:,}"
+        line = f"{self._title}: {self.n:,}{of} {self._unit}, {speed:,.0f} {self._unit}/s {self._note}"
+        print(line.rstrip(), file=sys.stderr, flush=True)
 
 
-def make_bar(total: int, title: str, unit: str):
+def make_bar(total: int, title: str, unit: str) -> Any:
+    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        return LineBar(total, title, unit)
     try:
         from tqdm.auto import tqdm
     except ImportError:

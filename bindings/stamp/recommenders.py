@@ -198,7 +198,8 @@ class StampRecommender(_CatalogRecommender):
         self._catalog, self._counts, self._model = catalog, _count_clicks(parts, catalog), model
         self._recommender = None
         self._trained_with, self._checkpoint = train_config, checkpoint
-        self.fingerprint_ = sessions.fingerprint()
+        whole = sessions.concatenate(held_out) if refit and held_out is not None else sessions
+        self.fingerprint_ = whole.fingerprint()
         self.report_ = json.loads(report)
         if self.report_["stopped"] == "diverged":
             raise TrainingDiverged(f"fit: {self.report_['reason']}")

@@ -321,17 +321,16 @@ def test_threads_setting():
     assert out.stdout.strip() == "5"
 
 
-def test_import_needs_numpy_alone_and_is_quick():
+def test_import_needs_numpy_alone():
     code = """
-import sys, time, numpy
+import sys, numpy
 before = set(sys.modules)
-start = time.perf_counter(); import stamp; seconds = time.perf_counter() - start
+import stamp
 new = {m.split(".")[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names) - {"stamp"}
-print(seconds, sorted(new))
+print(sorted(new))
 """
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    outs = [run.stdout.split(None, 1) for run in runs]
-    assert all(rest.strip() == "[]" for _, rest in outs)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_stubs_cover_the_module():

@@ -43,6 +43,7 @@ def run(dataset: str, preset: str, seed: int, data: pathlib.Path, work: pathlib.
     test = stamp.Sessions.from_frame(data / dataset / "test.tsv.gz")
     start = time.time()
     result = {"dataset": dataset, "preset": preset, "seed": seed, "commit": commit(), "device": "cpu",
+              "command": f"python benchmarks/accuracy.py --dataset {dataset} --preset {preset} --seed {seed}",
               "isa": stamp.cpu_isa(), "threads": stamp.num_threads()}  # fmt: skip
     if preset == "popularity":
         model = stamp.PopularityRecommender().fit(train)

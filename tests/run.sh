@@ -33,4 +33,5 @@ tests/consumer.sh
 
 say "Building the Python package into .venv and testing it"
 .venv/bin/pip install --quiet ".[test]"
+.venv/bin/mypy
 .venv/bin/python -m pytest tests/python --doctest-modules --pyargs stamp

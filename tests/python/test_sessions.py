@@ -177,7 +177,7 @@ def test_memory_stays_within_three_times_the_integers():
     """In a process of its own: peak memory above what the arrays themselves take."""
     code = """
 import numpy as np, stamp, resource
-n = 3_000_000
+n = 4_000_000
 columns = {"session_id": np.repeat(np.arange(n // 4), 4), "item_id": np.random.default_rng(0).integers(0, 50_000, n),
            "timestamp": np.arange(n)}
 stamp.Sessions.from_frame([[1, 2]])

@@ -28,7 +28,10 @@ DATASETS = {
         "min_history": 1,
         "options": {"epochs": 8, "batch_size": 128, "learning_rate": 0.003, "schedule": "linear"},
     },
-    "diginetica": {"min_history": 1, "options": {"epochs": 6, "learning_rate": 0.003, "max_norm": 1.5}},
+    "diginetica": {
+        "min_history": 1,
+        "options": {"epochs": 5, "batch_size": 256, "learning_rate": 0.003, "schedule": "linear", "max_norm": 1.5},
+    },
     "retailrocket": {
         "min_history": 2,
         "options": {"epochs": 6, "batch_size": 256, "learning_rate": 0.003, "schedule": "linear"},

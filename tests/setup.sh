@@ -1,6 +1,6 @@
 # Sourced by tests/run.sh and examples/quickstart.sh: the tools, and a virtual environment in .venv.
 missing=()
-for package in g++ cmake ninja-build nlohmann-json3-dev doctest-dev pkg-config python3 python3-dev python3-venv; do
+for package in g++ cmake ninja-build nlohmann-json3-dev doctest-dev libboost-context-dev pkg-config python3 python3-dev python3-venv; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
 if [ ${#missing[@]} -gt 0 ]; then

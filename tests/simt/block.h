@@ -1,0 +1,58 @@
+// The heart of the SIMT simulator: the threads of a CUDA block as fibers on one CPU thread.
+//
+// Every thread runs until it waits: at a barrier of its block, or for the other lanes of a warp operation. Whatever
+// would be undefined on a device ends the launch with an Error that names kernel line and thread: a barrier that a
+// living thread never reaches, lanes that do not agree, an operation that waits for a lane that has ended.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+namespace simt {
+
+struct Dim {
+  unsigned x = 1, y = 1, z = 1;
+  std::size_t size() const { return std::size_t{x} * y * z; }
+};
+
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// What threadIdx, blockIdx, blockDim and gridDim read.
+struct Coordinates {
+  Dim thread{0, 0, 0}, block{0, 0, 0}, block_size, grid_size;
+};
+extern Coordinates current;
+
+// Calls thread() once for every thread of every block, one block after the other.
+void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void()>& thread);
+
+// A line of a kernel and what is done there.
+struct Place {
+  const char* what;
+  const char* file;
+  int line;
+  bool operator==(const Place& other) const { return line == other.line && std::string(file) == other.file; }
+};
+
+// All of what follows is for threads inside run().
+
+constexpr unsigned kWarp = 32;
+constexpr std::size_t kSlot = 64;  // bytes that a lane can hand to the others
+
+void sync_threads(Place place);
+
+// What the lanes of `mask`, which all come here, hand over: 32 slots of kSlot bytes, those of other lanes undefined.
+// Valid until the next operation of this lane.
+const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes);
+
+unsigned lane();
+void* dynamic_shared();
+
+// Ends the launch with an Error.
+[[noreturn]] void sin(Place place, const std::string& what);
+
+}  // namespace simt

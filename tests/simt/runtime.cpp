@@ -1,0 +1,227 @@
+// Memory, streams, events and graphs of the simulated device.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+struct simtStream {
+  std::deque<std::function<void()>> waiting;
+  std::unique_ptr<simtGraph> capture;
+};
+
+struct simtEvent {
+  simtStream* stream = nullptr;  // of the last record
+  long pending = 0;              // records in the queue that have not been reached
+};
+
+struct simtGraph {
+  std::vector<std::function<void()>> work;
+};
+
+namespace {
+
+constexpr std::size_t kMemory = std::size_t{8} << 30, kShared = 48 << 10, kSharedAtMost = 227 << 10;
+constexpr unsigned kThreadsAtMost = 1024;
+
+simtStream g_default;
+std::vector<simtStream*> g_streams{&g_default};
+std::map<void*, std::size_t> g_memory;
+std::map<const void*, std::size_t> g_shared;  // what kernels may use beyond kShared
+
+simtStream& stream_of(cudaStream_t stream) { return stream ? *stream : g_default; }
+
+// Runs what waits, up to `until` and no further.
+template <class Condition>
+void drain(simtStream& stream, Condition&& until) {
+  while (!stream.waiting.empty() && !until()) {
+    const auto work = std::move(stream.waiting.front());
+    stream.waiting.pop_front();
+    work();
+  }
+}
+
+void drain(simtStream& stream) {
+  drain(stream, [] { return false; });
+}
+
+}  // namespace
+
+namespace simt {
+
+cudaError_t enqueue(cudaStream_t handle, std::function<void()> work) {
+  simtStream& stream = stream_of(handle);
+  if (stream.capture)
+    stream.capture->work.push_back(std::move(work));
+  else
+    stream.waiting.push_back(std::move(work));
+  return cudaSuccess;
+}
+
+cudaError_t check_launch(const cudaLaunchConfig_t& config, const void* kernel) {
+  const auto allowed = g_shared.find(kernel);
+  const Dim &grid = config.gridDim, &block = config.blockDim;
+  if (grid.size() == 0 || block.size() == 0 || block.size() > kThreadsAtMost || grid.y > 65535 || grid.z > 65535 ||
+      config.dynamicSmemBytes > (allowed == g_shared.end() ? kShared : allowed->second))
+    return cudaErrorInvalidConfiguration;
+  return cudaSuccess;
+}
+
+cudaError_t allow_shared(const void* kernel, int bytes) {
+  if (bytes < 0 || static_cast<std::size_t>(bytes) > kSharedAtMost) return cudaErrorInvalidValue;
+  g_shared[kernel] = std::max(kShared, static_cast<std::size_t>(bytes));
+  return cudaSuccess;
+}
+
+}  // namespace simt
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+  }
+  return "unknown";
+}
+
+const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }
+cudaError_t cudaGetLastError() { return cudaSuccess; }  // every call returns its own
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  std::size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
+  *memory = nullptr;
+  if (bytes > free || posix_memalign(memory, 256, std::max<std::size_t>(bytes, 1)) != 0)
+    return cudaErrorMemoryAllocation;
+  std::memset(*memory, 0xff, bytes);
+  g_memory[*memory] = bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* memory) {
+  if (!memory) return cudaSuccess;
+  cudaDeviceSynchronize();  // as the device does
+  if (g_memory.erase(memory) == 0) return cudaErrorInvalidValue;
+  std::free(memory);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  std::size_t used = 0;
+  for (const auto& [memory, bytes] : g_memory) used += bytes;
+  *total = kMemory;
+  *free = kMemory - used;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+  return cudaStreamSynchronize(nullptr);
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  return simt::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+}
+
+cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
+  return simt::enqueue(stream, [=] { std::memset(memory, value, bytes); });
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new simtStream;
+  g_streams.push_back(*stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  drain(*stream);
+  std::erase(g_streams, stream);
+  delete stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
+  simtStream& stream = stream_of(handle);
+  if (stream.capture) return cudaErrorStreamCaptureUnsupported;
+  drain(stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  for (simtStream* stream : g_streams) {
+    if (stream->capture) return cudaErrorStreamCaptureUnsupported;
+    drain(*stream);
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new simtEvent;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  cudaEventSynchronize(event);
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
+  simtStream& stream = stream_of(handle);
+  event->stream = &stream;
+  ++event->pending;
+  return simt::enqueue(handle, [event] { --event->pending; });
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream) drain(*event->stream, [&] { return event->pending == 0; });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
+  return simt::enqueue(handle, [event] { cudaEventSynchronize(event); });
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (!stream || stream->capture) return cudaErrorStreamCaptureUnsupported;
+  stream->capture = std::make_unique<simtGraph>();
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (!stream || !stream->capture) return cudaErrorInvalidValue;
+  *graph = stream->capture.release();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new simtGraph(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  return simt::enqueue(stream, [exec] {
+    for (const auto& work : exec->work) work();
+  });
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  cudaDeviceSynchronize();
+  delete exec;
+  return cudaSuccess;
+}

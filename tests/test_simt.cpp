@@ -1,0 +1,272 @@
+// The SIMT simulator: what kernels may do works, and what they must not do is found, named and survived.
+#include <cuda_runtime.h>
+
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <vector>
+
+namespace {
+
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared, Arguments... arguments) {
+  const cudaLaunchConfig_t config{grid, block, shared, nullptr};
+  REQUIRE(cudaLaunchKernelEx(&config, kernel, arguments...) == cudaSuccess);
+  cudaDeviceSynchronize();
+}
+
+template <class... Parameters, class... Arguments>
+std::string error_of(void (*kernel)(Parameters...), dim3 block, Arguments... arguments) {
+  try {
+    launch(kernel, {1}, block, 0, arguments...);
+  } catch (const simt::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+// Sum of the n values of each block, by shared memory.
+__global__ void block_sums(const float* x, float* sums) {
+  __shared__ float part[256];
+  part[threadIdx.x] = x[blockIdx.x * blockDim.x + threadIdx.x];
+  __syncthreads();
+  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) sums[blockIdx.x] = part[0];
+}
+
+__global__ void warp_sums(const float* x, float* sums, unsigned* votes) {
+  float value = x[threadIdx.x];
+  for (int bits = 16; bits > 0; bits /= 2) value += __shfl_xor_sync(0xffffffff, value, bits);
+  const unsigned large = __ballot_sync(0xffffffff, x[threadIdx.x] > 40);
+  if (threadIdx.x % 32 == 0) {
+    sums[threadIdx.x / 32] = value;
+    votes[threadIdx.x / 32] = large;
+  }
+}
+
+__global__ void scan(int* x) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  int value = x[threadIdx.x];
+  for (int delta = 1; delta < 32; delta *= 2) {
+    const int below = __shfl_up_sync(0xffffffff, value, delta);
+    if (lane >= delta) value += below;
+  }
+  x[threadIdx.x] = value + 1000 * __shfl_sync(0xffffffff, value, 3, 8) + 0 * __shfl_down_sync(0xffffffff, value, 1);
+}
+
+__global__ void half_warps(int* x) {
+  if (threadIdx.x < 16)
+    x[threadIdx.x] = __shfl_sync(0x0000ffff, static_cast<int>(threadIdx.x), 7);
+  else
+    x[threadIdx.x] = __shfl_sync(0xffff0000, static_cast<int>(threadIdx.x), 20);
+}
+
+__global__ void reverse(float* x) {
+  auto* tile = static_cast<float*>(simt::dynamic_shared());
+  tile[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  x[threadIdx.x] = tile[blockDim.x - 1 - threadIdx.x];
+}
+
+__global__ void add_all(int* total) {
+  atomicAdd(total, static_cast<int>(threadIdx.x + 10 * threadIdx.y + 100 * threadIdx.z));
+}
+
+__global__ void scale(float* x, float by) { x[threadIdx.x] *= by; }
+
+// ---- sins
+
+__global__ void half_a_barrier() {
+  if (threadIdx.x < 16)
+    __syncthreads();
+  else
+    __syncwarp(0xffff0000), __syncwarp(0xffffffff);
+}
+
+__global__ void two_barriers() {
+  if (threadIdx.x < 16)
+    __syncthreads();
+  else
+    __syncthreads();
+}
+
+__global__ void not_in_its_mask(int* x) { x[threadIdx.x] = __shfl_sync(0x0000ffff, 1, 0); }
+
+__global__ void reads_outside_the_mask(int* x) {
+  if (threadIdx.x < 16) x[threadIdx.x] = __shfl_sync(0x0000ffff, 1, 20);
+}
+
+__global__ void votes_for_the_dead(unsigned* x) {
+  if (threadIdx.x == 5) return;
+  x[threadIdx.x] = __ballot_sync(0xffffffff, 1);
+}
+
+__global__ void masks_disagree(unsigned* x) {
+  x[threadIdx.x] = __ballot_sync(threadIdx.x == 3 ? 0x0000000fu : 0xffffffffu, 1);
+}
+
+__global__ void waits_for_nobody(unsigned* x) {
+  if (threadIdx.x == 31) __syncthreads();
+  x[threadIdx.x] = __ballot_sync(0xffffffff, 1);
+}
+
+__global__ void lanes_that_are_not_there(unsigned* x) { x[threadIdx.x] = __ballot_sync(0xffffffff, 1); }
+
+}  // namespace
+
+TEST_CASE("shared memory, barriers and blocks") {
+  std::vector<float> x(3 * 256), sums(3);
+  std::iota(x.begin(), x.end(), 0.0f);
+  launch(block_sums, {3}, {256}, 0, x.data(), sums.data());
+  for (int b = 0; b < 3; ++b) CHECK(sums[b] == 256 * (256 * b + 127.5f));
+  std::vector<float> y(x.begin(), x.begin() + 100);
+  launch(reverse, {1}, {100}, 100 * sizeof(float), y.data());
+  for (int i = 0; i < 100; ++i) CHECK(y[i] == 99 - i);
+  int total = 0;
+  launch(add_all, {2, 2}, {4, 3, 2}, 0, &total);
+  CHECK(total == 4 * (6 * 6 + 8 * 30 + 12 * 100));
+}
+
+TEST_CASE("shuffles and votes, with masks and widths") {
+  std::vector<float> x(64), sums(2);
+  std::vector<unsigned> votes(2);
+  std::iota(x.begin(), x.end(), 0.0f);
+  launch(warp_sums, {1}, {64}, 0, x.data(), sums.data(), votes.data());
+  CHECK((sums[0] == 496 && sums[1] == 496 + 1024));
+  CHECK((votes[0] == 0 && votes[1] == 0xfffffe00));
+  std::vector<int> y(64, 1);
+  launch(scan, {1}, {64}, 0, y.data());
+  for (int i = 0; i < 64; ++i) CHECK(y[i] == i % 32 + 1 + 1000 * (i % 32 / 8 * 8 + 4));
+  launch(half_warps, {1}, {32}, 0, y.data());
+  for (int i = 0; i < 32; ++i) CHECK(y[i] == (i < 16 ? 7 : 20));
+}
+
+TEST_CASE("what would be undefined is found, and the next launch works") {
+  std::vector<int> x(64);
+  std::vector<unsigned> u(64);
+  const auto contains = [](const std::string& text, const char* part) {
+    INFO(text);
+    CHECK(text.find(part) != std::string::npos);
+    CHECK(text.find("test_simt.cpp:") != std::string::npos);
+  };
+  contains(error_of(half_a_barrier, {32}), "waits in __syncthreads");
+  contains(error_of(two_barriers, {32}), "the block hangs");
+  contains(error_of(not_in_its_mask, {32}, x.data()), "its own lane 16 is not in the mask");
+  contains(error_of(reads_outside_the_mask, {32}, x.data()), "it reads lane 20, which is not in the mask");
+  contains(error_of(votes_for_the_dead, {32}, u.data()), "the mask names lane 5, which has ended");
+  contains(error_of(masks_disagree, {32}, u.data()), "the lanes do not agree");
+  contains(error_of(waits_for_nobody, {32}, u.data()), "__syncthreads");
+  contains(error_of(lanes_that_are_not_there, {20}, u.data()), "the mask names lane 20, which the block does not have");
+  int total = 0;
+  launch(add_all, {1}, {1024}, 0, &total);
+  CHECK(total == 1023 * 512);
+}
+
+TEST_CASE("streams run when somebody waits; graphs replay; launches are checked") {
+  void* memory = nullptr;
+  REQUIRE(cudaMalloc(&memory, 8 * sizeof(float)) == cudaSuccess);
+  auto* x = static_cast<float*>(memory);
+  CHECK(std::isnan(x[3]));  // nothing promises zeros
+  std::vector<float> host(8, 1.0f), back(8);
+  cudaStream_t first, second;
+  cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking);
+  cudaEvent_t copied;
+  cudaEventCreateWithFlags(&copied, cudaEventDisableTiming);
+  cudaMemcpyAsync(x, host.data(), 8 * sizeof(float), cudaMemcpyHostToDevice, first);
+  cudaEventRecord(copied, first);
+  cudaStreamWaitEvent(second, copied, 0);
+  const cudaLaunchConfig_t config{{1}, {8}, 0, second};
+  cudaLaunchKernelEx(&config, scale, x, 3.0f);
+  CHECK(std::isnan(x[0]));
+  cudaStreamSynchronize(second);
+  CHECK(x[7] == 3);
+
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  cudaStreamBeginCapture(first, cudaStreamCaptureModeThreadLocal);
+  const cudaLaunchConfig_t captured{{1}, {8}, 0, first};
+  cudaLaunchKernelEx(&captured, scale, x, 2.0f);
+  CHECK(cudaStreamSynchronize(first) == cudaErrorStreamCaptureUnsupported);
+  cudaStreamEndCapture(first, &graph);
+  cudaGraphInstantiate(&exec, graph, 0);
+  for (int i = 0; i < 3; ++i) cudaGraphLaunch(exec, first);
+  cudaMemcpyAsync(back.data(), x, 8 * sizeof(float), cudaMemcpyDeviceToHost, first);
+  cudaStreamSynchronize(first);
+  CHECK(back[0] == 24);
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+
+  const cudaLaunchConfig_t wide{{1}, {1025}, 0, nullptr}, empty{{0}, {1}, 0, nullptr},
+      full{{1}, {8}, 49 << 10, nullptr};
+  for (const auto* wrong : {&wide, &empty, &full})
+    CHECK(cudaLaunchKernelEx(wrong, scale, x, 1.0f) == cudaErrorInvalidConfiguration);
+  CHECK(cudaFuncSetAttribute(scale, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 << 10) == cudaSuccess);
+  CHECK(cudaLaunchKernelEx(&full, scale, x, 1.0f) == cudaSuccess);
+  CHECK(cudaFuncSetAttribute(scale, cudaFuncAttributeMaxDynamicSharedMemorySize, 300 << 10) == cudaErrorInvalidValue);
+  cudaEventDestroy(copied);
+  cudaStreamDestroy(first);
+  cudaStreamDestroy(second);
+  CHECK(cudaFree(x) == cudaSuccess);
+  CHECK(cudaFree(x) == cudaErrorInvalidValue);
+  CHECK(cudaMalloc(&memory, std::size_t{1} << 50) == cudaErrorMemoryAllocation);
+}
+
+#ifdef __SANITIZE_ADDRESS__
+namespace {
+
+__global__ void writes_past_the_end(float* x, unsigned n) { x[n + threadIdx.x] = 1; }
+
+__global__ void writes_past_shared(float* x, unsigned n) {
+  __shared__ float tile[32];
+  tile[n + threadIdx.x] = 1;
+  x[0] = tile[threadIdx.x];
+}
+
+__global__ void writes_past_dynamic(unsigned n) { static_cast<float*>(simt::dynamic_shared())[n + threadIdx.x] = 1; }
+
+__global__ void misaligned(float* x, float4* y) { y[threadIdx.x] = *reinterpret_cast<const float4*>(x + threadIdx.x); }
+
+}  // namespace
+
+TEST_CASE("the sanitizers see into kernels") {
+  void* memory = nullptr;
+  REQUIRE(cudaMalloc(&memory, 32 * sizeof(float)) == cudaSuccess);
+  auto* x = static_cast<float*>(memory);
+  std::vector<float4> y(32);
+  // What the sanitizers print when `work` runs in a process of its own.
+  const auto report_of = [](const std::function<void()>& work) {
+    std::FILE* report = std::tmpfile();
+    const pid_t child = fork();
+    if (child == 0) {
+      dup2(fileno(report), STDERR_FILENO);
+      work();
+      _exit(0);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    std::string text(100'000, '\0');
+    std::rewind(report);
+    text.resize(std::fread(text.data(), 1, text.size(), report));
+    std::fclose(report);
+    return status == 0 ? "" : text;
+  };
+  const auto contains = [](const std::string& text, const char* part) {
+    INFO(text);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  CHECK(report_of([&] { launch(writes_past_the_end, {1}, {32}, 0, x, 0u); }) == "");
+  contains(report_of([&] { launch(writes_past_the_end, {1}, {32}, 0, x, 1u); }), "heap-buffer-overflow");
+  contains(report_of([&] { launch(writes_past_shared, {1}, {32}, 0, x, 1u); }), "out of bounds");
+  contains(report_of([&] { launch(writes_past_dynamic, {1}, {32}, 32 * sizeof(float), 1u); }), "heap-buffer-overflow");
+  contains(report_of([&] { launch(misaligned, {1}, {2}, 0, x, y.data()); }), "misaligned address");
+  cudaFree(x);
+}
+#endif

@@ -23,7 +23,8 @@ print(f"Read {sessions}")
 train, test = sessions.split_last(0.1)
 print(f"Training on the first {len(train):,} sessions, testing on the last {len(test):,}.")
 print("Epochs are chosen on the last tenth of training, then the model is trained anew on all of it.\n")
-model = stamp.StampRecommender(epochs=args.epochs, patience=2)
+# Small batches take more steps an epoch: what a small shop needs.
+model = stamp.StampRecommender(epochs=args.epochs, batch_size=128, patience=2)
 model.fit(train, validation=0.1, refit=True)
 popularity = stamp.PopularityRecommender().fit(train)
 

@@ -34,7 +34,7 @@ DATASETS = {
     },
     "retailrocket": {
         "min_history": 2,
-        "options": {"epochs": 6, "batch_size": 256, "learning_rate": 0.003, "schedule": "linear"},
+        "options": {"epochs": 8, "batch_size": 128, "learning_rate": 0.003, "schedule": "linear", "dropout": 0.25},
     },
 }
 PRESETS = ("popularity", "official", "paper")

@@ -363,5 +363,4 @@ PYBIND11_MODULE(_stamp, m) {
   m.def("num_threads", &num_threads, "Threads that computations use.");
   m.def("set_num_threads", &set_num_threads, "Threads that computations shall use, 1 or more.");
   m.def("cpu_isa", &cpu_isa, "Instruction set of the CPU kernels: avx512, avx2 or baseline.");
-  m.def("check_device", [](const std::string& name) { return open_device(name)->name(); });
 }

@@ -38,10 +38,10 @@ struct SessionAttention {
 };
 
 struct AdamStep {
-  float learning_rate, beta1, beta2, epsilon;
-  float weight_decay;    // decoupled: p -= learning_rate * weight_decay * p
-  std::int64_t step;     // 1 for the first
-  float gradient_scale;  // 1, or less where the norm is clipped
+  float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 1;
+  float weight_decay = 0;    // decoupled: p -= learning_rate * weight_decay * p
+  std::int64_t step = 1;     // 1 for the first
+  float gradient_scale = 1;  // less where the norm is clipped
 };
 
 struct CatalogCrossEntropy {
@@ -58,11 +58,11 @@ struct CatalogCrossEntropy {
 // Where the gradient of the item table goes: into d_items, or straight into Adam by the owner of each tile, so that
 // weights and moments move through memory once.
 struct ItemUpdate {
-  float* d_items;  // [V,D], overwritten; or null, then
-  float* items;    // [V,D] is updated
-  float* moment1;  // [V,D]
-  float* moment2;  // [V,D]
-  AdamStep adam;
+  float* d_items = nullptr;  // [V,D], overwritten; or null, then
+  float* items = nullptr;    // [V,D] is updated
+  float* moment1 = nullptr;  // [V,D]
+  float* moment2 = nullptr;  // [V,D]
+  AdamStep adam = {};
 };
 
 struct CatalogTopK {

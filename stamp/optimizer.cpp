@@ -120,17 +120,7 @@ double Optimizer::gradients(const Batch& batch, Weights& gradients) {
   Activations& a = activations_;
   model_.backward(device, a, gradients, steps_);
   device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.events.data(), a.d_x.data(),
-                                        {.d_items = gradients.items.data(),
-                                         .items = nullptr,
-                                         .moment1 = nullptr,
-                                         .moment2 = nullptr,
-                                         .adam = {.learning_rate = 0,
-                                                  .beta1 = 0,
-                                                  .beta2 = 0,
-                                                  .epsilon = 1,
-                                                  .weight_decay = 0,
-                                                  .step = 1,
-                                                  .gradient_scale = 1}});
+                                        {.d_items = gradients.items.data()});
   return loss;
 }
 

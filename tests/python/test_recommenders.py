@@ -240,8 +240,8 @@ def test_a_fit_that_fails_changes_nothing(shop, tmp_path):
             with pytest.raises(ValueError):
                 fresh.fit(data, progress=False)
             fresh.recommend([1])
-    for now, then in zip(model.recommend(shop.sessions.session(0).tolist()), before):
-        np.testing.assert_array_equal(now, then)
+    after = model.recommend(shop.sessions.session(0).tolist())
+    np.testing.assert_array_equal(after, before)
     with pytest.raises(ValueError, match="dim is 0"):
         model.set_params(dim=0)
     with pytest.raises(ValueError, match="unknown preset"):

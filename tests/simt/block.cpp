@@ -10,6 +10,8 @@
 #include <sstream>
 #include <vector>
 
+#include "tests/simt/races.h"
+
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -69,6 +71,9 @@ class Block {
   void wait(State state, Place place);
   const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes);
   [[noreturn]] void fail(Place place, const std::string& what);
+  void abandon(const std::string& what);
+  bool inside() const { return inside_; }
+  std::size_t thread_index() const { return self_; }
   unsigned lane() const { return static_cast<unsigned>(self_ % kWarp); }
   void* shared() { return shared_.get(); }
 
@@ -82,6 +87,7 @@ class Block {
 
   std::vector<std::unique_ptr<Thread>> threads_;
   std::size_t count_ = 0, self_ = 0;
+  bool inside_ = false;
   std::unique_ptr<std::byte[]> shared_;
   const std::function<void()>* body_ = nullptr;
   std::exception_ptr error_;
@@ -127,7 +133,9 @@ void Block::resume(std::size_t thread) {
   current.thread = t.index;
   void* fake = nullptr;
   begin_switch(&fake, t.stack.bottom(), Stack::kBytes);
+  inside_ = true;
   t.fiber = context::jump_fcontext(t.fiber, this).fctx;
+  inside_ = false;
   end_switch(fake, nullptr, nullptr);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
@@ -165,6 +173,12 @@ void Block::fail(Place place, const std::string& what) {
   throw Error(text.str());  // caught where the fiber began
 }
 
+void Block::abandon(const std::string& what) {
+  inside_ = false;
+  error_ = std::make_exception_ptr(Error(what));
+  leave();
+}
+
 // All that live have come to a barrier: the same one?
 void Block::release_barrier() {
   std::size_t first = count_;
@@ -183,6 +197,7 @@ void Block::release_barrier() {
   }
   for (std::size_t i = 0; i < count_; ++i)
     if (threads_[i]->state == State::barrier) threads_[i]->state = State::ready;
+  block_passed_barrier();
 }
 
 void Block::run_block() {
@@ -206,6 +221,7 @@ void Block::run(Dim grid, Dim block, std::size_t shared_bytes, const std::functi
   body_ = &body;
   current.block_size = block;
   current.grid_size = grid;
+  launch_begins();
   while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
   for (std::size_t i = 0; i < count_; ++i) {
     Thread& t = *threads_[i];
@@ -223,6 +239,7 @@ void Block::run(Dim grid, Dim block, std::size_t shared_bytes, const std::functi
           current.block = {x, y, z};
           shared_.reset(new std::byte[shared_bytes]);      // of its exact size, so that AddressSanitizer sees its end
           std::memset(shared_.get(), 0xff, shared_bytes);  // NaN, as nothing promises zeros
+          block_begins(shared_.get(), shared_bytes);
           run_block();
         }
   } catch (...) {
@@ -252,6 +269,7 @@ const std::byte* Block::exchange(unsigned mask, Place place, const void* value, 
       leave();  // until the last lane comes
       return self.received[0];
     }
+  lanes_met(warp, mask);
   for (unsigned i = 0; i < kWarp; ++i) {
     if (!(mask >> i & 1)) continue;
     Thread& to = *threads_[warp + i];
@@ -274,10 +292,13 @@ const std::byte* exchange(unsigned mask, Place place, const void* value, std::si
   return g_block.exchange(mask, place, value, bytes);
 }
 
+bool inside() { return g_block.inside(); }
+std::size_t thread_index() { return g_block.thread_index(); }
 unsigned lane() { return g_block.lane(); }
 
 void* dynamic_shared() { return g_block.shared(); }
 
+void abandon(const std::string& what) { g_block.abandon(what); }
 void sin(Place place, const std::string& what) { g_block.fail(place, what); }
 
 }  // namespace simt

@@ -49,10 +49,14 @@ void sync_threads(Place place);
 // Valid until the next operation of this lane.
 const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes);
 
+bool inside();               // a thread of a launch, or its host?
+std::size_t thread_index();  // within the block
 unsigned lane();
 void* dynamic_shared();
 
 // Ends the launch with an Error.
 [[noreturn]] void sin(Place place, const std::string& what);
+// The same from code through which no exception may pass: the thread stops where it stands.
+void abandon(const std::string& what);
 
 }  // namespace simt

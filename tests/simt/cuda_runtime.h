@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "tests/simt/block.h"
+#include "tests/simt/races.h"
 
 #define __global__
 #define __device__
@@ -112,34 +113,22 @@ inline unsigned ballot(Place place, unsigned mask, int predicate) {
 }  // namespace simt
 
 // Fibers are never interrupted, so plain updates are atomic.
-template <class T>
-T atomicAdd(T* address, T value) {
+#define SIMT_ATOMIC  \
+  template <class T> \
+  __attribute__((no_sanitize("thread"))) T
+SIMT_ATOMIC atomicExch(T* address, T value) {
+  simt::touch_atomic(address, sizeof value);
   const T old = *address;
-  *address = old + value;
+  *address = value;
   return old;
 }
-template <class T>
-T atomicMax(T* address, T value) {
-  const T old = *address;
-  if (old < value) *address = value;
-  return old;
+SIMT_ATOMIC atomicAdd(T* address, T value) { return atomicExch(address, static_cast<T>(*address + value)); }
+SIMT_ATOMIC atomicMax(T* address, T value) { return atomicExch(address, *address < value ? value : *address); }
+SIMT_ATOMIC atomicMin(T* address, T value) { return atomicExch(address, value < *address ? value : *address); }
+SIMT_ATOMIC atomicCAS(T* address, T compare, T value) {
+  return atomicExch(address, *address == compare ? value : *address);
 }
-template <class T>
-T atomicMin(T* address, T value) {
-  const T old = *address;
-  if (value < old) *address = value;
-  return old;
-}
-template <class T>
-T atomicExch(T* address, T value) {
-  return std::exchange(*address, value);
-}
-template <class T>
-T atomicCAS(T* address, T compare, T value) {
-  const T old = *address;
-  if (old == compare) *address = value;
-  return old;
-}
+#undef SIMT_ATOMIC
 
 template <class T>
 T __ldg(const T* address) {

@@ -105,6 +105,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
     return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xff, bytes);
   g_memory[*memory] = bytes;
+  simt::track(*memory, bytes);
   return cudaSuccess;
 }
 
@@ -112,6 +113,7 @@ cudaError_t cudaFree(void* memory) {
   if (!memory) return cudaSuccess;
   cudaDeviceSynchronize();  // as the device does
   if (g_memory.erase(memory) == 0) return cudaErrorInvalidValue;
+  simt::untrack(memory);
   std::free(memory);
   return cudaSuccess;
 }
@@ -130,11 +132,17 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  return simt::enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+  return simt::enqueue(stream, [=] {
+    std::memcpy(to, from, bytes);
+    simt::mark_written(to, bytes);
+  });
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
-  return simt::enqueue(stream, [=] { std::memset(memory, value, bytes); });
+  return simt::enqueue(stream, [=] {
+    std::memset(memory, value, bytes);
+    simt::mark_written(memory, bytes);
+  });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {

@@ -1,0 +1,255 @@
+#include "tests/simt/races.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <new>
+#include <sstream>
+#include <string>
+
+#include "tests/simt/block.h"
+
+namespace simt {
+namespace {
+
+// Who touched a granule, and when: `block` counts over all launches, `barrier` over the block, `clock` is the lane's.
+struct Access {
+  std::uint32_t block = 0, barrier = 0, clock = 0;
+  std::uint16_t thread = 0;
+  bool atomic = false;
+  const void* code = nullptr;
+};
+
+constexpr std::size_t kGranule = 2;  // the smallest that threads may share out: a bf16
+struct Cell {
+  Access write, reads[2];
+};
+
+constexpr std::uint32_t kHost = 1;  // the "block" that copies write as
+
+class Shadow {
+ public:
+  explicit Shadow(std::size_t bytes) : bytes_((bytes + kGranule) / kGranule * sizeof(Cell)) {
+    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    cells_ = static_cast<Cell*>(memory);  // zeros: pages cost nothing before they are touched
+  }
+  Shadow(const Shadow&) = delete;
+  ~Shadow() { munmap(cells_, bytes_); }
+  Cell& operator[](std::size_t offset) { return cells_[offset / kGranule]; }
+
+ private:
+  std::size_t bytes_;
+  Cell* cells_;
+};
+
+struct Memory {
+  Memory(std::size_t bytes, bool shared) : bytes(bytes), shared(shared), shadow(bytes) {}
+  std::size_t bytes;
+  bool shared;
+  Shadow shadow;
+};
+
+bool g_instrumented = false;  // kernels with hooks are in this process
+std::map<std::uintptr_t, Memory> g_memory;
+std::uintptr_t g_dynamic = 0;
+std::uint32_t g_block = kHost, g_launch = kHost, g_barrier = 0;
+// clocks[t][l]: how much of lane l's doings thread t has been told of, since the last barrier.
+std::array<std::array<std::uint32_t, kWarp>, 1024> g_clocks;
+Traffic g_traffic;
+
+std::pair<const std::uintptr_t, Memory>* find(std::uintptr_t address) {
+  auto next = g_memory.upper_bound(address);
+  if (next == g_memory.begin()) return nullptr;
+  auto& entry = *--next;
+  return address < entry.first + entry.second.bytes ? &entry : nullptr;
+}
+
+// Static shared memory is what modules can write: kernels have no other global variables.
+int add_module(dl_phdr_info* module, std::size_t, void*) {
+  std::uintptr_t constant_end = 0;
+  for (int i = 0; i < module->dlpi_phnum; ++i)
+    if (module->dlpi_phdr[i].p_type == PT_GNU_RELRO)
+      constant_end = module->dlpi_addr + module->dlpi_phdr[i].p_vaddr + module->dlpi_phdr[i].p_memsz;
+  for (int i = 0; i < module->dlpi_phnum; ++i) {
+    const auto& part = module->dlpi_phdr[i];
+    if (part.p_type != PT_LOAD || !(part.p_flags & PF_W)) continue;
+    const std::uintptr_t begin = std::max(module->dlpi_addr + part.p_vaddr, constant_end);
+    const std::uintptr_t end = module->dlpi_addr + part.p_vaddr + part.p_memsz;
+    if (begin < end) g_memory.try_emplace(begin, end - begin, true);
+  }
+  return 0;
+}
+
+// "kernel at file:line" of an instruction, by addr2line, as this is only asked for in an error.
+std::string place_of(const void* code) {
+  Dl_info module;
+  if (!code || dladdr(code, &module) == 0) return "unknown code";
+  std::ostringstream command;
+  const auto offset = static_cast<const char*>(code) - static_cast<const char*>(module.dli_fbase) - 1;
+  command << "addr2line -Cfpse '" << module.dli_fname << "' 0x" << std::hex << offset << " 2>/dev/null";
+  std::string text;
+  if (FILE* pipe = popen(command.str().c_str(), "r")) {
+    for (int c; (c = std::fgetc(pipe)) != EOF && c != '\n';) text += static_cast<char>(c);
+    pclose(pipe);
+  }
+  return text.empty() ? "unknown code" : text;
+}
+
+std::string describe(const Access& access) {
+  std::ostringstream text;
+  text << "thread " << access.thread << " of block " << access.block - g_launch << " of the launch, in "
+       << place_of(access.code);
+  return text.str();
+}
+
+bool same_warp(const Access& a, const Access& b) { return a.thread / kWarp == b.thread / kWarp; }
+
+// Does `before` surely come before what thread `now.thread` does now?
+bool ordered(const Access& before, const Access& now) {
+  if (before.block < g_launch) return true;
+  if (before.block != now.block) return false;
+  if (before.thread == now.thread || before.barrier != now.barrier) return true;
+  return same_warp(before, now) && before.clock < g_clocks[now.thread][before.thread % kWarp];
+}
+
+void fail(const char* what, const char* kind, bool shared, const Access& now, const Access* before) {
+  std::ostringstream text;
+  text << what << (shared ? " shared" : " device") << " memory: " << kind << " by " << describe(now);
+  if (before) text << "; and by " << describe(*before);
+  abandon(text.str());
+}
+
+// Keeps two readers, of different warps where there are: whoever writes later is in one of them at most.
+void remember_read(Cell& cell, const Access& now) {
+  Access &a = cell.reads[0], &b = cell.reads[1];
+  if (a.block != now.block || a.barrier != now.barrier || a.thread == now.thread)
+    a = now;
+  else if (b.block != now.block || b.barrier != now.barrier || b.thread == now.thread || same_warp(a, b))
+    b = now;
+}
+
+void touch(const volatile void* pointer, std::size_t bytes, bool write, bool atomic, const void* code) {
+  if (!inside()) return;
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  const auto own = reinterpret_cast<std::uintptr_t>(&current);
+  if (address >= own && address < own + sizeof current) return;  // threadIdx and its like
+  auto* entry = find(address);
+  if (!entry) return;  // a stack, or a constant
+  Memory& memory = entry->second;
+  if (write)
+    (memory.shared ? g_traffic.shared_written : g_traffic.device_written) += bytes;
+  else
+    (memory.shared ? g_traffic.shared_read : g_traffic.device_read) += bytes;
+
+  const auto thread = static_cast<std::uint16_t>(thread_index());
+  const Access now{g_block, g_barrier, g_clocks[thread][thread % kWarp], thread, atomic, code};
+  const std::size_t begin = address - entry->first, end = std::min(begin + bytes, memory.bytes);
+  for (std::size_t offset = begin / kGranule * kGranule; offset < end; offset += kGranule) {
+    Cell& cell = memory.shadow[offset];
+    if ((!write || atomic) && (memory.shared ? cell.write.block != g_block : cell.write.block == 0))
+      fail("nobody wrote this", "read", memory.shared, now, nullptr);
+    if (!(cell.write.atomic && atomic) && !ordered(cell.write, now))
+      fail("a race in", write ? "written" : "read", memory.shared, now, &cell.write);
+    if (write)
+      for (const Access& read : cell.reads)
+        if (!(read.atomic && atomic) && !ordered(read, now)) fail("a race in", "written", memory.shared, now, &read);
+    if (write)
+      cell.write = now;
+    else
+      remember_read(cell, now);
+  }
+}
+
+}  // namespace
+
+Traffic traffic() { return g_traffic; }
+void reset_traffic() { g_traffic = {}; }
+
+void touch_atomic(const volatile void* address, std::size_t bytes) {
+  if (g_instrumented) touch(address, bytes, true, true, __builtin_return_address(0));
+}
+
+void track(void* memory, std::size_t bytes) {
+  if (g_instrumented && bytes > 0) g_memory.try_emplace(reinterpret_cast<std::uintptr_t>(memory), bytes, false);
+}
+
+void untrack(void* memory) { g_memory.erase(reinterpret_cast<std::uintptr_t>(memory)); }
+
+void mark_written(void* memory, std::size_t bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  auto* entry = g_instrumented ? find(address) : nullptr;
+  if (!entry) return;
+  for (std::size_t offset = 0; offset < bytes; offset += kGranule)
+    entry->second.shadow[address - entry->first + offset] = {{.block = kHost}, {}};
+}
+
+void launch_begins() {
+  if (g_instrumented) dl_iterate_phdr(add_module, nullptr);
+  g_launch = g_block + 1;
+}
+
+void block_begins(const void* dynamic_shared, std::size_t bytes) {
+  ++g_block;
+  g_barrier = 0;
+  for (auto& clocks : g_clocks) clocks.fill(1);
+  for (std::size_t t = 0; t < g_clocks.size(); ++t) g_clocks[t][t % kWarp] = 2;  // not yet told to anybody
+  if (!g_instrumented) return;
+  if (g_dynamic) g_memory.erase(g_dynamic);
+  g_dynamic = bytes > 0 ? reinterpret_cast<std::uintptr_t>(dynamic_shared) : 0;
+  if (g_dynamic) g_memory.try_emplace(g_dynamic, bytes, true);
+}
+
+void block_passed_barrier() { ++g_barrier; }
+
+// Each lane that came now knows all that any of them knew, and goes on at a later time of its own.
+void lanes_met(std::size_t first, unsigned mask) {
+  if (!g_instrumented) return;
+  std::array<std::uint32_t, kWarp> known{};
+  for (unsigned i = 0; i < kWarp; ++i)
+    if (mask >> i & 1)
+      for (unsigned l = 0; l < kWarp; ++l) known[l] = std::max(known[l], g_clocks[first + i][l]);
+  for (unsigned i = 0; i < kWarp; ++i)
+    if (mask >> i & 1) known[i] = g_clocks[first + i][i] + 1;
+  for (unsigned i = 0; i < kWarp; ++i)
+    if (mask >> i & 1) g_clocks[first + i] = known;
+  for (unsigned i = 0; i < kWarp; ++i)
+    if (mask >> i & 1) ++g_clocks[first + i][i];
+}
+
+}  // namespace simt
+
+// What g++ -fsanitize=thread calls, as its sources and LLVM's tsan_interface.h list it.
+#define STAMP_HOOK extern "C" __attribute__((visibility("default")))
+#define STAMP_HOOKS(bytes)                                                                                          \
+  STAMP_HOOK void __tsan_read##bytes(void* p) { simt::touch(p, bytes, false, false, __builtin_return_address(0)); } \
+  STAMP_HOOK void __tsan_write##bytes(void* p) { simt::touch(p, bytes, true, false, __builtin_return_address(0)); } \
+  STAMP_HOOK void __tsan_unaligned_read##bytes(void* p) {                                                           \
+    simt::touch(p, bytes, false, false, __builtin_return_address(0));                                               \
+  }                                                                                                                 \
+  STAMP_HOOK void __tsan_unaligned_write##bytes(void* p) {                                                          \
+    simt::touch(p, bytes, true, false, __builtin_return_address(0));                                                \
+  }
+STAMP_HOOKS(1)
+STAMP_HOOKS(2)
+STAMP_HOOKS(4)
+STAMP_HOOKS(8)
+STAMP_HOOKS(16)
+#undef STAMP_HOOKS
+
+STAMP_HOOK void __tsan_read_range(void* p, long bytes) {
+  simt::touch(p, static_cast<std::size_t>(bytes), false, false, __builtin_return_address(0));
+}
+STAMP_HOOK void __tsan_write_range(void* p, long bytes) {
+  simt::touch(p, static_cast<std::size_t>(bytes), true, false, __builtin_return_address(0));
+}
+STAMP_HOOK void __tsan_init() { simt::g_instrumented = true; }
+STAMP_HOOK void __tsan_func_entry(void*) {}
+STAMP_HOOK void __tsan_func_exit(void*) {}
+STAMP_HOOK void __tsan_vptr_update(void*, void*) {}
+STAMP_HOOK void __tsan_vptr_read(void*) {}

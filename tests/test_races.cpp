@@ -6,6 +6,8 @@
 
 #include <vector>
 
+#include "tests/product.cu"
+
 namespace {
 
 // What a launch over fresh device memory of n floats fails with; "" where it does not. `written`: by the host, first.
@@ -53,10 +55,12 @@ __global__ void warp_neighbours(float* x, unsigned mask) {
   }
 }
 
-__global__ void warp_shuffles_order_too(float* x) {
+// "These intrinsics do not imply a memory barrier", the CUDA C++ Programming Guide says of shuffles.
+__global__ void shuffles_between(float* x, bool with_barrier) {
   __shared__ float tile[32];
   tile[threadIdx.x] = 1;
   __shfl_xor_sync(0xffffffff, 1, 1);
+  if (with_barrier) __syncwarp();
   x[threadIdx.x] = tile[31 - threadIdx.x];
 }
 
@@ -80,6 +84,46 @@ __global__ void reads_what_the_last_block_wrote(float* x) {
   if (blockIdx.x == 0) tile[threadIdx.x] = 1;
   __syncthreads();
   x[blockIdx.x * blockDim.x + threadIdx.x] = tile[threadIdx.x];
+}
+
+// Shared memory of one block is that of the next: no race, and nothing written.
+__global__ void reuses_across_blocks(float* x, bool written) {
+  __shared__ float tile[32];
+  if (written || blockIdx.x == 0) tile[threadIdx.x] = 1;
+  __syncthreads();
+  x[blockIdx.x * blockDim.x + threadIdx.x] = tile[31 - threadIdx.x];
+}
+
+// A tile by asynchronous copies, read by other lanes; sins: 1 no wait, 2 no barrier after it, 3 overwritten unread.
+__global__ void copies_ahead(float* x, int sin) {
+  __shared__ __align__(16) float4 tile[32];
+  const unsigned i = threadIdx.x;
+  float sum = 0;
+  for (int round = 0; round < 2; ++round) {
+    copy_async(tile + i, x + 4 * i, i < 16);
+    copy_async_commit();
+    if (sin != 1) copy_async_wait<0>();
+    if (sin != 2) __syncthreads();
+    sum += tile[i / 2].x;
+    if (sin != 3) __syncthreads();
+  }
+  x[512 + i] = sum;
+}
+
+__global__ void reads_its_own_copy(float* x) {
+  __shared__ __align__(16) float4 tile[32];
+  copy_async(tile + threadIdx.x, x + 4 * threadIdx.x);
+  copy_async_commit();
+  x[threadIdx.x] = tile[threadIdx.x].x;
+}
+
+__global__ void loads_matrices(float* x, bool with_barrier) {
+  __shared__ __align__(16) float tile[32][4];
+  for (int i = 0; i < 4; ++i) tile[threadIdx.x][i] = 1;
+  if (with_barrier) __syncwarp();
+  std::uint32_t r[4];
+  load_matrices(r, tile[threadIdx.x / 2]);
+  x[threadIdx.x] = __uint_as_float(r[0]);
 }
 
 __global__ void copies(float* x) { x[512 + threadIdx.x] = x[threadIdx.x]; }
@@ -107,7 +151,8 @@ TEST_CASE("races within a warp") {
   CHECK(error_of(warp_neighbours, {1}, {32}, true, 0xffffffffu) == "");
   CHECK(error_of(warp_neighbours, {1}, {32}, true, 0x0000fff0u) == "");
   contains(error_of(warp_neighbours, {1}, {32}, true, 0x0000fff8u), "a race in shared memory");  // 3 reads 2
-  CHECK(error_of(warp_shuffles_order_too, {1}, {32}, true) == "");
+  CHECK(error_of(shuffles_between, {1}, {32}, true, true) == "");
+  contains(error_of(shuffles_between, {1}, {32}, true, false), "a race in shared memory");
 }
 
 TEST_CASE("races between blocks, and atomics, which do not race") {
@@ -126,6 +171,35 @@ TEST_CASE("reads of what nobody wrote") {
   contains(error_of(copies_vectors, {1}, {32}, false), "nobody wrote this device memory");
 }
 
+TEST_CASE("shared memory from block to block") {
+  CHECK(error_of(reuses_across_blocks, {4}, {32}, true, true) == "");
+  contains(error_of(reuses_across_blocks, {2}, {32}, true, false), "nobody wrote this shared memory");
+}
+
+TEST_CASE("asynchronous copies and tensor cores") {
+  CHECK(error_of(copies_ahead, {1}, {32}, true, 0) == "");
+  contains(error_of(copies_ahead, {1}, {32}, true, 1), "a copy is under way to this shared memory: read by thread");
+  contains(error_of(copies_ahead, {1}, {32}, true, 2), "a race in shared memory");
+  contains(error_of(copies_ahead, {1}, {32}, true, 3), "a race in shared memory");
+  contains(error_of(copies_ahead, {1}, {32}, false, 0), "nobody wrote this device memory: read by thread 0");
+  contains(error_of(reads_its_own_copy, {1}, {32}, true), "a copy is under way to this shared memory");
+  CHECK(error_of(loads_matrices, {1}, {32}, true, true) == "");
+  contains(error_of(loads_matrices, {1}, {32}, true, false), "a race in shared memory: read by thread");
+
+  const auto product = [](int M, int N, int K) {
+    const std::vector<__nv_bfloat16> x(M * K, __float2bfloat16(1)), y(N * K, __float2bfloat16(2));
+    std::vector<float> z(M * N);
+    const unsigned rows = (M + 15) / 16, columns = (N + 7) / 8;
+    const cudaLaunchConfig_t config{{rows, columns}, {32}, 24 * K * sizeof(__nv_bfloat16), nullptr};
+    cudaLaunchKernelEx(&config, product_by_copies, M, N, K, x.data(), y.data(), z.data());
+    if (M % 16 == 0) cudaLaunchKernelEx(&config, product_by_matrices, N, K, x.data(), y.data(), z.data());
+    cudaDeviceSynchronize();
+    CHECK(z == std::vector<float>(M * N, 2.0f * K));
+  };
+  product(32, 16, 64);
+  product(17, 9, 40);
+}
+
 TEST_CASE("bytes are counted") {
   simt::reset_traffic();
   CHECK(error_of(copies, {1}, {32}, true) == "");
@@ -134,4 +208,8 @@ TEST_CASE("bytes are counted") {
   CHECK((simt::traffic().device_read == 640 && simt::traffic().device_written == 640));
   CHECK(error_of(stretches, {1}, {256}, true, true) == "");
   CHECK((simt::traffic().shared_read == 1024 && simt::traffic().shared_written == 1024));
+  simt::reset_traffic();
+  CHECK(error_of(copies_ahead, {1}, {32}, true, 0) == "");
+  CHECK((simt::traffic().device_read == 2 * 16 * 16 && simt::traffic().device_written == 128));
+  CHECK((simt::traffic().shared_read == 2 * 32 * 4 && simt::traffic().shared_written == 2 * 32 * 16));
 }

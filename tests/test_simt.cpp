@@ -1,14 +1,19 @@
 // The SIMT simulator: what kernels may do works, and what they must not do is found, named and survived.
 #include <cuda_runtime.h>
+#include <sort.h>
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+#include <random>
 #include <vector>
+
+#include "tests/product.cu"
 
 namespace {
 
@@ -69,7 +74,7 @@ __global__ void half_warps(int* x) {
 }
 
 __global__ void reverse(float* x) {
-  auto* tile = static_cast<float*>(simt::dynamic_shared());
+  auto* tile = static_cast<float*>(dynamic_shared());
   tile[threadIdx.x] = x[threadIdx.x];
   __syncthreads();
   x[threadIdx.x] = tile[blockDim.x - 1 - threadIdx.x];
@@ -80,6 +85,50 @@ __global__ void add_all(int* total) {
 }
 
 __global__ void scale(float* x, float by) { x[threadIdx.x] *= by; }
+
+// All lanes' sum by operations of two lanes each, of which each waits for nobody else.
+__global__ void sums_by_pairs(int* x) {
+  int value = x[threadIdx.x];
+  for (int bits = 1; bits < 32; bits *= 2) {
+    const unsigned lane = threadIdx.x % 32, pair = 1u << lane | 1u << (lane ^ bits);
+    value += __shfl_xor_sync(pair, value, bits);
+  }
+  x[threadIdx.x] = value;
+}
+
+constexpr int square(int x) { return x * x; }
+__device__ __noinline__ float half(float x) { return x / 2; }
+
+// What else of CUDA C++ kernels are written in.
+template <int times, class T>
+__global__ __launch_bounds__(32) void dialect(T* sum, unsigned long long* count, float* x) {
+#pragma unroll
+  for (int i = 0; i < times; ++i) atomicAdd(sum, static_cast<T>(std::max(square(i), 3)));
+  const long long wide = (1ll << 40) + threadIdx.x;
+  atomicAdd(count, __shfl_sync(0xffffffff, wide, 7) == (1ll << 40) + 7);
+  const float one = half(__fdividef(fmaf(1, 2, 2), 2)) * __frcp_rn(1) * rsqrtf(1) * exp2f(0) * __expf(0) +
+                    tanhf(logf(sqrtf(expf(0))));
+  x[threadIdx.x] = fmaxf(fminf(one, INFINITY), __int_as_float(__float_as_int(-1.0f)));
+}
+
+// What is in shared memory before waiting, after waiting for all groups but one, and for all.
+__global__ void copies_in_groups(const float4* from, float4* seen) {
+  auto* tiles = static_cast<float4*>(dynamic_shared());
+  const unsigned i = threadIdx.x, n = blockDim.x;
+  const auto look = [&](unsigned time) {
+    for (unsigned tile = 0; tile < 3; ++tile) seen[(time * 3 + tile) * n + i] = tiles[tile * n + i];
+  };
+  copy_async(tiles + i, from + i);
+  copy_async_commit();
+  copy_async(tiles + n + i, from + i, i % 2 == 0);
+  copy_async_commit();
+  copy_async(tiles + 2 * n + i, from + i);  // in no group: nobody waits for it
+  look(0);
+  copy_async_wait<1>();
+  look(1);
+  copy_async_wait<0>();
+  look(2);
+}
 
 // ---- sins
 
@@ -117,6 +166,32 @@ __global__ void waits_for_nobody(unsigned* x) {
   x[threadIdx.x] = __ballot_sync(0xffffffff, 1);
 }
 
+__global__ void loads_a_misaligned_row(unsigned* x) {
+  std::uint32_t r[4];
+  load_matrices(r, reinterpret_cast<const std::byte*>(x) + (threadIdx.x == 9 ? 8 : 0));
+}
+
+__global__ void copies_to_a_misaligned_place(unsigned* x) {
+  __shared__ __align__(16) float tile[8];
+  copy_async(tile + 2, x);
+}
+
+__global__ void copies_from_a_misaligned_place(unsigned* x) {
+  __shared__ __align__(16) float tile[8];
+  copy_async(tile, x + 1, false);
+}
+
+__global__ void multiplies_with_the_dead() {
+  if (threadIdx.x == 5) return;
+  float d[4] = {};
+  mma_m16n8k16(d, {0, 0, 0, 0}, {0, 0});
+}
+
+__global__ void multiplies_with_half_a_warp() {
+  float d[4] = {};
+  if (threadIdx.x < 16) mma_m16n8k16(d, {0, 0, 0, 0}, {0, 0});
+}
+
 __global__ void lanes_that_are_not_there(unsigned* x) { x[threadIdx.x] = __ballot_sync(0xffffffff, 1); }
 
 }  // namespace
@@ -146,6 +221,140 @@ TEST_CASE("shuffles and votes, with masks and widths") {
   for (int i = 0; i < 64; ++i) CHECK(y[i] == i % 32 + 1 + 1000 * (i % 32 / 8 * 8 + 4));
   launch(half_warps, {1}, {32}, 0, y.data());
   for (int i = 0; i < 32; ++i) CHECK(y[i] == (i < 16 ? 7 : 20));
+  std::iota(y.begin(), y.end(), 0);
+  launch(sums_by_pairs, {1}, {64}, 0, y.data());
+  for (int i = 0; i < 64; ++i) CHECK(y[i] == (i < 32 ? 496 : 496 + 1024));
+}
+
+TEST_CASE("templates, atomics of 64 bits and the functions of a kernel") {
+  int sum = 0;
+  unsigned long long count = 0;
+  std::vector<float> x(32);
+  launch(dialect<4, int>, {2}, {32}, 0, &sum, &count, x.data());
+  CHECK(sum == 64 * (3 + 3 + 4 + 9));
+  CHECK(count == 64);
+  CHECK(x == std::vector<float>(32, 1.0f));
+  unsigned total = 0;
+  launch(dialect<1, unsigned>, {1}, {32}, 0, &total, &count, x.data());
+  CHECK(total == 96);
+}
+
+namespace {
+
+// z of each kernel of product.cu must be what plain loops in double say, within `tolerance` times what the sum's terms
+// are long.
+void check_products(int M, int N, int K, const std::function<float()>& value, double tolerance) {
+  CAPTURE(M);
+  CAPTURE(N);
+  CAPTURE(K);
+  std::vector<__nv_bfloat16> x(M * K), y(N * K);
+  for (auto* matrix : {&x, &y})
+    for (auto& element : *matrix) element = __float2bfloat16(value());
+  const auto check = [&](const std::vector<float>& z) {
+    bool right = true;
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) {
+        double sum = 0, terms = 0;
+        for (int k = 0; k < K; ++k) {
+          const double term = double{__bfloat162float(x[m * K + k])} * __bfloat162float(y[n * K + k]);
+          sum += term;
+          terms += std::abs(term);
+        }
+        right &= std::abs(z[m * N + n] - sum) <= tolerance * terms;
+      }
+    CHECK(right);
+  };
+  const dim3 tiles{(M + 15u) / 16, (N + 7u) / 8};
+  std::vector<float> z(M * N, NAN);
+  if (M % 16 == 0 && N % 8 == 0 && K % 16 == 0) {
+    launch(product_by_loads, tiles, {32}, 0, N, K, x.data(), y.data(), z.data());
+    check(z);
+    z.assign(z.size(), NAN);
+    launch(product_by_matrices, tiles, {32}, 24 * K * sizeof(__nv_bfloat16), N, K, x.data(), y.data(), z.data());
+    check(z);
+    z.assign(z.size(), NAN);
+  }
+  launch(product_by_copies, tiles, {32}, 0, M, N, K, x.data(), y.data(), z.data());
+  check(z);
+}
+
+}  // namespace
+
+TEST_CASE("tensor cores multiply as plain loops do") {
+  std::mt19937 engine(1);
+  std::uniform_int_distribution<int> small(-8, 8);
+  std::normal_distribution<float> normal;
+  const std::vector<std::vector<int>> sizes{{16, 8, 16}, {32, 24, 48}, {48, 8, 256}, {16, 40, 112},
+                                            {1, 1, 8},   {17, 9, 24},  {33, 31, 104}};
+  for (const auto& size : sizes) {
+    check_products(
+        size[0], size[1], size[2], [&] { return static_cast<float>(small(engine)); }, 0);
+    check_products(
+        size[0], size[1], size[2], [&] { return normal(engine); }, size[2] * 0x1p-24);  // of K roundings
+  }
+  const auto before = simt::flops.mma;
+  check_products(
+      16, 8, 32, [&] { return normal(engine); }, 1e-5);
+  CHECK(simt::flops.mma - before == 3 * 2 * 16 * 8 * 32);  // three kernels
+}
+
+TEST_CASE("powers of two, and floats in pairs of bf16") {
+  const std::vector<float> x{0, 1, -3.5f, 10, -INFINITY, 0.25f};
+  std::vector<std::uint32_t> pairs(3);
+  launch(powers_in_pairs, {1}, {3}, 0, x.data(), pairs.data());
+  for (int i = 0; i < 6; ++i) {
+    const auto bits = static_cast<unsigned short>(pairs[i / 2] >> i % 2 * 16);
+    CHECK(__bfloat162float({bits}) == __bfloat162float(__float2bfloat16(std::exp2(x[i]))));
+  }
+}
+
+TEST_CASE("asynchronous copies are there when their group was waited for") {
+  constexpr unsigned n = 8;
+  std::vector<float4> from(n), seen(9 * n);
+  for (unsigned i = 0; i < n; ++i) from[i] = {1.0f * i, 2.0f * i, 3.0f * i, 4.0f * i};
+  launch(copies_in_groups, {1}, {n}, 3 * n * sizeof(float4), from.data(), seen.data());
+  for (unsigned i = 0; i < n; ++i) {
+    const auto at = [&](unsigned time, unsigned tile) { return seen[(time * 3 + tile) * n + i]; };
+    for (unsigned tile = 0; tile < 3; ++tile) CHECK(std::isnan(at(0, tile).x));
+    CHECK((at(1, 0).x == i && at(1, 0).w == 4 * i));
+    CHECK(std::isnan(at(1, 1).w));
+    CHECK(at(2, 1).w == (i % 2 == 0 ? 4 * i : 0));
+    CHECK(std::isnan(at(2, 2).x));
+  }
+}
+
+TEST_CASE("sorting is stable, by the bits asked for, when the stream comes to it") {
+  constexpr int n = 1000;
+  std::mt19937 engine(2);
+  std::vector<std::uint32_t> keys(n), values(n), sorted_keys(n), sorted_values(n);
+  for (auto& key : keys) key = engine();
+  std::iota(values.begin(), values.end(), 0u);
+  std::vector<std::byte> scratch(sort_pairs_bytes(n));
+  const auto sort = [&](std::size_t bytes, int bits) {
+    return sort_pairs(scratch.data(), bytes, keys.data(), sorted_keys.data(), values.data(), sorted_values.data(), n,
+                      bits, nullptr);
+  };
+  for (const int bits : {1, 5, 31, 32}) {
+    std::vector<std::uint32_t> expected = values;
+    const std::uint64_t low = (std::uint64_t{1} << bits) - 1;
+    std::stable_sort(expected.begin(), expected.end(),
+                     [&](auto a, auto b) { return (keys[a] & low) < (keys[b] & low); });
+    CHECK(sort(scratch.size(), bits) == cudaSuccess);
+    CHECK(sorted_values != expected);
+    cudaDeviceSynchronize();
+    CHECK(sorted_values == expected);
+    for (int i = 0; i < n; ++i) REQUIRE(sorted_keys[i] == keys[expected[i]]);
+  }
+  CHECK(sort(scratch.size() - 1, 32) == cudaErrorInvalidValue);
+  CHECK(sort(scratch.size(), 33) == cudaErrorInvalidValue);
+
+  std::vector<std::uint64_t> wide(n), sorted(n);
+  for (auto& key : wide) key = std::uint64_t{engine()} << 32 | engine();
+  scratch.resize(sort_keys_bytes(n));
+  CHECK(sort_keys(scratch.data(), scratch.size(), wide.data(), sorted.data(), n, nullptr) == cudaSuccess);
+  cudaDeviceSynchronize();
+  std::sort(wide.begin(), wide.end());
+  CHECK(sorted == wide);
 }
 
 TEST_CASE("what would be undefined is found, and the next launch works") {
@@ -156,6 +365,7 @@ TEST_CASE("what would be undefined is found, and the next launch works") {
     CHECK(text.find(part) != std::string::npos);
     CHECK(text.find("test_simt.cpp:") != std::string::npos);
   };
+  contains(error_of(multiplies_with_the_dead, {32}), "the mask names lane 5, which has ended");
   contains(error_of(half_a_barrier, {32}), "waits in __syncthreads");
   contains(error_of(two_barriers, {32}), "the block hangs");
   contains(error_of(not_in_its_mask, {32}, x.data()), "its own lane 16 is not in the mask");
@@ -163,10 +373,36 @@ TEST_CASE("what would be undefined is found, and the next launch works") {
   contains(error_of(votes_for_the_dead, {32}, u.data()), "the mask names lane 5, which has ended");
   contains(error_of(masks_disagree, {32}, u.data()), "the lanes do not agree");
   contains(error_of(waits_for_nobody, {32}, u.data()), "__syncthreads");
+  contains(error_of(loads_a_misaligned_row, {32}, u.data()), "load_matrices by thread (9, 0, 0)");
+  contains(error_of(copies_to_a_misaligned_place, {1}, u.data()), "the shared address is not aligned to 16 bytes");
+  contains(error_of(copies_from_a_misaligned_place, {1}, u.data()), "the global address is not aligned to 16 bytes");
+  contains(error_of(multiplies_with_half_a_warp, {32}), "for thread (31, 0, 0) has ended");
   contains(error_of(lanes_that_are_not_there, {20}, u.data()), "the mask names lane 20, which the block does not have");
   int total = 0;
   launch(add_all, {1}, {1024}, 0, &total);
   CHECK(total == 1023 * 512);
+}
+
+TEST_CASE("one device, with the attributes that a module asks for") {
+  int count = 0, device = -1, value = 0, version = 0;
+  CHECK((cudaGetDeviceCount(&count) == cudaSuccess && count == 1));
+  CHECK(cudaSetDevice(0) == cudaSuccess);
+  CHECK(cudaSetDevice(1) == cudaErrorInvalidDevice);
+  CHECK((cudaGetDevice(&device) == cudaSuccess && device == 0));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0) == cudaSuccess && value == 4));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && value == 9));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMinor, 0) == cudaSuccess && value == 0));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) == cudaSuccess));
+  CHECK(value == 227 << 10);
+  cudaDeviceProp properties;
+  CHECK((cudaGetDeviceProperties(&properties, 0) == cudaSuccess && properties.name == std::string("SIMT simulator")));
+  CHECK((cudaDriverGetVersion(&version) == cudaSuccess && version >= 13000));
+  CHECK((cudaRuntimeGetVersion(&version) == cudaSuccess && cudaPeekAtLastError() == cudaSuccess));
+  CHECK(cudaGetErrorName(cudaErrorNoDevice) == std::string("cudaErrorNoDevice"));
+  void* memory = nullptr;
+  REQUIRE(cudaMallocHost(&memory, sizeof(float)) == cudaSuccess);
+  CHECK(std::isnan(*static_cast<float*>(memory)));
+  CHECK(cudaFreeHost(memory) == cudaSuccess);
 }
 
 TEST_CASE("streams run when somebody waits; graphs replay; launches are checked") {
@@ -188,6 +424,11 @@ TEST_CASE("streams run when somebody waits; graphs replay; launches are checked"
   CHECK(std::isnan(x[0]));
   cudaStreamSynchronize(second);
   CHECK(x[7] == 3);
+
+  const cudaLaunchConfig_t later{{1}, {8}, 0, second};
+  for (int i = 0; i < 2; ++i) cudaLaunchKernelEx(&later, scale, x, 1.0f);
+  for (int i = 0; i < 2; ++i) CHECK(cudaStreamQuery(second) == cudaErrorNotReady);
+  CHECK(cudaStreamQuery(second) == cudaSuccess);
 
   cudaGraph_t graph;
   cudaGraphExec_t exec;
@@ -230,7 +471,12 @@ __global__ void writes_past_shared(float* x, unsigned n) {
   x[0] = tile[threadIdx.x];
 }
 
-__global__ void writes_past_dynamic(unsigned n) { static_cast<float*>(simt::dynamic_shared())[n + threadIdx.x] = 1; }
+__global__ void writes_past_dynamic(unsigned n) { static_cast<float*>(dynamic_shared())[n + threadIdx.x] = 1; }
+
+__global__ void copies_past_the_end(const float* x, unsigned n) {
+  __shared__ __align__(16) float tile[4];
+  copy_async(tile, x + n);
+}
 
 __global__ void misaligned(float* x, float4* y) { y[threadIdx.x] = *reinterpret_cast<const float4*>(x + threadIdx.x); }
 
@@ -266,6 +512,7 @@ TEST_CASE("the sanitizers see into kernels") {
   contains(report_of([&] { launch(writes_past_the_end, {1}, {32}, 0, x, 1u); }), "heap-buffer-overflow");
   contains(report_of([&] { launch(writes_past_shared, {1}, {32}, 0, x, 1u); }), "out of bounds");
   contains(report_of([&] { launch(writes_past_dynamic, {1}, {32}, 32 * sizeof(float), 1u); }), "heap-buffer-overflow");
+  contains(report_of([&] { launch(copies_past_the_end, {1}, {1}, 0, x, 32u); }), "heap-buffer-overflow");
   contains(report_of([&] { launch(misaligned, {1}, {2}, 0, x, y.data()); }), "misaligned address");
   cudaFree(x);
 }

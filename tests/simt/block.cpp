@@ -2,9 +2,12 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <boost/context/detail/fcontext.hpp>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <memory>
 #include <sstream>
@@ -20,6 +23,7 @@
 namespace simt {
 
 Coordinates current;
+Flops flops;
 
 namespace {
 
@@ -52,6 +56,24 @@ class Stack {
 
 enum class State { ready, barrier, warp, ended };
 
+// A warp operation: what its lanes hand over, until the last of them moves on.
+struct Meeting {
+  unsigned mask = 0, arrived = 0, reading = 0;
+  Place place{"", "", 0};
+  alignas(16) std::byte slots[kWarp * kSlot];
+};
+
+struct Warp {
+  unsigned living = 0, waiting = 0;  // lanes; waiting for others of the warp
+};
+
+struct Copy {
+  void* to;
+  std::array<std::byte, 16> value;
+  int group;
+  const void* code;
+};
+
 struct Thread {
   Stack stack;
   context::fcontext_t fiber{};
@@ -59,9 +81,9 @@ struct Thread {
   Dim index;
   State state = State::ended;
   Place place{"", "", 0};
-  unsigned mask = 0;
-  alignas(16) std::byte offered[kSlot];
-  alignas(16) std::byte received[kWarp][kSlot];
+  Meeting* meeting = nullptr;  // the last
+  std::vector<Copy> copies;    // under way
+  int groups = 0;              // of copies, committed
 };
 
 class Block {
@@ -69,13 +91,16 @@ class Block {
   void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void()>& body);
 
   void wait(State state, Place place);
-  const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes);
+  const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes,
+                            void (*combine)(std::byte*));
+  void land_copies(int pending);
   [[noreturn]] void fail(Place place, const std::string& what);
   void abandon(const std::string& what);
   bool inside() const { return inside_; }
   std::size_t thread_index() const { return self_; }
   unsigned lane() const { return static_cast<unsigned>(self_ % kWarp); }
   void* shared() { return shared_.get(); }
+  Thread& self() { return *threads_[self_]; }
 
  private:
   static void enter(context::transfer_t from);
@@ -83,12 +108,18 @@ class Block {
   void leave();
   void run_block();
   void release_barrier();
+  Meeting* open_meeting(unsigned mask, Place place);
+  void move_on();
   std::string describe(std::size_t thread) const;
 
   std::vector<std::unique_ptr<Thread>> threads_;
+  std::vector<Warp> warps_;
+  std::deque<Meeting> meetings_;
+  std::vector<Meeting*> free_meetings_;
   std::size_t count_ = 0, self_ = 0;
   bool inside_ = false;
   std::unique_ptr<std::byte[]> shared_;
+  std::size_t shared_bytes_ = 0;
   const std::function<void()>* body_ = nullptr;
   std::exception_ptr error_;
   context::fcontext_t scheduler_{};
@@ -122,7 +153,8 @@ void Block::enter(context::transfer_t from) {
     } catch (...) {
       block.error_ = std::current_exception();
     }
-    block.threads_[block.self_]->state = State::ended;
+    block.self().state = State::ended;
+    block.warps_[block.self_ / kWarp].living &= ~(1u << block.lane());
     block.leave();
   }
 }
@@ -190,7 +222,7 @@ void Block::release_barrier() {
     if (t.state == State::warp || !(t.place == threads_[first]->place)) {
       std::string who = describe(i) + "; " + describe(first);
       for (std::size_t j = 0; j < count_ && t.state == State::warp; ++j)
-        if (j / kWarp == i / kWarp && (t.mask >> j % kWarp & 1) && threads_[j]->state != State::warp)
+        if (j / kWarp == i / kWarp && (t.meeting->mask >> j % kWarp & 1) && threads_[j]->state != State::warp)
           who = describe(i) + " for " + describe(j);
       throw Error("the block hangs: " + who);
     }
@@ -201,7 +233,17 @@ void Block::release_barrier() {
 }
 
 void Block::run_block() {
-  for (std::size_t i = 0; i < count_; ++i) threads_[i]->state = State::ready;
+  warps_.assign((count_ + kWarp - 1) / kWarp, {});
+  free_meetings_.clear();
+  for (Meeting& meeting : meetings_) free_meetings_.push_back(&meeting);
+  for (std::size_t i = 0; i < count_; ++i) {
+    Thread& t = *threads_[i];
+    t.state = State::ready;
+    t.meeting = nullptr;
+    t.copies.clear();
+    t.groups = 0;
+    warps_[i / kWarp].living |= 1u << i % kWarp;
+  }
   for (std::size_t living = count_; living > 0;) {
     bool ran = false;
     living = 0;
@@ -222,6 +264,10 @@ void Block::run(Dim grid, Dim block, std::size_t shared_bytes, const std::functi
   current.block_size = block;
   current.grid_size = grid;
   launch_begins();
+  if (!shared_ || shared_bytes_ != shared_bytes) {
+    shared_.reset(new std::byte[shared_bytes]);  // of its exact size, so that AddressSanitizer sees its end
+    shared_bytes_ = shared_bytes;
+  }
   while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
   for (std::size_t i = 0; i < count_; ++i) {
     Thread& t = *threads_[i];
@@ -237,7 +283,6 @@ void Block::run(Dim grid, Dim block, std::size_t shared_bytes, const std::functi
       for (unsigned y = 0; y < grid.y; ++y)
         for (unsigned x = 0; x < grid.x; ++x) {
           current.block = {x, y, z};
-          shared_.reset(new std::byte[shared_bytes]);      // of its exact size, so that AddressSanitizer sees its end
           std::memset(shared_.get(), 0xff, shared_bytes);  // NaN, as nothing promises zeros
           block_begins(shared_.get(), shared_bytes);
           run_block();
@@ -248,36 +293,66 @@ void Block::run(Dim grid, Dim block, std::size_t shared_bytes, const std::functi
   }
 }
 
-const std::byte* Block::exchange(unsigned mask, Place place, const void* value, std::size_t bytes) {
-  Thread& self = *threads_[self_];
-  const std::size_t warp = self_ / kWarp * kWarp;
+Meeting* Block::open_meeting(unsigned mask, Place place) {
+  if (free_meetings_.empty()) free_meetings_.push_back(&meetings_.emplace_back());
+  Meeting* meeting = free_meetings_.back();
+  free_meetings_.pop_back();
+  meeting->mask = meeting->reading = mask;
+  meeting->arrived = 0;
+  meeting->place = place;
+  return meeting;
+}
+
+// The running thread no longer reads what its last operation handed to it.
+void Block::move_on() {
+  Meeting* meeting = self().meeting;
+  if (meeting && (meeting->reading &= ~(1u << lane())) == 0) free_meetings_.push_back(meeting);
+}
+
+const std::byte* Block::exchange(unsigned mask, Place place, const void* value, std::size_t bytes,
+                                 void (*combine)(std::byte*)) {
+  const std::size_t first = self_ / kWarp * kWarp;
+  Warp& warp = warps_[self_ / kWarp];
   if (!(mask >> lane() & 1)) fail(place, "its own lane " + std::to_string(lane()) + " is not in the mask");
-  std::memcpy(self.offered, value, bytes);
-  self.mask = mask;
-  self.place = place;
-  self.state = State::warp;
-  for (unsigned i = 0; i < kWarp; ++i) {
-    if (!(mask >> i & 1)) continue;
-    if (warp + i >= count_) fail(place, "the mask names lane " + std::to_string(i) + ", which the block does not have");
-    const Thread& other = *threads_[warp + i];
-    if (other.state == State::ended) fail(place, "the mask names lane " + std::to_string(i) + ", which has ended");
-    if (other.state == State::warp && !(other.mask == mask && other.place == place))
-      fail(place, "the lanes do not agree: " + describe(warp + i) + (other.mask == mask ? "" : " with another mask"));
+  if (const unsigned missing = mask & ~warp.living) {
+    const int i = std::countr_zero(missing);
+    fail(place, "the mask names lane " + std::to_string(i) + ", which " +
+                    (first + i < count_ ? "has ended" : "the block does not have"));
   }
-  for (unsigned i = 0; i < kWarp; ++i)
-    if ((mask >> i & 1) && threads_[warp + i]->state != State::warp) {
-      leave();  // until the last lane comes
-      return self.received[0];
-    }
-  lanes_met(warp, mask);
-  for (unsigned i = 0; i < kWarp; ++i) {
-    if (!(mask >> i & 1)) continue;
-    Thread& to = *threads_[warp + i];
-    to.state = State::ready;
-    for (unsigned from = 0; from < kWarp; ++from)
-      if (mask >> from & 1) std::memcpy(to.received[from], threads_[warp + from]->offered, kSlot);
+  move_on();
+  const unsigned waiting = mask & warp.waiting;
+  const auto agrees = [&](const Meeting* m) { return m->mask == mask && m->place == place; };
+  Meeting* meeting = waiting ? threads_[first + std::countr_zero(waiting)]->meeting : open_meeting(mask, place);
+  if (meeting->arrived != waiting || !agrees(meeting))
+    for (std::size_t i = 0; i < kWarp; ++i)
+      if ((waiting >> i & 1) && !agrees(threads_[first + i]->meeting))
+        fail(place, "the lanes do not agree: " + describe(first + i) +
+                        (threads_[first + i]->meeting->mask == mask ? "" : " with another mask"));
+  std::memcpy(meeting->slots + lane() * kSlot, value, bytes);
+  meeting->arrived |= 1u << lane();
+  self().meeting = meeting;
+  if (meeting->arrived != mask) {
+    warp.waiting |= 1u << lane();
+    wait(State::warp, place);  // until the last lane comes
+    return meeting->slots;
   }
-  return self.received[0];
+  warp.waiting &= ~mask;
+  for (std::size_t i = 0; i < kWarp; ++i)
+    if (mask >> i & 1) threads_[first + i]->state = State::ready;
+  if (bytes == 0) lanes_met(first, mask);  // __syncwarp alone: what hands values over promises no order of memory
+  if (combine) combine(meeting->slots);
+  return meeting->slots;
+}
+
+void Block::land_copies(int pending) {
+  auto& copies = self().copies;
+  const auto landing = [&](const Copy& copy) { return copy.group + pending < self().groups; };
+  const auto end = std::find_if_not(copies.begin(), copies.end(), landing);
+  for (auto copy = copies.begin(); copy != end; ++copy) {
+    touch_copy_lands(copy->to, sizeof copy->value, copy->code);
+    std::memcpy(copy->to, copy->value.data(), sizeof copy->value);
+  }
+  copies.erase(copies.begin(), end);
 }
 
 }  // namespace
@@ -288,9 +363,19 @@ void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void
 
 void sync_threads(Place place) { g_block.wait(State::barrier, place); }
 
-const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes) {
-  return g_block.exchange(mask, place, value, bytes);
+const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes,
+                          void (*combine)(std::byte*)) {
+  return g_block.exchange(mask, place, value, bytes, combine);
 }
+
+void begin_copy(void* shared, const void* value, const void* code) {
+  Thread& self = g_block.self();
+  touch_copy_begins(shared, sizeof Copy::value, code);
+  std::memcpy(self.copies.emplace_back(Copy{shared, {}, self.groups, code}).value.data(), value, sizeof Copy::value);
+}
+
+void commit_copies() { ++g_block.self().groups; }
+void land_copies(int pending) { g_block.land_copies(pending); }
 
 bool inside() { return g_block.inside(); }
 std::size_t thread_index() { return g_block.thread_index(); }

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -27,6 +29,12 @@ struct Coordinates {
 };
 extern Coordinates current;
 
+// Floating-point operations since the start, by tensor cores and by cuBLAS.
+struct Flops {
+  std::uint64_t mma = 0, gemm = 0;
+};
+extern Flops flops;
+
 // Calls thread() once for every thread of every block, one block after the other.
 void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void()>& thread);
 
@@ -35,7 +43,9 @@ struct Place {
   const char* what;
   const char* file;
   int line;
-  bool operator==(const Place& other) const { return line == other.line && std::string(file) == other.file; }
+  bool operator==(const Place& other) const {
+    return line == other.line && (file == other.file || std::strcmp(file, other.file) == 0);
+  }
 };
 
 // All of what follows is for threads inside run().
@@ -46,8 +56,15 @@ constexpr std::size_t kSlot = 64;  // bytes that a lane can hand to the others
 void sync_threads(Place place);
 
 // What the lanes of `mask`, which all come here, hand over: 32 slots of kSlot bytes, those of other lanes undefined.
-// Valid until the next operation of this lane.
-const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes);
+// Valid until the next operation of this lane. `combine` works on the slots once, when all have come.
+const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes,
+                          void (*combine)(std::byte* slots) = nullptr);
+
+// Copies of 16 bytes that land in shared memory when their thread waits for them: for all but the last `pending` groups
+// that it has committed. What nobody waits for never lands.
+void begin_copy(void* shared, const void* value, const void* code);
+void commit_copies();
+void land_copies(int pending);
 
 bool inside();               // a thread of a launch, or its host?
 std::size_t thread_index();  // within the block

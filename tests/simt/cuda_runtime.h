@@ -4,12 +4,14 @@
 // Streams are as asynchronous as can be: nothing runs before somebody waits for it, so that a missing wait shows.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "tests/simt/block.h"
@@ -19,9 +21,10 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__  // nothing, as libstdc++ writes __attribute__((__noinline__))
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static  // blocks run one after the other
 
 using dim3 = simt::Dim;
@@ -112,20 +115,26 @@ inline unsigned ballot(Place place, unsigned mask, int predicate) {
 
 }  // namespace simt
 
-// Fibers are never interrupted, so plain updates are atomic.
+// Fibers are never interrupted, so plain updates are atomic. The value is converted to what the address holds.
 #define SIMT_ATOMIC  \
   template <class T> \
   __attribute__((no_sanitize("thread"))) T
-SIMT_ATOMIC atomicExch(T* address, T value) {
+SIMT_ATOMIC atomicExch(T* address, std::type_identity_t<T> value) {
   simt::touch_atomic(address, sizeof value);
   const T old = *address;
   *address = value;
   return old;
 }
-SIMT_ATOMIC atomicAdd(T* address, T value) { return atomicExch(address, static_cast<T>(*address + value)); }
-SIMT_ATOMIC atomicMax(T* address, T value) { return atomicExch(address, *address < value ? value : *address); }
-SIMT_ATOMIC atomicMin(T* address, T value) { return atomicExch(address, value < *address ? value : *address); }
-SIMT_ATOMIC atomicCAS(T* address, T compare, T value) {
+SIMT_ATOMIC atomicAdd(T* address, std::type_identity_t<T> value) {
+  return atomicExch(address, static_cast<T>(*address + value));
+}
+SIMT_ATOMIC atomicMax(T* address, std::type_identity_t<T> value) {
+  return atomicExch(address, *address < value ? value : *address);
+}
+SIMT_ATOMIC atomicMin(T* address, std::type_identity_t<T> value) {
+  return atomicExch(address, value < *address ? value : *address);
+}
+SIMT_ATOMIC atomicCAS(T* address, std::type_identity_t<T> compare, std::type_identity_t<T> value) {
   return atomicExch(address, *address == compare ? value : *address);
 }
 #undef SIMT_ATOMIC
@@ -137,21 +146,16 @@ T __ldg(const T* address) {
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
+inline float __frcp_rn(float x) { return 1 / x; }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 inline unsigned __umulhi(unsigned x, unsigned y) { return static_cast<unsigned>(std::uint64_t{x} * y >> 32); }
-inline unsigned __float_as_uint(float x) {
-  unsigned bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-inline float __uint_as_float(unsigned bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
+inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
+inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 
 // ---- the runtime
 
@@ -160,9 +164,23 @@ enum cudaError_t {
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorNotReady = 600,
   cudaErrorStreamCaptureUnsupported = 900,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+};
+struct cudaDeviceProp {
+  char name[256];
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
@@ -178,9 +196,20 @@ using cudaGraphExec_t = simtGraph*;
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();
+cudaError_t cudaPeekAtLastError();
+
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes);  // filled with NaN
 cudaError_t cudaFree(void* memory);
+cudaError_t cudaMallocHost(void** memory, std::size_t bytes);  // filled with NaN too
+cudaError_t cudaFreeHost(void* memory);
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
@@ -189,6 +218,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);  // each call brings the stream on by one piece of work
 cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);

@@ -21,7 +21,7 @@ namespace {
 struct Access {
   std::uint32_t block = 0, barrier = 0, clock = 0;
   std::uint16_t thread = 0;
-  bool atomic = false;
+  bool atomic = false, copying = false;  // copying: an asynchronous copy is on its way
   const void* code = nullptr;
 };
 
@@ -134,7 +134,9 @@ void remember_read(Cell& cell, const Access& now) {
     b = now;
 }
 
-void touch(const volatile void* pointer, std::size_t bytes, bool write, bool atomic, const void* code) {
+enum class Kind { read, write, atomic, copy_begins, copy_lands };
+
+void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const void* code) {
   if (!inside()) return;
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
   const auto own = reinterpret_cast<std::uintptr_t>(&current);
@@ -142,24 +144,29 @@ void touch(const volatile void* pointer, std::size_t bytes, bool write, bool ato
   auto* entry = find(address);
   if (!entry) return;  // a stack, or a constant
   Memory& memory = entry->second;
-  if (write)
-    (memory.shared ? g_traffic.shared_written : g_traffic.device_written) += bytes;
-  else
+  const bool writes = kind != Kind::read, atomic = kind == Kind::atomic;
+  if (!writes)
     (memory.shared ? g_traffic.shared_read : g_traffic.device_read) += bytes;
+  else if (kind != Kind::copy_begins)
+    (memory.shared ? g_traffic.shared_written : g_traffic.device_written) += bytes;
 
+  const char* done = writes ? "written" : "read";
   const auto thread = static_cast<std::uint16_t>(thread_index());
-  const Access now{g_block, g_barrier, g_clocks[thread][thread % kWarp], thread, atomic, code};
+  const Access now{g_block, g_barrier, g_clocks[thread][thread % kWarp], thread, atomic, kind == Kind::copy_begins,
+                   code};
   const std::size_t begin = address - entry->first, end = std::min(begin + bytes, memory.bytes);
   for (std::size_t offset = begin / kGranule * kGranule; offset < end; offset += kGranule) {
     Cell& cell = memory.shadow[offset];
-    if ((!write || atomic) && (memory.shared ? cell.write.block != g_block : cell.write.block == 0))
-      fail("nobody wrote this", "read", memory.shared, now, nullptr);
+    if (memory.shared && cell.write.block != g_block) cell = {};  // of another block
+    if ((!writes || atomic) && cell.write.block == 0) fail("nobody wrote this", "read", memory.shared, now, nullptr);
+    if (cell.write.copying && !(kind == Kind::copy_lands && cell.write.thread == thread))
+      fail("a copy is under way to this", done, memory.shared, now, &cell.write);
     if (!(cell.write.atomic && atomic) && !ordered(cell.write, now))
-      fail("a race in", write ? "written" : "read", memory.shared, now, &cell.write);
-    if (write)
+      fail("a race in", done, memory.shared, now, &cell.write);
+    if (writes)
       for (const Access& read : cell.reads)
-        if (!(read.atomic && atomic) && !ordered(read, now)) fail("a race in", "written", memory.shared, now, &read);
-    if (write)
+        if (!(read.atomic && atomic) && !ordered(read, now)) fail("a race in", done, memory.shared, now, &read);
+    if (writes)
       cell.write = now;
     else
       remember_read(cell, now);
@@ -171,8 +178,20 @@ void touch(const volatile void* pointer, std::size_t bytes, bool write, bool ato
 Traffic traffic() { return g_traffic; }
 void reset_traffic() { g_traffic = {}; }
 
+void touch_read(const void* address, std::size_t bytes, const void* code) {
+  if (g_instrumented) touch(address, bytes, Kind::read, code);
+}
+
+void touch_copy_begins(const void* address, std::size_t bytes, const void* code) {
+  if (g_instrumented) touch(address, bytes, Kind::copy_begins, code);
+}
+
+void touch_copy_lands(const void* address, std::size_t bytes, const void* code) {
+  if (g_instrumented) touch(address, bytes, Kind::copy_lands, code);
+}
+
 void touch_atomic(const volatile void* address, std::size_t bytes) {
-  if (g_instrumented) touch(address, bytes, true, true, __builtin_return_address(0));
+  if (g_instrumented) touch(address, bytes, Kind::atomic, __builtin_return_address(0));
 }
 
 void track(void* memory, std::size_t bytes) {
@@ -185,8 +204,20 @@ void mark_written(void* memory, std::size_t bytes) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
   auto* entry = g_instrumented ? find(address) : nullptr;
   if (!entry) return;
-  for (std::size_t offset = 0; offset < bytes; offset += kGranule)
-    entry->second.shadow[address - entry->first + offset] = {{.block = kHost}, {}};
+  const std::size_t begin = address - entry->first, end = std::min(begin + bytes, entry->second.bytes);
+  for (std::size_t offset = begin; offset < end; offset += kGranule)
+    entry->second.shadow[offset] = {{.block = kHost}, {}};
+}
+
+void check_written(const void* memory, std::size_t bytes, const char* reader) {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  auto* entry = g_instrumented ? find(address) : nullptr;
+  if (!entry) return;
+  const std::size_t begin = address - entry->first, end = std::min(begin + bytes, entry->second.bytes);
+  for (std::size_t offset = begin; offset < end; offset += kGranule)
+    if (entry->second.shadow[offset].write.block == 0)
+      throw Error("nobody wrote this device memory: read by " + std::string(reader) + ", byte " +
+                  std::to_string(offset - begin) + " of " + std::to_string(bytes));
 }
 
 void launch_begins() {
@@ -197,11 +228,16 @@ void launch_begins() {
 void block_begins(const void* dynamic_shared, std::size_t bytes) {
   ++g_block;
   g_barrier = 0;
-  for (auto& clocks : g_clocks) clocks.fill(1);
-  for (std::size_t t = 0; t < g_clocks.size(); ++t) g_clocks[t][t % kWarp] = 2;  // not yet told to anybody
   if (!g_instrumented) return;
-  if (g_dynamic) g_memory.erase(g_dynamic);
-  g_dynamic = bytes > 0 ? reinterpret_cast<std::uintptr_t>(dynamic_shared) : 0;
+  for (std::size_t t = 0; t < current.block_size.size(); ++t) {
+    g_clocks[t].fill(1);
+    g_clocks[t][t % kWarp] = 2;  // not yet told to anybody
+  }
+  const auto address = reinterpret_cast<std::uintptr_t>(dynamic_shared);
+  const auto old = g_memory.find(g_dynamic);
+  if (g_dynamic == address && old != g_memory.end() && old->second.bytes == bytes) return;
+  if (old != g_memory.end()) g_memory.erase(old);
+  g_dynamic = bytes > 0 ? address : 0;
   if (g_dynamic) g_memory.try_emplace(g_dynamic, bytes, true);
 }
 
@@ -226,14 +262,18 @@ void lanes_met(std::size_t first, unsigned mask) {
 
 // What g++ -fsanitize=thread calls, as its sources and LLVM's tsan_interface.h list it.
 #define STAMP_HOOK extern "C" __attribute__((visibility("default")))
-#define STAMP_HOOKS(bytes)                                                                                          \
-  STAMP_HOOK void __tsan_read##bytes(void* p) { simt::touch(p, bytes, false, false, __builtin_return_address(0)); } \
-  STAMP_HOOK void __tsan_write##bytes(void* p) { simt::touch(p, bytes, true, false, __builtin_return_address(0)); } \
-  STAMP_HOOK void __tsan_unaligned_read##bytes(void* p) {                                                           \
-    simt::touch(p, bytes, false, false, __builtin_return_address(0));                                               \
-  }                                                                                                                 \
-  STAMP_HOOK void __tsan_unaligned_write##bytes(void* p) {                                                          \
-    simt::touch(p, bytes, true, false, __builtin_return_address(0));                                                \
+#define STAMP_HOOKS(bytes)                                                 \
+  STAMP_HOOK void __tsan_read##bytes(void* p) {                            \
+    simt::touch(p, bytes, simt::Kind::read, __builtin_return_address(0));  \
+  }                                                                        \
+  STAMP_HOOK void __tsan_write##bytes(void* p) {                           \
+    simt::touch(p, bytes, simt::Kind::write, __builtin_return_address(0)); \
+  }                                                                        \
+  STAMP_HOOK void __tsan_unaligned_read##bytes(void* p) {                  \
+    simt::touch(p, bytes, simt::Kind::read, __builtin_return_address(0));  \
+  }                                                                        \
+  STAMP_HOOK void __tsan_unaligned_write##bytes(void* p) {                 \
+    simt::touch(p, bytes, simt::Kind::write, __builtin_return_address(0)); \
   }
 STAMP_HOOKS(1)
 STAMP_HOOKS(2)
@@ -243,10 +283,10 @@ STAMP_HOOKS(16)
 #undef STAMP_HOOKS
 
 STAMP_HOOK void __tsan_read_range(void* p, long bytes) {
-  simt::touch(p, static_cast<std::size_t>(bytes), false, false, __builtin_return_address(0));
+  simt::touch(p, static_cast<std::size_t>(bytes), simt::Kind::read, __builtin_return_address(0));
 }
 STAMP_HOOK void __tsan_write_range(void* p, long bytes) {
-  simt::touch(p, static_cast<std::size_t>(bytes), true, false, __builtin_return_address(0));
+  simt::touch(p, static_cast<std::size_t>(bytes), simt::Kind::write, __builtin_return_address(0));
 }
 STAMP_HOOK void __tsan_init() { simt::g_instrumented = true; }
 STAMP_HOOK void __tsan_func_entry(void*) {}

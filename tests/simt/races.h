@@ -1,8 +1,10 @@
 // Sees every load and store of kernels compiled with -fsanitize=thread: libtsan is not linked, the hooks are ours.
 //
 // Found, and reported as an Error with both places: two accesses of one address of which one writes, by threads that
-// no barrier or warp operation orders between (unless both are atomic), by different blocks of a launch too; and reads
-// of shared or device memory that nobody wrote. Not seen: what two streams do to each other, and calls of memcpy.
+// neither __syncthreads nor __syncwarp orders (unless both are atomic; shuffles and votes order nothing, as the CUDA
+// C++ Programming Guide says), by different blocks of a launch too; and reads of shared or device memory that nobody
+// wrote, or to which an asynchronous copy is under way. Not seen: what two streams do to each other, calls of memcpy,
+// and writes to what such a copy reads, between its start and the wait for it.
 #pragma once
 
 #include <cstddef>
@@ -17,13 +19,18 @@ struct Traffic {
 Traffic traffic();
 void reset_traffic();
 
-// What an atomic operation does to memory, told instead of seen. Keeps an access of kernels not compiled so unseen.
+// What an instruction of the simulator does to memory, told instead of seen. `code`: where the kernel called for it; an
+// atomic operation, which is inlined there, need not say.
+void touch_read(const void* address, std::size_t bytes, const void* code);
+void touch_copy_begins(const void* address, std::size_t bytes, const void* code);
+void touch_copy_lands(const void* address, std::size_t bytes, const void* code);
 void touch_atomic(const volatile void* address, std::size_t bytes);
 
-// The simulator's side: device memory comes and goes, hosts and copies write it.
+// The simulator's side: device memory comes and goes; hosts, copies and libraries read and write it.
 void track(void* memory, std::size_t bytes);
 void untrack(void* memory);
 void mark_written(void* memory, std::size_t bytes);
+void check_written(const void* memory, std::size_t bytes, const char* reader);  // throws an Error
 
 // A launch, a block of it, and what orders the threads of the block.
 void launch_begins();

@@ -88,6 +88,16 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidConfiguration:
       return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+      return "cudaErrorInvalidDevice";
+    case cudaErrorNoKernelImageForDevice:
+      return "cudaErrorNoKernelImageForDevice";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
     case cudaErrorStreamCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
   }
@@ -96,6 +106,51 @@ const char* cudaGetErrorName(cudaError_t error) {
 
 const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }
 cudaError_t cudaGetLastError() { return cudaSuccess; }  // every call returns its own
+cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = 4;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = 9;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = 0;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = kSharedAtMost;
+      break;
+    default:
+      return cudaErrorInvalidValue;
+  }
+  return cudaSetDevice(device);
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  *properties = {"SIMT simulator"};
+  return cudaSetDevice(device);
+}
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   std::size_t free = 0, total = 0;
@@ -118,6 +173,18 @@ cudaError_t cudaFree(void* memory) {
   return cudaSuccess;
 }
 
+cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+  *memory = std::malloc(std::max<std::size_t>(bytes, 1));
+  if (!*memory) return cudaErrorMemoryAllocation;
+  std::memset(*memory, 0xff, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+  std::free(memory);
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   std::size_t used = 0;
   for (const auto& [memory, bytes] : g_memory) used += bytes;
@@ -131,10 +198,17 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
   return cudaStreamSynchronize(nullptr);
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  return simt::enqueue(stream, [=] {
-    std::memcpy(to, from, bytes);
-    simt::mark_written(to, bytes);
+// From the host, what stands there now is copied: CUDA sets pageable memory aside before it returns.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (kind != cudaMemcpyHostToDevice)
+    return simt::enqueue(stream, [=] {
+      std::memcpy(to, from, bytes);
+      simt::mark_written(to, bytes);
+    });
+  const auto* first = static_cast<const std::byte*>(from);
+  return simt::enqueue(stream, [to, aside = std::vector<std::byte>(first, first + bytes)] {
+    std::memcpy(to, aside.data(), aside.size());
+    simt::mark_written(to, aside.size());
   });
 }
 
@@ -163,6 +237,14 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   if (stream.capture) return cudaErrorStreamCaptureUnsupported;
   drain(stream);
   return cudaSuccess;
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t handle) {
+  simtStream& stream = stream_of(handle);
+  if (stream.capture) return cudaErrorStreamCaptureUnsupported;
+  if (stream.waiting.empty()) return cudaSuccess;
+  drain(stream, [once = false]() mutable { return std::exchange(once, true); });
+  return cudaErrorNotReady;
 }
 
 cudaError_t cudaDeviceSynchronize() {

@@ -1,0 +1,75 @@
+// z[M,N] = x[M,K] yᵀ, y[N,K], bf16 in, fp32 out, by tensor cores: every function of ptx.h at work, in a source that is
+// compiled for the device and for the simulator. A warp a tile of 16 x 8; M, N and K are multiples of 16, 8 and 16.
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <ptx.h>
+
+// Fragments by ordinary loads, as the manual's tables place them.
+__global__ void product_by_loads(int N, int K, const __nv_bfloat16* x, const __nv_bfloat16* y, float* z) {
+  const int row = static_cast<int>(blockIdx.x) * 16 + static_cast<int>(threadIdx.x) / 4;
+  const int column = static_cast<int>(blockIdx.y) * 8, pair = static_cast<int>(threadIdx.x) % 4 * 2;
+  float d[4] = {};
+  for (int k = 0; k < K; k += 16) {
+    const auto at = [](const __nv_bfloat16* p) { return *reinterpret_cast<const std::uint32_t*>(p); };
+    const __nv_bfloat16 *upper = x + row * K + k + pair, *lower = upper + 8 * K;
+    const __nv_bfloat16* right = y + (column + static_cast<int>(threadIdx.x) / 4) * K + k + pair;
+    mma_m16n8k16(d, {at(upper), at(lower), at(upper + 8), at(lower + 8)}, {at(right), at(right + 8)});
+  }
+  for (int i = 0; i < 4; ++i) z[(row + i / 2 * 8) * N + column + pair + i % 2] = d[i];
+}
+
+// The same with tiles in dynamic shared memory, y's transposed there (16 KiB are enough for 16 rows of K = 256).
+__global__ void product_by_matrices(int N, int K, const __nv_bfloat16* x, const __nv_bfloat16* y, float* z) {
+  auto* left = static_cast<__nv_bfloat16*>(dynamic_shared());  // [16,K]
+  auto* right = left + 16 * K;                                 // [K,8]
+  const int lane = static_cast<int>(threadIdx.x), row = static_cast<int>(blockIdx.x) * 16;
+  const int column = static_cast<int>(blockIdx.y) * 8;
+  for (int i = lane; i < 16 * K; i += 32) left[i] = x[row * K + i];
+  for (int i = lane; i < 8 * K; i += 32) right[i % K * 8 + i / K] = y[column * K + i];
+  __syncwarp();
+  float d[4] = {};
+  for (int k = 0; k < K; k += 16) {
+    std::uint32_t a[4], b[4];
+    load_matrices(a, left + (lane % 16) * K + k + lane / 16 * 8);
+    load_matrices_transposed(b, right + (k + lane % 16) * 8);  // its lanes 16 to 31 repeat what 0 to 15 name
+    mma_m16n8k16(d, a, {b[0], b[1]});
+  }
+  for (int i = 0; i < 4; ++i) z[(row + lane / 4 + i / 2 * 8) * N + column + lane % 4 * 2 + i % 2] = d[i];
+}
+
+// The same for any M and N, and K a multiple of 8: tiles come by asynchronous copies, one ahead of what is multiplied,
+// with zeros where a matrix ends.
+__global__ void product_by_copies(int M, int N, int K, const __nv_bfloat16* x, const __nv_bfloat16* y, float* z) {
+  __shared__ __align__(16) __nv_bfloat16 left[2][16][16];
+  __shared__ __align__(16) __nv_bfloat16 right[2][8][16];
+  const int lane = static_cast<int>(threadIdx.x), row = static_cast<int>(blockIdx.x) * 16;
+  const int column = static_cast<int>(blockIdx.y) * 8;
+  const auto fetch = [&](int k) {
+    const int i = lane / 2, part = lane % 2 * 8, tile = k / 16 % 2;
+    copy_async(&left[tile][i][part], x + (row + i) * K + k + part, row + i < M && k + part < K);
+    if (i < 8) copy_async(&right[tile][i][part], y + (column + i) * K + k + part, column + i < N && k + part < K);
+    copy_async_commit();
+  };
+  float d[4] = {};
+  fetch(0);
+  for (int k = 0; k < K; k += 16) {
+    fetch(k + 16);
+    copy_async_wait<1>();
+    __syncwarp();
+    std::uint32_t a[4], b[4];
+    load_matrices(a, &left[k / 16 % 2][lane % 16][lane / 16 * 8]);
+    load_matrices(b, &right[k / 16 % 2][lane % 8][lane / 8 % 2 * 8]);  // rows of y are columns of b
+    mma_m16n8k16(d, a, {b[0], b[1]});
+    __syncwarp();  // the tile is read: the next fetch may overwrite it
+  }
+  for (int i = 0; i < 4; ++i) {
+    const int m = row + lane / 4 + i / 2 * 8, n = column + lane % 4 * 2 + i % 2;
+    if (m < M && n < N) z[m * N + n] = d[i];
+  }
+}
+
+// pairs[i] = 2^x[2i] and 2^x[2i+1].
+__global__ void powers_in_pairs(const float* x, std::uint32_t* pairs) {
+  const float* own = x + 2 * threadIdx.x;
+  pairs[threadIdx.x] = pack_bf16(exp2_approx(own[0]), exp2_approx(own[1]));
+}

@@ -1,6 +1,8 @@
 // Kernels compiled with -fsanitize=thread, as the simulator's hooks see them: races and reads of what nobody wrote are
 // found with their places, what is ordered passes, bytes are counted.
+#include <cublas_v2.h>
 #include <cuda_runtime.h>
+#include <sort.h>
 
 #include <doctest/doctest.h>
 
@@ -128,6 +130,8 @@ __global__ void loads_matrices(float* x, bool with_barrier) {
 
 __global__ void copies(float* x) { x[512 + threadIdx.x] = x[threadIdx.x]; }
 
+__global__ void reads(const float* x, float* sum) { atomicAdd(sum, x[threadIdx.x]); }
+
 __global__ void copies_vectors(float* x) {
   reinterpret_cast<float4*>(x + 512)[threadIdx.x] = reinterpret_cast<const float4*>(x)[threadIdx.x];
 }
@@ -198,6 +202,44 @@ TEST_CASE("asynchronous copies and tensor cores") {
   };
   product(32, 16, 64);
   product(17, 9, 40);
+}
+
+TEST_CASE("libraries read what is written, and write") {
+  constexpr int n = 16;
+  void *memory = nullptr, *product = nullptr;
+  REQUIRE((cudaMalloc(&memory, n * sizeof(float)) == cudaSuccess && cudaMalloc(&product, 4096) == cudaSuccess));
+  auto *x = static_cast<float*>(memory), *y = static_cast<float*>(product);
+  cublasHandle_t handle;
+  cublasCreate(&handle);
+  const auto error_of_library = [&](const std::function<void()>& call) -> std::string {
+    call();
+    try {
+      cudaDeviceSynchronize();
+    } catch (const simt::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const auto multiply = [&] {
+    const float one = 1, zero = 0;
+    CHECK(cublasGemmEx(handle, CUBLAS_OP_N, CUBLAS_OP_T, 4, 4, 4, &one, x, CUDA_R_32F, 4, x, CUDA_R_32F, 4, &zero, y,
+                       CUDA_R_32F, 4, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS);
+  };
+  const auto sort = [&] {
+    const auto* keys = reinterpret_cast<const std::uint32_t*>(x);
+    auto* sorted = reinterpret_cast<std::uint32_t*>(y);
+    CHECK(sort_pairs(y + 256, sort_pairs_bytes(n), keys, sorted, keys, sorted + n, n, 32, nullptr) == cudaSuccess);
+  };
+  CHECK(error_of_library(multiply).find("nobody wrote this device memory: read by cublasGemmEx") == 0);
+  CHECK(error_of_library(sort).find("nobody wrote this device memory: read by sort_pairs") == 0);
+  cudaMemsetAsync(x, 0, n * sizeof(float), nullptr);
+  CHECK(error_of_library(multiply) == "");
+  CHECK(error_of_library(sort) == "");
+  const cudaLaunchConfig_t config{{1}, {32}, 0, nullptr};  // y is written now, 32 floats of it
+  CHECK(error_of_library([&] { cudaLaunchKernelEx(&config, reads, y, x); }) == "");
+  cublasDestroy(handle);
+  cudaFree(x);
+  cudaFree(y);
 }
 
 TEST_CASE("bytes are counted") {

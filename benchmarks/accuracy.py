@@ -34,7 +34,7 @@ DATASETS = {
     },
     "retailrocket": {
         "min_history": 2,
-        "options": {"epochs": 8, "batch_size": 128, "learning_rate": 0.003, "schedule": "linear", "dropout": 0.25},
+        "options": {"epochs": 10, "batch_size": 128, "learning_rate": 0.003, "schedule": "linear", "dropout": 0.5},
     },
 }
 PRESETS = ("popularity", "official", "paper")

@@ -3,13 +3,17 @@
 // Shape letters, here and everywhere:
 //   B  examples of a batch          L  events of the batch, all sessions laid end to end
 //   D  width of an embedding        V  products of the catalog
-// Matrices are row-major floats without gaps. A kernel validates nothing: its callers do.
-// Results depend on the inputs alone: not on the number of threads, nor on what else is in the batch.
+// Matrices are row-major floats without gaps. A kernel validates nothing: its callers do. All pointers are to the
+// device's memory, and what a call does may still be under way when it returns: copy_out and synchronize wait.
+// Results depend on the inputs alone, not on the number of threads. On the CPU they do not depend on what else is in
+// the batch either; on CUDA cuBLAS chooses its algorithms by the size of a batch, which shows in the last bits.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,12 +21,12 @@
 
 namespace stamp {
 
-// An example is a range of the batch's events, its history, of which the last is the anchor. Ranges are ordered by
-// `begin`; the prefixes of one session overlap and so share their lookups.
+// An example is a range of the batch's events, its history, of which the last is the anchor. Neither begins nor ends
+// of ranges ever fall; the prefixes of one session overlap and so share their lookups.
 struct Ranges {
   const std::int32_t* begin;   // [B]
   const std::int32_t* length;  // [B], 1 or more
-  std::int64_t B;
+  std::int64_t B, L;
 };
 
 enum class Normalization { none, softmax };  // of the attention over a session
@@ -37,11 +41,30 @@ struct SessionAttention {
   Normalization normalization;
 };
 
-struct AdamStep {
+// What changes from one training step to the next. It lives in device memory, so that launches do not carry it and a
+// step can be recorded once and replayed.
+struct TrainingStep {
+  // Of this step, from the host.
+  std::int64_t number = 1;  // 1 for the first
   float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 1;
-  float weight_decay = 0;    // decoupled: p -= learning_rate * weight_decay * p
-  std::int64_t step = 1;     // 1 for the first
-  float gradient_scale = 1;  // less where the norm is clipped
+  float weight_decay = 0;  // decoupled: p -= learning_rate * weight_decay * p
+  double weight = 1;       // of the batch, in loss_sum
+  double limit = 0;        // of the loss
+  // From step to step, by the device.
+  float gradient_scale = 1;  // clip_gradient lowers it
+  std::int32_t stopped = 0;  // set where the loss is not below the limit, and stays: no weight changes any more
+  std::int64_t done = 0;     // number of the last step before that
+  double loss = 0;           // of the last step, or of the one that stopped
+  double loss_sum = 0;       // Σ weight · loss of the steps before that
+};
+
+// A tensor that is trained.
+struct Parameter {
+  std::int64_t n;
+  float* value;
+  float* gradient;
+  float* moment1;
+  float* moment2;
 };
 
 struct CatalogCrossEntropy {
@@ -62,33 +85,54 @@ struct ItemUpdate {
   float* items = nullptr;    // [V,D] is updated
   float* moment1 = nullptr;  // [V,D]
   float* moment2 = nullptr;  // [V,D]
-  AdamStep adam = {};
+  const TrainingStep* step = nullptr;
 };
 
 struct CatalogTopK {
   std::int64_t B, D, V, k;
-  const float* queries;                  // [B,D]
-  const float* packed_items;             // pack_items
-  const std::uint64_t* const* excluded;  // [B] bit sets of V bits, entries may be null; or null
-  const std::int32_t* targets;           // [B], -1 for none; or null
-  std::int32_t* ids;                     // [B,k] best first, ties by lower row; -1 where nothing is left
-  float* scores;                         // [B,k]
-  std::int64_t* above;                   // [B] products that score above the target; V where either is NaN; or null
-  std::int64_t* tied;                    // [B] other products that score the same; or null
+  const float* queries;                     // [B,D]
+  const float* packed_items;                // pack_items
+  const std::uint64_t* excluded = nullptr;  // bit sets of (V+63)/64 words each: products never to be listed
+  const std::int32_t* exclusion = nullptr;  // [B] which of them, -1 for none; or null
+  const float* boosts = nullptr;            // rows of V: added to the scores
+  const std::int32_t* boost = nullptr;      // [B] which of them, -1 for none; or null
+  const std::int32_t* targets = nullptr;  // [B], -1 for none; or null. Neither exclusions nor boosts touch their ranks
+  std::int32_t* ids;                      // [B,k] best first, ties by lower row; -1 where nothing is left
+  float* scores;                          // [B,k]
+  std::int64_t* above = nullptr;          // [B] products that score above the target; V where either is NaN; or null
+  std::int64_t* tied = nullptr;           // [B] other products that score the same; or null
+};
+
+enum class Precision { automatic, fp32, tf32, bf16 };
+// "auto", "fp32", "tf32" or "bf16"; std::invalid_argument for another name.
+STAMP_API Precision precision_from_string(const std::string& name);
+STAMP_API std::string to_string(Precision precision);
+
+// Work that is done again and again, step after step. A device may record what it launches, and replay that.
+class STAMP_API Recorder {
+ public:
+  virtual ~Recorder() = default;
+  // Calls work(), or repeats what the last call with this key did: work must do the same then, on the same memory.
+  virtual void run(std::uint64_t key, const std::function<void()>& work) = 0;
 };
 
 class STAMP_API Device {
  public:
   virtual ~Device() = default;
-  virtual std::string name() const = 0;
+  virtual std::string name() const = 0;          // as open_device takes it
+  virtual Precision precision() const = 0;       // of products; never automatic
+  virtual std::int64_t allocations() const = 0;  // made so far, scratch memory included
+  virtual std::int64_t padding() const = 0;      // L is best a multiple of it: fewer sizes, fewer recordings
 
   virtual void* allocate(std::size_t bytes) = 0;  // zeros, aligned to 64 bytes; std::runtime_error when out of memory
   virtual void release(void* memory) noexcept = 0;
   virtual void copy_in(void* device, const void* host, std::size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, std::size_t bytes) = 0;
   virtual void zero(void* memory, std::size_t bytes) = 0;
+  virtual void synchronize() = 0;  // waits for all that was asked for; other handles may then use the results
+  virtual std::unique_ptr<Recorder> recorder() = 0;  // to be destroyed before the device
 
-  // y[n] = items[ids[n]], rows longer than max_norm shortened to it (0: never).
+  // y[n] = items[ids[n]], 0 where ids[n] is negative; rows longer than max_norm shortened to it (0: never).
   virtual void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
                            float* y) = 0;
   // d_y -> the gradient of the row looked up, in place.
@@ -122,12 +166,12 @@ class STAMP_API Device {
 
   // y[b] = Σ a_i x_i,  a_i = w0 · σ(keys_i + query_b)
   virtual void session_attention(const SessionAttention& attention, float* y) = 0;
-  // d_x += ..., d_keys[L,D], d_query[B,D] and d_w0[D] overwritten (d_keys must cover L rows).
-  virtual void session_attention_backward(const SessionAttention& attention, std::int64_t L, const float* d_y,
-                                          float* d_x, float* d_keys, float* d_query, float* d_w0) = 0;
+  // d_x += ..., d_keys[L,D], d_query[B,D] and d_w0[D] overwritten.
+  virtual void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x,
+                                          float* d_keys, float* d_query, float* d_w0) = 0;
 
-  // Inverted dropout in place: Philox4x32-10 keyed by seed and counted by (step, element). Its own backward.
-  virtual void dropout(std::int64_t n, float rate, std::uint64_t seed, std::uint64_t step, float* y) = 0;
+  // Inverted dropout in place: Philox4x32-10 keyed by seed and counted by (step's number, element). Its own backward.
+  virtual void dropout(std::int64_t n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) = 0;
 
   // y = scale · x / |x|, zero rows stay zero.
   virtual void normalize_rows(std::int64_t N, std::int64_t D, float scale, const float* x, float* y) = 0;
@@ -138,8 +182,8 @@ class STAMP_API Device {
   // Σ weights · losses. One pass over tiles of the catalog, 4BVD flops.
   virtual void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                                      float* d_queries) = 0;
-  // The gradient of the item table, plus row_gradients[L,D] at rows row_ids[L]. 2BVD flops for the tiles that the
-  // workspace kept, 4BVD for the others.
+  // The gradient of the item table, plus row_gradients[L,D] at rows row_ids[L]; negative ones are skipped. 2BVD flops
+  // for the tiles that the workspace kept, 4BVD for the others.
   virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
                                               const std::int32_t* row_ids, const float* row_gradients,
                                               const ItemUpdate& update) = 0;
@@ -151,14 +195,33 @@ class STAMP_API Device {
   // Exact. NaN scores are never listed.
   virtual void catalog_top_k(const CatalogTopK& problem) = 0;
 
-  virtual double squared_norm(std::int64_t n, const float* x) = 0;
-  virtual void adam(std::int64_t n, const float* gradient, float* parameters, float* moment1, float* moment2,
-                    const AdamStep& adam) = 0;
+  virtual double squared_norm(std::int64_t n, const float* x) = 0;  // waits
+
+  // step->loss = Σ weights · losses, over examples of a weight, and what follows from it.
+  virtual void total_loss(std::int64_t B, const float* weights, const float* losses, TrainingStep* step) = 0;
+  // step->gradient_scale = what bounds the norm of all gradients together by `norm`.
+  virtual void clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) = 0;
+  virtual void adam(std::span<const Parameter> parameters, const TrainingStep* step) = 0;
 };
 
-// "cpu" or "auto". `threads` bounds what this device uses at once: 0 for num_threads(), 1 to stay on the caller's.
-// Throws std::invalid_argument for a name that is none of these.
-STAMP_API std::shared_ptr<Device> open_device(const std::string& name, int threads = 0);
+struct DeviceOptions {
+  int threads = 0;  // that a CPU uses at once: 0 for num_threads(), 1 to stay on the caller's
+  Precision precision = Precision::automatic;  // of products on CUDA: bf16; a CPU computes in fp32
+};
+
+// "cpu"; "cuda" or "cuda:1", of a module that is loaded when first asked for (docs/cuda.md says from where);
+// "cuda-sim", the same kernels on a simulator for tests; "auto": CUDA where it works, else the CPU. Throws
+// std::invalid_argument for a name that is none of these, std::runtime_error with the reason where the device cannot be
+// had.
+STAMP_API std::shared_ptr<Device> open_device(const std::string& name, const DeviceOptions& options = {});
+
+struct DeviceInfo {
+  std::string name;         // as open_device takes it
+  std::string description;  // processor or GPU, with what it has
+  std::string reason;       // why it cannot be had; empty where it can
+};
+// The CPU, and every CUDA device there is, or "cuda" with the reason why there is none.
+STAMP_API std::vector<DeviceInfo> devices();
 
 // Threads of the CPU device: STAMP_NUM_THREADS, else what affinity and cgroup limits leave to this process.
 STAMP_API int num_threads();

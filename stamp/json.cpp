@@ -161,11 +161,17 @@ std::string to_json(const TrainReport& report) {
     if (epoch.validation) json["validation"] = metrics_json(*epoch.validation);
     epochs.push_back(json);
   }
-  return Json{{"epochs", epochs},          {"best_epoch", report.best_epoch},
-              {"stopped", report.stopped}, {"reason", report.reason},
-              {"steps", report.steps},     {"examples", report.examples},
-              {"seconds", report.seconds}, {"examples_per_second", report.examples_per_second},
-              {"resumed", report.resumed}}
+  return Json{{"epochs", epochs},
+              {"best_epoch", report.best_epoch},
+              {"stopped", report.stopped},
+              {"reason", report.reason},
+              {"steps", report.steps},
+              {"examples", report.examples},
+              {"seconds", report.seconds},
+              {"examples_per_second", report.examples_per_second},
+              {"resumed", report.resumed},
+              {"device", report.device},
+              {"precision", to_string(report.precision)}}
       .dump();
 }
 

@@ -72,7 +72,6 @@ class ModelRanker final : public Ranker {
                             .k = k,
                             .queries = activations_.q.data(),
                             .packed_items = packed_.data(),
-                            .excluded = nullptr,
                             .targets = activations_.targets.data(),
                             .ids = ids_.data(),
                             .scores = scores_.data(),

@@ -85,18 +85,26 @@ void Weights::save(std::map<std::string, TensorSource>& tensors, const std::stri
                              }));
 }
 
-Activations::Activations(const std::shared_ptr<Device>& device) {
-  for (auto* array : {&events, &begin, &length, &targets}) *array = Array<std::int32_t>(device, 0);
-  for (auto* array :
-       {&weights, &x,   &keys,      &anchor, &mean,  &query,    &memory,  &h_s,      &h_t,    &product, &q,       &d_x,
-        &d_keys,  &d_q, &d_product, &d_h_s,  &d_h_t, &d_memory, &d_query, &d_anchor, &d_mean, &losses,  &log_sums})
-    *array = Array<float>(device, 0);
+Activations::Activations(const std::shared_ptr<Device>& device) : device_(device) {
+  for (auto* array : integers()) *array = Array<std::int32_t>(device, 0);
+  for (auto* array : floats()) *array = Array<float>(device, 0);
+}
+
+std::array<Array<std::int32_t>*, 4> Activations::integers() { return {&events, &begin, &length, &targets}; }
+
+std::array<Array<float>*, 23> Activations::floats() {
+  return {&weights, &x,        &keys,    &anchor,   &mean,   &query,  &memory,    &h_s,
+          &h_t,     &product,  &q,       &d_x,      &d_keys, &d_q,    &d_product, &d_h_s,
+          &d_h_t,   &d_memory, &d_query, &d_anchor, &d_mean, &losses, &log_sums};
 }
 
 void Activations::upload(const Batch& batch, std::int64_t D) {
   B = batch.B();
-  L = batch.L();
-  events.upload(batch.items);
+  const std::int64_t padding = device_->padding();
+  L = (batch.L() + padding - 1) / padding * padding;
+  padded_.assign(batch.items.begin(), batch.items.end());
+  padded_.resize(static_cast<std::size_t>(L), Catalog::kUnknown);
+  events.upload(padded_);
   begin.upload(batch.begin);
   length.upload(batch.length);
   targets.upload(batch.targets);
@@ -109,6 +117,16 @@ void Activations::prepare_backward(std::int64_t D) {
   for (auto* array : {&d_x, &d_keys}) array->resize(L * D);
   for (auto* array : {&d_q, &d_product, &d_h_s, &d_h_t, &d_memory, &d_query, &d_anchor, &d_mean}) array->resize(B * D);
   for (auto* array : {&losses, &log_sums}) array->resize(B);
+}
+
+std::uint64_t Activations::layout() {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV
+  const auto add = [&](std::uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
+  add(static_cast<std::uint64_t>(B));
+  add(static_cast<std::uint64_t>(L));
+  for (const auto* array : integers()) add(reinterpret_cast<std::uint64_t>(array->data()));
+  for (const auto* array : floats()) add(reinterpret_cast<std::uint64_t>(array->data()));
+  return hash;
 }
 
 namespace {
@@ -158,12 +176,11 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
   }
 }
 
-void Model::forward(Device& device, Activations& a, std::int64_t step) const {
+void Model::forward(Device& device, Activations& a, const TrainingStep* step) const {
   const std::int64_t B = a.B, L = a.L, D = config_.dim;
   const Weights& w = weights_;
   device.gather_rows(L, D, w.items.data(), a.events.data(), config_.max_norm, a.x.data());
-  if (step != kInference && config_.dropout > 0)
-    device.dropout(L * D, config_.dropout, config_.seed, static_cast<std::uint64_t>(step), a.x.data());
+  if (step && config_.dropout > 0) device.dropout(L * D, config_.dropout, config_.seed, step, a.x.data());
   device.anchors(a.ranges(), D, a.x.data(), a.anchor.data());
   device.session_mean(a.ranges(), D, a.x.data(), a.mean.data());
 
@@ -189,7 +206,7 @@ void Model::forward(Device& device, Activations& a, std::int64_t step) const {
   if (cosine) device.normalize_rows(B, D, config_.scale, a.product.data(), a.q.data());
 }
 
-void Model::backward(Device& device, Activations& a, Weights& g, std::int64_t step) const {
+void Model::backward(Device& device, Activations& a, Weights& g, const TrainingStep* step) const {
   const std::int64_t B = a.B, L = a.L, D = config_.dim;
   const Weights& w = weights_;
   const float* d_product = a.d_q.data();
@@ -211,7 +228,7 @@ void Model::backward(Device& device, Activations& a, Weights& g, std::int64_t st
                          g.anchor_weight.data());
 
   device.zero(a.d_x.data(), static_cast<std::size_t>(L * D) * sizeof(float));
-  device.session_attention_backward(attention(a), L, a.d_memory.data(), a.d_x.data(), a.d_keys.data(), a.d_query.data(),
+  device.session_attention_backward(attention(a), a.d_memory.data(), a.d_x.data(), a.d_keys.data(), a.d_query.data(),
                                     g.w0.data());
   if (config_.attention_bias) device.add_bias_backward(B, D, a.d_query.data(), g.attention_bias.data());
   device.linear_backward(L, D, D, a.x.data(), w.w1.data(), a.d_keys.data(), a.d_x.data(), true, g.w1.data());
@@ -222,8 +239,7 @@ void Model::backward(Device& device, Activations& a, Weights& g, std::int64_t st
 
   device.anchors_backward(a.ranges(), D, a.d_anchor.data(), a.d_x.data());
   device.session_mean_backward(a.ranges(), D, a.d_mean.data(), a.d_x.data());
-  if (step != kInference && config_.dropout > 0)
-    device.dropout(L * D, config_.dropout, config_.seed, static_cast<std::uint64_t>(step), a.d_x.data());
+  if (step && config_.dropout > 0) device.dropout(L * D, config_.dropout, config_.seed, step, a.d_x.data());
   device.gather_rows_backward(L, D, w.items.data(), a.events.data(), config_.max_norm, a.d_x.data());
 }
 

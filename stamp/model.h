@@ -7,6 +7,7 @@
 //   q   = h_s ⊙ h_t                 z_v = q · x_v                             p = softmax(z)
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
 #include <vector>
@@ -70,10 +71,11 @@ struct STAMP_API Weights {
 // What forward leaves for backward, and a batch on its device. Grows to the largest batch seen, then never again.
 struct STAMP_API Activations {
   explicit Activations(const std::shared_ptr<Device>& device);
+  // Events are padded to a multiple of Device::padding() with Catalog::kUnknown, which no example reads.
   void upload(const Batch& batch, std::int64_t D);
   void prepare_backward(std::int64_t D);
 
-  std::int64_t B = 0, L = 0;
+  std::int64_t B = 0, L = 0;  // L: padding included
   Array<std::int32_t> events, begin, length, targets;
   Array<float> weights;
   Array<float> x, keys;                                // [L,D]
@@ -83,7 +85,16 @@ struct STAMP_API Activations {
   Array<float> d_q, d_product, d_h_s, d_h_t;           // [B,D]
   Array<float> d_memory, d_query, d_anchor, d_mean;    // [B,D]
   Array<float> losses, log_sums;                       // [B]
-  Ranges ranges() const { return {begin.data(), length.data(), B}; }
+  Ranges ranges() const { return {begin.data(), length.data(), B, L}; }
+  // Differs where sizes or memory do.
+  std::uint64_t layout();
+
+ private:
+  std::array<Array<std::int32_t>*, 4> integers();
+  std::array<Array<float>*, 23> floats();
+
+  std::shared_ptr<Device> device_;
+  std::vector<std::int32_t> padded_;
 };
 
 class STAMP_API Model {
@@ -100,11 +111,10 @@ class STAMP_API Model {
   const Weights& weights() const { return weights_; }
 
   // activations.q for the uploaded batch. Touches nothing of the model, so several may run at once, each on a
-  // device handle and activations of its own. `step` picks the dropout mask; kInference: no dropout.
-  static constexpr std::int64_t kInference = -1;
-  void forward(Device& device, Activations& a, std::int64_t step = kInference) const;
+  // device handle and activations of its own. The number of `step` picks the dropout mask; null: no dropout.
+  void forward(Device& device, Activations& a, const TrainingStep* step = nullptr) const;
   // From activations.d_q to activations.d_x, the gradients of the rows looked up, and those of the dense weights.
-  void backward(Device& device, Activations& a, Weights& gradients, std::int64_t step) const;
+  void backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step) const;
 
   // Root mean square of all weights; NaN where one is.
   double rms() const;

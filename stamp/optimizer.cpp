@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <numbers>
 
 namespace stamp {
@@ -26,12 +27,20 @@ Optimizer::Optimizer(const OptimizerConfig& config, Model& model)
       gradients_(model.config(), model.V(), model.device(), config.clip_norm > 0),
       moment1_(model.config(), model.V(), model.device()),
       moment2_(model.config(), model.V(), model.device()),
-      workspace_(model.device(), 0) {
+      workspace_(model.device(), 0),
+      step_(model.device(), 1),
+      recorder_(model.device()->recorder()) {
+  set_loss_sum(0);
   config_.validate();
-  const auto values = model.weights().dense(), gradients = gradients_.dense();
-  const auto first = moment1_.dense(), second = moment2_.dense();
+  const auto values = model.weights().tensors(), gradients = gradients_.tensors();
+  const auto first = moment1_.tensors(), second = moment2_.tensors();
+  const std::size_t without_items = values.size() - gradients.size();  // 1 where the owner of a tile applies Adam
   for (std::size_t i = 0; i < values.size(); ++i)
-    dense_.push_back({values[i].array, gradients[i].array, first[i].array, second[i].array});
+    parameters_.push_back({.n = values[i].array->size(),
+                           .value = values[i].array->data(),
+                           .gradient = i < without_items ? nullptr : gradients[i - without_items].array->data(),
+                           .moment1 = first[i].array->data(),
+                           .moment2 = second[i].array->data()});
 }
 
 float Optimizer::learning_rate(std::int64_t step, std::int64_t planned, std::int64_t epoch) const {
@@ -59,69 +68,81 @@ CatalogCrossEntropy Optimizer::loss_problem() {
           .workspace_size = workspace_.size()};
 }
 
-double Optimizer::forward_backward(const Batch& batch) {
-  Device& device = *model_.device();
+void Optimizer::upload(const Batch& batch, float learning_rate, double limit) {
   Activations& a = activations_;
   a.upload(batch, model_.config().dim);
   a.prepare_backward(model_.config().dim);
   // All exponentials, rounded up to whole tiles, or as many as the bound allows.
   const std::int64_t all = a.B * (model_.V() + model_.V() / 256 + 1024);
   workspace_.resize(std::min<std::int64_t>(config_.workspace_bytes / sizeof(float), all));
+  const TrainingStep step{.number = steps_ + 1,
+                          .learning_rate = learning_rate,
+                          .beta1 = config_.beta1,
+                          .beta2 = config_.beta2,
+                          .epsilon = config_.epsilon,
+                          .weight_decay = config_.weight_decay,
+                          .weight = batch.weight,
+                          .limit = limit};
+  model_.device()->copy_in(step_.data(), &step, offsetof(TrainingStep, gradient_scale));  // the rest is the device's
+}
 
-  model_.forward(device, a, steps_);
+void Optimizer::set_loss_sum(double loss_sum) {
+  const TrainingStep fresh{.loss_sum = loss_sum};
+  step_.upload(std::span(&fresh, 1));
+}
+
+void Optimizer::forward_backward(Weights& gradients) {
+  Device& device = *model_.device();
+  Activations& a = activations_;
+  model_.forward(device, a, step_.data());
   device.catalog_cross_entropy(loss_problem(), a.losses.data(), a.log_sums.data(), a.d_q.data());
-  losses_.resize(static_cast<std::size_t>(a.B));
-  device.copy_out(losses_.data(), a.losses.data(), losses_.size() * sizeof(float));
-  double loss = 0;
-  for (std::size_t b = 0; b < losses_.size(); ++b)
-    if (batch.weights[b] != 0) loss += double{batch.weights[b]} * losses_[b];
-  if (std::isfinite(loss)) model_.backward(device, a, gradients_, steps_);
-  return loss;
+  device.total_loss(a.B, a.weights.data(), a.losses.data(), step_.data());
+  model_.backward(device, a, gradients, step_.data());
+}
+
+void Optimizer::enqueue(const Batch& batch, float learning_rate, double limit) {
+  upload(batch, learning_rate, limit);
+  ++steps_;
+  recorder_->run(activations_.layout(), [this] {
+    forward_backward(gradients_);
+    Device& device = *model_.device();
+    Activations& a = activations_;
+    const Parameter& items = parameters_.front();
+    device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.events.data(), a.d_x.data(),
+                                          {.d_items = items.gradient,
+                                           .items = items.value,
+                                           .moment1 = items.moment1,
+                                           .moment2 = items.moment2,
+                                           .step = step_.data()});
+    const bool clip = items.gradient;  // then the whole gradient is there, and has not been applied
+    if (clip) device.clip_gradient(parameters_, config_.clip_norm, step_.data());
+    device.adam(std::span(parameters_).subspan(clip ? 0 : 1), step_.data());
+  });
+}
+
+TrainingStep Optimizer::wait() {
+  TrainingStep state;
+  model_.device()->copy_out(&state, step_.data(), sizeof state);
+  if (state.stopped) {
+    steps_ = state.done;
+    set_loss_sum(state.loss_sum);
+  }
+  return state;
 }
 
 double Optimizer::step(const Batch& batch, float learning_rate, double limit) {
-  const double loss = forward_backward(batch);
-  if (!(loss < limit)) return loss;
-  ++steps_;
-  Device& device = *model_.device();
-  Activations& a = activations_;
-  Weights& weights = model_.weights();
-  AdamStep adam{.learning_rate = learning_rate,
-                .beta1 = config_.beta1,
-                .beta2 = config_.beta2,
-                .epsilon = config_.epsilon,
-                .weight_decay = config_.weight_decay,
-                .step = steps_,
-                .gradient_scale = 1};
-
-  const bool clip = config_.clip_norm > 0;
-  device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.events.data(), a.d_x.data(),
-                                        {.d_items = clip ? gradients_.items.data() : nullptr,
-                                         .items = weights.items.data(),
-                                         .moment1 = moment1_.items.data(),
-                                         .moment2 = moment2_.items.data(),
-                                         .adam = adam});
-  if (clip) {
-    double squared = device.squared_norm(gradients_.items.size(), gradients_.items.data());
-    for (const Parameter& p : dense_) squared += device.squared_norm(p.gradient->size(), p.gradient->data());
-    const double norm = std::sqrt(squared);
-    if (norm > config_.clip_norm) adam.gradient_scale = static_cast<float>(config_.clip_norm / norm);
-    device.adam(weights.items.size(), gradients_.items.data(), weights.items.data(), moment1_.items.data(),
-                moment2_.items.data(), adam);
-  }
-  for (const Parameter& p : dense_)
-    device.adam(p.value->size(), p.gradient->data(), p.value->data(), p.moment1->data(), p.moment2->data(), adam);
-  return loss;
+  enqueue(batch, learning_rate, limit);
+  return wait().loss;
 }
 
 double Optimizer::gradients(const Batch& batch, Weights& gradients) {
-  const double loss = forward_backward(batch);
+  upload(batch, 0, std::numeric_limits<double>::infinity());
+  forward_backward(gradients);
   Device& device = *model_.device();
   Activations& a = activations_;
-  model_.backward(device, a, gradients, steps_);
   device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.events.data(), a.d_x.data(),
                                         {.d_items = gradients.items.data()});
-  return loss;
+  return wait().loss;
 }
 
 }  // namespace stamp

@@ -27,8 +27,12 @@ class STAMP_API Optimizer {
  public:
   Optimizer(const OptimizerConfig& config, Model& model);
 
-  // One training step on `batch`; returns the loss, Σ weights · losses. A loss that is not below `limit` changes no
-  // weight. learning_rate is the one of the schedule.
+  // One training step on `batch`, which may be under way when this returns. A loss that is not below `limit` changes no
+  // weight, nor do later steps until wait() has told so. learning_rate is the one of the schedule.
+  void enqueue(const Batch& batch, float learning_rate, double limit = std::numeric_limits<double>::infinity());
+  // Waits for all steps: the last one's loss, Σ weights · losses, their sum, and whether one stopped.
+  TrainingStep wait();
+  // Both: the loss.
   double step(const Batch& batch, float learning_rate, double limit = std::numeric_limits<double>::infinity());
 
   // Learning rate of step `step` (0 for the first) of `planned`, in epoch `epoch`.
@@ -36,6 +40,7 @@ class STAMP_API Optimizer {
 
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
+  void set_loss_sum(double loss_sum);  // that the next steps add to
   Weights& moment1() { return moment1_; }
   Weights& moment2() { return moment2_; }
 
@@ -43,20 +48,18 @@ class STAMP_API Optimizer {
   double gradients(const Batch& batch, Weights& gradients);
 
  private:
-  struct Parameter {
-    Array<float>*value, *gradient, *moment1, *moment2;
-  };
-
   CatalogCrossEntropy loss_problem();
-  double forward_backward(const Batch& batch);
+  void upload(const Batch& batch, float learning_rate, double limit);
+  void forward_backward(Weights& gradients);
 
   OptimizerConfig config_;
   Model& model_;
   Activations activations_;
   Weights gradients_, moment1_, moment2_;
-  std::vector<Parameter> dense_;  // all but the items
+  std::vector<Parameter> parameters_;  // the items first
   Array<float> workspace_;
-  std::vector<float> losses_;
+  Array<TrainingStep> step_;  // one
+  std::unique_ptr<Recorder> recorder_;
   std::int64_t steps_ = 0;
 };
 

@@ -7,8 +7,10 @@ namespace stamp {
 // What one request needs for itself: a device handle, activations and room for the answer. Kept for the next one.
 struct Recommender::Context {
   Context(int threads, const Model& model)
-      : device(open_device(model.device()->name(), threads)),
+      : device(open_device(model.device()->name(), {threads, model.device()->precision()})),
         activations(device),
+        device_excluded(device, 0),
+        device_exclusion(device, 0),
         gathered(device, 0),
         packed(device, 0),
         rows(device, 0),
@@ -18,9 +20,13 @@ struct Recommender::Context {
   std::shared_ptr<Device> device;
   Activations activations;
   Batch batch;
-  std::vector<std::vector<std::uint64_t>> excluded;
-  std::vector<const std::uint64_t*> excluded_rows;
+  std::vector<std::uint64_t> excluded;  // a bit set for each request that excludes
+  std::vector<std::int32_t> exclusion;  // which is whose
   std::vector<std::int32_t> known, choice;
+  std::vector<std::int32_t> listed;  // ids and scores, on the host
+  std::vector<float> listed_scores;
+  Array<std::uint64_t> device_excluded;
+  Array<std::int32_t> device_exclusion;
   Array<float> gathered, packed;  // the rows of an allow-list
   Array<std::int32_t> rows;
   Array<std::int32_t> ids;  // [B,k]
@@ -44,6 +50,7 @@ Recommender::Recommender(std::shared_ptr<const Model> shared) : model_(std::move
   packed_ = Array<float>(model.device(), Device::packed_size(model.V(), model.config().dim));
   model.device()->pack_items(model.V(), model.config().dim, model.weights().items.data(),
                              model.config().score == Score::cosine, packed_.data());
+  model.device()->synchronize();  // requests read it through handles of their own
 }
 
 Recommender::~Recommender() = default;
@@ -111,17 +118,20 @@ void Recommender::answer(Context& c, std::span<const Request> requests, std::int
   model.forward(*c.device, c.activations);
 
   // Exclusions as bit sets: the scan looks a product up only when its score would enter the list.
-  if (c.excluded.size() < requests.size()) c.excluded.resize(requests.size());
-  c.excluded_rows.assign(requests.size(), nullptr);
+  const std::size_t words = static_cast<std::size_t>((V + 63) / 64);
+  c.excluded.clear();
+  c.exclusion.assign(requests.size(), -1);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     if (requests[i].exclude.empty()) continue;
-    c.excluded[i].assign(static_cast<std::size_t>((V + 63) / 64), 0);
+    c.exclusion[i] = static_cast<std::int32_t>(c.excluded.size() / words);
+    c.excluded.resize(c.excluded.size() + words);
     for (std::int32_t row : requests[i].exclude) {
       check_row(row, V, "exclude");
-      if (row != Catalog::kUnknown) c.excluded[i][row / 64] |= std::uint64_t{1} << (row % 64);
+      if (row != Catalog::kUnknown) c.excluded[c.excluded.size() - words + row / 64] |= std::uint64_t{1} << (row % 64);
     }
-    c.excluded_rows[i] = c.excluded[i].data();
   }
+  c.device_excluded.upload(c.excluded);
+  c.device_exclusion.upload(c.exclusion);
 
   // Runs of requests that choose from the whole catalog share its scan; an allow-list is a catalog of its own.
   for (std::size_t i = 0; i < requests.size();) {
@@ -131,7 +141,7 @@ void Recommender::answer(Context& c, std::span<const Request> requests, std::int
     } else if (!nothing_known(requests[i])) {
       while (end < requests.size() && !requests[end].restricted && !nothing_known(requests[end])) ++end;
       const std::int64_t B = static_cast<std::int64_t>(end - i);
-      top_k(c, i, B, V, k, packed_.data(), c.excluded_rows.data() + i);
+      top_k(c, i, B, V, k, packed_.data(), c.device_exclusion.data() + i);
       for (std::int64_t b = 0; b < B; ++b) take(c, b, k, nullptr, answers[i + b]);
     }
     i = end;
@@ -142,11 +152,14 @@ void Recommender::choose(Context& c, const Request& request, std::size_t row, st
                          Recommendation& answer) const {
   const Model& model = *model_;
   const std::int64_t V = model.V(), D = model.config().dim;
+  const std::int64_t words = (V + 63) / 64, exclusion = c.exclusion[row];
+  const auto is_excluded = [&](std::int32_t item) {
+    return exclusion >= 0 && (c.excluded[exclusion * words + item / 64] >> (item % 64) & 1);
+  };
   c.choice.clear();
   for (std::int32_t item : request.only) {
     check_row(item, V, "only");
-    const std::uint64_t* bits = c.excluded_rows[row];
-    if (item != Catalog::kUnknown && !(bits && (bits[item / 64] >> (item % 64) & 1))) c.choice.push_back(item);
+    if (item != Catalog::kUnknown && !is_excluded(item)) c.choice.push_back(item);
   }
   std::sort(c.choice.begin(), c.choice.end());
   c.choice.erase(std::unique(c.choice.begin(), c.choice.end()), c.choice.end());
@@ -162,7 +175,7 @@ void Recommender::choose(Context& c, const Request& request, std::size_t row, st
 }
 
 void Recommender::top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t k,
-                        const float* packed, const std::uint64_t* const* excluded) const {
+                        const float* packed, const std::int32_t* exclusion) const {
   const std::int64_t D = model_->config().dim;
   c.ids.resize(B * k);
   c.scores.resize(B * k);
@@ -172,27 +185,24 @@ void Recommender::top_k(Context& c, std::size_t first, std::int64_t B, std::int6
                            .k = k,
                            .queries = c.activations.q.data() + static_cast<std::int64_t>(first) * D,
                            .packed_items = packed,
-                           .excluded = excluded,
-                           .targets = nullptr,
+                           .excluded = c.device_excluded.data(),
+                           .exclusion = exclusion,
                            .ids = c.ids.data(),
-                           .scores = c.scores.data(),
-                           .above = nullptr,
-                           .tied = nullptr});
+                           .scores = c.scores.data()});
+  c.listed.resize(static_cast<std::size_t>(B * k));
+  c.listed_scores.resize(static_cast<std::size_t>(B * k));
+  c.device->copy_out(c.listed.data(), c.ids.data(), c.listed.size() * sizeof(std::int32_t));
+  c.device->copy_out(c.listed_scores.data(), c.scores.data(), c.listed_scores.size() * sizeof(float));
 }
 
 void Recommender::take(const Context& c, std::int64_t b, std::int64_t k, const std::int32_t* choice,
                        Recommendation& answer) const {
-  std::vector<std::int32_t> ids(static_cast<std::size_t>(k));
-  std::vector<float> scores(static_cast<std::size_t>(k));
-  c.device->copy_out(ids.data(), c.ids.data() + b * k, ids.size() * sizeof(std::int32_t));
-  c.device->copy_out(scores.data(), c.scores.data() + b * k, scores.size() * sizeof(float));
-  const auto size = static_cast<std::size_t>(std::find(ids.begin(), ids.end(), -1) - ids.begin());
-  ids.resize(size);
-  scores.resize(size);
+  const auto first = c.listed.begin() + b * k, last = std::find(first, first + k, -1);
+  const auto scores = c.listed_scores.begin() + b * k;
+  answer.items.assign(first, last);
+  answer.scores.assign(scores, scores + (last - first));
   if (choice)
-    for (auto& id : ids) id = choice[id];
-  answer.items = std::move(ids);
-  answer.scores = std::move(scores);
+    for (auto& id : answer.items) id = choice[id];
 }
 
 }  // namespace stamp

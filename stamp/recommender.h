@@ -46,7 +46,7 @@ class STAMP_API Recommender {
   // Request `row` of the batch, among request.only.
   void choose(Context& c, const Request& request, std::size_t row, std::int64_t k, Recommendation& answer) const;
   void top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t k, const float* packed,
-             const std::uint64_t* const* excluded) const;
+             const std::int32_t* exclusion) const;
   // Line b of the lists; `choice` names the rows behind the ids of an allow-list.
   void take(const Context& c, std::int64_t b, std::int64_t k, const std::int32_t* choice, Recommendation& answer) const;
 

@@ -65,6 +65,9 @@ std::vector<std::int64_t> training_targets(const Sessions& sessions, std::int64_
 
 enum class Phase { select, refit };
 
+// A GPU is asked how it goes every so often, not after every step: meanwhile the next ones are on their way.
+constexpr double kWaitSeconds = 0.05;
+
 // One run of train(): its place in the epochs, what a checkpoint holds and how that is written and read.
 class Run {
  public:
@@ -85,6 +88,8 @@ class Run {
       if (std::filesystem::exists(options_.checkpoint)) restore();
     }
     if (complete()) return report();  // a checkpoint of the end
+    report_.device = model_.device()->name();
+    report_.precision = model_.device()->precision();
     if (best_.empty()) best_ = model_.download();
     if (phase_ == Phase::select) {
       fit(sessions_);
@@ -129,15 +134,19 @@ class Run {
       const auto epoch_start = Clock::now();
       const double before = epoch_seconds_;
       const std::int64_t first_batch = position_;
+      optimizer_->set_loss_sum(loss_sum_);
       float rate = 0;
       for (; position_ < batches; ++position_) {
         const std::int64_t first = position_ * config_.batch_size, last = std::min(count, first + config_.batch_size);
         builder.build(std::span(targets).subspan(first, last - first), batch);
         rate = optimizer_->learning_rate(epoch_ * batches + position_, epochs * batches, epoch_);
-        const double loss = optimizer_->step(batch, rate, divergence());
-        if (!(loss < divergence())) return diverge(concat("the loss became ", loss), rate);
-        loss_sum_ += loss * batch.weight;
+        optimizer_->enqueue(batch, rate, divergence());
         weight_sum_ += batch.weight;
+        if (last < count && !progress_due() && !checkpoint_due() && seconds_since(last_wait_) < kWaitSeconds) continue;
+        const TrainingStep state = optimizer_->wait();
+        last_wait_ = Clock::now();
+        loss_sum_ = state.loss_sum;
+        if (state.stopped) return diverge(concat("the loss became ", state.loss), rate);
         epoch_seconds_ = before + seconds_since(epoch_start);
         const double done_here = static_cast<double>(last - first_batch * config_.batch_size);
         const double speed = done_here / std::max(1e-9, seconds_since(epoch_start));
@@ -246,11 +255,12 @@ class Run {
 
   bool report_progress(const Progress& progress) {
     if (!options_.progress) return true;
-    const bool last = progress.examples_done == progress.examples;
-    if (!last && seconds_since(last_progress_) < options_.progress_seconds) return true;
+    if (progress.examples_done < progress.examples && !progress_due()) return true;
     last_progress_ = Clock::now();
     return options_.progress(progress);
   }
+
+  bool progress_due() const { return options_.progress && seconds_since(last_progress_) >= options_.progress_seconds; }
 
   bool checkpoint_due() const {
     return !options_.checkpoint.empty() && seconds_since(last_checkpoint_) >= config_.checkpoint_seconds;
@@ -308,6 +318,8 @@ class Run {
       report_.epochs.push_back(past);
     }
     report_.resumed = true;
+    report_.device = report.value("device", "");
+    report_.precision = precision_from_string(report.value("precision", "auto"));
     const std::string stopped = report.at("stopped");
     if (stopped == "finished" || stopped == "patience") report_.stopped = stopped;
     model_.weights().load(file, "weights/");
@@ -348,7 +360,7 @@ class Run {
   double loss_sum_ = 0, weight_sum_ = 0, epoch_seconds_ = 0, speed_ = 0;
   double best_value_ = -1;  // below any metric
   std::map<std::string, std::vector<float>> best_;
-  Clock::time_point last_progress_{}, last_checkpoint_ = Clock::now();
+  Clock::time_point last_progress_{}, last_wait_{}, last_checkpoint_ = Clock::now();
 };
 
 // Of sessions to train on.

@@ -53,6 +53,8 @@ struct TrainReport {
   double seconds = 0;
   double examples_per_second = 0;  // of training proper
   bool resumed = false;
+  std::string device;  // that trained, as open_device takes it
+  Precision precision = Precision::automatic;
 };
 
 // Return false to stop: the best weights so far are kept (of the selection, while the refit is under way), the latest

@@ -38,7 +38,7 @@ struct Result {
 
 class Network {
  public:
-  explicit Network(const Case& c) : c_(c), D_(c.config.dim) {
+  explicit Network(const Case& c) : c_(c), D_(c.config.dim), items_(c.weights.at("items")) {
     for (const auto& [name, values] : c.weights) result_.gradients[name].assign(values.size(), 0.0);
   }
 
@@ -52,7 +52,7 @@ class Network {
   Vector& g(const std::string& name) { return result_.gradients.at(name); }
   bool has(const std::string& name) const { return c_.weights.count(name) != 0; }
 
-  double item(std::int64_t row, std::int64_t d) const { return w("items")[row * D_ + d]; }
+  double item(std::int64_t row, std::int64_t d) const { return items_[row * D_ + d]; }
   double norm(std::int64_t row) const {
     double sum = 0;
     for (std::int64_t d = 0; d < D_; ++d) sum += item(row, d) * item(row, d);
@@ -60,18 +60,21 @@ class Network {
   }
 
   Vector apply(const std::string& name, const Vector& x) const {
+    const Vector& matrix = w(name);
     Vector y(D_, 0.0);
     for (std::int64_t o = 0; o < D_; ++o)
-      for (std::int64_t i = 0; i < D_; ++i) y[o] += w(name)[o * D_ + i] * x[i];
+      for (std::int64_t i = 0; i < D_; ++i) y[o] += matrix[o * D_ + i] * x[i];
     return y;
   }
   // Adds d_W and returns Wᵀ d_y.
   Vector apply_backward(const std::string& name, const Vector& x, const Vector& d_y) {
+    const Vector& matrix = w(name);
+    Vector& gradient = g(name);
     Vector d_x(D_, 0.0);
     for (std::int64_t o = 0; o < D_; ++o)
       for (std::int64_t i = 0; i < D_; ++i) {
-        g(name)[o * D_ + i] += d_y[o] * x[i];
-        d_x[i] += w(name)[o * D_ + i] * d_y[o];
+        gradient[o * D_ + i] += d_y[o] * x[i];
+        d_x[i] += matrix[o * D_ + i] * d_y[o];
       }
     return d_x;
   }
@@ -159,6 +162,7 @@ class Network {
     result_.loss += weight * (top + std::log(sum) - z[target]);
 
     Vector d_q(D_, 0.0);
+    Vector& d_items = g("items");
     for (std::int64_t v = 0; v < c_.V; ++v) {
       const double d_z = weight * (std::exp(z[v] - top) / sum - (v == target));
       const double length = cosine ? norm(v) : 1;
@@ -168,7 +172,7 @@ class Network {
         along += d_z * t.q[d] * item(v, d) / length;
       }
       for (std::int64_t d = 0; d < D_; ++d)
-        g("items")[v * D_ + d] += (d_z * t.q[d] - (cosine ? along * item(v, d) / length : 0)) / length;
+        d_items[v * D_ + d] += (d_z * t.q[d] - (cosine ? along * item(v, d) / length : 0)) / length;
     }
     backward(b, t, d_q);
   }
@@ -237,6 +241,7 @@ class Network {
 
   const Case& c_;
   const std::int64_t D_;
+  const Vector& items_;
   Result result_;
 };
 

@@ -1,5 +1,6 @@
-// Kernels against plain loops, on awkward sizes and values, with guard bands.
-#include <numeric>
+// Kernels against plain loops, on awkward sizes and values, with guard bands: memory, rows, dense layers, elements, the
+// end of a step. Sessions and the catalog have files of their own.
+#include <cstring>
 
 #include "stamp/philox.h"
 #include "tests/check.h"
@@ -8,50 +9,42 @@ using namespace stamp;
 
 namespace {
 
+using Doubles = std::vector<double>;
+
 const std::int64_t kSizes[] = {1, 31, 33, 100};
 
-std::vector<double> product(std::int64_t N, std::int64_t in, std::int64_t out, const std::vector<float>& x,
-                            const std::vector<float>& w) {
-  std::vector<double> y(N * out, 0.0);
+Doubles product(std::int64_t N, std::int64_t in, std::int64_t out, const std::vector<float>& x,
+                const std::vector<float>& w) {
+  Doubles y(N * out, 0.0);
   for (std::int64_t n = 0; n < N; ++n)
     for (std::int64_t o = 0; o < out; ++o)
       for (std::int64_t i = 0; i < in; ++i) y[n * out + o] += double{x[n * in + i]} * w[o * in + i];
   return y;
 }
 
-struct Loss {
-  std::vector<double> losses, d_queries, d_items;
-};
-
-Loss cross_entropy(std::int64_t B, std::int64_t D, std::int64_t V, const std::vector<float>& q,
-                   const std::vector<float>& items, const std::vector<std::int32_t>& targets,
-                   const std::vector<float>& weights) {
-  Loss result{{}, std::vector<double>(B * D, 0.0), std::vector<double>(V * D, 0.0)};
-  const auto z = product(B, D, V, q, items);
-  for (std::int64_t b = 0; b < B; ++b) {
-    const double top = *std::max_element(z.begin() + b * V, z.begin() + (b + 1) * V);
-    double sum = 0;
-    for (std::int64_t v = 0; v < V; ++v) sum += std::exp(z[b * V + v] - top);
-    result.losses.push_back(top + std::log(sum) - z[b * V + targets[b]]);
-    for (std::int64_t v = 0; v < V; ++v) {
-      const double g = weights[b] * (std::exp(z[b * V + v] - top) / sum - (v == targets[b]));
-      for (std::int64_t d = 0; d < D; ++d) {
-        result.d_queries[b * D + d] += g * items[v * D + d];
-        result.d_items[v * D + d] += g * q[b * D + d];
-      }
-    }
-  }
-  return result;
+template <class X, class Y>
+double dot(std::int64_t n, const X* x, const Y* y) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+  return sum;
 }
+
+// The gradient through y = c x / |x| with c = length.
+void scaled_backward(std::int64_t D, double length, const float* x, const float* d_y, double* d_x) {
+  const double squared = dot(D, x, x), along = dot(D, x, d_y) / squared;
+  for (std::int64_t d = 0; d < D; ++d) d_x[d] = length / std::sqrt(squared) * (d_y[d] - x[d] * along);
+}
+
+TrainingStep read(const Array<TrainingStep>& step) { return step.download().front(); }
 
 }  // namespace
 
 TEST_CASE("check::error sees what it must") {
-  const std::vector<double> expected{-1, 2, 3};
-  CHECK(check::error(std::vector<double>{-1, 2, 3}, expected) == 0);
-  CHECK(check::error(std::vector<double>{-1, 2, 3.3}, expected) == doctest::Approx(0.1));
-  CHECK(check::error(std::vector<double>{-1, NAN, 3}, expected) == INFINITY);
-  CHECK(check::error(std::vector<double>{-1, 2}, expected) == INFINITY);
+  const Doubles expected{-1, 2, 3};
+  CHECK(check::error(Doubles{-1, 2, 3}, expected) == 0);
+  CHECK(check::error(Doubles{-1, 2, 3.3}, expected) == doctest::Approx(0.1));
+  CHECK(check::error(Doubles{-1, NAN, 3}, expected) == INFINITY);
+  CHECK(check::error(Doubles{-1, 2}, expected) == INFINITY);
 }
 
 TEST_CASE("Philox4x32-10 gives the known answers of Random123") {
@@ -63,242 +56,371 @@ TEST_CASE("Philox4x32-10 gives the known answers of Random123") {
         Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }
 
+TEST_CASE("memory is zeroed, aligned, copied and counted") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const auto before = device->allocations();
+    Array<float> array(device, 1023);
+    CHECK(device->allocations() == before + 1);
+    CHECK(reinterpret_cast<std::uintptr_t>(array.data()) % 64 == 0);
+    CHECK(array.download() == std::vector<float>(1023));
+    const auto values = check::random(1023, 1, 1);
+    array.upload(values);
+    CHECK(device->allocations() == before + 1);
+    CHECK(array.download() == values);
+    device->zero(array.data() + 1, 1022 * sizeof(float));
+    auto expected = std::vector<float>(1023);
+    expected[0] = values[0];
+    CHECK(array.download() == expected);
+    CHECK(device->padding() >= 1);
+  }
+}
+
+TEST_CASE("a recorder repeats its work on what memory holds then") {
+  constexpr std::int64_t N = 33, D = 31;
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const auto recorder = device->recorder();
+    Array<float> x(device, N * D), w(device, D * D), y(device, N * D), sums(device, D);
+    for (unsigned round = 0; round < 4; ++round) {
+      const auto new_x = check::random(N * D, 1, round), new_w = check::random(D * D, 1, 10 + round);
+      x.upload(new_x);
+      w.upload(new_w);
+      recorder->run(1, [&] {
+        device->linear(N, D, D, x.data(), w.data(), y.data(), false);
+        device->add_bias_backward(N, D, y.data(), sums.data());
+      });
+      const auto expected = product(N, D, D, new_x, new_w);
+      Doubles expected_sums(D, 0.0);
+      for (std::int64_t i = 0; i < N * D; ++i) expected_sums[i % D] += expected[i];
+      CHECK(check::error(y.download(), expected) < 1e-5);
+      CHECK(check::error(sums.download(), expected_sums) < 1e-5);
+      recorder->run(2, [&] { device->multiply(N * D, x.data(), x.data(), y.data()); });  // another key, other work
+      Doubles squares;
+      for (double value : new_x) squares.push_back(value * value);
+      CHECK(check::error(y.download(), squares) < 1e-6);
+    }
+  }
+}
+
 TEST_CASE("linear and its gradients") {
   for (const auto& device : check::devices())
     for (std::int64_t N : {1, 5, 31, 1023})
       for (std::int64_t in : kSizes)
         for (std::int64_t out : kSizes) {
+          CAPTURE(device->name());
           CAPTURE(N);
           CAPTURE(in);
           CAPTURE(out);
           const auto x = check::random(N * in, 1, 1), w = check::random(out * in, 1, 2),
-                     d_y = check::random(N * out, 1, 3);
-          check::Guarded y(N * out), d_x(N * in), d_w(out * in);
-          device->linear(N, in, out, x.data(), w.data(), y.data(), false);
+                     d_y = check::random(N * out, 1, 3), before = check::random(N * in, 1, 4);
+          const auto on_x = check::on(device, x), on_w = check::on(device, w), on_d_y = check::on(device, d_y);
+          check::Guarded y(device, N * out), d_x(device, N * in), added(device, before), d_w(device, out * in);
+          device->linear(N, in, out, on_x.data(), on_w.data(), y.data(), false);
           auto expected = product(N, in, out, x, w);
           CHECK(check::error(y.values(), expected) < 1e-5);
-          device->linear(N, in, out, x.data(), w.data(), y.data(), true);
+          device->linear(N, in, out, on_x.data(), on_w.data(), y.data(), true);
           for (auto& value : expected) value *= 2;
           CHECK(check::error(y.values(), expected) < 1e-5);
 
-          device->linear_backward(N, in, out, x.data(), w.data(), d_y.data(), d_x.data(), false, d_w.data());
-          std::vector<double> expected_x(N * in, 0.0), expected_w(out * in, 0.0);
+          Doubles expected_x(N * in, 0.0), expected_w(out * in, 0.0);
           for (std::int64_t n = 0; n < N; ++n)
             for (std::int64_t o = 0; o < out; ++o)
               for (std::int64_t i = 0; i < in; ++i) {
                 expected_x[n * in + i] += double{d_y[n * out + o]} * w[o * in + i];
                 expected_w[o * in + i] += double{d_y[n * out + o]} * x[n * in + i];
               }
+          const auto backward = [&](float* d_x, bool accumulate) {
+            device->linear_backward(N, in, out, on_x.data(), on_w.data(), on_d_y.data(), d_x, accumulate, d_w.data());
+            CHECK(check::error(d_w.values(), expected_w) < 1e-5);
+          };
+          backward(nullptr, false);
+          backward(d_x.data(), false);
           CHECK(check::error(d_x.values(), expected_x) < 1e-5);
-          CHECK(check::error(d_w.values(), expected_w) < 1e-5);
+          backward(added.data(), true);
+          for (std::int64_t i = 0; i < N * in; ++i) expected_x[i] += before[i];
+          CHECK(check::error(added.values(), expected_x) < 1e-5);
         }
+}
+
+TEST_CASE("add_bias and its gradient") {
+  for (const auto& device : check::devices())
+    for (std::int64_t N : {1, 31, 1023})
+      for (std::int64_t D : {1, 7, 33, 130}) {
+        CAPTURE(device->name());
+        CAPTURE(N);
+        CAPTURE(D);
+        const auto y = check::random(N * D, 1, 1), bias = check::random(D, 1, 2);
+        const auto on_y = check::on(device, y), on_bias = check::on(device, bias);
+        check::Guarded sum(device, y), d_bias(device, D);
+        device->add_bias(N, D, on_bias.data(), sum.data());
+        device->add_bias_backward(N, D, on_y.data(), d_bias.data());
+        Doubles expected(y.begin(), y.end()), expected_bias(D, 0.0);
+        for (std::int64_t i = 0; i < N * D; ++i) {
+          expected_bias[i % D] += expected[i];
+          expected[i] += bias[i % D];
+        }
+        CHECK(check::error(sum.values(), expected) < 1e-6);
+        CHECK(check::error(d_bias.values(), expected_bias) < 1e-5);
+      }
+}
+
+TEST_CASE("gather_rows: rows of any id, zeros for none, shortened where too long, and the gradient") {
+  constexpr std::int64_t V = 41, N = 300;
+  for (const auto& device : check::devices())
+    for (std::int64_t D : {1, 7, 33, 130})
+      for (float max_norm : {0.0f, 1.0f}) {
+        CAPTURE(device->name());
+        CAPTURE(D);
+        CAPTURE(max_norm);
+        auto items = check::random(V * D, 1 / std::sqrt(static_cast<double>(D)), 1);  // about half are longer than 1
+        std::fill_n(items.begin() + 3 * D, D, 0.0f);
+        const auto d_y = check::random(N * D, 1, 2);
+        std::vector<std::int32_t> ids;
+        for (std::int64_t n = 0; n < N; ++n) ids.push_back(static_cast<std::int32_t>(n % 5 == 4 ? -1 : n * 7 % V));
+        const auto on_items = check::on(device, items);
+        const auto on_ids = check::on(device, ids);
+        check::Guarded y(device, N * D), d_x(device, d_y);
+        device->gather_rows(N, D, on_items.data(), on_ids.data(), max_norm, y.data());
+        device->gather_rows_backward(N, D, on_items.data(), on_ids.data(), max_norm, d_x.data());
+        Doubles expected(N * D, 0.0), expected_x(d_y.begin(), d_y.end());
+        for (std::int64_t n = 0; n < N; ++n) {
+          if (ids[n] < 0) continue;
+          const float* row = items.data() + ids[n] * D;
+          const double norm = std::sqrt(dot(D, row, row));
+          const bool shorten = max_norm > 0 && norm > max_norm;
+          for (std::int64_t d = 0; d < D; ++d) expected[n * D + d] = row[d] * (shorten ? max_norm / norm : 1);
+          if (shorten) scaled_backward(D, max_norm, row, d_y.data() + n * D, expected_x.data() + n * D);
+        }
+        CHECK(check::error(y.values(), expected) < 1e-6);
+        CHECK(check::error(d_x.values(), expected_x) < 1e-5);
+        for (std::int64_t n = 4; n < N; n += 5)
+          CHECK(std::memcmp(y.values().data() + n * D, std::vector<float>(D).data(), D * sizeof(float)) == 0);
+      }
+}
+
+TEST_CASE("normalize_rows and its gradient; zero rows stay zero") {
+  for (const auto& device : check::devices())
+    for (std::int64_t N : {1, 33, 300})
+      for (std::int64_t D : {1, 7, 33, 130}) {
+        CAPTURE(device->name());
+        CAPTURE(N);
+        CAPTURE(D);
+        constexpr float kScale = 16;
+        auto x = check::random(N * D, 1, 1);
+        if (N > 5) std::fill_n(x.begin() + 5 * D, D, 0.0f);
+        const auto d_y = check::random(N * D, 1, 2);
+        const auto on_x = check::on(device, x), on_d_y = check::on(device, d_y);
+        check::Guarded y(device, N * D), d_x(device, N * D);
+        device->normalize_rows(N, D, kScale, on_x.data(), y.data());
+        device->normalize_rows_backward(N, D, kScale, on_x.data(), on_d_y.data(), d_x.data());
+        Doubles expected(N * D, 0.0), expected_x(N * D, 0.0);
+        for (std::int64_t n = 0; n < N; ++n) {
+          const float* row = x.data() + n * D;
+          const double norm = std::sqrt(dot(D, row, row));
+          if (norm == 0) continue;
+          for (std::int64_t d = 0; d < D; ++d) expected[n * D + d] = kScale * row[d] / norm;
+          scaled_backward(D, kScale, row, d_y.data() + n * D, expected_x.data() + n * D);
+        }
+        CHECK(check::error(y.values(), expected) < 1e-6);
+        // Of width 1 the gradient is nothing but rounding: 16 / |x| times an ulp of d_y.
+        if (D > 1) CHECK(check::error(d_x.values(), expected_x) < 1e-5);
+      }
 }
 
 TEST_CASE("tanh keeps the digits of small values and saturates cleanly") {
-  std::vector<float> x{0, 1e-8f, -1e-4f, 0.3f, -0.62f, 0.63f, 2, -9, 50, -90, 1e30f};
-  const auto original = x;
+  const std::vector<float> x{0, 1e-8f, -1e-4f, 0.3f, -0.62f, 0.63f, 2, -9, 50, -90, 1e30f};
   for (const auto& device : check::devices()) {
-    auto y = original;
-    device->tanh(static_cast<std::int64_t>(y.size()), y.data());
-    for (std::size_t i = 0; i < y.size(); ++i)
-      CHECK(std::abs(y[i] - std::tanh(double{original[i]})) <= 1e-6 * std::abs(std::tanh(double{original[i]})));
+    CAPTURE(device->name());
+    check::Guarded on_y(device, x);
+    device->tanh(static_cast<std::int64_t>(x.size()), on_y.data());
+    const auto y = on_y.values();
+    for (std::size_t i = 0; i < x.size(); ++i)
+      CHECK(std::abs(y[i] - std::tanh(double{x[i]})) <= 1e-6 * std::abs(std::tanh(double{x[i]})));
   }
 }
 
-TEST_CASE("catalog cross-entropy: losses and gradients, for any size, shift and workspace") {
+TEST_CASE("what treats every element alone: add, multiply, tanh's gradient") {
   for (const auto& device : check::devices())
-    for (std::int64_t D : {7, 33, 100})
-      for (std::int64_t V : {1, 31, 514, 1023, 1090})
-        for (float shift : {0.0f, 500.0f, -500.0f}) {
-          const std::int64_t B = 9;
-          CAPTURE(D);
-          CAPTURE(V);
-          CAPTURE(shift);
-          // The last dimension adds `shift` to every score.
-          auto q = check::random(B * D, 1, 4), items = check::random(V * D, 0.5, 5);
-          for (std::int64_t b = 0; b < B; ++b) q[b * D + D - 1] = 1;
-          for (std::int64_t v = 0; v < V; ++v) items[v * D + D - 1] = shift;
-          if (V == 514) std::fill(items.begin(), items.end(), 0.25f);  // all-equal scores
-          std::vector<std::int32_t> targets;
-          std::vector<float> weights;
-          for (std::int64_t b = 0; b < B; ++b) {
-            targets.push_back(static_cast<std::int32_t>(b % 2 ? V - 1 : b * 7 % V));
-            weights.push_back(b == 3 ? 0 : 0.125f);
-          }
-          const auto expected = cross_entropy(B, D, V, q, items, targets, weights);
-          const double tolerance = shift == 0 ? 1e-5 : 2e-4;  // a score of 500 has an ulp of 3e-5
-          for (std::int64_t workspace : {std::int64_t{0}, B * 513, 4 * B * 513}) {
-            std::vector<float> kept(workspace);
-            const CatalogCrossEntropy problem{B,
-                                              D,
-                                              V,
-                                              q.data(),
-                                              items.data(),
-                                              false,
-                                              targets.data(),
-                                              weights.data(),
-                                              workspace ? kept.data() : nullptr,
-                                              workspace};
-            check::Guarded losses(B), log_sums(B), d_q(B * D), d_items(V * D);
-            device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_q.data());
-            const std::vector<std::int32_t> rows{0, static_cast<std::int32_t>(V - 1), 0};
-            const auto row_gradients = check::random(3 * D, 0.1, 6);
-            device->catalog_cross_entropy_backward(problem, log_sums.data(), 3, rows.data(), row_gradients.data(),
-                                                   {.d_items = d_items.data()});
-            auto with_rows = expected.d_items;
-            for (std::int64_t r = 0; r < 3; ++r)
-              for (std::int64_t d = 0; d < D; ++d) with_rows[rows[r] * D + d] += row_gradients[r * D + d];
-            for (std::int64_t b = 0; b < B; ++b)
-              CHECK(losses.values()[b] ==
-                    doctest::Approx(expected.losses[b]).epsilon(1e-5).scale(1 + std::abs(shift) / 10));
-            if (V > 1) {
-              // The shifted dimension's gradient, Σ p shift − shift, is the rounding of Σ p times the shift.
-              auto actual = d_q.values();
-              auto wanted = expected.d_queries;
-              for (std::int64_t b = 0; b < B && shift != 0; ++b) {
-                CHECK(std::abs(actual[b * D + D - 1]) < 2e-6 * std::abs(shift));
-                actual[b * D + D - 1] = 0;
-                wanted[b * D + D - 1] = 0;
-              }
-              double scale = 0;
-              for (double g : wanted) scale = std::max(scale, std::abs(g));
-              if (scale > 1e-6) CHECK(check::error(actual, wanted) < tolerance);
-              CHECK(check::error(d_items.values(), with_rows) < tolerance);
-            }
-          }
-        }
-}
-
-TEST_CASE("Adam applied by the owner of a tile is Adam applied to the whole gradient") {
-  constexpr std::int64_t B = 5, D = 33, V = 1090;
-  const auto q = check::random(B * D, 1, 1), start = check::random(V * D, 0.5, 2);
-  const std::vector<std::int32_t> targets{0, 1, 511, 512, 1089};
-  const std::vector<float> weights(B, 0.2f);
-  for (const auto& device : check::devices()) {
-    auto fused = start, separate = start;
-    std::vector<float> m1(V * D), v1(V * D), m2(V * D), v2(V * D);
-    for (std::int64_t step = 1; step <= 3; ++step) {
-      const AdamStep adam{.learning_rate = 0.01f,
-                          .beta1 = 0.9f,
-                          .beta2 = 0.999f,
-                          .epsilon = 1e-8f,
-                          .weight_decay = 0.1f,
-                          .step = step,
-                          .gradient_scale = 1};
-      for (bool owner : {true, false}) {
-        auto& items = owner ? fused : separate;
-        const CatalogCrossEntropy problem{B,       D, V, q.data(), items.data(), false, targets.data(), weights.data(),
-                                          nullptr, 0};
-        std::vector<float> losses(B), log_sums(B), d_q(B * D), d_items(V * D);
-        device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_q.data());
-        device->catalog_cross_entropy_backward(
-            problem, log_sums.data(), 0, nullptr, nullptr,
-            {owner ? nullptr : d_items.data(), items.data(), m1.data(), v1.data(), adam});
-        if (!owner) device->adam(V * D, d_items.data(), items.data(), m2.data(), v2.data(), adam);
+    for (std::int64_t n : {1, 31, 33, 1023, 70'001}) {
+      CAPTURE(device->name());
+      CAPTURE(n);
+      const auto a = check::random(n, 0.5, 1), b = check::random(n, 0.5, 2), d_y = check::random(n, 1, 3);
+      const auto on_a = check::on(device, a), on_b = check::on(device, b), on_d_y = check::on(device, d_y);
+      check::Guarded sum(device, b), y(device, n), d_a(device, n), d_b(device, n), d_tanh(device, d_y);
+      device->add(n, on_a.data(), sum.data());
+      device->multiply(n, on_a.data(), on_b.data(), y.data());
+      device->multiply_backward(n, on_a.data(), on_b.data(), on_d_y.data(), d_a.data(), d_b.data());
+      device->tanh_backward(n, on_a.data(), d_tanh.data());
+      Doubles expected[5];
+      for (std::int64_t i = 0; i < n; ++i) {
+        expected[0].push_back(double{a[i]} + b[i]);
+        expected[1].push_back(double{a[i]} * b[i]);
+        expected[2].push_back(double{d_y[i]} * b[i]);
+        expected[3].push_back(double{d_y[i]} * a[i]);
+        expected[4].push_back(d_y[i] * (1 - double{a[i]} * a[i]));
       }
+      int i = 0;
+      for (const auto* actual : {&sum, &y, &d_a, &d_b, &d_tanh})
+        CHECK(check::error(actual->values(), expected[i++]) < 1e-6);
     }
-    CHECK(fused == separate);
-    CHECK(m1 == m2);
-    CHECK(v1 == v2);
+}
+
+TEST_CASE("dropout draws the mask of seed, step and element, to the bit") {
+  constexpr float kRate = 0.3f;
+  constexpr std::uint64_t kSeed = 42;
+  for (std::int64_t n : {1, 2, 31, 1023, 100'003}) {
+    const auto x = check::random(n, 1, 1);
+    for (std::int64_t number : {std::int64_t{1}, std::int64_t{7}, (std::int64_t{1} << 40) + 3}) {
+      std::vector<float> expected;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const auto words = philox(kSeed, static_cast<std::uint64_t>(number), static_cast<std::uint64_t>(i / 4));
+        expected.push_back(uniform(words[i % 4]) < kRate ? 0 : x[i] * (1 / (1 - kRate)));
+      }
+      for (const auto& device : check::devices()) {
+        CAPTURE(device->name());
+        const auto step = check::on(device, std::vector<TrainingStep>{{.number = number}});
+        check::Guarded y(device, x);
+        device->dropout(n, kRate, kSeed, step.data(), y.data());
+        CHECK(y.values() == expected);
+      }
+      if (n < 100'000) continue;
+      const auto kept = std::count_if(expected.begin(), expected.end(), [](float value) { return value != 0; });
+      CHECK(static_cast<double>(kept) / static_cast<double>(n) == doctest::Approx(0.7).epsilon(0.01));
+    }
   }
 }
 
-TEST_CASE("top-k is what sorting all scores gives: ties, exclusions, NaN, k beyond the catalog") {
+TEST_CASE("squared_norm is exact to single precision, and the same each time") {
   for (const auto& device : check::devices())
-    for (std::int64_t D : {1, 7, 100})
-      for (std::int64_t V : {1, 31, 65, 1023, 1090})
-        for (std::int64_t B : {1, 3, 70})
-          for (std::int64_t k : {1, 20, 2000}) {
-            CAPTURE(D);
-            CAPTURE(V);
-            CAPTURE(B);
-            CAPTURE(k);
-            const auto q = check::random(B * D, 1, 7);
-            auto items = check::random(V * D, 1, 8);
-            for (std::int64_t v = 10; v < V; v += 10)  // equal rows: ties
-              std::copy_n(items.begin(), D, items.begin() + v * D);
-            if (V > 40) items[33 * D] = NAN;
-            std::vector<std::uint64_t> bits((V + 63) / 64, 0);
-            for (std::int64_t v = 0; v < V; v += 3) bits[v / 64] |= std::uint64_t{1} << (v % 64);
-            std::vector<const std::uint64_t*> excluded;
-            std::vector<std::int32_t> targets;
-            for (std::int64_t b = 0; b < B; ++b) {
-              excluded.push_back(b % 2 ? bits.data() : nullptr);
-              targets.push_back(static_cast<std::int32_t>(b % 3 == 2 ? -1 : b * 11 % V));
-            }
-            std::vector<float> packed(Device::packed_size(V, D));
-            device->pack_items(V, D, items.data(), false, packed.data());
-            std::vector<std::int32_t> ids(B * k);
-            std::vector<float> scores(B * k);
-            std::vector<std::int64_t> above(B), tied(B);
-            device->catalog_top_k({B, D, V, k, q.data(), packed.data(), excluded.data(), targets.data(), ids.data(),
-                                   scores.data(), above.data(), tied.data()});
-
-            for (std::int64_t b = 0; b < B; ++b) {
-              std::vector<float> z(V);
-              for (std::int64_t v = 0; v < V; ++v) {
-                z[v] = 0;
-                double sum = 0;
-                for (std::int64_t d = 0; d < D; ++d) sum += double{q[b * D + d]} * items[v * D + d];
-                z[v] = static_cast<float>(sum);
-              }
-              std::int64_t found = 0;
-              for (; found < k && ids[b * k + found] >= 0; ++found) {
-                const std::int32_t id = ids[b * k + found];
-                REQUIRE(id < V);
-                CHECK((excluded[b] == nullptr || id % 3 != 0));
-                CHECK(scores[b * k + found] == doctest::Approx(z[id]).epsilon(1e-5).scale(1));
-                if (found > 0) {
-                  const float before = scores[b * k + found - 1];
-                  const bool ordered = before > scores[b * k + found] ||
-                                       (before == scores[b * k + found] && ids[b * k + found - 1] < id);
-                  CHECK(ordered);
-                }
-              }
-              std::vector<float> rest;  // what was not listed may not beat what was
-              std::int64_t candidates = 0;
-              for (std::int64_t v = 0; v < V; ++v) {
-                if (std::isnan(z[v]) || (excluded[b] && v % 3 == 0)) continue;
-                ++candidates;
-                if (std::find(ids.begin() + b * k, ids.begin() + b * k + found, v) == ids.begin() + b * k + found)
-                  rest.push_back(z[v]);
-              }
-              CHECK(found == std::min(k, candidates));
-              for (float score : rest) CHECK(score <= scores[b * k + found - 1] + 1e-4f);
-
-              if (targets[b] < 0 || std::isnan(z[targets[b]])) {
-                CHECK(above[b] == V);
-                CHECK(tied[b] == 0);
-              } else {
-                std::int64_t surely_above = 0, surely_not_below = -1, equal = -1;
-                for (std::int64_t v = 0; v < V; ++v) {
-                  surely_above += z[v] > z[targets[b]] + 1e-4f;
-                  surely_not_below += z[v] >= z[targets[b]] - 1e-4f;
-                  equal +=
-                      std::equal(items.begin() + v * D, items.begin() + (v + 1) * D, items.begin() + targets[b] * D);
-                }
-                CHECK(above[b] >= surely_above);
-                CHECK(above[b] + tied[b] <= surely_not_below);
-                CHECK(tied[b] >= equal);
-              }
-            }
-          }
+    for (std::int64_t n : {1, 31, 1023, 100'003}) {
+      CAPTURE(device->name());
+      CAPTURE(n);
+      auto x = check::random(n, 1, 1);
+      const auto on_x = check::on(device, x);
+      const double squared = device->squared_norm(n, on_x.data());
+      CHECK(squared == doctest::Approx(dot(n, x.data(), x.data())).epsilon(1e-6));
+      CHECK(device->squared_norm(n, on_x.data()) == squared);
+      x[n / 2] = NAN;
+      CHECK(std::isnan(device->squared_norm(n, check::on(device, x).data())));
+    }
 }
 
-TEST_CASE("every score is the same for any batch, to the bit") {
-  constexpr std::int64_t B = 70, D = 100, V = 1090, k = 50;
-  const auto q = check::random(B * D, 1, 9), items = check::random(V * D, 1, 10);
-  for (const auto& device : check::devices()) {
-    std::vector<float> packed(Device::packed_size(V, D)), together(B * k), alone(k);
-    std::vector<std::int32_t> ids(B * k), id(k);
-    device->pack_items(V, D, items.data(), true, packed.data());
-    device->catalog_top_k(
-        {B, D, V, k, q.data(), packed.data(), nullptr, nullptr, ids.data(), together.data(), nullptr, nullptr});
-    for (std::int64_t b = 0; b < B; ++b) {
-      device->catalog_top_k(
-          {1, D, V, k, q.data() + b * D, packed.data(), nullptr, nullptr, id.data(), alone.data(), nullptr, nullptr});
-      CHECK(std::equal(alone.begin(), alone.end(), together.begin() + b * k));
-      CHECK(std::equal(id.begin(), id.end(), ids.begin() + b * k));
+TEST_CASE("total_loss skips what has no weight, and stops what is not below the limit") {
+  for (const auto& device : check::devices())
+    for (std::int64_t B : {1, 33, 1023}) {
+      CAPTURE(device->name());
+      CAPTURE(B);
+      std::vector<float> weights, losses = check::random(B, 1, 1);
+      double expected = 0;
+      for (std::int64_t b = 0; b < B; ++b) {
+        weights.push_back(b % 3 == 1 ? 0 : 0.5f);
+        if (weights[b] == 0)
+          losses[b] = b % 2 ? NAN : INFINITY;
+        else
+          expected += double{weights[b]} * losses[b];
+      }
+      const auto on_weights = check::on(device, weights);
+      const auto run = [&](const std::vector<float>& losses, double limit) {
+        const auto on_losses = check::on(device, losses);
+        auto step = check::on(device, std::vector<TrainingStep>{{.number = 5, .limit = limit, .loss = 77}});
+        device->total_loss(B, on_weights.data(), on_losses.data(), step.data());
+        CHECK(read(step).number == 5);
+        return read(step);
+      };
+      const TrainingStep fine = run(losses, INFINITY);
+      CHECK(fine.loss == doctest::Approx(expected).epsilon(1e-12));
+      CHECK(fine.stopped == 0);
+      CHECK(run(losses, std::nextafter(fine.loss, INFINITY)).stopped == 0);
+      CHECK(run(losses, fine.loss).stopped == 1);  // not below
+      losses[0] = INFINITY;
+      CHECK(run(losses, INFINITY).stopped == 1);
+      losses[0] = NAN;
+      CHECK(run(losses, INFINITY).stopped == 1);
+      CHECK(std::isnan(run(losses, INFINITY).loss));
     }
+}
+
+namespace {
+
+// Tensors to be trained, on a device and as a plain loop has them.
+struct Tensors {
+  static constexpr std::int64_t kSizes[] = {1, 33, 1023, 70'001};
+
+  explicit Tensors(const check::DevicePtr& device) {
+    unsigned seed = 0;
+    for (std::int64_t n : kSizes) {
+      host.push_back(
+          {check::random(n, 1, ++seed), check::random(n, 0.1, ++seed), std::vector<float>(n), std::vector<float>(n)});
+      for (const auto& values : host.back()) arrays.emplace_back(device, values);
+      auto* array = &arrays[arrays.size() - 4];
+      parameters.push_back({n, array[0].data(), array[1].data(), array[2].data(), array[3].data()});
+    }
+  }
+
+  std::vector<std::array<std::vector<float>, 4>> host;  // value, gradient, moment1, moment2
+  std::vector<check::Guarded<float>> arrays;            // the same, one after another
+  std::vector<Parameter> parameters;
+};
+
+}  // namespace
+
+TEST_CASE("clip_gradient bounds the norm of all tensors together") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Tensors tensors(device);
+    double squared = 0;
+    for (const auto& tensor : tensors.host) squared += dot(tensor[1].size(), tensor[1].data(), tensor[1].data());
+    const double length = std::sqrt(squared);
+    for (double norm : {length / 3, length * 1.01, 1e30}) {
+      auto step = check::on(device, std::vector<TrainingStep>{{.gradient_scale = 77}});
+      device->clip_gradient(tensors.parameters, static_cast<float>(norm), step.data());
+      if (norm < length)
+        CHECK(read(step).gradient_scale == doctest::Approx(norm / length).epsilon(1e-6));
+      else
+        CHECK(read(step).gradient_scale == 1);
+    }
+    for (std::size_t i = 0; i < tensors.host.size(); ++i)  // it only scales, later
+      CHECK(tensors.arrays[4 * i + 1].values() == tensors.host[i][1]);
+  }
+}
+
+TEST_CASE("adam moves weights as a plain loop does, and not at all when stopped") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    Tensors tensors(device);
+    std::vector<std::array<Doubles, 4>> expected;
+    for (const auto& tensor : tensors.host) {
+      expected.emplace_back();
+      for (int i = 0; i < 4; ++i) expected.back()[i].assign(tensor[i].begin(), tensor[i].end());
+    }
+    TrainingStep step{.learning_rate = 0.01f,
+                      .beta1 = 0.9f,
+                      .beta2 = 0.999f,
+                      .epsilon = 1e-6f,
+                      .weight_decay = 0.1f,
+                      .gradient_scale = 0.5f};
+    for (step.number = 1; step.number <= 3; ++step.number) {
+      for (auto& [value, gradient, moment1, moment2] : expected)
+        for (std::size_t i = 0; i < value.size(); ++i) {
+          const double g = gradient[i] * step.gradient_scale, number = static_cast<double>(step.number);
+          moment1[i] = step.beta1 * moment1[i] + (1 - double{step.beta1}) * g;
+          moment2[i] = step.beta2 * moment2[i] + (1 - double{step.beta2}) * g * g;
+          value[i] *= 1 - double{step.learning_rate} * step.weight_decay;
+          value[i] -= step.learning_rate * moment1[i] / (1 - std::pow(double{step.beta1}, number)) /
+                      (std::sqrt(moment2[i] / (1 - std::pow(double{step.beta2}, number))) + step.epsilon);
+        }
+      device->adam(tensors.parameters, check::on(device, std::vector{step}).data());
+    }
+    const auto values = [&] {
+      std::vector<std::vector<float>> all;
+      for (const auto& array : tensors.arrays) all.push_back(array.values());
+      return all;
+    };
+    const auto moved = values();
+    for (std::size_t i = 0; i < moved.size(); ++i) CHECK(check::error(moved[i], expected[i / 4][i % 4]) < 1e-6);
+    step.stopped = 1;
+    device->adam(tensors.parameters, check::on(device, std::vector{step}).data());
+    CHECK(values() == moved);
   }
 }

@@ -65,11 +65,14 @@ TEST_CASE("popularity over sessions: every target, unknown events skipped, cold 
   CHECK(evaluate(*ranker, sessions, counts, {.k = {1, 2, 3}, .batch = 1}).at[2].mrr == m.at[2].mrr);
   Config config;
   config.dim = 3;
-  const Model model(config, 4, open_device("cpu"));
-  const Metrics by_model = evaluate(*model_ranker(model, model.device()), sessions, counts, {.k = {3}});
-  CHECK(by_model.examples == 5);
-  CHECK(by_model.unanswered == 2);  // 3 after ?, and ? after ?
-  CHECK(by_model.cold_targets == 2);
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Model model(config, 4, device);
+    const Metrics by_model = evaluate(*model_ranker(model, device), sessions, counts, {.k = {3}});
+    CHECK(by_model.examples == 5);
+    CHECK(by_model.unanswered == 2);  // 3 after ?, and ? after ?
+    CHECK(by_model.cold_targets == 2);
+  }
   CHECK_THROWS_AS(evaluate(*ranker, sessions, counts, {.k = {}}), std::invalid_argument);
   CHECK_THROWS_AS(evaluate(*ranker, sessions, counts, {.k = {0}}), std::invalid_argument);
   CHECK_THROWS_AS(evaluate(*ranker, sessions, {1, 2}, {.k = {1}}), std::invalid_argument);
@@ -90,6 +93,7 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
   const Sessions sessions(items, offsets);
   const auto counts = item_counts(sessions, V);
   for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
     const Model model(config, V, device);
     const auto table = model.download().at("items");
     double hr = 0, mrr = 0, n = 0;

@@ -1,7 +1,9 @@
-// Training: the same bits for any number of threads and after a kill; stopping, refit, divergence, bad input.
+// Training on every device: the same bits each time, for any number of threads and after a kill; stopping, refit,
+// divergence, bad input.
 #include <sys/wait.h>
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "stamp/trainer.h"
 #include "tests/check.h"
@@ -48,107 +50,207 @@ TrainConfig train_config() {
 
 using Values = std::map<std::string, std::vector<float>>;
 
-Values trained(const TrainConfig& config, const TrainOptions& options, int threads = 2, TrainReport* report = nullptr) {
-  Model model(config_of(), kProducts, open_device("cpu", threads));
-  TrainReport result = train(model, chain(400, 1), config, options);
+// What a device trains on, and is judged by: little where it is slow.
+Sessions training(const Device& device) { return chain(check::slow(device) ? 60 : 400, 1); }
+Sessions validation_of(const Device& device) { return chain(check::slow(device) ? 20 : 100, 2); }
+
+Values trained(const check::DevicePtr& device, const TrainConfig& config, const TrainOptions& options,
+               TrainReport* report = nullptr) {
+  Model model(config_of(), kProducts, device);
+  TrainReport result = train(model, training(*device), config, options);
   if (report) *report = result;
   return model.download();
 }
 
-}  // namespace
+// A training with refit that is killed, as kill -9 would, at its call of progress of this number. It runs in a process
+// of its own that starts anew: CUDA does not survive fork.
+struct Killed {
+  std::string device;
+  int threads;
+  std::string checkpoint;
+  int call;
 
-TEST_CASE("training learns, to the same bits for any number of threads") {
-  set_num_threads(2);
-  const Sessions validation = chain(100, 2);
-  TrainReport report;
-  const Values two = trained(train_config(), {.validation = &validation, .refit = false}, 2, &report);
-  CHECK(two == trained(train_config(), {.validation = &validation, .refit = false}, 1));
-  CHECK(report.stopped == "finished");
-  CHECK(report.epochs.size() == 3);
-  CHECK(report.epochs.back().loss < report.epochs.front().loss);
-  CHECK(report.epochs.back().validation->at.back().hr > 0.6);
+  static constexpr const char* kVariable = "STAMP_TEST_KILLED";
+  static constexpr const char* kTestCase = "a training that is killed";
+
+  // True when it came to its end so.
+  bool run() const {
+    const std::string value = nlohmann::json{device, threads, checkpoint, call}.dump();
+    const std::string filter = concat("--test-case=", kTestCase);
+    const pid_t child = fork();
+    if (child == 0) {
+      setenv(kVariable, value.c_str(), 1);
+      execl("/proc/self/exe", "test_trainer", filter.c_str(), "--no-skip", nullptr);
+      _exit(1);
+    }
+    int status = 0;
+    return waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  }
+
+  static Killed asked_for() {
+    const char* value = std::getenv(kVariable);
+    REQUIRE_MESSAGE(value, "only another test runs this one");
+    const auto fields = nlohmann::json::parse(value);
+    return {fields[0], fields[1], fields[2], fields[3]};
+  }
+};
+
+TrainOptions refit_options(const Sessions& validation, ProgressCallback progress) {
+  return {.validation = &validation, .refit = true, .progress = std::move(progress), .progress_seconds = 0};
 }
 
-TEST_CASE("clipping, weight decay and schedules train too, and the clipped gradient is whole") {
-  for (float clip : {0.05f, 1e9f}) {
-    TrainConfig config = train_config();
-    config.optimizer.clip_norm = clip;
-    config.optimizer.weight_decay = 0.01f;
-    config.optimizer.decay = 0.9f;
-    config.optimizer.schedule = Schedule::linear;
+// For tests that write many checkpoints: without the CPU of one thread, whose results are those of two.
+std::vector<check::DevicePtr> parallel_devices() {
+  auto devices = check::devices();
+  devices.erase(devices.begin());
+  return devices;
+}
+
+// Precision as check::devices() has it.
+check::DevicePtr open_single(const std::string& name, int threads) {
+  return open_device(name, {.threads = threads, .precision = Precision::fp32});
+}
+
+}  // namespace
+
+TEST_CASE("training learns, to the same bits each time, on a CPU for any number of threads") {
+  Values of_cpu;
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Sessions validation = validation_of(*device);
+    const TrainOptions options{.validation = &validation, .refit = false};
     TrainReport report;
-    const Values values = trained(config, {}, 2, &report);
+    const Values values = trained(device, train_config(), options, &report);
+    CHECK(trained(device, train_config(), options) == values);
+    CHECK(report.stopped == "finished");
+    CHECK(report.epochs.size() == 3);
     CHECK(report.epochs.back().loss < report.epochs.front().loss);
-    if (clip > 1) {  // a bound that never binds changes nothing
-      config.optimizer.clip_norm = 0;
-      CHECK(trained(config, {}) == values);
+    if (!check::slow(*device)) CHECK(report.epochs.back().validation->at.back().hr > 0.6);
+    if (device->name() != "cpu") continue;
+    if (of_cpu.empty()) of_cpu = values;
+    CHECK(values == of_cpu);
+  }
+}
+
+TEST_CASE("fifty steps lose the same on every device") {
+  // Devices add up in different orders, so gradients differ by some 1e-6 of their largest. Adam divides by what it
+  // finds, so a weight whose gradient is no larger than that may move by the learning rate either way; but the loss
+  // hardly depends on such weights. Two instruction sets of the CPU, which differ in this way, come to losses that are
+  // 5e-8 of themselves apart; a mistake in any gradient or moment shows from 1e-3 on.
+  constexpr double kRelative = 1e-5;
+  const Sessions sessions = chain(60, 1);
+  const auto targets = example_targets(sessions);
+  REQUIRE(targets.size() > 128);
+  std::vector<double> expected;
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    Model model(config_of(), kProducts, device);
+    Optimizer optimizer({}, model);
+    BatchBuilder builder(sessions);
+    Batch batch;
+    std::vector<double> losses;
+    for (std::size_t step = 0; step < 50; ++step) {
+      builder.build(std::span(targets).subspan(step * 16 % 96, 32), batch);
+      losses.push_back(optimizer.step(batch, 0.01f));
+    }
+    if (expected.empty()) expected = losses;
+    CHECK(losses.back() < 0.8 * losses.front());
+    for (std::size_t step = 0; step < 50; ++step) {
+      CAPTURE(step);
+      CHECK(losses[step] == doctest::Approx(expected[step]).epsilon(kRelative));
     }
   }
 }
 
-TEST_CASE("a run that is killed anywhere resumes to the same bits") {
-  const Sessions validation = chain(100, 2);
-  int calls = 0;
-  TrainOptions options{.validation = &validation, .refit = true};
-  options.progress_seconds = 0;
-  options.progress = [&](const Progress&) { return ++calls > 0; };
-  const Values whole = trained(train_config(), options);
-  REQUIRE(calls > 60);  // of which the last ones belong to the refit
-  for (int last : {1, 2, calls / 4, calls / 2, calls - 1}) {
-    CAPTURE(last);
-    const check::Folder folder;
-    options.checkpoint = folder / "checkpoint";
-    const pid_t child = fork();
-    if (child == 0) {  // kill -9 in the middle of training
-      int left = last;
-      options.progress = [&](const Progress&) {
-        if (--left == 0) raise(SIGKILL);
-        return true;
-      };
-      trained(train_config(), options, 1);
-      _exit(0);
+TEST_CASE("clipping, weight decay and schedules train too, and the clipped gradient is whole") {
+  for (const auto& device : check::devices())
+    for (float clip : {0.05f, 1e9f}) {
+      CAPTURE(device->name());
+      TrainConfig config = train_config();
+      config.optimizer.clip_norm = clip;
+      config.optimizer.weight_decay = 0.01f;
+      config.optimizer.decay = 0.9f;
+      config.optimizer.schedule = Schedule::linear;
+      TrainReport report;
+      const Values values = trained(device, config, {}, &report);
+      CHECK(report.epochs.back().loss < report.epochs.front().loss);
+      if (clip > 1) {  // a bound that never binds changes nothing
+        config.optimizer.clip_norm = 0;
+        CHECK(trained(device, config, {}) == values);
+      }
     }
-    int status = 0;
-    REQUIRE(waitpid(child, &status, 0) == child);
-    REQUIRE((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
-    REQUIRE(std::filesystem::exists(options.checkpoint) == (last > 1));
-    TrainReport report;
-    CHECK(trained(train_config(), options, 2, &report) == whole);
-    CHECK(report.resumed == (last > 1));
-    CHECK(trained(train_config(), options, 2, &report) == whole);  // what stands there now is the end
-    CHECK(report.stopped == "finished");
+}
+
+TEST_CASE(Killed::kTestCase* doctest::skip()) {
+  const Killed killed = Killed::asked_for();
+  const auto device = open_single(killed.device, killed.threads);
+  const Sessions validation = validation_of(*device);
+  int left = killed.call;
+  TrainOptions options = refit_options(validation, [&](const Progress&) {
+    if (--left == 0) raise(SIGKILL);
+    return true;
+  });
+  options.checkpoint = killed.checkpoint;
+  trained(device, train_config(), options);
+}
+
+TEST_CASE("a run that is killed anywhere resumes to the same bits") {
+  for (const auto& device : parallel_devices()) {
+    CAPTURE(device->name());
+    const bool slow = check::slow(*device);
+    const Sessions validation = validation_of(*device);
+    int calls = 0;
+    TrainOptions options = refit_options(validation, [&](const Progress&) { return ++calls > 0; });
+    const Values whole = trained(device, train_config(), options);
+    REQUIRE(calls > (slow ? 12 : 60));  // of which the last ones belong to the refit
+    for (int last : slow ? std::vector{1, calls / 4, calls - 1} : std::vector{1, 2, calls / 4, calls / 2, calls - 1}) {
+      CAPTURE(last);
+      const check::Folder folder;
+      options.checkpoint = folder / "checkpoint";
+      REQUIRE(Killed{device->name(), 1, options.checkpoint, last}.run());
+      REQUIRE(std::filesystem::exists(options.checkpoint) == (last > 1));
+      TrainReport report;
+      CHECK(trained(device, train_config(), options, &report) == whole);
+      CHECK(report.resumed == (last > 1));
+      CHECK(trained(device, train_config(), options, &report) == whole);  // what stands there now is the end
+      CHECK(report.stopped == "finished");
+    }
   }
 }
 
 TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint continues to the same bits") {
-  const Sessions validation = chain(100, 2);
-  const Values whole = trained(train_config(), {.validation = &validation, .refit = false});
-  for (std::int64_t epoch : {1, 3})
-    for (const char* phase : {"train", "validate"}) {
-      CAPTURE(epoch);
-      CAPTURE(phase);
-      const check::Folder folder;
-      TrainOptions options{
-          .validation = &validation, .refit = false, .checkpoint = folder / "checkpoint", .progress = {}};
-      options.progress = [&](const Progress& p) { return !(p.epoch == epoch && p.phase == phase); };
-      TrainReport report;
-      trained(train_config(), options, 2, &report);
-      CHECK(report.stopped == "interrupted");
-      CHECK((report.best_epoch > 0) == (epoch > 1));
-      CHECK(std::filesystem::exists(options.checkpoint));
+  for (const auto& device : parallel_devices()) {
+    CAPTURE(device->name());
+    const Sessions validation = validation_of(*device);
+    const Values whole = trained(device, train_config(), {.validation = &validation, .refit = false});
+    for (std::int64_t epoch : {1, 3})
+      for (const std::string phase : {"train", "validate"}) {
+        CAPTURE(epoch);
+        CAPTURE(phase);
+        const check::Folder folder;
+        TrainOptions options{
+            .validation = &validation, .refit = false, .checkpoint = folder / "checkpoint", .progress = {}};
+        options.progress = [&](const Progress& p) { return !(p.epoch == epoch && p.phase == phase); };
+        TrainReport report;
+        trained(device, train_config(), options, &report);
+        CHECK(report.stopped == "interrupted");
+        CHECK((report.best_epoch > 0) == (epoch > 1));
+        CHECK(std::filesystem::exists(options.checkpoint));
 
-      TrainConfig other = train_config();
-      other.batch_size = 32;
-      options.progress = {};
-      CHECK_THROWS_WITH_AS(trained(other, options), doctest::Contains("belongs to other data or options"),
-                           std::invalid_argument);
-      CHECK(trained(train_config(), options, 2, &report) == whole);
-      CHECK(report.resumed);
-      CHECK(report.epochs.size() == 3);
-    }
+        TrainConfig other = train_config();
+        other.batch_size = 32;
+        options.progress = {};
+        CHECK_THROWS_WITH_AS(trained(device, other, options), doctest::Contains("belongs to other data or options"),
+                             std::invalid_argument);
+        CHECK(trained(device, train_config(), options, &report) == whole);
+        CHECK(report.resumed);
+        CHECK(report.epochs.size() == 3);
+      }
+  }
 }
 
 TEST_CASE("patience stops, and the best epoch's weights stay") {
+  const auto device = open_device("cpu");  // nothing here is a device's doing
   const Sessions validation = chain(100, 3);
   TrainConfig config = train_config();
   config.epochs = 40;
@@ -157,39 +259,46 @@ TEST_CASE("patience stops, and the best epoch's weights stay") {
   config.optimizer.schedule = Schedule::constant;
   config.optimizer.warmup = 0;  // so that no step depends on how many are planned
   TrainReport report;
-  const Values best = trained(config, {.validation = &validation, .refit = false}, 2, &report);
+  const Values best = trained(device, config, {.validation = &validation, .refit = false}, &report);
   CHECK(report.stopped == "patience");
   CHECK(static_cast<std::int64_t>(report.epochs.size()) == report.best_epoch + 2);
   config.patience = 0;
   config.epochs = report.best_epoch;
-  CHECK(trained(config, {}) == best);
+  CHECK(trained(device, config, {}) == best);
 }
 
 TEST_CASE("a learning rate that diverges stops with step and cause, and leaves good weights") {
   const Values initial = Model(config_of(), kProducts, open_device("cpu")).download();
-  for (const float rate : {1e18f, 3e38f})
-    for (const std::int64_t batch_size : {64, 1000000}) {
-      TrainConfig config = train_config();
-      config.optimizer = {.learning_rate = rate};
-      config.batch_size = batch_size;
-      TrainReport report;
-      CHECK(trained(config, {}, 2, &report) == initial);
-      CHECK(report.stopped == "diverged");
-      CHECK(report.reason.find("at step") != std::string::npos);
-      CHECK(report.reason.find("learning rate") != std::string::npos);
-    }
+  for (const auto& device : check::devices())
+    for (const float rate : {1e18f, 3e38f})
+      for (const std::int64_t batch_size : {64, 1000000}) {
+        CAPTURE(device->name());
+        CAPTURE(rate);
+        CAPTURE(batch_size);
+        TrainConfig config = train_config();
+        config.optimizer = {.learning_rate = rate};
+        config.batch_size = batch_size;
+        TrainReport report;
+        CHECK(trained(device, config, {}, &report) == initial);
+        CHECK(report.stopped == "diverged");
+        CHECK(report.reason.find("at step") != std::string::npos);
+        CHECK(report.reason.find("learning rate") != std::string::npos);
+      }
 }
 
 TEST_CASE("a refit that is interrupted or diverges leaves the best weights of the selection") {
-  const Sessions validation = chain(100, 2);
-  TrainReport report;
-  const Values best = trained(train_config(), {.validation = &validation}, 2, &report);
-  const std::int64_t epoch = report.best_epoch;
-  TrainOptions options{.validation = &validation, .refit = true};
-  options.progress = [](const Progress& p) { return p.phase != "refit"; };
-  CHECK(trained(train_config(), options, 2, &report) == best);
-  CHECK(report.stopped == "interrupted");
-  CHECK(report.best_epoch == epoch);
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Sessions validation = validation_of(*device);
+    TrainReport report;
+    const Values best = trained(device, train_config(), {.validation = &validation}, &report);
+    const std::int64_t epoch = report.best_epoch;
+    TrainOptions options{.validation = &validation, .refit = true};
+    options.progress = [](const Progress& p) { return p.phase != "refit"; };
+    CHECK(trained(device, train_config(), options, &report) == best);
+    CHECK(report.stopped == "interrupted");
+    CHECK(report.best_epoch == epoch);
+  }
 }
 
 TEST_CASE("large cosine scales are no divergence") {
@@ -232,6 +341,9 @@ TEST_CASE("data and options that cannot be are refused before any work") {
 }
 
 TEST_CASE("one session of two events is enough") {
-  Model model(config_of(), kProducts, open_device("cpu"));
-  CHECK(train(model, Sessions({1, 2}, {0, 2}), train_config()).stopped == "finished");
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    Model model(config_of(), kProducts, device);
+    CHECK(train(model, Sessions({1, 2}, {0, 2}), train_config()).stopped == "finished");
+  }
 }

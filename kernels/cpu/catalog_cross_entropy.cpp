@@ -15,8 +15,8 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/cpu/adam.h"
 #include "kernels/cpu/cpu_device.h"
-#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/thread_pool.h"
@@ -141,7 +141,7 @@ void CpuDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, con
                                                const ItemUpdate& update) {
   const Index B = p.B, D = p.D, V = p.V, kept = kept_tiles(p);
   const float* kept_max = p.workspace + kept * B * kTile;
-  const AdamFactors factors = adam_factors(update.adam);
+  const AdamFactors factors = update.step ? adam_factors(*update.step) : AdamFactors{};
   order_.resize(B + L);
   std::int64_t* by_target = order_.data();
   std::int64_t* by_row = by_target + B;
@@ -184,7 +184,7 @@ void CpuDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, con
       }
     for_ids(by_row, L, first, first + n,
             [&](Index id, Index l) { simd().axpy(D, 1, row_gradients + l * D, d_items + (id - first) * D); });
-    if (!update.d_items)
+    if (!update.d_items && !update.step->stopped)
       simd().adam(n * D, d_items, update.items + first * D, update.moment1 + first * D, update.moment2 + first * D,
                   factors);
   });

@@ -54,6 +54,15 @@ class Best {
   Index k_ = 0, size_ = 0;
 };
 
+const std::uint64_t* excluded_of(const CatalogTopK& p, Index b) {
+  const Index words = (p.V + 63) / 64;
+  return p.exclusion && p.exclusion[b] >= 0 ? p.excluded + p.exclusion[b] * words : nullptr;
+}
+
+const float* boosts_of(const CatalogTopK& p, Index b) {
+  return p.boost && p.boost[b] >= 0 ? p.boosts + p.boost[b] * p.V : nullptr;
+}
+
 bool is_excluded(const std::uint64_t* bits, Index v) { return bits && (bits[v / 64] >> (v % 64) & 1); }
 
 }  // namespace
@@ -111,10 +120,7 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
         simd().gemm(rows, kPanel, D, p.queries + from * D, D, 1, p.packed_items + (first + panel * kPanel) * D, kPanel,
                     scores + panel * kPanel, kWidth, false);
       for (Index r = 0; r < rows; ++r) {
-        const float* row = scores + r * kWidth;
-        const std::uint64_t* bits = p.excluded ? p.excluded[from + r] : nullptr;
-        for (Index v = 0; (v = simd().find_at_least(v, n, row, best[r].bound())) < n; ++v)
-          if (!is_excluded(bits, first + v)) best[r].offer({row[v], static_cast<std::int32_t>(first + v)});
+        float* row = scores + r * kWidth;
         if (p.targets && p.targets[from + r] >= 0) {
           const float target = target_scores[from + r];
           for (Index v = 0; v < n; ++v) {
@@ -122,6 +128,10 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
             tied[r] += row[v] == target;
           }
         }
+        if (const float* boosts = boosts_of(p, from + r)) simd().axpy(n, 1, boosts + first, row);
+        const std::uint64_t* bits = excluded_of(p, from + r);
+        for (Index v = 0; (v = simd().find_at_least(v, n, row, best[r].bound())) < n; ++v)
+          if (!is_excluded(bits, first + v)) best[r].offer({row[v], static_cast<std::int32_t>(first + v)});
       }
     }
     for (Index r = 0; r < rows; ++r) found[run * p.B + from + r] = {best[r].size(), above[r], tied[r]};

@@ -5,16 +5,22 @@
 
 #include "kernels/cpu/simd.h"
 
-namespace stamp {
+namespace stamp::cpu {
 
-std::shared_ptr<Device> open_device(const std::string& name, int threads) {
-  require(threads >= 0, "open_device: ", threads, " threads, expected 0 for all, or more");
-  require(name == "cpu" || name == "auto", "open_device: unknown device '", name, "', expected 'cpu' or 'auto'");
-  cpu::simd();  // a wrong STAMP_CPU_ISA is reported here
-  return std::make_shared<cpu::CpuDevice>(threads);
+namespace {
+
+// A CPU has nothing to record: launches cost nothing.
+class DirectRecorder final : public Recorder {
+ public:
+  void run(std::uint64_t, const std::function<void()>& work) override { work(); }
+};
+
+}  // namespace
+
+std::shared_ptr<Device> open(int threads) {
+  simd();  // a wrong STAMP_CPU_ISA is reported here
+  return std::make_shared<CpuDevice>(threads);
 }
-
-namespace cpu {
 
 void* CpuDevice::allocate(std::size_t bytes) {
   constexpr std::size_t kAlignment = 64;
@@ -22,6 +28,7 @@ void* CpuDevice::allocate(std::size_t bytes) {
   void* memory = std::aligned_alloc(kAlignment, bytes);
   if (!memory) fail("cpu: out of memory, ", bytes, " bytes were asked for");
   std::memset(memory, 0, bytes);
+  ++allocations_;
   return memory;
 }
 
@@ -33,5 +40,6 @@ void CpuDevice::copy_out(void* host, const void* device, std::size_t bytes) { st
 
 void CpuDevice::zero(void* memory, std::size_t bytes) { std::memset(memory, 0, bytes); }
 
-}  // namespace cpu
-}  // namespace stamp
+std::unique_ptr<Recorder> CpuDevice::recorder() { return std::make_unique<DirectRecorder>(); }
+
+}  // namespace stamp::cpu

@@ -1,6 +1,8 @@
 // The CPU: a product, not a fallback. One file per group of kernels; the inner loops are in simd.inl.
 #pragma once
 
+#include <atomic>
+
 #include "stamp/device.h"
 
 namespace stamp::cpu {
@@ -9,12 +11,17 @@ class CpuDevice final : public Device {
  public:
   explicit CpuDevice(int threads) : threads_(threads) {}
   std::string name() const override { return "cpu"; }
+  Precision precision() const override { return Precision::fp32; }
+  std::int64_t allocations() const override { return allocations_; }
+  std::int64_t padding() const override { return 1; }
 
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
   void copy_in(void* device, const void* host, std::size_t bytes) override;
   void copy_out(void* host, const void* device, std::size_t bytes) override;
   void zero(void* memory, std::size_t bytes) override;
+  void synchronize() override {}
+  std::unique_ptr<Recorder> recorder() override;
 
   // rows.cpp
   void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
@@ -40,10 +47,13 @@ class CpuDevice final : public Device {
   void multiply(std::int64_t n, const float* a, const float* b, float* y) override;
   void multiply_backward(std::int64_t n, const float* a, const float* b, const float* d_y, float* d_a,
                          float* d_b) override;
-  void dropout(std::int64_t n, float rate, std::uint64_t seed, std::uint64_t step, float* y) override;
+  void dropout(std::int64_t n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) override;
+
+  // adam.cpp
   double squared_norm(std::int64_t n, const float* x) override;
-  void adam(std::int64_t n, const float* gradient, float* parameters, float* moment1, float* moment2,
-            const AdamStep& adam) override;
+  void total_loss(std::int64_t B, const float* weights, const float* losses, TrainingStep* step) override;
+  void clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) override;
+  void adam(std::span<const Parameter> parameters, const TrainingStep* step) override;
 
   // session_attention.cpp
   void anchors(Ranges ranges, std::int64_t D, const float* x, float* y) override;
@@ -51,7 +61,7 @@ class CpuDevice final : public Device {
   void session_mean(Ranges ranges, std::int64_t D, const float* x, float* y) override;
   void session_mean_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) override;
   void session_attention(const SessionAttention& attention, float* y) override;
-  void session_attention_backward(const SessionAttention& attention, std::int64_t L, const float* d_y, float* d_x,
+  void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x,
                                   float* d_keys, float* d_query, float* d_w0) override;
 
   // catalog_cross_entropy.cpp
@@ -66,11 +76,15 @@ class CpuDevice final : public Device {
   void catalog_top_k(const CatalogTopK& problem) override;
 
  private:
-  int threads_;                       // 0: all
+  int threads_;  // 0: all
+  std::atomic<std::int64_t> allocations_{0};
   std::vector<float> partial_;        // partial sums of reductions
   std::vector<std::int64_t> pieces_;  // examples that may be worked on side by side
   std::vector<std::int64_t> order_;   // sorted lookups
   std::vector<float> running_;        // maxima and sums of the softmax, per part of the catalog
 };
+
+// threads: as in DeviceOptions.
+std::shared_ptr<Device> open(int threads);
 
 }  // namespace stamp::cpu

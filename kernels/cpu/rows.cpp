@@ -15,6 +15,10 @@ constexpr Index kGrain = 256;
 void CpuDevice::gather_rows(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm, float* y) {
   parallel_for_ranges(N, kGrain, threads_, [&](Index first, Index last) {
     for (Index n = first; n < last; ++n) {
+      if (ids[n] < 0) {
+        std::memset(y + n * D, 0, D * sizeof(float));
+        continue;
+      }
       const float* row = items + ids[n] * D;
       std::memcpy(y + n * D, row, D * sizeof(float));
       if (max_norm == 0) continue;
@@ -30,6 +34,7 @@ void CpuDevice::gather_rows_backward(Index N, Index D, const float* items, const
   if (max_norm == 0) return;
   parallel_for_ranges(N, kGrain, threads_, [&](Index first, Index last) {
     for (Index n = first; n < last; ++n) {
+      if (ids[n] < 0) continue;
       const float* row = items + ids[n] * D;
       float* d_row = d_y + n * D;
       const float squared = simd().dot(D, row, row), norm = std::sqrt(squared);

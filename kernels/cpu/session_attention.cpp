@@ -89,12 +89,12 @@ void CpuDevice::session_attention(const SessionAttention& p, float* y) {
 }
 
 // With d = d_y · x_i the gradient of a_i: d_x_i += a_i d_y, and through the softmax de_i = a_i (d_i - Σ a_j d_j).
-void CpuDevice::session_attention_backward(const SessionAttention& p, Index L, const float* d_y, float* d_x,
-                                           float* d_keys, float* d_query, float* d_w0) {
+void CpuDevice::session_attention_backward(const SessionAttention& p, const float* d_y, float* d_x, float* d_keys,
+                                           float* d_query, float* d_w0) {
   cut_disjoint(p.ranges, pieces_);
   const Index count = static_cast<Index>(pieces_.size()) - 1, most = longest(p.ranges), D = p.D;
   partial_.assign(count * D, 0);  // d_w0 of each piece
-  std::memset(d_keys, 0, L * D * sizeof(float));
+  std::memset(d_keys, 0, p.ranges.L * D * sizeof(float));
   parallel_for(count, threads_, [&](Index piece) {
     float* a = scratch<float, 1>(most);
     float* gates = scratch<float, 2>(most * D);

@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 struct simtStream {
@@ -32,15 +33,24 @@ std::vector<simtStream*> g_streams{&g_default};
 std::map<void*, std::size_t> g_memory;
 std::map<const void*, std::size_t> g_shared;  // what kernels may use beyond kShared
 
+// Everything here belongs to all host threads, which take turns.
+using Turn = std::lock_guard<std::recursive_mutex>;
+std::recursive_mutex g_turn;
+
 simtStream& stream_of(cudaStream_t stream) { return stream ? *stream : g_default; }
 
-// Runs what waits, up to `until` and no further.
+// Runs what waits, up to `until` and no further. A sin ends all that waits anywhere, as an error does on a device.
 template <class Condition>
 void drain(simtStream& stream, Condition&& until) {
-  while (!stream.waiting.empty() && !until()) {
-    const auto work = std::move(stream.waiting.front());
-    stream.waiting.pop_front();
-    work();
+  try {
+    while (!stream.waiting.empty() && !until()) {
+      const auto work = std::move(stream.waiting.front());
+      stream.waiting.pop_front();
+      work();
+    }
+  } catch (...) {
+    for (simtStream* other : g_streams) other->waiting.clear();
+    throw;
   }
 }
 
@@ -53,6 +63,7 @@ void drain(simtStream& stream) {
 namespace simt {
 
 cudaError_t enqueue(cudaStream_t handle, std::function<void()> work) {
+  const Turn turn(g_turn);
   simtStream& stream = stream_of(handle);
   if (stream.capture)
     stream.capture->work.push_back(std::move(work));
@@ -62,6 +73,7 @@ cudaError_t enqueue(cudaStream_t handle, std::function<void()> work) {
 }
 
 cudaError_t check_launch(const cudaLaunchConfig_t& config, const void* kernel) {
+  const Turn turn(g_turn);
   const auto allowed = g_shared.find(kernel);
   const Dim &grid = config.gridDim, &block = config.blockDim;
   if (grid.size() == 0 || block.size() == 0 || block.size() > kThreadsAtMost || grid.y > 65535 || grid.z > 65535 ||
@@ -71,6 +83,7 @@ cudaError_t check_launch(const cudaLaunchConfig_t& config, const void* kernel) {
 }
 
 cudaError_t allow_shared(const void* kernel, int bytes) {
+  const Turn turn(g_turn);
   if (bytes < 0 || static_cast<std::size_t>(bytes) > kSharedAtMost) return cudaErrorInvalidValue;
   g_shared[kernel] = std::max(kShared, static_cast<std::size_t>(bytes));
   return cudaSuccess;
@@ -153,6 +166,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 }
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  const Turn turn(g_turn);
   std::size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
   *memory = nullptr;
@@ -165,6 +179,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
 }
 
 cudaError_t cudaFree(void* memory) {
+  const Turn turn(g_turn);
   if (!memory) return cudaSuccess;
   cudaDeviceSynchronize();  // as the device does
   if (g_memory.erase(memory) == 0) return cudaErrorInvalidValue;
@@ -186,6 +201,7 @@ cudaError_t cudaFreeHost(void* memory) {
 }
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  const Turn turn(g_turn);
   std::size_t used = 0;
   for (const auto& [memory, bytes] : g_memory) used += bytes;
   *total = kMemory;
@@ -220,12 +236,14 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  const Turn turn(g_turn);
   *stream = new simtStream;
   g_streams.push_back(*stream);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const Turn turn(g_turn);
   drain(*stream);
   std::erase(g_streams, stream);
   delete stream;
@@ -233,6 +251,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
+  const Turn turn(g_turn);
   simtStream& stream = stream_of(handle);
   if (stream.capture) return cudaErrorStreamCaptureUnsupported;
   drain(stream);
@@ -240,6 +259,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
+  const Turn turn(g_turn);
   simtStream& stream = stream_of(handle);
   if (stream.capture) return cudaErrorStreamCaptureUnsupported;
   if (stream.waiting.empty()) return cudaSuccess;
@@ -248,6 +268,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
+  const Turn turn(g_turn);
   for (simtStream* stream : g_streams) {
     if (stream->capture) return cudaErrorStreamCaptureUnsupported;
     drain(*stream);
@@ -261,12 +282,14 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const Turn turn(g_turn);
   cudaEventSynchronize(event);
   delete event;
   return cudaSuccess;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
+  const Turn turn(g_turn);
   simtStream& stream = stream_of(handle);
   event->stream = &stream;
   ++event->pending;
@@ -274,6 +297,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const Turn turn(g_turn);
   if (event->stream) drain(*event->stream, [&] { return event->pending == 0; });
   return cudaSuccess;
 }
@@ -283,18 +307,21 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  const Turn turn(g_turn);
   if (!stream || stream->capture) return cudaErrorStreamCaptureUnsupported;
   stream->capture = std::make_unique<simtGraph>();
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const Turn turn(g_turn);
   if (!stream || !stream->capture) return cudaErrorInvalidValue;
   *graph = stream->capture.release();
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  const Turn turn(g_turn);
   *exec = new simtGraph(*graph);
   return cudaSuccess;
 }
@@ -306,11 +333,13 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  const Turn turn(g_turn);
   delete graph;
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  const Turn turn(g_turn);
   cudaDeviceSynchronize();
   delete exec;
   return cudaSuccess;

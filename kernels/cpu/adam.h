@@ -6,6 +6,6 @@
 
 namespace stamp::cpu {
 
-AdamFactors adam_factors(const AdamStep& adam);
+AdamFactors adam_factors(const TrainingStep& step);
 
 }  // namespace stamp::cpu

@@ -1,0 +1,151 @@
+// Memory, stream and recordings of a GPU.
+#include "kernels/cuda/cuda_device.h"
+
+#include <cstdlib>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace stamp::cuda {
+
+namespace {
+
+void check(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS) fail("cuda: ", what, ": ", cublasGetStatusString(status));
+}
+
+std::string mebibytes(std::size_t bytes) { return concat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
+
+}  // namespace
+
+CudaDevice::CudaDevice(int index, Precision precision)
+    : index_(index), precision_(precision == Precision::automatic ? Precision::bf16 : precision) {
+  const char* blocking = std::getenv("STAMP_CUDA_BLOCKING");
+  blocking_ = blocking && std::string_view(blocking) == "1";
+  select();
+  cuda::check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_), "open_device");
+  cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "open_device");
+  check(cublasCreate(&cublas_), "cublasCreate");
+  check(cublasSetStream(cublas_, stream_), "cublasSetStream");
+  // Of our own, so that products can be recorded.
+  constexpr std::size_t kWorkspace = 8 << 20;
+  check(cublasSetWorkspace(cublas_, cublas_workspace_.need(kWorkspace), kWorkspace), "cublasSetWorkspace");
+}
+
+CudaDevice::~CudaDevice() {
+  cudaSetDevice(index_);
+  cudaStreamSynchronize(stream_);
+  cublasDestroy(cublas_);
+  cudaStreamDestroy(stream_);
+}
+
+std::string CudaDevice::name() const { return index_ ? concat(STAMP_CUDA_NAME, ":", index_) : STAMP_CUDA_NAME; }
+
+void CudaDevice::select() { cuda::check(cudaSetDevice(index_), "cudaSetDevice"); }
+
+void* CudaDevice::allocate(std::size_t bytes) {
+  select();
+  void* memory = nullptr;
+  const cudaError_t error = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // so that it is not found again by the next call
+    std::size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    fail(name(), ": out of memory: ", mebibytes(bytes), " were asked for, ", mebibytes(free), " of ", mebibytes(total),
+         " are free; lower dim, batch_size or workspace_bytes, or train fewer models at once");
+  }
+  cuda::check(error, "cudaMalloc");
+  ++allocations_;
+  zero(memory, bytes);
+  return memory;
+}
+
+void CudaDevice::release(void* memory) noexcept {
+  if (!memory) return;
+  cudaSetDevice(index_);
+  cudaFree(memory);
+}
+
+// The host's memory is pageable: CUDA has copied it aside when this returns.
+void CudaDevice::copy_in(void* device, const void* host, std::size_t bytes) {
+  select();
+  cuda::check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "copy_in");
+}
+
+void CudaDevice::copy_out(void* host, const void* device, std::size_t bytes) {
+  select();
+  cuda::check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "copy_out");
+  cuda::check(cudaStreamSynchronize(stream_), "copy_out");
+}
+
+void CudaDevice::zero(void* memory, std::size_t bytes) {
+  select();
+  cuda::check(cudaMemsetAsync(memory, 0, bytes, stream_), "zero");
+}
+
+void CudaDevice::synchronize() {
+  select();
+  cuda::check(cudaStreamSynchronize(stream_), "synchronize");
+}
+
+// Records a graph of what a key's work launches when the key comes for the second time: the first time it runs as it
+// is, and scratch memory grows to what it needs.
+class GraphRecorder final : public Recorder {
+ public:
+  explicit GraphRecorder(CudaDevice& device) : device_(device) {}
+  ~GraphRecorder() override { forget(); }
+
+  void run(std::uint64_t key, const std::function<void()>& work) override {
+    device_.select();
+    if (device_.blocking_) return work();
+    if (generation_ != device_.generation_ || graphs_.size() + seen_.size() > kAtMost) forget();
+    if (const auto found = graphs_.find(key); found != graphs_.end()) {
+      cuda::check(cudaGraphLaunch(found->second, device_.stream_), "cudaGraphLaunch");
+      return;
+    }
+    if (seen_.insert(key).second) {
+      work();
+      if (generation_ != device_.generation_) forget(), seen_.insert(key);
+      return;
+    }
+    cuda::check(cudaGraphLaunch(graphs_[key] = record(work), device_.stream_), "cudaGraphLaunch");
+  }
+
+ private:
+  static constexpr std::size_t kAtMost = 64;
+
+  cudaGraphExec_t record(const std::function<void()>& work) {
+    cuda::check(cudaStreamBeginCapture(device_.stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    cudaGraph_t graph = nullptr;
+    try {
+      work();
+    } catch (...) {
+      cudaStreamEndCapture(device_.stream_, &graph);
+      if (graph) cudaGraphDestroy(graph);
+      throw;
+    }
+    cuda::check(cudaStreamEndCapture(device_.stream_, &graph), "cudaStreamEndCapture");
+    cudaGraphExec_t exec = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&exec, graph, 0);
+    cudaGraphDestroy(graph);
+    cuda::check(error, "cudaGraphInstantiate");
+    return exec;
+  }
+
+  void forget() {
+    cudaStreamSynchronize(device_.stream_);
+    for (const auto& [key, exec] : graphs_) cudaGraphExecDestroy(exec);
+    graphs_.clear();
+    seen_.clear();
+    generation_ = device_.generation_;
+  }
+
+  CudaDevice& device_;
+  std::int64_t generation_ = 0;
+  std::unordered_map<std::uint64_t, cudaGraphExec_t> graphs_;
+  std::unordered_set<std::uint64_t> seen_;
+};
+
+std::unique_ptr<Recorder> CudaDevice::recorder() { return std::make_unique<GraphRecorder>(*this); }
+
+}  // namespace stamp::cuda

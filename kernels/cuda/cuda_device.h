@@ -1,0 +1,178 @@
+// One GPU with a stream, a cuBLAS handle and scratch memory of its own. One .cu file per group of kernels.
+#pragma once
+
+#include <cublas_v2.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <utility>
+
+#include "kernels/cuda/launch.h"
+#include "stamp/device.h"
+
+namespace stamp::cuda {
+
+using Index = std::int64_t;
+using bf16 = __nv_bfloat16;
+
+class CudaDevice;
+
+// Memory for what a kernel leaves for the next one: grows to the largest call, then never again.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(CudaDevice& device) : device_(device) {}
+  Scratch(const Scratch&) = delete;
+  ~Scratch();
+  // At least n values, whose contents are left over from the last use.
+  T* need(Index n);
+  T* data() { return data_; }
+
+ private:
+  CudaDevice& device_;
+  T* data_ = nullptr;
+  Index size_ = 0;
+};
+
+class CudaDevice final : public Device {
+ public:
+  CudaDevice(int index, Precision precision);
+  ~CudaDevice() override;
+  std::string name() const override;
+  Precision precision() const override { return precision_; }
+  std::int64_t allocations() const override { return allocations_; }
+  std::int64_t padding() const override { return 256; }
+
+  void* allocate(std::size_t bytes) override;
+  void release(void* memory) noexcept override;
+  void copy_in(void* device, const void* host, std::size_t bytes) override;
+  void copy_out(void* host, const void* device, std::size_t bytes) override;
+  void zero(void* memory, std::size_t bytes) override;
+  void synchronize() override;
+  std::unique_ptr<Recorder> recorder() override;
+
+  // rows.cu
+  void gather_rows(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm, float* y) override;
+  void gather_rows_backward(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm,
+                            float* d_y) override;
+  void normalize_rows(Index N, Index D, float scale, const float* x, float* y) override;
+  void normalize_rows_backward(Index N, Index D, float scale, const float* x, const float* d_y, float* d_x) override;
+
+  // dense.cu
+  void linear(Index N, Index in, Index out, const float* x, const float* w, float* y, bool accumulate) override;
+  void linear_backward(Index N, Index in, Index out, const float* x, const float* w, const float* d_y, float* d_x,
+                       bool accumulate_d_x, float* d_w) override;
+  void add_bias(Index N, Index D, const float* bias, float* y) override;
+  void add_bias_backward(Index N, Index D, const float* d_y, float* d_bias) override;
+
+  // elementwise.cu
+  void tanh(Index n, float* y) override;
+  void tanh_backward(Index n, const float* y, float* d_y) override;
+  void add(Index n, const float* x, float* y) override;
+  void multiply(Index n, const float* a, const float* b, float* y) override;
+  void multiply_backward(Index n, const float* a, const float* b, const float* d_y, float* d_a, float* d_b) override;
+  void dropout(Index n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) override;
+
+  // session_attention.cu
+  void anchors(Ranges ranges, Index D, const float* x, float* y) override;
+  void anchors_backward(Ranges ranges, Index D, const float* d_y, float* d_x) override;
+  void session_mean(Ranges ranges, Index D, const float* x, float* y) override;
+  void session_mean_backward(Ranges ranges, Index D, const float* d_y, float* d_x) override;
+  void session_attention(const SessionAttention& attention, float* y) override;
+  void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x, float* d_keys,
+                                  float* d_query, float* d_w0) override;
+
+  // catalog_cross_entropy.cu, with catalog_attention.cu and catalog_tiles.cu
+  void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
+                             float* d_queries) override;
+  void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, Index L,
+                                      const std::int32_t* row_ids, const float* row_gradients,
+                                      const ItemUpdate& update) override;
+
+  // catalog_top_k.cu
+  void pack_items(Index V, Index D, const float* items, bool normalize, float* packed) override;
+  void catalog_top_k(const CatalogTopK& problem) override;
+
+  // adam.cu
+  double squared_norm(Index n, const float* x) override;
+  void total_loss(Index B, const float* weights, const float* losses, TrainingStep* step) override;
+  void clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) override;
+  void adam(std::span<const Parameter> parameters, const TrainingStep* step) override;
+
+ private:
+  template <class T>
+  friend class Scratch;
+  friend class GraphRecorder;
+
+  template <class... Parameters, class... Arguments>
+  void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared,
+              Arguments... arguments);
+  void select();  // this GPU, for the calling thread
+  // c[M,N] = op(a) op(b) + (accumulate ? c : 0) by cuBLAS, row-major; op transposes [K,M] and [N,K].
+  void product(Index M, Index N, Index K, const float* a, bool transpose_a, const float* b, bool transpose_b, float* c,
+               bool accumulate);
+
+  // The catalog's two ways: on tensor cores without any score in memory (catalog_attention.cu), or by tiles of scores
+  // through cuBLAS (catalog_tiles.cu).
+  bool on_tensor_cores(const CatalogCrossEntropy& problem) const;
+  void attend_catalog(const CatalogCrossEntropy& problem, float* losses, float* log_sums, float* d_queries);
+  void attend_catalog_backward(const CatalogCrossEntropy& problem, const float* log_sums,
+                               const struct ItemGradient& gradient);
+  void score_tiles(const CatalogCrossEntropy& problem, float* losses, float* log_sums, float* d_queries);
+  void score_tiles_backward(const CatalogCrossEntropy& problem, const float* log_sums,
+                            const struct ItemGradient& gradient);
+  struct Tiles;
+  Tiles tiles_of(const CatalogCrossEntropy& problem);
+  void sort_everything(const CatalogTopK& problem, const float* target_scores);
+
+  const int index_;
+  Precision precision_;
+  int multiprocessors_ = 0;
+  bool blocking_ = false;  // STAMP_CUDA_BLOCKING=1: wait for every kernel, so that an error has its name
+  cudaStream_t stream_ = nullptr;
+  cublasHandle_t cublas_ = nullptr;
+  std::int64_t allocations_ = 0;
+  std::int64_t generation_ = 0;  // of the scratch memory: recordings of an older one are void
+
+  Scratch<std::byte> cublas_workspace_{*this};
+  Scratch<double> sums_{*this};      // partial sums of reductions
+  Scratch<float> columns_{*this};    // partial sums of columns
+  Scratch<float> attention_{*this};  // softmax of each example's attention; d_w0 of each example
+  Scratch<bf16> item_tiles_{*this};  // the catalog and the queries for tensor cores
+  Scratch<bf16> query_tiles_{*this};
+  Scratch<float> parts_{*this};   // of the catalog: maximum and sum of each query, and its d_queries
+  Scratch<float> scores_{*this};  // a tile of scores, and copies of its items
+  Scratch<float> item_gradient_{*this};
+  Scratch<std::uint32_t> entries_{*this};  // ids and sources of the sparse gradients, before and after sorting
+  Scratch<std::byte> sorting_{*this};
+  Scratch<std::uint64_t> candidates_{*this};  // of the top-k
+  Scratch<std::int64_t> ranks_{*this};
+};
+
+template <class... Parameters, class... Arguments>
+void CudaDevice::launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared,
+                        Arguments... arguments) {
+  if (grid.x == 0 || grid.y == 0) return;
+  select();
+  cuda::launch(name, stream_, kernel, grid, block, shared, arguments...);
+  if (blocking_) check(cudaStreamSynchronize(stream_), name);
+}
+
+template <class T>
+T* Scratch<T>::need(Index n) {
+  if (n > size_) {
+    device_.release(std::exchange(data_, nullptr));
+    size_ = 0;
+    data_ = static_cast<T*>(device_.allocate(static_cast<std::size_t>(n) * sizeof(T)));
+    size_ = n;
+    ++device_.generation_;
+  }
+  return data_;
+}
+
+template <class T>
+Scratch<T>::~Scratch() {
+  device_.release(data_);
+}
+
+}  // namespace stamp::cuda

@@ -1,0 +1,76 @@
+// What libstamp finds in this module: the functions that stamp/device.cpp names.
+#include "kernels/cuda/cuda_device.h"
+
+namespace stamp::cuda {
+namespace {
+
+// Why no device can be had at all; empty where one can.
+std::string reason() {
+  int driver = 0, runtime = 0, count = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  const auto version = [](int number) { return concat(number / 1000, ".", number % 1000 / 10); };
+  if (driver == 0) return "no NVIDIA driver is installed";
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorInsufficientDriver)
+    return concat("the NVIDIA driver is for CUDA ", version(driver), ", expected one for CUDA ", version(runtime),
+                  " or later; update the driver");
+  if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+    return "no CUDA device is there, or CUDA_VISIBLE_DEVICES hides it";
+  if (error != cudaSuccess) return cudaGetErrorString(error);
+  return "";
+}
+
+__global__ void probe_kernel() {}
+
+// Why this one cannot be had.
+std::string reason_of(int index) {
+  int major = 0, minor = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+  if (major < 8) return concat("its compute capability is ", major, ".", minor, ", expected 8.0 or later");
+  try {
+    check(cudaSetDevice(index), "cudaSetDevice");
+    launch("probe", nullptr, probe_kernel, dim3(1), dim3(1), 0);
+    check(cudaStreamSynchronize(nullptr), "probe");
+  } catch (const std::exception& error) {
+    cudaGetLastError();
+    return concat("kernels do not run on it (compute capability ", major, ".", minor, "): ", error.what());
+  }
+  return "";
+}
+
+std::vector<DeviceInfo> list() {
+  if (const std::string why = reason(); !why.empty()) return {{STAMP_CUDA_NAME, "", why}};
+  int count = 0;
+  cudaGetDeviceCount(&count);
+  std::vector<DeviceInfo> devices;
+  for (int index = 0; index < count; ++index) {
+    cudaDeviceProp properties{};
+    cudaGetDeviceProperties(&properties, index);
+    devices.push_back(
+        {index ? concat(STAMP_CUDA_NAME, ":", index) : STAMP_CUDA_NAME, properties.name, reason_of(index)});
+  }
+  return devices;
+}
+
+}  // namespace
+}  // namespace stamp::cuda
+
+extern "C" {
+
+STAMP_API const char* stamp_module_version() { return STAMP_VERSION; }
+
+STAMP_API void stamp_module_devices(std::vector<stamp::DeviceInfo>& devices) { devices = stamp::cuda::list(); }
+
+STAMP_API stamp::Device* stamp_module_open(int index, stamp::Precision precision) {
+  const auto devices = stamp::cuda::list();
+  const bool there = index < static_cast<int>(devices.size());
+  const std::string name = index ? stamp::concat(STAMP_CUDA_NAME, ":", index) : STAMP_CUDA_NAME;
+  const std::string why = there                       ? devices[index].reason
+                          : devices[0].reason.empty() ? stamp::concat("there are ", devices.size(), " devices")
+                                                      : devices[0].reason;
+  if (!why.empty()) stamp::fail("open_device: '", name, "' cannot be had: ", why);
+  return new stamp::cuda::CudaDevice(index, precision);
+}
+}

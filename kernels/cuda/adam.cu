@@ -3,8 +3,8 @@
 //   loss = Σ w_b ℓ_b     scale = min(1, norm / |all gradients|)
 //   m = β1 m + (1-β1) g    v = β2 v + (1-β2) g²    p = (1 - lr·decay) p - lr m' / (√v' + ε)
 //
-// Sums in double, by a fixed number of blocks and in their order. Adam: an element a thread, all tensors in one launch,
-// 28 bytes an element, bound by memory.
+// Sums in double, by a fixed number of blocks and in their order. Adam: all tensors in one launch, 28 bytes an element,
+// bound by memory.
 #include "kernels/cuda/adam.h"
 
 #include "kernels/cuda/cuda_device.h"
@@ -77,9 +77,9 @@ __global__ void adam_kernel(Tensors tensors, const TrainingStep* step) {
   if (threadIdx.x == 0) factors = adam_factors(*step);
   __syncthreads();
   const Parameter& p = tensors.tensor[blockIdx.y];
-  for (Index i = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x; i < p.n;
-       i += static_cast<Index>(gridDim.x) * kThreads)
-    adam_element(factors, p.gradient[i], p.value[i], p.moment1[i], p.moment2[i]);
+  adam_elements(factors, static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x,
+                static_cast<Index>(gridDim.x) * kThreads, p.n, p.value, p.moment1, p.moment2,
+                [&](Index i) { return p.gradient[i]; });
 }
 
 }  // namespace

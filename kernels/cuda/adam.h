@@ -1,4 +1,4 @@
-// Adam on one element, for the kernel of that name and for the owners of item rows.
+// Adam on elements, for the kernel of that name and for the owners of item rows.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,14 +28,33 @@ __device__ inline AdamFactors adam_factors(const TrainingStep& step) {
           step.gradient_scale};
 }
 
-__device__ inline void adam_element(const AdamFactors& f, float gradient, float& value, float& moment1,
-                                    float& moment2) {
-  const float g = gradient * f.gradient_scale;
-  const float m = f.beta1 * moment1 + (1 - f.beta1) * g;
-  const float v = f.beta2 * moment2 + (1 - f.beta2) * g * g;
-  moment1 = m;
-  moment2 = v;
-  value = value * f.shrink - f.rate * m / (sqrtf(v * f.second_scale) + f.epsilon);
+// Elements first, first + step and so on below n, eight at a time so that their loads are under way together.
+template <class Gradient>
+__device__ void adam_elements(const AdamFactors& f, std::int64_t first, std::int64_t step, std::int64_t n, float* value,
+                              float* moment1, float* moment2, Gradient&& gradient) {
+  constexpr int kAtOnce = 8;
+  for (std::int64_t begin = first; begin < n; begin += kAtOnce * step) {
+    float g[kAtOnce], p[kAtOnce], m[kAtOnce], v[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const std::int64_t i = begin + j * step;
+      if (i >= n) continue;
+      g[j] = gradient(i) * f.gradient_scale;
+      p[j] = value[i];
+      m[j] = moment1[i];
+      v[j] = moment2[i];
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const std::int64_t i = begin + j * step;
+      if (i >= n) continue;
+      m[j] = f.beta1 * m[j] + (1 - f.beta1) * g[j];
+      v[j] = f.beta2 * v[j] + (1 - f.beta2) * g[j] * g[j];
+      moment1[i] = m[j];
+      moment2[i] = v[j];
+      value[i] = p[j] * f.shrink - f.rate * m[j] / (sqrtf(v[j] * f.second_scale) + f.epsilon);
+    }
+  }
 }
 
 }  // namespace stamp::cuda

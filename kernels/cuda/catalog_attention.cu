@@ -272,8 +272,7 @@ template <int W>
 __global__ void __launch_bounds__(kAttendThreads, 2)
     attend_catalog_backward_kernel(ItemGradient p, Index tiles, const bf16* items, const bf16* queries,
                                    const float2* shares) {
-  const bool adam = !p.update.d_items;
-  if (adam && p.update.step->stopped) return;
+  if (!p.update.d_items && p.update.step->stopped) return;
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
   const Index own = static_cast<Index>(blockIdx.x) * kRows;
   Rows<W> rows;
@@ -297,8 +296,6 @@ __global__ void __launch_bounds__(kAttendThreads, 2)
     rows.accumulate(chunk, z);
   });
 
-  __shared__ AdamFactors factors;
-  if (threadIdx.x == 0 && adam) factors = adam_factors(*p.update.step);
   constexpr int kStride = W + 4;
   auto* d_rows = static_cast<float*>(dynamic_shared());
 #pragma unroll
@@ -310,8 +307,7 @@ __global__ void __launch_bounds__(kAttendThreads, 2)
         *reinterpret_cast<float2*>(d_rows + (warp * 32 + 16 * m + g + 8 * h) * kStride + 8 * n + 2 * t) =
             make_float2(rows.out[m][n][2 * h], rows.out[m][n][2 * h + 1]);
   __syncthreads();
-  for (int row = warp; row < kRows && own + row < p.V; row += kAttendThreads / kWarp)
-    finish_item_row(p, factors, own + row, d_rows + row * kStride);
+  finish_item_rows<kAttendThreads>(p, own, static_cast<int>(p.V - own < kRows ? p.V - own : kRows), d_rows, kStride);
 }
 
 // Calls f(std::integral_constant<int, W>) for the W that D fits into.

@@ -10,6 +10,7 @@ namespace stamp::cuda {
 namespace {
 
 constexpr Index kTileFloats = 4 << 20;  // of one tile of scores, about
+constexpr int kRowsOfBlock = 64;        // that a block finishes
 
 // The largest score of a query so far, and Σ exp(z - top).
 struct Running {
@@ -87,13 +88,11 @@ __global__ void probabilities_kernel(Index n, Index width, const float* weights,
   for (Index v = threadIdx.x; v < n; v += kThreads) row[v] = factor * (kept_tops ? row[v] : expf(row[v] - log_sum));
 }
 
-__global__ void finish_items_kernel(ItemGradient p, Index first, Index n, float* d_items) {
-  if (p.update.step && p.update.step->stopped && !p.update.d_items) return;
-  __shared__ AdamFactors factors;
-  if (threadIdx.x == 0 && !p.update.d_items) factors = adam_factors(*p.update.step);
-  __syncthreads();
-  const Index row = warp_index();
-  if (row < n) finish_item_row(p, factors, first + row, d_items + row * p.D);
+__global__ void __launch_bounds__(kThreads) finish_items_kernel(ItemGradient p, Index first, Index n, float* d_items) {
+  if (!p.update.d_items && p.update.step->stopped) return;
+  const Index row = static_cast<Index>(blockIdx.x) * kRowsOfBlock;
+  finish_item_rows<kThreads>(p, first + row, static_cast<int>(n - row < kRowsOfBlock ? n - row : kRowsOfBlock),
+                             d_items + row * p.D, p.D);
 }
 
 }  // namespace
@@ -170,7 +169,7 @@ void CudaDevice::score_tiles_backward(const CatalogCrossEntropy& p, const float*
            n, n, p.weights, log_sums, kept ? tiles.tops_of(t, p.B) : nullptr, z);
     float* d_tile = gradient.update.d_items ? gradient.update.d_items + first * p.D : d_items;
     product(n, p.D, p.B, z, true, p.queries, false, d_tile, false);
-    launch("catalog_cross_entropy_backward's end", finish_items_kernel, blocks_for(n, kWarps), dim3(kThreads), 0,
+    launch("catalog_cross_entropy_backward's end", finish_items_kernel, blocks_for(n, kRowsOfBlock), dim3(kThreads), 0,
            gradient, first, n, d_tile);
   }
 }

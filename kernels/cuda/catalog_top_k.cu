@@ -147,7 +147,7 @@ struct Rank {
 
 // candidates [parts][B,k]; ranks [parts][B], of the targets.
 template <int R>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     scan_catalog_kernel(CatalogTopK p, int k, int capacity, const float* target_scores, Key* candidates, Rank* ranks) {
   __shared__ float lines[kLines][kProducts];
   __shared__ float queries[kWarps * R][kLines];

@@ -34,10 +34,11 @@ enum class Normalization { none, softmax };  // of the attention over a session
 struct SessionAttention {
   Ranges ranges;
   std::int64_t D;
-  const float* x;      // [L,D] embeddings of the events
-  const float* keys;   // [L,D] W1 x
-  const float* query;  // [B,D] W2 x_t + W3 m_s + b_a
-  const float* w0;     // [D]
+  const float* x;         // [L,D] embeddings of the events
+  const float* keys;      // [L,D] W1 x
+  const float* query;     // [B,D] W2 x_t + W3 m_s + b_a
+  const float* w0;        // [D]
+  const float* residual;  // [B,D] added to the sum; or null
   Normalization normalization;
 };
 
@@ -94,7 +95,7 @@ struct CatalogTopK {
   const float* packed_items;                // pack_items
   const std::uint64_t* excluded = nullptr;  // bit sets of (V+63)/64 words each: products never to be listed
   const std::int32_t* exclusion = nullptr;  // [B] which of them, -1 for none; or null
-  const float* boosts = nullptr;            // rows of V: added to the scores
+  const float* boosts = nullptr;            // rows of V: added to the scores; -inf puts last
   const std::int32_t* boost = nullptr;      // [B] which of them, -1 for none; or null
   const std::int32_t* targets = nullptr;  // [B], -1 for none; or null. Neither exclusions nor boosts touch their ranks
   std::int32_t* ids;                      // [B,k] best first, ties by lower row; -1 where nothing is left
@@ -151,22 +152,24 @@ class STAMP_API Device {
   // d_bias = column sums of d_y
   virtual void add_bias_backward(std::int64_t N, std::int64_t D, const float* d_y, float* d_bias) = 0;
 
-  virtual void tanh(std::int64_t n, float* y) = 0;                             // in place
-  virtual void tanh_backward(std::int64_t n, const float* y, float* d_y) = 0;  // d_y *= 1 - y²
-  virtual void add(std::int64_t n, const float* x, float* y) = 0;              // y += x
-  virtual void multiply(std::int64_t n, const float* a, const float* b, float* y) = 0;
-  virtual void multiply_backward(std::int64_t n, const float* a, const float* b, const float* d_y, float* d_a,
-                                 float* d_b) = 0;
+  virtual void add(std::int64_t n, const float* x, float* y) = 0;  // y += x
 
-  // The last event of each range: y[b] = x[begin + length - 1]; backward adds into d_x.
-  virtual void anchors(Ranges ranges, std::int64_t D, const float* x, float* y) = 0;
-  virtual void anchors_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) = 0;
-  virtual void session_mean(Ranges ranges, std::int64_t D, const float* x, float* y) = 0;
-  virtual void session_mean_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) = 0;
+  // The end of the two MLP cells: h_s = tanh(h_s + session_bias) and h_t likewise, in place; product = h_s ⊙ h_t.
+  // Biases [D] may be null.
+  virtual void mlp_cells(std::int64_t B, std::int64_t D, const float* session_bias, const float* anchor_bias,
+                         float* h_s, float* h_t, float* product) = 0;
+  // The gradients before the tanh: d_h_s = d_product ⊙ h_t ⊙ (1 - h_s²), d_h_t likewise.
+  virtual void mlp_cells_backward(std::int64_t n, const float* h_s, const float* h_t, const float* d_product,
+                                  float* d_h_s, float* d_h_t) = 0;
 
-  // y[b] = Σ a_i x_i,  a_i = w0 · σ(keys_i + query_b)
+  // Of each range the last event and the mean; backward adds both gradients into d_x.
+  virtual void session_summary(Ranges ranges, std::int64_t D, const float* x, float* anchor, float* mean) = 0;
+  virtual void session_summary_backward(Ranges ranges, std::int64_t D, const float* d_anchor, const float* d_mean,
+                                        float* d_x) = 0;
+
+  // y[b] = Σ a_i x_i + residual_b,  a_i = w0 · σ(keys_i + query_b)
   virtual void session_attention(const SessionAttention& attention, float* y) = 0;
-  // d_x += ..., d_keys[L,D], d_query[B,D] and d_w0[D] overwritten.
+  // d_x[L,D] and d_keys[L,D], zero for events of no example, d_query[B,D] and d_w0[D]; the residual's is d_y itself.
   virtual void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x,
                                           float* d_keys, float* d_query, float* d_w0) = 0;
 

@@ -181,28 +181,19 @@ void Model::forward(Device& device, Activations& a, const TrainingStep* step) co
   const Weights& w = weights_;
   device.gather_rows(L, D, w.items.data(), a.events.data(), config_.max_norm, a.x.data());
   if (step && config_.dropout > 0) device.dropout(L * D, config_.dropout, config_.seed, step, a.x.data());
-  device.anchors(a.ranges(), D, a.x.data(), a.anchor.data());
-  device.session_mean(a.ranges(), D, a.x.data(), a.mean.data());
+  device.session_summary(a.ranges(), D, a.x.data(), a.anchor.data(), a.mean.data());
 
   device.linear(L, D, D, a.x.data(), w.w1.data(), a.keys.data(), false);
   device.linear(B, D, D, a.anchor.data(), w.w2.data(), a.query.data(), false);
   device.linear(B, D, D, a.mean.data(), w.w3.data(), a.query.data(), true);
   if (config_.attention_bias) device.add_bias(B, D, w.attention_bias.data(), a.query.data());
   device.session_attention(attention(a), a.memory.data());
-  if (config_.residual == Residual::mean) device.add(B * D, a.mean.data(), a.memory.data());
-  if (config_.residual == Residual::anchor) device.add(B * D, a.anchor.data(), a.memory.data());
 
   device.linear(B, D, D, a.memory.data(), w.session_weight.data(), a.h_s.data(), false);
   device.linear(B, D, D, a.anchor.data(), w.anchor_weight.data(), a.h_t.data(), false);
-  if (config_.mlp_bias) {
-    device.add_bias(B, D, w.session_bias.data(), a.h_s.data());
-    device.add_bias(B, D, w.anchor_bias.data(), a.h_t.data());
-  }
-  device.tanh(B * D, a.h_s.data());
-  device.tanh(B * D, a.h_t.data());
-
   const bool cosine = config_.score == Score::cosine;
-  device.multiply(B * D, a.h_s.data(), a.h_t.data(), cosine ? a.product.data() : a.q.data());
+  device.mlp_cells(B, D, w.session_bias.data(), w.anchor_bias.data(), a.h_s.data(), a.h_t.data(),
+                   cosine ? a.product.data() : a.q.data());
   if (cosine) device.normalize_rows(B, D, config_.scale, a.product.data(), a.q.data());
 }
 
@@ -214,10 +205,7 @@ void Model::backward(Device& device, Activations& a, Weights& g, const TrainingS
     device.normalize_rows_backward(B, D, config_.scale, a.product.data(), a.d_q.data(), a.d_product.data());
     d_product = a.d_product.data();
   }
-  device.multiply_backward(B * D, a.h_s.data(), a.h_t.data(), d_product, a.d_h_s.data(), a.d_h_t.data());
-
-  device.tanh_backward(B * D, a.h_s.data(), a.d_h_s.data());
-  device.tanh_backward(B * D, a.h_t.data(), a.d_h_t.data());
+  device.mlp_cells_backward(B * D, a.h_s.data(), a.h_t.data(), d_product, a.d_h_s.data(), a.d_h_t.data());
   if (config_.mlp_bias) {
     device.add_bias_backward(B, D, a.d_h_s.data(), g.session_bias.data());
     device.add_bias_backward(B, D, a.d_h_t.data(), g.anchor_bias.data());
@@ -227,7 +215,6 @@ void Model::backward(Device& device, Activations& a, Weights& g, const TrainingS
   device.linear_backward(B, D, D, a.anchor.data(), w.anchor_weight.data(), a.d_h_t.data(), a.d_anchor.data(), false,
                          g.anchor_weight.data());
 
-  device.zero(a.d_x.data(), static_cast<std::size_t>(L * D) * sizeof(float));
   device.session_attention_backward(attention(a), a.d_memory.data(), a.d_x.data(), a.d_keys.data(), a.d_query.data(),
                                     g.w0.data());
   if (config_.attention_bias) device.add_bias_backward(B, D, a.d_query.data(), g.attention_bias.data());
@@ -237,15 +224,17 @@ void Model::backward(Device& device, Activations& a, Weights& g, const TrainingS
   if (config_.residual == Residual::mean) device.add(B * D, a.d_memory.data(), a.d_mean.data());
   if (config_.residual == Residual::anchor) device.add(B * D, a.d_memory.data(), a.d_anchor.data());
 
-  device.anchors_backward(a.ranges(), D, a.d_anchor.data(), a.d_x.data());
-  device.session_mean_backward(a.ranges(), D, a.d_mean.data(), a.d_x.data());
+  device.session_summary_backward(a.ranges(), D, a.d_anchor.data(), a.d_mean.data(), a.d_x.data());
   if (step && config_.dropout > 0) device.dropout(L * D, config_.dropout, config_.seed, step, a.d_x.data());
   device.gather_rows_backward(L, D, w.items.data(), a.events.data(), config_.max_norm, a.d_x.data());
 }
 
 SessionAttention Model::attention(const Activations& a) const {
-  return {a.ranges(),     config_.dim,        a.x.data(),           a.keys.data(),
-          a.query.data(), weights_.w0.data(), config_.normalization};
+  const float* residual = config_.residual == Residual::mean     ? a.mean.data()
+                          : config_.residual == Residual::anchor ? a.anchor.data()
+                                                                 : nullptr;
+  return {a.ranges(),     config_.dim,        a.x.data(), a.keys.data(),
+          a.query.data(), weights_.w0.data(), residual,   config_.normalization};
 }
 
 double Model::rms() const {

@@ -95,10 +95,10 @@ TEST_CASE("a recorder repeats its work on what memory holds then") {
       for (std::int64_t i = 0; i < N * D; ++i) expected_sums[i % D] += expected[i];
       CHECK(check::error(y.download(), expected) < 1e-5);
       CHECK(check::error(sums.download(), expected_sums) < 1e-5);
-      recorder->run(2, [&] { device->multiply(N * D, x.data(), x.data(), y.data()); });  // another key, other work
-      Doubles squares;
-      for (double value : new_x) squares.push_back(value * value);
-      CHECK(check::error(y.download(), squares) < 1e-6);
+      recorder->run(2, [&] { device->add(N * D, x.data(), y.data()); });  // another key, other work
+      Doubles added = expected;
+      for (std::int64_t i = 0; i < N * D; ++i) added[i] += new_x[i];
+      CHECK(check::error(y.download(), added) < 1e-5);
     }
   }
 }
@@ -228,41 +228,61 @@ TEST_CASE("normalize_rows and its gradient; zero rows stay zero") {
       }
 }
 
-TEST_CASE("tanh keeps the digits of small values and saturates cleanly") {
+TEST_CASE("the tanh of cells keeps the digits of small values and saturates cleanly") {
   const std::vector<float> x{0, 1e-8f, -1e-4f, 0.3f, -0.62f, 0.63f, 2, -9, 50, -90, 1e30f};
+  const auto n = static_cast<std::int64_t>(x.size());
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
-    check::Guarded on_y(device, x);
-    device->tanh(static_cast<std::int64_t>(x.size()), on_y.data());
-    const auto y = on_y.values();
+    check::Guarded h_s(device, x), h_t(device, x), product(device, n);
+    device->mlp_cells(1, n, nullptr, nullptr, h_s.data(), h_t.data(), product.data());
+    const auto y = h_s.values();
     for (std::size_t i = 0; i < x.size(); ++i)
       CHECK(std::abs(y[i] - std::tanh(double{x[i]})) <= 1e-6 * std::abs(std::tanh(double{x[i]})));
+    CHECK(h_t.values() == y);
   }
 }
 
-TEST_CASE("what treats every element alone: add, multiply, tanh's gradient") {
+TEST_CASE("mlp_cells and their gradients, with and without biases") {
   for (const auto& device : check::devices())
-    for (std::int64_t n : {1, 31, 33, 1023, 70'001}) {
-      CAPTURE(device->name());
-      CAPTURE(n);
-      const auto a = check::random(n, 0.5, 1), b = check::random(n, 0.5, 2), d_y = check::random(n, 1, 3);
-      const auto on_a = check::on(device, a), on_b = check::on(device, b), on_d_y = check::on(device, d_y);
-      check::Guarded sum(device, b), y(device, n), d_a(device, n), d_b(device, n), d_tanh(device, d_y);
+    for (std::int64_t B : {1, 31, 130})
+      for (std::int64_t D : {1, 33, 100})
+        for (const bool biased : {false, true}) {
+          CAPTURE(device->name());
+          CAPTURE(B);
+          CAPTURE(D);
+          const auto s = check::random(B * D, 0.5, 1), t = check::random(B * D, 0.5, 2), b_s = check::random(D, 0.5, 3),
+                     b_t = check::random(D, 0.5, 4), d_y = check::random(B * D, 1, 5);
+          const auto on_b_s = check::on(device, b_s), on_b_t = check::on(device, b_t), on_d_y = check::on(device, d_y);
+          check::Guarded h_s(device, s), h_t(device, t), product(device, B * D), d_s(device, B * D), d_t(device, B * D);
+          device->mlp_cells(B, D, biased ? on_b_s.data() : nullptr, biased ? on_b_t.data() : nullptr, h_s.data(),
+                            h_t.data(), product.data());
+          device->mlp_cells_backward(B * D, h_s.data(), h_t.data(), on_d_y.data(), d_s.data(), d_t.data());
+          Doubles expected[5];
+          for (std::int64_t i = 0; i < B * D; ++i) {
+            const double hs = std::tanh(s[i] + (biased ? double{b_s[i % D]} : 0));
+            const double ht = std::tanh(t[i] + (biased ? double{b_t[i % D]} : 0));
+            expected[0].push_back(hs);
+            expected[1].push_back(ht);
+            expected[2].push_back(hs * ht);
+            expected[3].push_back(d_y[i] * ht * (1 - hs * hs));
+            expected[4].push_back(d_y[i] * hs * (1 - ht * ht));
+          }
+          int i = 0;
+          for (const auto* actual : {&h_s, &h_t, &product, &d_s, &d_t})
+            CHECK(check::error(actual->values(), expected[i++]) < 1e-6);
+        }
+}
+
+TEST_CASE("add") {
+  for (const auto& device : check::devices())
+    for (std::int64_t n : {1, 31, 1023, 70'001}) {
+      const auto a = check::random(n, 0.5, 1), b = check::random(n, 0.5, 2);
+      const auto on_a = check::on(device, a);
+      check::Guarded sum(device, b);
       device->add(n, on_a.data(), sum.data());
-      device->multiply(n, on_a.data(), on_b.data(), y.data());
-      device->multiply_backward(n, on_a.data(), on_b.data(), on_d_y.data(), d_a.data(), d_b.data());
-      device->tanh_backward(n, on_a.data(), d_tanh.data());
-      Doubles expected[5];
-      for (std::int64_t i = 0; i < n; ++i) {
-        expected[0].push_back(double{a[i]} + b[i]);
-        expected[1].push_back(double{a[i]} * b[i]);
-        expected[2].push_back(double{d_y[i]} * b[i]);
-        expected[3].push_back(double{d_y[i]} * a[i]);
-        expected[4].push_back(d_y[i] * (1 - double{a[i]} * a[i]));
-      }
-      int i = 0;
-      for (const auto* actual : {&sum, &y, &d_a, &d_b, &d_tanh})
-        CHECK(check::error(actual->values(), expected[i++]) < 1e-6);
+      Doubles expected;
+      for (std::int64_t i = 0; i < n; ++i) expected.push_back(double{a[i]} + b[i]);
+      CHECK(check::error(sum.values(), expected) < 1e-6);
     }
 }
 

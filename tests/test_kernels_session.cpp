@@ -54,43 +54,30 @@ constexpr double kTolerance = 1e-5;
 
 }  // namespace
 
-TEST_CASE("anchors and their gradient") {
+TEST_CASE("session_summary and its gradient") {
   for_all([](const check::DevicePtr& device, std::int64_t D, const Examples& e) {
     const std::int64_t B = static_cast<std::int64_t>(e.begin.size());
-    const auto x = check::random(e.L * D, 1, 1), d_y = check::random(B * D, 1, 2);
-    const auto on_x = check::on(device, x), on_d_y = check::on(device, d_y);
+    const auto x = check::random(e.L * D, 1, 1), d_anchor = check::random(B * D, 1, 2),
+               d_mean = check::random(B * D, 1, 3);
+    const auto on_x = check::on(device, x), on_d_anchor = check::on(device, d_anchor),
+               on_d_mean = check::on(device, d_mean);
     const Uploaded uploaded(device, e);
-    check::Guarded y(device, B * D), d_x(device, x);
-    device->anchors(uploaded.ranges(), D, on_x.data(), y.data());
-    device->anchors_backward(uploaded.ranges(), D, on_d_y.data(), d_x.data());
-    Doubles expected(B * D), expected_x(x.begin(), x.end());
-    for (std::int64_t i = 0; i < B * D; ++i) {
-      const std::int64_t at = (e.begin[i / D] + e.length[i / D] - 1) * D + i % D;
-      expected[i] = x[at];
-      expected_x[at] += d_y[i];
-    }
-    CHECK(check::error(y.values(), expected) == 0);
-    CHECK(check::error(d_x.values(), expected_x) < kTolerance);
-  });
-}
-
-TEST_CASE("session_mean and its gradient") {
-  for_all([](const check::DevicePtr& device, std::int64_t D, const Examples& e) {
-    const std::int64_t B = static_cast<std::int64_t>(e.begin.size());
-    const auto x = check::random(e.L * D, 1, 1), d_y = check::random(B * D, 1, 2);
-    const auto on_x = check::on(device, x), on_d_y = check::on(device, d_y);
-    const Uploaded uploaded(device, e);
-    check::Guarded y(device, B * D), d_x(device, x);
-    device->session_mean(uploaded.ranges(), D, on_x.data(), y.data());
-    device->session_mean_backward(uploaded.ranges(), D, on_d_y.data(), d_x.data());
-    Doubles expected(B * D, 0.0), expected_x(x.begin(), x.end());
+    check::Guarded anchor(device, B * D), mean(device, B * D), d_x(device, x);
+    device->session_summary(uploaded.ranges(), D, on_x.data(), anchor.data(), mean.data());
+    device->session_summary_backward(uploaded.ranges(), D, on_d_anchor.data(), on_d_mean.data(), d_x.data());
+    Doubles expected_anchor(B * D), expected_mean(B * D, 0.0), expected_x(x.begin(), x.end());
     for (std::int64_t b = 0; b < B; ++b)
-      for (std::int64_t i = e.begin[b]; i < e.begin[b] + e.length[b]; ++i)
-        for (std::int64_t d = 0; d < D; ++d) {
-          expected[b * D + d] += double{x[i * D + d]} / e.length[b];
-          expected_x[i * D + d] += double{d_y[b * D + d]} / e.length[b];
+      for (std::int64_t d = 0; d < D; ++d) {
+        const std::int64_t last = e.begin[b] + e.length[b] - 1;
+        expected_anchor[b * D + d] = x[last * D + d];
+        expected_x[last * D + d] += d_anchor[b * D + d];
+        for (std::int64_t i = e.begin[b]; i <= last; ++i) {
+          expected_mean[b * D + d] += double{x[i * D + d]} / e.length[b];
+          expected_x[i * D + d] += double{d_mean[b * D + d]} / e.length[b];
         }
-    CHECK(check::error(y.values(), expected) < kTolerance);
+      }
+    CHECK(check::error(anchor.values(), expected_anchor) == 0);
+    CHECK(check::error(mean.values(), expected_mean) < kTolerance);
     CHECK(check::error(d_x.values(), expected_x) < kTolerance);
   });
 }
@@ -99,12 +86,14 @@ TEST_CASE("session_attention and its gradients") {
   for_all([](const check::DevicePtr& device, std::int64_t D, const Examples& e) {
     const std::int64_t B = static_cast<std::int64_t>(e.begin.size()), L = e.L;
     const auto x = check::random(L * D, 1, 1), keys = check::random(L * D, 1, 2), query = check::random(B * D, 1, 3),
-               w0 = check::random(D, 1, 4), d_y = check::random(B * D, 1, 5), before = check::random(L * D, 1, 6);
+               w0 = check::random(D, 1, 4), d_y = check::random(B * D, 1, 5), residual = check::random(B * D, 1, 6);
     const auto on_x = check::on(device, x), on_keys = check::on(device, keys), on_query = check::on(device, query),
-               on_w0 = check::on(device, w0), on_d_y = check::on(device, d_y);
+               on_w0 = check::on(device, w0), on_d_y = check::on(device, d_y),
+               on_residual = check::on(device, residual);
     const Uploaded uploaded(device, e);
     for (const auto normalization : {Normalization::none, Normalization::softmax}) {
       CAPTURE(static_cast<int>(normalization));
+      const bool with_residual = (D + (normalization == Normalization::softmax)) % 2;
       const bool softmax = normalization == Normalization::softmax;
       const SessionAttention attention{.ranges = uploaded.ranges(),
                                        .D = D,
@@ -112,15 +101,16 @@ TEST_CASE("session_attention and its gradients") {
                                        .keys = on_keys.data(),
                                        .query = on_query.data(),
                                        .w0 = on_w0.data(),
+                                       .residual = with_residual ? on_residual.data() : nullptr,
                                        .normalization = normalization};
-      check::Guarded y(device, B * D), d_x(device, before), d_keys(device, L * D), d_query(device, B * D),
+      check::Guarded y(device, B * D), d_x(device, L * D), d_keys(device, L * D), d_query(device, B * D),
           d_w0(device, D);
       device->session_attention(attention, y.data());
       device->session_attention_backward(attention, on_d_y.data(), d_x.data(), d_keys.data(), d_query.data(),
                                          d_w0.data());
 
-      Doubles expected(B * D, 0.0), expected_x(before.begin(), before.end()), expected_keys(L * D, 0.0),
-          expected_query(B * D, 0.0), expected_w0(D, 0.0);
+      Doubles expected(B * D, 0.0), expected_x(L * D, 0.0), expected_keys(L * D, 0.0), expected_query(B * D, 0.0),
+          expected_w0(D, 0.0);
       for (std::int64_t b = 0; b < B; ++b) {
         const std::int64_t begin = e.begin[b], length = e.length[b];
         Doubles gates(length * D), a(length, 0.0), d_a(length, 0.0);
@@ -147,6 +137,8 @@ TEST_CASE("session_attention and its gradients") {
             expected_query[b * D + d] += through * w0[d] * gate * (1 - gate);
           }
       }
+      if (with_residual)
+        for (std::int64_t i = 0; i < B * D; ++i) expected[i] += residual[i];
       CHECK(check::error(y.values(), expected) < kTolerance);
       CHECK(check::error(d_x.values(), expected_x) < kTolerance);
       CHECK(check::error(d_keys.values(), expected_keys) < kTolerance);
@@ -172,13 +164,13 @@ TEST_CASE("gradients of overlapping sessions are summed in one order") {
                                      .keys = on_x.data(),
                                      .query = on_rows.data(),
                                      .w0 = on_x.data(),
+                                     .residual = nullptr,
                                      .normalization = Normalization::softmax};
     const auto once = [&] {
       check::Guarded d_x(device, x), d_keys(device, e.L * D), d_query(device, B * D), d_w0(device, D);
       device->session_attention_backward(attention, on_rows.data(), d_x.data(), d_keys.data(), d_query.data(),
                                          d_w0.data());
-      device->session_mean_backward(uploaded.ranges(), D, on_rows.data(), d_x.data());
-      device->anchors_backward(uploaded.ranges(), D, on_rows.data(), d_x.data());
+      device->session_summary_backward(uploaded.ranges(), D, on_rows.data(), on_rows.data(), d_x.data());
       return std::vector{d_x.values(), d_keys.values(), d_query.values(), d_w0.values()};
     };
     const auto first = once();

@@ -40,13 +40,14 @@ class CpuDevice final : public Device {
   void add_bias(std::int64_t N, std::int64_t D, const float* bias, float* y) override;
   void add_bias_backward(std::int64_t N, std::int64_t D, const float* d_y, float* d_bias) override;
 
+  // mlp_cells.cpp
+  void mlp_cells(std::int64_t B, std::int64_t D, const float* session_bias, const float* anchor_bias, float* h_s,
+                 float* h_t, float* product) override;
+  void mlp_cells_backward(std::int64_t n, const float* h_s, const float* h_t, const float* d_product, float* d_h_s,
+                          float* d_h_t) override;
+
   // elementwise.cpp
-  void tanh(std::int64_t n, float* y) override;
-  void tanh_backward(std::int64_t n, const float* y, float* d_y) override;
   void add(std::int64_t n, const float* x, float* y) override;
-  void multiply(std::int64_t n, const float* a, const float* b, float* y) override;
-  void multiply_backward(std::int64_t n, const float* a, const float* b, const float* d_y, float* d_a,
-                         float* d_b) override;
   void dropout(std::int64_t n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) override;
 
   // adam.cpp
@@ -56,13 +57,12 @@ class CpuDevice final : public Device {
   void adam(std::span<const Parameter> parameters, const TrainingStep* step) override;
 
   // session_attention.cpp
-  void anchors(Ranges ranges, std::int64_t D, const float* x, float* y) override;
-  void anchors_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) override;
-  void session_mean(Ranges ranges, std::int64_t D, const float* x, float* y) override;
-  void session_mean_backward(Ranges ranges, std::int64_t D, const float* d_y, float* d_x) override;
+  void session_summary(Ranges ranges, std::int64_t D, const float* x, float* anchor, float* mean) override;
+  void session_summary_backward(Ranges ranges, std::int64_t D, const float* d_anchor, const float* d_mean,
+                                float* d_x) override;
   void session_attention(const SessionAttention& attention, float* y) override;
-  void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x,
-                                  float* d_keys, float* d_query, float* d_w0) override;
+  void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x, float* d_keys,
+                                  float* d_query, float* d_w0) override;
 
   // catalog_cross_entropy.cpp
   void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,

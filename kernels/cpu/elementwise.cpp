@@ -1,6 +1,4 @@
 // Kernels that treat every element alone; bound by memory.
-#include <cmath>
-
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/thread_pool.h"
@@ -12,27 +10,8 @@ namespace {
 constexpr Index kGrain = 1 << 15;
 }
 
-void CpuDevice::tanh(Index n, float* y) {
-  parallel_for_ranges(n, kGrain, threads_, [&](Index first, Index last) { simd().tanh(last - first, y + first); });
-}
-
-void CpuDevice::tanh_backward(Index n, const float* y, float* d_y) {
-  for (Index i = 0; i < n; ++i) d_y[i] *= 1 - y[i] * y[i];
-}
-
 void CpuDevice::add(Index n, const float* x, float* y) {
   for (Index i = 0; i < n; ++i) y[i] += x[i];
-}
-
-void CpuDevice::multiply(Index n, const float* a, const float* b, float* y) {
-  for (Index i = 0; i < n; ++i) y[i] = a[i] * b[i];
-}
-
-void CpuDevice::multiply_backward(Index n, const float* a, const float* b, const float* d_y, float* d_a, float* d_b) {
-  for (Index i = 0; i < n; ++i) {
-    d_a[i] = d_y[i] * b[i];
-    d_b[i] = d_y[i] * a[i];
-  }
 }
 
 void CpuDevice::dropout(Index n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) {

@@ -42,34 +42,27 @@ Index longest(Ranges ranges) { return ranges.B ? *std::max_element(ranges.length
 
 }  // namespace
 
-void CpuDevice::anchors(Ranges ranges, Index D, const float* x, float* y) {
-  for (Index b = 0; b < ranges.B; ++b)
-    std::memcpy(y + b * D, x + (ranges.begin[b] + ranges.length[b] - 1) * D, D * sizeof(float));
-}
-
-void CpuDevice::anchors_backward(Ranges ranges, Index D, const float* d_y, float* d_x) {
-  for (Index b = 0; b < ranges.B; ++b)
-    simd().axpy(D, 1, d_y + b * D, d_x + (ranges.begin[b] + ranges.length[b] - 1) * D);
-}
-
-void CpuDevice::session_mean(Ranges ranges, Index D, const float* x, float* y) {
+void CpuDevice::session_summary(Ranges ranges, Index D, const float* x, float* anchor, float* mean) {
   parallel_for_ranges(ranges.B, kGrain, threads_, [&](Index first, Index last) {
     for (Index b = first; b < last; ++b) {
       const Index begin = ranges.begin[b], length = ranges.length[b];
-      std::memset(y + b * D, 0, D * sizeof(float));
-      for (Index i = begin; i < begin + length; ++i) simd().axpy(D, 1, x + i * D, y + b * D);
-      simd().scale(D, 1.0f / static_cast<float>(length), y + b * D);
+      std::memcpy(anchor + b * D, x + (begin + length - 1) * D, D * sizeof(float));
+      std::memset(mean + b * D, 0, D * sizeof(float));
+      for (Index i = begin; i < begin + length; ++i) simd().axpy(D, 1, x + i * D, mean + b * D);
+      simd().scale(D, 1.0f / static_cast<float>(length), mean + b * D);
     }
   });
 }
 
-void CpuDevice::session_mean_backward(Ranges ranges, Index D, const float* d_y, float* d_x) {
+void CpuDevice::session_summary_backward(Ranges ranges, Index D, const float* d_anchor, const float* d_mean,
+                                         float* d_x) {
   cut_disjoint(ranges, pieces_);
   parallel_for(static_cast<Index>(pieces_.size()) - 1, threads_, [&](Index piece) {
     for (Index b = pieces_[piece]; b < pieces_[piece + 1]; ++b) {
       const Index begin = ranges.begin[b], length = ranges.length[b];
+      simd().axpy(D, 1, d_anchor + b * D, d_x + (begin + length - 1) * D);
       for (Index i = begin; i < begin + length; ++i)
-        simd().axpy(D, 1.0f / static_cast<float>(length), d_y + b * D, d_x + i * D);
+        simd().axpy(D, 1.0f / static_cast<float>(length), d_mean + b * D, d_x + i * D);
     }
   });
 }
@@ -81,7 +74,10 @@ void CpuDevice::session_attention(const SessionAttention& p, float* y) {
     float* gates = scratch<float, 2>(most * p.D);
     for (Index b = first; b < last; ++b) {
       attend(p, b, a, gates);
-      std::memset(y + b * p.D, 0, p.D * sizeof(float));
+      if (p.residual)
+        std::memcpy(y + b * p.D, p.residual + b * p.D, p.D * sizeof(float));
+      else
+        std::memset(y + b * p.D, 0, p.D * sizeof(float));
       for (Index i = 0; i < p.ranges.length[b]; ++i)
         simd().axpy(p.D, a[i], p.x + (p.ranges.begin[b] + i) * p.D, y + b * p.D);
     }
@@ -94,6 +90,7 @@ void CpuDevice::session_attention_backward(const SessionAttention& p, const floa
   cut_disjoint(p.ranges, pieces_);
   const Index count = static_cast<Index>(pieces_.size()) - 1, most = longest(p.ranges), D = p.D;
   partial_.assign(count * D, 0);  // d_w0 of each piece
+  std::memset(d_x, 0, p.ranges.L * D * sizeof(float));
   std::memset(d_keys, 0, p.ranges.L * D * sizeof(float));
   parallel_for(count, threads_, [&](Index piece) {
     float* a = scratch<float, 1>(most);

@@ -65,19 +65,20 @@ class CudaDevice final : public Device {
   void add_bias(Index N, Index D, const float* bias, float* y) override;
   void add_bias_backward(Index N, Index D, const float* d_y, float* d_bias) override;
 
+  // mlp_cells.cu
+  void mlp_cells(Index B, Index D, const float* session_bias, const float* anchor_bias, float* h_s, float* h_t,
+                 float* product) override;
+  void mlp_cells_backward(Index n, const float* h_s, const float* h_t, const float* d_product, float* d_h_s,
+                          float* d_h_t) override;
+
   // elementwise.cu
-  void tanh(Index n, float* y) override;
-  void tanh_backward(Index n, const float* y, float* d_y) override;
   void add(Index n, const float* x, float* y) override;
-  void multiply(Index n, const float* a, const float* b, float* y) override;
-  void multiply_backward(Index n, const float* a, const float* b, const float* d_y, float* d_a, float* d_b) override;
   void dropout(Index n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) override;
 
   // session_attention.cu
-  void anchors(Ranges ranges, Index D, const float* x, float* y) override;
-  void anchors_backward(Ranges ranges, Index D, const float* d_y, float* d_x) override;
-  void session_mean(Ranges ranges, Index D, const float* x, float* y) override;
-  void session_mean_backward(Ranges ranges, Index D, const float* d_y, float* d_x) override;
+  void session_summary(Ranges ranges, Index D, const float* x, float* anchor, float* mean) override;
+  void session_summary_backward(Ranges ranges, Index D, const float* d_anchor, const float* d_mean,
+                                float* d_x) override;
   void session_attention(const SessionAttention& attention, float* y) override;
   void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x, float* d_keys,
                                   float* d_query, float* d_w0) override;

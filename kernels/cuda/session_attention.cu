@@ -1,6 +1,6 @@
 // What happens within a session: mean, anchor, attention.
 //
-//   y_b  = Σ a_i x_i     a_i = e_i, or softmax of e over the session     e_i = w0 · σ(k_i + q_b)
+//   y_b  = Σ a_i x_i + residual_b     a_i = e_i, or softmax of e over the session     e_i = w0 · σ(k_i + q_b)
 //   d_i  = d_y_b · x_i   de_i = d_i, or a_i (d_i - Σ_j a_j d_j)
 //   d_x_i += a_i d_y_b   d_w0 = Σ de_i σ    d_k_i = Σ_b u    d_q_b = Σ_i u    with u = de_i w0 σ (1-σ)
 //
@@ -26,37 +26,30 @@ __device__ Index last_holding(const Ranges& ranges, Index l) {
   return lower_bound(ranges.B, l + 1, [&](Index b) { return Index{ranges.begin[b]}; });
 }
 
-__global__ void anchors_kernel(Ranges ranges, Index D, const float* x, float* y) {
-  const Index i = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < ranges.B * D) y[i] = x[(end_of(ranges, i / D) - 1) * D + i % D];
-}
-
-__global__ void anchors_backward_kernel(Ranges ranges, Index D, const float* d_y, float* d_x) {
-  const Index l = warp_index();
-  if (l >= ranges.L) return;
-  for (Index b = first_holding(ranges, l); b < ranges.B && end_of(ranges, b) == l + 1; ++b)
-    for (Index d = lane_index(); d < D; d += kWarp) d_x[l * D + d] += d_y[b * D + d];
-}
-
-__global__ void session_mean_kernel(Ranges ranges, Index D, const float* x, float* y) {
+__global__ void session_summary_kernel(Ranges ranges, Index D, const float* x, float* anchor, float* mean) {
   const Index b = warp_index();
   if (b >= ranges.B) return;
   const Index begin = ranges.begin[b], length = ranges.length[b];
   for (Index d = lane_index(); d < D; d += kWarp) {
     float sum = 0;
     for (Index i = begin; i < begin + length; ++i) sum += x[i * D + d];
-    y[b * D + d] = sum * (1.0f / static_cast<float>(length));
+    anchor[b * D + d] = x[(begin + length - 1) * D + d];
+    mean[b * D + d] = sum * (1.0f / static_cast<float>(length));
   }
 }
 
-__global__ void session_mean_backward_kernel(Ranges ranges, Index D, const float* d_y, float* d_x) {
+__global__ void session_summary_backward_kernel(Ranges ranges, Index D, const float* d_anchor, const float* d_mean,
+                                                float* d_x) {
   const Index l = warp_index();
   if (l >= ranges.L) return;
   const Index first = first_holding(ranges, l), last = last_holding(ranges, l);
   if (first >= last) return;
   for (Index d = lane_index(); d < D; d += kWarp) {
     float sum = d_x[l * D + d];
-    for (Index b = first; b < last; ++b) sum += d_y[b * D + d] * (1.0f / static_cast<float>(ranges.length[b]));
+    for (Index b = first; b < last; ++b) {
+      if (end_of(ranges, b) == l + 1) sum += d_anchor[b * D + d];
+      sum += d_mean[b * D + d] * (1.0f / static_cast<float>(ranges.length[b]));
+    }
     d_x[l * D + d] = sum;
   }
 }
@@ -114,8 +107,9 @@ __global__ void session_attention_kernel(SessionAttention p, float* y) {
       if (d < p.D) y[b * p.D + d] = sum;
     }
   }
-  if (softmax)
-    for (Index d = lane; d < p.D; d += kWarp) y[b * p.D + d] *= 1 / state.sum;
+  if (softmax || p.residual)
+    for (Index d = lane; d < p.D; d += kWarp)
+      y[b * p.D + d] = y[b * p.D + d] * (softmax ? 1 / state.sum : 1) + (p.residual ? p.residual[b * p.D + d] : 0);
 }
 
 // What backward must know of each example's softmax.
@@ -178,14 +172,14 @@ __global__ void session_attention_backward_examples_kernel(SessionAttention p, c
   }
 }
 
-// d_keys, and what attention adds to d_x, of each event.
+// d_x and d_keys of each event.
 __global__ void session_attention_backward_events_kernel(SessionAttention p, const float* d_y,
                                                          const Normalizer* normalizers, float* d_x, float* d_keys) {
   const Index l = warp_index();
   if (l >= p.ranges.L) return;
   const int lane = lane_index();
   const Index from = first_holding(p.ranges, l), to = last_holding(p.ranges, l);
-  for (Index d = lane; d < p.D; d += kWarp) d_keys[l * p.D + d] = 0;
+  for (Index d = lane; d < p.D; d += kWarp) d_x[l * p.D + d] = d_keys[l * p.D + d] = 0;
   for (Index first = from; first < to; first += kWarp) {
     const int n = static_cast<int>(to - first < kWarp ? to - first : kWarp);
     float a = 0, d_e = 0;
@@ -219,22 +213,15 @@ __global__ void session_attention_backward_events_kernel(SessionAttention p, con
 
 }  // namespace
 
-void CudaDevice::anchors(Ranges ranges, Index D, const float* x, float* y) {
-  launch("anchors", anchors_kernel, blocks_for(ranges.B * D, kThreads), dim3(kThreads), 0, ranges, D, x, y);
+void CudaDevice::session_summary(Ranges ranges, Index D, const float* x, float* anchor, float* mean) {
+  launch("session_summary", session_summary_kernel, blocks_for(ranges.B, kWarps), dim3(kThreads), 0, ranges, D, x,
+         anchor, mean);
 }
 
-void CudaDevice::anchors_backward(Ranges ranges, Index D, const float* d_y, float* d_x) {
-  launch("anchors_backward", anchors_backward_kernel, blocks_for(ranges.L, kWarps), dim3(kThreads), 0, ranges, D, d_y,
-         d_x);
-}
-
-void CudaDevice::session_mean(Ranges ranges, Index D, const float* x, float* y) {
-  launch("session_mean", session_mean_kernel, blocks_for(ranges.B, kWarps), dim3(kThreads), 0, ranges, D, x, y);
-}
-
-void CudaDevice::session_mean_backward(Ranges ranges, Index D, const float* d_y, float* d_x) {
-  launch("session_mean_backward", session_mean_backward_kernel, blocks_for(ranges.L, kWarps), dim3(kThreads), 0, ranges,
-         D, d_y, d_x);
+void CudaDevice::session_summary_backward(Ranges ranges, Index D, const float* d_anchor, const float* d_mean,
+                                          float* d_x) {
+  launch("session_summary_backward", session_summary_backward_kernel, blocks_for(ranges.L, kWarps), dim3(kThreads), 0,
+         ranges, D, d_anchor, d_mean, d_x);
 }
 
 void CudaDevice::session_attention(const SessionAttention& p, float* y) {

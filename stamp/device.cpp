@@ -29,6 +29,12 @@ std::filesystem::path own_folder() {
              : std::filesystem::path();
 }
 
+template <class F>
+bool find(void* library, const char* name, F& function) {
+  function = reinterpret_cast<F>(dlsym(library, name));
+  return function;
+}
+
 // `variable` names it, or it is beside libstamp, or wherever the loader looks.
 Module load(const std::string& file, const char* variable, const char* remedy) {
   const char* value = std::getenv(variable);
@@ -46,14 +52,14 @@ Module load(const std::string& file, const char* variable, const char* remedy) {
     return {.reason = concat("its module cannot be loaded: ", error,
                              error.starts_with("libcu") ? "; pip install 'stamp[cuda]' brings it" : "")};
   }
-  const auto symbol = [&](const char* name) { return dlsym(handle, name); };
-  const auto version = reinterpret_cast<const char* (*)()>(symbol("stamp_module_version"));
-  if (!version || std::string_view(version()) != STAMP_VERSION)
-    return {.reason = concat("module ", place, " is of version ", version ? version() : "unknown", ", expected ",
-                             STAMP_VERSION)};
-  return {.open = reinterpret_cast<decltype(Module::open)>(symbol("stamp_module_open")),
-          .list = reinterpret_cast<decltype(Module::list)>(symbol("stamp_module_devices")),
-          .reason = ""};
+  Module module;
+  const char* (*version)() = nullptr;
+  if (!find(handle, "stamp_module_version", version) || !find(handle, "stamp_module_open", module.open) ||
+      !find(handle, "stamp_module_devices", module.list))
+    return {.reason = concat(place, " is no module of stamp")};
+  if (std::string_view(version()) != STAMP_MODULE_VERSION)
+    return {.reason = concat("module ", place, " is of version ", version(), ", expected ", STAMP_MODULE_VERSION)};
+  return module;
 }
 
 // Never unloaded: devices hold on to its code.

@@ -191,9 +191,10 @@ class STAMP_API Device {
                                               const std::int32_t* row_ids, const float* row_gradients,
                                               const ItemUpdate& update) = 0;
 
-  // The layout that catalog_top_k scans: kPanel products side by side, one line per dimension, zero-padded.
+  // What catalog_top_k scans: kPanel products side by side, one line per dimension, zero-padded, and what else the
+  // device wants to have at hand. packed_size: floats of it.
   static constexpr std::int64_t kPanel = 64;
-  static std::int64_t packed_size(std::int64_t V, std::int64_t D) { return (V + kPanel - 1) / kPanel * kPanel * D; }
+  virtual std::int64_t packed_size(std::int64_t V, std::int64_t D) const = 0;
   virtual void pack_items(std::int64_t V, std::int64_t D, const float* items, bool normalize, float* packed) = 0;
   // Exact. NaN scores are never listed.
   virtual void catalog_top_k(const CatalogTopK& problem) = 0;

@@ -48,7 +48,7 @@ class ModelRanker final : public Ranker {
       : model_(model),
         device_(std::move(device)),
         activations_(device_),
-        packed_(device_, Device::packed_size(model.V(), model.config().dim)),
+        packed_(device_, device_->packed_size(model.V(), model.config().dim)),
         ids_(device_, 0),
         scores_(device_, 0),
         above_(device_, 0),

@@ -47,7 +47,7 @@ bool nothing_known(const Request& request) {
 
 Recommender::Recommender(std::shared_ptr<const Model> shared) : model_(std::move(shared)) {
   const Model& model = *model_;
-  packed_ = Array<float>(model.device(), Device::packed_size(model.V(), model.config().dim));
+  packed_ = Array<float>(model.device(), model.device()->packed_size(model.V(), model.config().dim));
   model.device()->pack_items(model.V(), model.config().dim, model.weights().items.data(),
                              model.config().score == Score::cosine, packed_.data());
   model.device()->synchronize();  // requests read it through handles of their own
@@ -167,7 +167,7 @@ void Recommender::choose(Context& c, const Request& request, std::size_t row, st
   if (n == 0) return;
   c.rows.upload(c.choice);
   c.gathered.resize(n * D);
-  c.packed.resize(Device::packed_size(n, D));
+  c.packed.resize(c.device->packed_size(n, D));
   c.device->gather_rows(n, D, model.weights().items.data(), c.rows.data(), 0, c.gathered.data());
   c.device->pack_items(n, D, c.gathered.data(), model.config().score == Score::cosine, c.packed.data());
   top_k(c, row, 1, n, k, c.packed.data(), nullptr);

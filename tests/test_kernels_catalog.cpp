@@ -309,7 +309,7 @@ struct TopK {
     on_boost = check::on(device, boost);
     on_targets = check::on(device, targets);
     const auto on_items = check::on(device, this->items);
-    check::Guarded panels(device, Device::packed_size(V, D));
+    check::Guarded panels(device, device->packed_size(V, D));
     device->pack_items(V, D, on_items.data(), false, panels.data());
     packed = check::on(device, panels.values());
   }
@@ -511,7 +511,7 @@ TEST_CASE("normalized panels score by cosine; a zero row scores zero") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
     const auto on_q = check::on(device, q), on_items = check::on(device, items);
-    check::Guarded packed(device, Device::packed_size(V, D)), scores(device, B * V);
+    check::Guarded packed(device, device->packed_size(V, D)), scores(device, B * V);
     check::Guarded<std::int32_t> ids(device, B * V);
     device->pack_items(V, D, on_items.data(), true, packed.data());
     device->catalog_top_k({.B = B,

@@ -72,6 +72,9 @@ class CpuDevice final : public Device {
                                       const ItemUpdate& update) override;
 
   // catalog_top_k.cpp
+  std::int64_t packed_size(std::int64_t V, std::int64_t D) const override {
+    return (V + kPanel - 1) / kPanel * kPanel * D;
+  }
   void pack_items(std::int64_t V, std::int64_t D, const float* items, bool normalize, float* packed) override;
   void catalog_top_k(const CatalogTopK& problem) override;
 

@@ -13,74 +13,21 @@
 // With W = D rounded up to 32, 64, 112 or 128: 4·B·V·W flops each way; bytes: 6·V·D + 2·V·W to make the bf16 copies,
 // 24·V·D for weights and moments, the stream from the second-level cache, 2·V·W a 128 queries and back. At V = 43,097,
 // D = 100, B = 512: 20 Gflop, 20 µs at 990 Tflop/s and some 40 at what mma.sync reaches; 140 MB, 30 µs at 4.8 TB/s.
-#include "kernels/cuda/catalog_attention.h"
-
-#include <ptx.h>
-
 #include <algorithm>
 
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/item_update.h"
+#include "kernels/cuda/tensor_rows.h"
 
 namespace stamp::cuda {
 namespace {
 
-constexpr int kAttendThreads = 128;
-constexpr int kRows = 128;   // that a block owns
-constexpr int kStream = 64;  // stream rows of a tile
 constexpr float kLog2e = 1.4426950408889634f;
 
-// Fragments of a warp's 32 rows: [m] of 16, as mma_m16n8k16 has them.
+// Rows, and what the second product adds up for them.
 template <int W>
-struct Rows {
-  static constexpr int kSteps = W / 16;  // of the first product
-  static constexpr int kStride = W + 8;  // bf16 of a shared row: rows are 4 banks apart, ldmatrix meets none twice
-  static constexpr std::size_t kTileBytes = sizeof(bf16) * kStream * kStride;
-
-  std::uint32_t a[2][kSteps][4];
-  float out[2][W / 8][4];
-
-  // From `first`, the warp's first row; rows lie W apart.
-  __device__ void load(const bf16* first) {
-    const int g = lane_index() / 4, t = lane_index() % 4;
-    const auto at = [&](int row, int column) {
-      return *reinterpret_cast<const std::uint32_t*>(first + row * W + column);
-    };
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) a[m][k][i] = at(16 * m + g + i % 2 * 8, 16 * k + 2 * t + i / 2 * 8);
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int n = 0; n < W / 8; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) out[m][n][i] = 0;
-  }
-
-  // z[32,16] of the rows and 16 stream rows, which lie at `tile` in shared memory.
-  __device__ void scores(const bf16* tile, float (&z)[2][2][4]) const {
-    const int lane = lane_index();
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int n = 0; n < 2; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) z[m][n][i] = 0;
-    const bf16* row = tile + (lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 8;
-#pragma unroll
-    for (int k = 0; k < kSteps; ++k) {
-      std::uint32_t b[4];
-      load_matrices(b, row + 16 * k);
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        mma_m16n8k16(z[m][0], a[m][k], {b[0], b[1]});
-        mma_m16n8k16(z[m][1], a[m][k], {b[2], b[3]});
-      }
-    }
-  }
+struct AttendingRows : RowFragments<W> {
+  float out[2][W / 8][4] = {};
 
   // out += p times the same stream rows. The accumulators of one product are laid out as the operand of the next.
   __device__ void accumulate(const bf16* tile, const float (&p)[2][2][4]) {
@@ -90,7 +37,7 @@ struct Rows {
     for (int m = 0; m < 2; ++m)
 #pragma unroll
       for (int i = 0; i < 4; ++i) left[m][i] = pack_bf16(p[m][i / 2][i % 2 * 2], p[m][i / 2][i % 2 * 2 + 1]);
-    const bf16* row = tile + lane % 16 * kStride + lane / 16 * 8;
+    const bf16* row = tile + lane % 16 * kSharedStride<W> + lane / 16 * 8;
 #pragma unroll
     for (int n = 0; n < W / 16; ++n) {
       std::uint32_t b[4];
@@ -104,57 +51,15 @@ struct Rows {
   }
 };
 
-// Tiles first … last-1 of `stream` [·,W] through the block's shared memory: chunk(tile's number, 16 rows of it in
-// shared memory, which 16).
-template <int W, class Chunk>
-__device__ void for_stream(const bf16* stream, Index first, Index last, Chunk&& chunk) {
-  auto* shared = static_cast<bf16*>(dynamic_shared());
-  constexpr int kStride = Rows<W>::kStride, kPieces = W / 8;  // of 16 bytes, a row
-  const auto fetch = [&](Index tile) {
-    bf16* to = shared + tile % 2 * kStream * kStride;
-    const bf16* from = stream + tile * kStream * W;
-    for (int i = static_cast<int>(threadIdx.x); i < kStream * kPieces; i += kAttendThreads)
-      copy_async(to + i / kPieces * kStride + i % kPieces * 8, from + i * 8);
-    copy_async_commit();
-  };
-  if (first < last) fetch(first);
-  for (Index tile = first; tile < last; ++tile) {
-    if (tile + 1 < last) {
-      fetch(tile + 1);
-      copy_async_wait<1>();
-    } else {
-      copy_async_wait<0>();
-    }
-    __syncthreads();
-    for (int i = 0; i < kStream / 16; ++i) chunk(tile, shared + (tile % 2 * kStream + 16 * i) * kStride, i);
-    __syncthreads();  // before the next copy overwrites it
-  }
-}
-
-// y[N',W] = bf16 of x[N,D], of length 1 where asked for; the rest zero. A warp a row.
-__global__ void bf16_rows_kernel(Index N, Index padded, Index D, int W, bool normalize, const float* x,
-                                 std::uint32_t* y) {
-  const Index n = warp_index();
-  if (n >= padded) return;
-  float scale = 1;
-  if (normalize && n < N) {
-    const float norm = sqrtf(warp_dot(D, x + n * D, x + n * D));
-    scale = norm > 0 ? 1 / norm : 0.0f;
-  }
-  const auto at = [&](Index d) { return n < N && d < D ? x[n * D + d] * scale : 0.0f; };
-  for (int pair = lane_index(); pair < W / 2; pair += kWarp)
-    y[n * (W / 2) + pair] = pack_bf16(at(2 * pair), at(2 * pair + 1));
-}
-
 // Part blockIdx.x of the catalog for 128 queries: stats [parts][Bp] of (top, Σ exp2(z log2 e - top)), outs
 // [parts][Bp,W] of Σ exp2(…) x.
 template <int W>
-__global__ void __launch_bounds__(kAttendThreads, 2)
+__global__ void __launch_bounds__(kTensorThreads, 2)
     attend_catalog_kernel(Index V, Index tiles, Index padded, const bf16* queries, const bf16* items, float2* stats,
                           float* outs) {
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
   const Index part = blockIdx.x, parts = gridDim.x, own = static_cast<Index>(blockIdx.y) * kRows + warp * 32;
-  Rows<W> rows;
+  AttendingRows<W> rows;
   rows.load(queries + own * W);
   float tops[2][2], sums[2][2];  // of rows g and g + 8; sums are this lane's share
 #pragma unroll
@@ -269,13 +174,13 @@ __global__ void shares_kernel(Index B, Index padded, const float* weights, const
 }
 
 template <int W>
-__global__ void __launch_bounds__(kAttendThreads, 2)
+__global__ void __launch_bounds__(kTensorThreads, 2)
     attend_catalog_backward_kernel(ItemGradient p, Index tiles, const bf16* items, const bf16* queries,
                                    const float2* shares) {
   if (!p.update.d_items && p.update.step->stopped) return;
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
   const Index own = static_cast<Index>(blockIdx.x) * kRows;
-  Rows<W> rows;
+  AttendingRows<W> rows;
   rows.load(items + (own + warp * 32) * W);
   for_stream<W>(queries, 0, tiles, [&](Index tile, const bf16* chunk, int i) {
     float z[2][2][4];
@@ -307,23 +212,8 @@ __global__ void __launch_bounds__(kAttendThreads, 2)
         *reinterpret_cast<float2*>(d_rows + (warp * 32 + 16 * m + g + 8 * h) * kStride + 8 * n + 2 * t) =
             make_float2(rows.out[m][n][2 * h], rows.out[m][n][2 * h + 1]);
   __syncthreads();
-  finish_item_rows<kAttendThreads>(p, own, static_cast<int>(p.V - own < kRows ? p.V - own : kRows), d_rows, kStride);
+  finish_item_rows<kTensorThreads>(p, own, static_cast<int>(p.V - own < kRows ? p.V - own : kRows), d_rows, kStride);
 }
-
-// Calls f(std::integral_constant<int, W>) for the W that D fits into.
-template <class F>
-void with_width(Index D, F&& f) {
-  if (D <= 32)
-    f(std::integral_constant<int, 32>());
-  else if (D <= 64)
-    f(std::integral_constant<int, 64>());
-  else if (D <= 112)
-    f(std::integral_constant<int, 112>());
-  else
-    f(std::integral_constant<int, 128>());
-}
-
-Index rounded(Index n, Index to) { return (n + to - 1) / to * to; }
 
 }  // namespace
 
@@ -341,8 +231,8 @@ void CudaDevice::attend_catalog(const CatalogCrossEntropy& p, float* losses, flo
     float* outs = parts_.need(parts * Bp * (W + 2));
     auto* stats = reinterpret_cast<float2*>(outs + parts * Bp * W);
     launch("catalog_cross_entropy", attend_catalog_kernel<W>,
-           dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)), dim3(kAttendThreads),
-           2 * Rows<W>::kTileBytes, p.V, tiles, Bp, queries, items, stats, outs);
+           dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)), dim3(kTensorThreads), 2 * kTileBytes<W>,
+           p.V, tiles, Bp, queries, items, stats, outs);
     launch("catalog_cross_entropy's end", combine_parts_kernel, blocks_for(p.B, kWarps), dim3(kThreads), 0, p, W, Bp,
            static_cast<int>(parts), queries, items, stats, outs, losses, log_sums, d_queries);
   });
@@ -357,9 +247,9 @@ void CudaDevice::attend_catalog_backward(const CatalogCrossEntropy& p, const flo
     auto* shares = reinterpret_cast<float2*>(parts_.need(2 * Bp));
     launch("catalog_cross_entropy_backward's shares", shares_kernel, blocks_for(Bp, kThreads), dim3(kThreads), 0, p.B,
            Bp, p.weights, log_sums, shares);
-    constexpr std::size_t kShared = std::max(2 * Rows<W>::kTileBytes, sizeof(float) * kRows * (W + 4));
+    constexpr std::size_t kShared = std::max(2 * kTileBytes<W>, sizeof(float) * kRows * (W + 4));
     launch("catalog_cross_entropy_backward", attend_catalog_backward_kernel<W>, blocks_for(Vp, kRows),
-           dim3(kAttendThreads), kShared, gradient, Bp / kStream, item_tiles_.data(), query_tiles_.data(), shares);
+           dim3(kTensorThreads), kShared, gradient, Bp / kStream, item_tiles_.data(), query_tiles_.data(), shares);
   });
 }
 

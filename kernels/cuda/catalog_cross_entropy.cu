@@ -5,7 +5,6 @@
 //
 // bf16 and D up to 128: catalog_attention.cu, no score ever in memory. Otherwise catalog_tiles.cu, any D, through
 // cuBLAS in the precision asked for; in fp32 it is the oracle of the other.
-#include "kernels/cuda/catalog_attention.h"
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/item_update.h"
 
@@ -29,7 +28,7 @@ __global__ void entries_kernel(Index B, Index L, std::uint32_t none, const std::
 }  // namespace
 
 bool CudaDevice::on_tensor_cores(const CatalogCrossEntropy& p) const {
-  return precision_ == Precision::bf16 && p.D <= kWidestQuery;
+  return precision_ == Precision::bf16 && p.D <= kWidest;
 }
 
 void CudaDevice::catalog_cross_entropy(const CatalogCrossEntropy& p, float* losses, float* log_sums, float* d_queries) {

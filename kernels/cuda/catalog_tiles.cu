@@ -88,7 +88,8 @@ __global__ void probabilities_kernel(Index n, Index width, const float* weights,
   for (Index v = threadIdx.x; v < n; v += kThreads) row[v] = factor * (kept_tops ? row[v] : expf(row[v] - log_sum));
 }
 
-__global__ void __launch_bounds__(kThreads) finish_items_kernel(ItemGradient p, Index first, Index n, float* d_items) {
+__global__ void __launch_bounds__(kThreads, 1)
+    finish_items_kernel(ItemGradient p, Index first, Index n, float* d_items) {
   if (!p.update.d_items && p.update.step->stopped) return;
   const Index row = static_cast<Index>(blockIdx.x) * kRowsOfBlock;
   finish_item_rows<kThreads>(p, first + row, static_cast<int>(n - row < kRowsOfBlock ? n - row : kRowsOfBlock),

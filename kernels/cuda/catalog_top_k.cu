@@ -1,4 +1,5 @@
-// Exact top-k over the catalog, fused with scoring in fp32.
+// Exact top-k over the catalog, fused with scoring in fp32: what catalog_scan.cu does not do, which is ranks of
+// targets, boosts, long lists and wide rows.
 //
 //   z_bv = q_b · x_v (+ boost)     the k best v of each b, ties by lower v; targets' ranks
 //
@@ -17,129 +18,23 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
+#include <type_traits>
 
-#include "kernels/cuda/cuda_device.h"
-#include "kernels/cuda/warp.h"
+#include "kernels/cuda/top_k.h"
 
 namespace stamp::cuda {
 namespace {
 
-constexpr int kPanel = static_cast<int>(Device::kPanel);
 constexpr int kProducts = 2 * kPanel;        // of a tile
 constexpr int kPerLane = kProducts / kWarp;  // whose scores a lane adds up
 constexpr int kLines = 32;                   // dimensions in shared memory at once
 constexpr Index kFused = 1024;               // the longest list that queues hold
 constexpr int kSmallestQueue = 128;
 
-using Key = std::uint64_t;  // of a candidate, greater is better: score, then lower row. 0: none
-
-__device__ Key key_of(float score, Index v) {
-  const unsigned bits = __float_as_uint(score + 0.0f);  // -0 ties with 0
-  const unsigned ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  return Key{ordered} << 32 | (0xffffffffu - static_cast<unsigned>(v));
-}
-__device__ float score_of(Key key) {
-  const auto ordered = static_cast<unsigned>(key >> 32);
-  return __uint_as_float(ordered & 0x80000000u ? ordered & 0x7fffffffu : ~ordered);
-}
-__device__ std::int32_t id_of(Key key) { return static_cast<std::int32_t>(0xffffffffu - static_cast<unsigned>(key)); }
-
-// The k best keys of one query, in shared memory that a warp owns.
-class Queue {
- public:
-  Queue() = default;
-  __device__ Queue(Key* keys, int capacity, int k) : keys_(keys), capacity_(capacity), k_(k) {}
-
-  // A key of each lane, 0 for none.
-  __device__ void offer(Key key) {
-    const bool enters = key > bound_;
-    const unsigned entering = __ballot_sync(kAll, enters);
-    if (entering == 0) return;
-    if (count_ + __popc(entering) > capacity_) sort();
-    if (enters) keys_[count_ + __popc(entering & ((1u << lane_index()) - 1))] = key;
-    count_ += __popc(entering);
-  }
-
-  // Best first; keeps k.
-  __device__ void sort() {
-    const int lane = lane_index();
-    for (int i = count_ + lane; i < capacity_; i += kWarp) keys_[i] = 0;
-    __syncwarp();
-    for (int size = 2; size <= capacity_; size *= 2)  // bitonic
-      for (int stride = size / 2; stride > 0; stride /= 2) {
-        for (int pair = lane; pair < capacity_ / 2; pair += kWarp) {
-          const int i = 2 * pair - pair % stride, j = i + stride;
-          const bool falling = (i & size) == 0;
-          const Key a = keys_[i], b = keys_[j];
-          if ((a < b) == falling) {
-            keys_[i] = b;
-            keys_[j] = a;
-          }
-        }
-        __syncwarp();
-      }
-    count_ = count_ < k_ ? count_ : k_;
-    bound_ = count_ == k_ ? keys_[k_ - 1] : 0;
-    __syncwarp();
-  }
-
-  __device__ Key operator[](int i) const { return i < count_ ? keys_[i] : 0; }
-
- private:
-  Key* keys_ = nullptr;
-  int capacity_ = 0, k_ = 0, count_ = 0;
-  Key bound_ = 0;  // nothing at or below it can enter
-};
-
-// packed[panel][d][64] = x (or x/|x|), zeros behind the catalog. A block a panel.
-__global__ void pack_items_kernel(Index V, Index D, const float* items, bool normalize, float* packed) {
-  __shared__ float scales[kPanel];
-  const Index first = static_cast<Index>(blockIdx.x) * kPanel;
-  for (int i = static_cast<int>(threadIdx.x) / kWarp; i < kPanel; i += kWarps) {
-    const Index v = first + i;
-    float scale = 1;
-    if (normalize && v < V) {
-      const float norm = sqrtf(warp_dot(D, items + v * D, items + v * D));
-      if (norm > 0) scale = 1 / norm;
-    }
-    if (lane_index() == 0) scales[i] = scale;
-  }
-  __syncthreads();
-  for (Index i = threadIdx.x; i < D * kPanel; i += kThreads) {
-    const Index v = first + i % kPanel;
-    packed[first * D + i] = v < V ? items[v * D + i / kPanel] * scales[i % kPanel] : 0.0f;
-  }
-}
-
-// What the scan gives for one product: the same additions in the same order.
-__device__ float score(const CatalogTopK& p, Index b, Index v) {
-  const float* line = p.packed_items + v / kPanel * kPanel * p.D + v % kPanel;
-  float sum = 0;
-  for (Index d = 0; d < p.D; ++d) sum = fmaf(p.queries[b * p.D + d], line[d * kPanel], sum);
-  return sum;
-}
-
 __global__ void target_scores_kernel(CatalogTopK p, float* scores) {
   const Index b = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
   if (b < p.B) scores[b] = p.targets[b] >= 0 ? score(p, b, p.targets[b]) : NAN;
 }
-
-struct Filter {  // of one query
-  const std::uint64_t* excluded;
-  const float* boosts;
-
-  __device__ Filter(const CatalogTopK& p, Index b) {
-    const std::int32_t set = p.exclusion ? p.exclusion[b] : -1, row = p.boost ? p.boost[b] : -1;
-    excluded = set >= 0 ? p.excluded + set * ((p.V + 63) / 64) : nullptr;
-    boosts = row >= 0 ? p.boosts + row * p.V : nullptr;
-  }
-  __device__ Key key(float score, Index v) const {
-    if (boosts) score += boosts[v];
-    const bool out = excluded && (excluded[v / 64] >> (v % 64) & 1);
-    return out || std::isnan(score) ? 0 : key_of(score, v);
-  }
-};
 
 struct Rank {
   std::int64_t above, tied;
@@ -230,11 +125,7 @@ __global__ void merge_parts_kernel(CatalogTopK p, int k, int capacity, int parts
       best.offer(at < k ? candidates[(part * p.B + b) * k + at] : 0);
     }
   best.sort();
-  for (Index i = lane_index(); i < p.k; i += kWarp) {
-    const Key key = i < k ? best[static_cast<int>(i)] : 0;
-    p.ids[b * p.k + i] = key ? id_of(key) : -1;
-    p.scores[b * p.k + i] = key ? score_of(key) : -INFINITY;
-  }
+  write_list(p, b, k, best);
   if (!p.targets || lane_index() != 0) return;
   Rank all{0, 0};
   for (int part = 0; part < parts; ++part) {
@@ -268,19 +159,22 @@ __global__ void sorted_list_kernel(CatalogTopK p, Index b, const float* target_s
 
 }  // namespace
 
-void CudaDevice::pack_items(Index V, Index D, const float* items, bool normalize, float* packed) {
-  launch("pack_items", pack_items_kernel, blocks_for(V, kPanel), dim3(kThreads), 0, V, D, items, normalize, packed);
-}
-
 void CudaDevice::catalog_top_k(const CatalogTopK& p) {
   float* target_scores = columns_.need(p.B);
   if (p.targets)
     launch("catalog_top_k's targets", target_scores_kernel, blocks_for(p.B, kThreads), dim3(kThreads), 0, p,
            target_scores);
   const Index k = std::min(p.k, p.V);
-  if (k > kFused) return sort_everything(p, target_scores);
+  if (k > kFused)
+    sort_scores(p, target_scores);
+  else if (can_scan_bounds(p, k))
+    scan_bounds(p, static_cast<int>(k));
+  else
+    scan_scores(p, static_cast<int>(k), target_scores);
+}
 
-  const auto capacity = std::max<Index>(kSmallestQueue, 2 * std::bit_ceil(static_cast<std::uint64_t>(k)));
+void CudaDevice::scan_scores(const CatalogTopK& p, int k, const float* target_scores) {
+  const int capacity = std::max(kSmallestQueue, 2 * static_cast<int>(std::bit_ceil(static_cast<unsigned>(k))));
   const auto scan = [&](auto queries_of_a_warp) {
     constexpr int R = queries_of_a_warp;
     const Index blocks = (p.B + kWarps * R - 1) / (kWarps * R), tiles = (p.V + kProducts - 1) / kProducts;
@@ -288,11 +182,9 @@ void CudaDevice::catalog_top_k(const CatalogTopK& p) {
     Key* candidates = candidates_.need(parts * p.B * k);
     auto* ranks = reinterpret_cast<Rank*>(ranks_.need(2 * parts * p.B));
     launch("catalog_top_k", scan_catalog_kernel<R>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)),
-           dim3(kThreads), sizeof(Key) * kWarps * R * capacity, p, static_cast<int>(k), static_cast<int>(capacity),
-           target_scores, candidates, ranks);
+           dim3(kThreads), sizeof(Key) * kWarps * R * capacity, p, k, capacity, target_scores, candidates, ranks);
     launch("catalog_top_k's merge", merge_parts_kernel, dim3(static_cast<unsigned>(p.B)), dim3(kWarp),
-           sizeof(Key) * capacity, p, static_cast<int>(k), static_cast<int>(capacity), static_cast<int>(parts),
-           target_scores, candidates, ranks);
+           sizeof(Key) * capacity, p, k, capacity, static_cast<int>(parts), target_scores, candidates, ranks);
   };
   // As many queries as there are and as queues leave room for: 64 KiB at most, but for the longest lists.
   if (p.B > 4 * kWarps && capacity <= 128)
@@ -303,7 +195,7 @@ void CudaDevice::catalog_top_k(const CatalogTopK& p) {
     scan(std::integral_constant<int, 1>());
 }
 
-void CudaDevice::sort_everything(const CatalogTopK& p, const float* target_scores) {
+void CudaDevice::sort_scores(const CatalogTopK& p, const float* target_scores) {
   const std::size_t bytes = sort_keys_bytes(static_cast<int>(p.V));
   std::byte* sorting = sorting_.need(static_cast<Index>(bytes));
   Key *keys = candidates_.need(2 * p.V), *sorted = keys + p.V;

@@ -24,6 +24,9 @@ CudaDevice::CudaDevice(int index, Precision precision)
   blocking_ = blocking && std::string_view(blocking) == "1";
   select();
   cuda::check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_), "open_device");
+  int shared = 0;
+  cuda::check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index_), "open_device");
+  shared_limit_ = static_cast<std::size_t>(shared);
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "open_device");
   check(cublasCreate(&cublas_), "cublasCreate");
   check(cublasSetStream(cublas_, stream_), "cublasSetStream");

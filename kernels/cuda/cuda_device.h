@@ -15,6 +15,8 @@ namespace stamp::cuda {
 using Index = std::int64_t;
 using bf16 = __nv_bfloat16;
 
+constexpr Index kWidest = 128;  // rows that the tensor-core kernels have registers for
+
 class CudaDevice;
 
 // Memory for what a kernel leaves for the next one: grows to the largest call, then never again.
@@ -90,7 +92,8 @@ class CudaDevice final : public Device {
                                       const std::int32_t* row_ids, const float* row_gradients,
                                       const ItemUpdate& update) override;
 
-  // catalog_top_k.cu
+  // catalog_top_k.cu, with catalog_scan.cu
+  Index packed_size(Index V, Index D) const override;
   void pack_items(Index V, Index D, const float* items, bool normalize, float* packed) override;
   void catalog_top_k(const CatalogTopK& problem) override;
 
@@ -124,12 +127,18 @@ class CudaDevice final : public Device {
                             const struct ItemGradient& gradient);
   struct Tiles;
   Tiles tiles_of(const CatalogCrossEntropy& problem);
-  void sort_everything(const CatalogTopK& problem, const float* target_scores);
+  // The top-k's three ways: lower bounds from tensor cores and exact scores of what they leave (catalog_scan.cu), exact
+  // scores of everything, or all of them sorted.
+  bool can_scan_bounds(const CatalogTopK& problem, Index k) const;
+  void scan_bounds(const CatalogTopK& problem, int k);
+  void scan_scores(const CatalogTopK& problem, int k, const float* target_scores);
+  void sort_scores(const CatalogTopK& problem, const float* target_scores);
 
   const int index_;
   Precision precision_;
   int multiprocessors_ = 0;
-  bool blocking_ = false;  // STAMP_CUDA_BLOCKING=1: wait for every kernel, so that an error has its name
+  std::size_t shared_limit_ = 0;  // bytes a block may ask for
+  bool blocking_ = false;         // STAMP_CUDA_BLOCKING=1: wait for every kernel, so that an error has its name
   cudaStream_t stream_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
   std::int64_t allocations_ = 0;

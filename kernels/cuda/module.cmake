@@ -34,7 +34,7 @@ add_library(stamp_cuda MODULE ${STAMP_CUDA_SOURCES})
 # The standard as an option: CMake 3.25 does not know that CUDA 13 has it.
 target_compile_options(stamp_cuda PRIVATE -std=c++20 --expt-relaxed-constexpr -lineinfo -Werror=all-warnings)
 target_include_directories(stamp_cuda PRIVATE ${PROJECT_SOURCE_DIR}/kernels/cuda/native)
-target_compile_definitions(stamp_cuda PRIVATE STAMP_CUDA_NAME="cuda" STAMP_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(stamp_cuda PRIVATE STAMP_CUDA_NAME="cuda" STAMP_VERSION="${STAMP_MODULE_VERSION}")
 target_link_libraries(stamp_cuda PRIVATE stamp CUDA::cudart_static CUDA::cublas)
 # Beside libstamp. Its cuBLAS: as PyPI lays it out beside the package, else the toolkit's, else the system's.
 if(CUDAToolkit_VERSION_MAJOR GREATER_EQUAL 13)

@@ -1,0 +1,201 @@
+#!/usr/bin/env bash
+# Everything that wants a GPU, on a bare machine with nvcc, CMake and PyTorch but no network.
+#
+#   tests/gpu.sh pack             here: fills gpu/ (ignored by git, some 10 MiB) with what must travel beside the sources
+#   tests/gpu.sh PART...          there: build test kernels train recommend accuracy sanitize, each under 9 minutes, in
+#                                 this order of value; `all` is all of them, going on where one fails
+#   tests/gpu.sh collect FOLDER   here: appends results that came back to benchmarks/results and writes the tables
+#
+# Called again, a part goes on: builds and accuracy runs that are done stay done. Results are lines of JSON with
+# hardware, driver, commit and command, in $OUT if the machine sets it, else in build/gpu-results.
+# STAMP_GPU_REHEARSAL=1 runs the same parts with the simulator in the GPU's place and tiny sizes, here.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=$PWD/build/gpu
+device=cuda
+parts=(build test kernels train recommend accuracy sanitize)
+export STAMP_RESULTS=${OUT:-$PWD/build/gpu-results}
+export STAMP_NUM_THREADS=${STAMP_NUM_THREADS:-$(nproc)}
+export PYTHONUNBUFFERED=1
+python=${STAMP_PYTHON:-python3}
+rehearsal=${STAMP_GPU_REHEARSAL:-0}
+if [ "$rehearsal" = 1 ]; then
+  build=$PWD/build/gpu-rehearsal
+  device=cuda-sim
+  export STAMP_RESULTS=${OUT:-$PWD/build/gpu-rehearsal-results}
+fi
+mkdir -p "$STAMP_RESULTS"
+export PYTHONPATH=$build/site${PYTHONPATH:+:$PYTHONPATH}
+[ ! -d gpu/data ] || export STAMP_DATA=$PWD/gpu/data
+
+say() { printf '\n== %s\n' "$*"; }
+# Ends what would outrun its part; a part is cut off by the machine after ten minutes, with its results lost.
+within() { local seconds=$1; shift; timeout --signal=INT --kill-after=20 "$seconds" "$@"; }
+
+pack() {
+  local data=${STAMP_DATA:-../shared/data} name
+  rm -rf gpu
+  mkdir -p gpu/include gpu/data gpu/wheels
+  cp -r /usr/include/doctest /usr/include/nlohmann gpu/include/
+  mkdir -p gpu/cmake
+  # Packages that say where they lie by themselves; those of Debian name /usr.
+  cat >gpu/cmake/doctestConfig.cmake <<'CMAKE'
+add_library(doctest::doctest INTERFACE IMPORTED)
+set_target_properties(doctest::doctest PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${CMAKE_CURRENT_LIST_DIR}/../include)
+CMAKE
+  sed 's/doctest::doctest/nlohmann_json::nlohmann_json/' gpu/cmake/doctestConfig.cmake >gpu/cmake/nlohmann_jsonConfig.cmake
+  printf 'set(PACKAGE_VERSION 3.11)\nset(PACKAGE_VERSION_COMPATIBLE TRUE)\n' >gpu/cmake/nlohmann_jsonConfigVersion.cmake
+  for name in yoochoose1_64 diginetica retailrocket; do
+    mkdir gpu/data/$name
+    cp "$data/$name"/{train,test}.tsv.gz gpu/data/$name/
+  done
+  # Of pure Python: what builds the package where it is not there already.
+  "$python" -m pip download --quiet --no-deps --only-binary=:all: -d gpu/wheels scikit-build-core pybind11 packaging pathspec
+  local changed
+  changed=$(git status --porcelain --untracked-files=no -- ':!benchmarks/results' ':!docs')
+  echo "$(git rev-parse --short=10 HEAD)${changed:+-dirty}" >gpu/commit
+  du -sm gpu | awk '{ print $1 " MiB in gpu/"; exit $1 >= 60 }'
+}
+
+build() {
+  say "The library, its CUDA module, tests and benchmarks"
+  local cuda=(-DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF) ninja=() targets=()
+  if [ "$rehearsal" = 1 ]; then
+    cuda=(-DSTAMP_CUDA=OFF)
+    targets=(--target stamp_cuda_sim test_kernels_session test_recommender)
+    for name in limits catalog_cross_entropy catalog_top_k session_attention elementwise; do targets+=(sim_bench_$name); done
+  fi
+  ! command -v ninja >/dev/null || ninja=(-G Ninja)
+  cmake -S . -B "$build" "${ninja[@]}" "${cuda[@]}" -DCMAKE_BUILD_TYPE=Release -DSTAMP_BUILD_BENCHMARKS=ON \
+    -Ddoctest_DIR="$PWD/gpu/cmake" -Dnlohmann_json_DIR="$PWD/gpu/cmake" >"$build.log" 2>&1 || { tail -30 "$build.log"; return 1; }
+  within 420 cmake --build "$build" --parallel "$STAMP_NUM_THREADS" "${targets[@]}" | tail -2
+
+  say "The Python package"
+  # On top of what is installed, in a folder of its own.
+  local tools=()
+  "$python" -c 'import scikit_build_core, pybind11' 2>/dev/null || tools=(gpu/wheels/*.whl)
+  mkdir -p "$build/site"
+  [ ${#tools[@]} -eq 0 ] || "$python" -m pip install --quiet --no-index --no-deps --upgrade --target "$build/site" "${tools[@]}"
+  "$python" -m pip install --quiet --no-index --no-deps --no-build-isolation --upgrade --target "$build/site" . \
+    -C cmake.define.STAMP_CUDA=OFF -C build-dir="$build/python" -C cmake.define.nlohmann_json_DIR="$PWD/gpu/cmake"
+  # The modules are those built above.
+  export_modules
+  "$python" -c 'import stamp; print(stamp.devices())'
+}
+
+export_modules() {
+  export STAMP_CUDA_MODULE=$build/libstamp_cuda.so STAMP_CUDA_SIM_MODULE=$build/libstamp_cuda_sim.so
+  if [ "$rehearsal" = 1 ]; then unset STAMP_CUDA_MODULE; else unset STAMP_CUDA_SIM_MODULE; fi
+}
+
+run_test() {
+  say "Every C++ test on $device"
+  local only=()
+  if [ "$rehearsal" = 1 ]; then
+    export STAMP_REQUIRE_CUDA_SIM=1
+    only=(-R '^test_(kernels_session|recommender)$')
+  else
+    export STAMP_REQUIRE_CUDA=1
+  fi
+  within 500 ctest --test-dir "$build" --output-on-failure --timeout 300 -j 4 -E '_(baseline|avx2)$|device_sources|kernel_spills|layout' \
+    "${only[@]}" 2>&1 | tee "$STAMP_RESULTS/test.log" | tail -40
+}
+
+sanitize() {
+  say "compute-sanitizer"
+  local tool test
+  if ! command -v compute-sanitizer >/dev/null; then
+    echo "there is no compute-sanitizer on PATH: nothing was checked"
+    return 0
+  fi
+  [ "$rehearsal" = 0 ] || return 0
+  export STAMP_REQUIRE_CUDA=1
+  for tool in memcheck racecheck; do
+    for test in test_kernels_session test_kernels; do
+      within 130 compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/$test" 2>&1 |
+        tee "$STAMP_RESULTS/sanitize-$tool-$test.log" | tail -3 || echo "$tool of $test ended with ${PIPESTATUS[0]}"
+    done
+  done
+}
+
+kernels() {
+  say "Kernels, beside cuBLAS, cuDNN and CUB"
+  within 520 "$python" benchmarks/kernels.py --build "$build" --device $device
+}
+
+train() {
+  say "Training, beside PyTorch"
+  local size=() precisions=(bf16 tf32) precision
+  if [ "$rehearsal" = 1 ]; then
+    size=(--products 60 --dim 16 --batch 16 --epochs 2 --rounds 1)
+  else
+    size=(--rounds 3)
+  fi
+  for precision in "${precisions[@]}"; do
+    within 260 "$python" benchmarks/train.py --device $device --precision $precision "${size[@]}"
+  done
+}
+
+recommend() {
+  say "Recommending, beside PyTorch"
+  local size=()
+  [ "$rehearsal" = 0 ] || size=(--products 300 --dim 16 --rounds 1)
+  within 500 "$python" benchmarks/recommend.py --device $device "${size[@]}"
+}
+
+accuracy() {
+  say "Accuracy in every precision"
+  if [ "$rehearsal" = 1 ]; then
+    small_data
+    within 500 "$python" benchmarks/accuracy.py --device $device --preset official --dataset yoochoose1_64 \
+      --precision bf16 --work "$build/accuracy" --data "$build/data" --epochs 1
+  else
+    # Cut off, it leaves a checkpoint; what is done is not done again.
+    within 520 "$python" benchmarks/accuracy.py --device $device --preset official --precision bf16 tf32 fp32 \
+      --work "${STAMP_WORK:-$build/accuracy}" --data "$STAMP_DATA"
+  fi
+}
+
+# A few sessions of the real data.
+small_data() {
+  local file
+  mkdir -p "$build/data/yoochoose1_64"
+  for file in train test; do
+    zcat "$STAMP_DATA/yoochoose1_64/$file.tsv.gz" | awk -v n=$([ $file = train ] && echo 81 || echo 11) 'NR <= n' |
+      gzip >"$build/data/yoochoose1_64/$file.tsv.gz"
+  done
+}
+
+collect() {
+  local file
+  for file in "$1"/*.jsonl; do cat "$file" >>"benchmarks/results/$(basename "$file")"; done
+  "$python" benchmarks/report.py
+}
+
+part() {
+  export_modules
+  case $1 in
+    build | sanitize | kernels | train | recommend | accuracy) "$1" ;;
+    test) run_test ;;
+    *)
+      echo "tests/gpu.sh: no part is named '$1'; expected pack, collect FOLDER, all or some of ${parts[*]}" >&2
+      return 2
+      ;;
+  esac
+}
+
+[ $# -gt 0 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
+case $1 in
+  pack) pack ;;
+  collect) collect "$2" ;;
+  all)
+    failed=()
+    for name in "${parts[@]}"; do
+      # A shell of its own: `set -e` would not hold in a function whose status is looked at.
+      "$0" "$name" || failed+=("$name")
+    done
+    [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }
+    ;;
+  *) for name in "$@"; do part "$name"; done ;;
+esac

@@ -219,12 +219,32 @@ void bind_data(py::module_& m) {
   m.def("item_counts", [](const Sessions& s, std::int64_t products) { return array_of(item_counts(s, products)); });
 }
 
+void bind_devices(py::module_& m) {
+  py::class_<Device, std::shared_ptr<Device>>(m, "Device")
+      .def_property_readonly("name", &Device::name)
+      .def_property_readonly("precision", [](const Device& device) { return to_string(device.precision()); });
+  m.def("open_device", [](const std::string& name, const std::string& precision) {
+    py::gil_scoped_release release;
+    return open_device(name, {.precision = precision_from_string(precision)});
+  });
+  m.def("devices", [] {
+    std::vector<std::tuple<std::string, std::string, std::string>> found;
+    py::gil_scoped_release release;
+    for (const auto& device : devices()) found.emplace_back(device.name, device.description, device.reason);
+    return found;
+  });
+  m.def("num_threads", &num_threads, "Threads that computations use.");
+  m.def("set_num_threads", &set_num_threads, "Threads that computations shall use, 1 or more.");
+  m.def("cpu_isa", &cpu_isa, "Instruction set of the CPU kernels: avx512, avx2 or baseline.");
+}
+
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>>(m, "Model")
-      .def(py::init([](const std::string& config, std::int64_t products, const std::string& device) {
+      .def(py::init([](const std::string& config, std::int64_t products, std::shared_ptr<Device> device) {
         py::gil_scoped_release release;
-        return std::make_shared<Model>(config_from_json(config), products, open_device(device));
+        return std::make_shared<Model>(config_from_json(config), products, std::move(device));
       }))
+      .def_property_readonly("device", &Model::device)
       .def("weights",
            [](const Model& model) {
              py::dict weights;
@@ -240,9 +260,10 @@ void bind_model(py::module_& m) {
                         : std::make_pair(to_json(Config::preset(name)), to_json(TrainConfig::preset(name)));
   });
 
-  m.def("check_options", [](const std::string& model, const std::string& train) {
+  m.def("check_options", [](const std::string& model, const std::string& train, const std::string& precision) {
     config_from_json(model);
     train_config_from_json(train);
+    precision_from_string(precision);
   });
 
   m.def(
@@ -311,11 +332,11 @@ void bind_serving(py::module_& m) {
     save_bundle(path,
                 {catalog, std::move(counts), std::move(model), train_config_from_json(train), fingerprint, report});
   });
-  m.def("load_bundle", [](const std::string& path, const std::string& device) {
+  m.def("load_bundle", [](const std::string& path, std::shared_ptr<Device> device) {
     std::optional<Bundle> bundle;
     {
       py::gil_scoped_release release;
-      bundle.emplace(load_bundle(path, open_device(device)));
+      bundle.emplace(load_bundle(path, std::move(device)));
     }
     return py::make_tuple(std::make_shared<Catalog>(std::move(bundle->catalog)), array_of(std::move(bundle->counts)),
                           bundle->model, to_json(bundle->train), bundle->fingerprint, bundle->report);
@@ -358,9 +379,7 @@ void bind_serving(py::module_& m) {
 PYBIND11_MODULE(_stamp, m) {
   m.doc() = "Bindings of libstamp; see the package stamp.";
   bind_data(m);
+  bind_devices(m);
   bind_model(m);
   bind_serving(m);
-  m.def("num_threads", &num_threads, "Threads that computations use.");
-  m.def("set_num_threads", &set_num_threads, "Threads that computations shall use, 1 or more.");
-  m.def("cpu_isa", &cpu_isa, "Instruction set of the CPU kernels: avx512, avx2 or baseline.");
 }

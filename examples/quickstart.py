@@ -26,6 +26,7 @@ print("Epochs are chosen on the last tenth of training, then the model is traine
 # Small batches take more steps an epoch: what a small shop needs.
 model = stamp.StampRecommender(epochs=args.epochs, batch_size=128, patience=2)
 model.fit(train, validation=0.1, refit=True)
+print(f"Trained on {model.device_}, in {model.precision_}.")
 popularity = stamp.PopularityRecommender().fit(train)
 
 print(f"\n{'':14}{'HR@20':>8}{'MRR@20':>8}{'NDCG@20':>9}{'coverage':>10}")

@@ -12,7 +12,7 @@ for i in "${!order[@]}"; do
     [[ " ${order[*]:0:$i} " == *" $included "* ]] || { echo "stamp/${order[$i]}.h includes $included.h, which stands after it"; status=1; }
   done
 done
-for file in kernels/*/*; do
+for file in $(find kernels -type f); do
   for included in $(grep -oP '^#include "\K(stamp|kernels)/[a-z_/.]+(?=")' "$file" || true); do
     case $included in
       stamp/device.h | stamp/philox.h | "$(dirname "$file")"/*) ;;

@@ -12,11 +12,13 @@
 from . import datasets
 from ._stamp import cpu_isa, num_threads, set_num_threads
 from .evaluation import Evaluation, evaluate
+from .hardware import DeviceInfo, devices
 from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
 from .sessions import Sessions
 
 __version__ = "0.1.0"
 __all__ = [
+    "DeviceInfo",
     "Evaluation",
     "PopularityRecommender",
     "Sessions",
@@ -24,6 +26,7 @@ __all__ = [
     "TrainingDiverged",
     "cpu_isa",
     "datasets",
+    "devices",
     "evaluate",
     "load",
     "num_threads",

@@ -1,8 +1,9 @@
-"""The command line: stamp train | evaluate | recommend."""
+"""The command line: stamp train | evaluate | recommend | devices."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -20,14 +21,14 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator:
             raise ValueError(f"--option {text}: expected NAME=VALUE")
-        if name in ("preset", "device"):
+        if name in ("preset", "device", "precision"):
             raise ValueError(f"--option {text}: use --{name}")
         try:
             options[name] = json.loads(value)
         except json.JSONDecodeError:
             options[name] = value
     sessions = _sessions(args.data)
-    model = stamp.StampRecommender(preset=args.preset, device=args.device, **options)
+    model = stamp.StampRecommender(preset=args.preset, device=args.device, precision=args.precision, **options)
     model.fit(
         sessions,
         validation=args.validation,
@@ -40,7 +41,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    model = stamp.load(args.model, device=args.device)
+    model = stamp.load(args.model, device=args.device, precision=args.precision)
     test = _sessions(args.data)
     result = stamp.evaluate(
         model, test, k=args.k, min_history=args.min_history, last_only=args.last_only, ties=args.ties
@@ -52,7 +53,7 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _recommend(args: argparse.Namespace) -> dict[str, Any]:
-    model = stamp.load(args.model, device=args.device)
+    model = stamp.load(args.model, device=args.device, precision=args.precision)
 
     def parse(ids: list[str]) -> list[Any]:
         try:
@@ -67,13 +68,24 @@ def _recommend(args: argparse.Namespace) -> dict[str, Any]:
     return {"ids": ids.tolist(), "scores": scores.tolist()}
 
 
+def _devices(args: argparse.Namespace) -> dict[str, Any]:
+    found = stamp.devices()
+    if not args.json:
+        for device in found:
+            reason = "" if device.available else f"not available: {device.reason}"
+            print(f"{device.name:8}", *filter(None, (device.description, reason)))
+    return {"devices": [dataclasses.asdict(device) for device in found]}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stamp", description="Session-based recommendation with STAMP.")
     parser.add_argument("--version", action="version", version=stamp.__version__)
-    verbs = parser.add_subparsers(required=True, metavar="train | evaluate | recommend")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--device", default="auto", help="auto or cpu")
-    common.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    verbs = parser.add_subparsers(required=True, metavar="train | evaluate | recommend | devices")
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    common = argparse.ArgumentParser(add_help=False, parents=[output])
+    common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …; see stamp devices")
+    common.add_argument("--precision", default="auto", help="of products on CUDA: auto (bf16), fp32, tf32 or bf16")
 
     train = verbs.add_parser("train", parents=[common], help="train on a file of sessions and save the model")
     train.add_argument("data", help="CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session")
@@ -101,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--k", type=int, default=20)
     recommend.add_argument("--exclude", nargs="*", default=[])
     recommend.set_defaults(verb=_recommend)
+
+    devices = verbs.add_parser("devices", parents=[output], help="what there is to compute on")
+    devices.set_defaults(verb=_devices)
     return parser
 
 

@@ -18,6 +18,9 @@ from .columns import Ids
 from .progress import TrainingBar
 from .sessions import Sessions
 
+# Options that are not of the model or its training.
+_FIXED = ("preset", "device", "precision")
+
 
 class TrainingDiverged(RuntimeError):
     """The loss ran away. The recommender keeps the last good weights; the message says where and what to change."""
@@ -96,8 +99,12 @@ class StampRecommender(_CatalogRecommender):
     ----------
     preset : {"official", "paper"}
         Where options begin: the authors' published code, or the paper's text (docs/model.md says how they differ).
-    device : str
-        "auto" or "cpu".
+    device : {"auto", "cpu", "cuda", "cuda:1", …}
+        Where to compute; "auto" is the first GPU that works, else the CPU. :func:`stamp.devices` lists what there is.
+    precision : {"auto", "fp32", "tf32", "bf16"}
+        Of the operands of products on CUDA; weights, sums and all else are single precision. "fp32" keeps all 24 bits
+        of a mantissa, "tf32" 11 and "bf16" 8, both on tensor cores. "auto" is bf16 on CUDA and fp32 on the CPU, which
+        has nothing else. docs/cuda.md says what each costs in accuracy.
     **options
         Any option of the model and its training, by name; :meth:`get_params` lists them with their values. Defaults
         are those of the preset. Among them: `dim`, `epochs`, `batch_size`, `learning_rate`, `seed`, `dropout`,
@@ -108,8 +115,10 @@ class StampRecommender(_CatalogRecommender):
     ----------
     item_ids_ : array [V]
         Product ids in the order of the rows of the item table.
+    device_, precision_ : str
+        What the model is on, and computes in.
     report_ : dict
-        Epochs with loss and validation metrics, the best one, time and speed.
+        Epochs with loss and validation metrics, the best one, time, speed, and the device that trained.
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …
     """
@@ -118,19 +127,20 @@ class StampRecommender(_CatalogRecommender):
     _checkpoint: str | os.PathLike[str] | None = None
     _trained_with: str
 
-    def __init__(self, *, preset: str = "official", device: str = "auto", **options: Any):
+    def __init__(self, *, preset: str = "official", device: str = "auto", precision: str = "auto", **options: Any):
         self.preset = preset
         self.device = device
+        self.precision = precision
         self._given: dict[str, Any] = {}
         self.set_params(**options)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         model, train = _options(self.preset)
-        return {"preset": self.preset, "device": self.device, **model, **train, **self._given}
+        return {**{name: getattr(self, name) for name in _FIXED}, **model, **train, **self._given}
 
     def set_params(self, **params: Any) -> StampRecommender:
         """Change options; ValueError names an unknown one or a value that cannot be."""
-        preset, device = params.pop("preset", self.preset), params.pop("device", self.device)
+        preset, device, precision = (params.pop(name, getattr(self, name)) for name in _FIXED)
         model, train = _options(preset)
         for name in params:
             if name not in model and name not in train:
@@ -138,8 +148,8 @@ class StampRecommender(_CatalogRecommender):
                     f"StampRecommender: unknown option '{name}', expected one of {', '.join([*model, *train])}"
                 )
         given = {**self._given, **{name: _plain(value) for name, value in params.items()}}
-        _stamp.check_options(*_configs(preset, given))
-        self.preset, self.device, self._given = preset, device, given
+        _stamp.check_options(*_configs(preset, given), precision)
+        self.preset, self.device, self.precision, self._given = preset, device, precision, given
         return self
 
     def fit(
@@ -172,6 +182,8 @@ class StampRecommender(_CatalogRecommender):
         ------
         ValueError
             No example to learn from, or options that cannot be.
+        RuntimeError
+            The device cannot be had, with the reason, or is out of memory.
         TrainingDiverged
             The loss ran away; the last good weights are kept.
         """
@@ -183,12 +195,13 @@ class StampRecommender(_CatalogRecommender):
             raise ValueError(
                 f"fit: validation is {validation!r}, expected stamp.Sessions or the share of the last sessions"
             )
+        device = _stamp.open_device(self.device, self.precision)
         parts = [train, validation] if refit and validation is not None else [train]
         catalog = _catalog_of(parts)
         sessions = train.rows_in(catalog)
         held_out = validation.rows_in(catalog) if validation is not None else None
         config, train_config = _configs(self.preset, self._given)
-        model = _stamp.Model(config, len(catalog), self.device)
+        model = _stamp.Model(config, len(catalog), device)
         callback = TrainingBar() if progress is True else progress if callable(progress) else None
         try:
             report = _stamp.train(model, sessions, train_config, held_out, refit, os.fspath(checkpoint or ""), callback)
@@ -204,6 +217,16 @@ class StampRecommender(_CatalogRecommender):
         if self.report_["stopped"] == "diverged":
             raise TrainingDiverged(f"fit: {self.report_['reason']}")
         return self
+
+    @property
+    def device_(self) -> str:
+        self._require_fitted("device_")
+        return self._model.device.name
+
+    @property
+    def precision_(self) -> str:
+        self._require_fitted("precision_")
+        return self._model.device.precision
 
     @property
     def weights_(self) -> dict[str, np.ndarray]:
@@ -281,7 +304,7 @@ class StampRecommender(_CatalogRecommender):
         return _stamp.evaluate_model(self._model, sessions.rows_in(self._catalog), self._counts.tolist(), **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a bundle: a directory with manifest.json, catalog.safetensors and model.safetensors.
+        """Write a bundle: a directory with manifest.json, catalog.safetensors and model.safetensors, for any device.
 
         Written aside and exchanged: the bundle that stood at `path` survives any failure (RuntimeError). A directory that
         holds anything else is refused.
@@ -312,12 +335,12 @@ def _plain(value: Any) -> Any:
 
 
 def _signature() -> inspect.Signature:
+    """Of __init__, with every option of the library in the place of **options."""
+    *fixed, _ = inspect.signature(StampRecommender.__init__).parameters.values()
     model, train = _options("official")
-    fixed = [("self", inspect.Parameter.empty), ("preset", "official"), ("device", "auto")]
-    options = [*fixed, *model.items(), *train.items()]
-    kinds = [inspect.Parameter.POSITIONAL_OR_KEYWORD] + [inspect.Parameter.KEYWORD_ONLY] * (len(options) - 1)
+    options = {**model, **train}.items()
     return inspect.Signature(
-        [inspect.Parameter(name, kind, default=default) for (name, default), kind in zip(options, kinds)]
+        [*fixed, *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in options)]
     )
 
 
@@ -357,16 +380,24 @@ class PopularityRecommender(_CatalogRecommender):
         return _stamp.evaluate_popularity(sessions.rows_in(self._catalog), self._counts.tolist(), **options)
 
 
-def load(path: str | os.PathLike[str], *, device: str = "auto") -> StampRecommender:
-    """Read what :meth:`StampRecommender.save` wrote.
+def load(path: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto") -> StampRecommender:
+    """Read what :meth:`StampRecommender.save` wrote, on whatever device it was trained.
+
+    Parameters
+    ----------
+    device, precision : str
+        As of :class:`StampRecommender`.
 
     Raises
     ------
     RuntimeError
-        The bundle is damaged, of another version, or not one: the message names file and tensor.
+        The bundle is damaged, of another version, or not one: the message names file and tensor. Or the device cannot
+        be had.
     """
-    catalog, counts, model, train, fingerprint, report = _stamp.load_bundle(os.fspath(path), device)
-    recommender = StampRecommender(device=device, **json.loads(model.config()), **json.loads(train))
+    opened = _stamp.open_device(device, precision)
+    catalog, counts, model, train, fingerprint, report = _stamp.load_bundle(os.fspath(path), opened)
+    options = {**json.loads(model.config()), **json.loads(train)}
+    recommender = StampRecommender(device=device, precision=precision, **options)
     recommender._catalog, recommender._counts, recommender._model = catalog, counts, model
     recommender._trained_with = train
     recommender.fingerprint_ = fingerprint

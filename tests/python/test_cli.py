@@ -9,6 +9,8 @@ import nbclient
 import nbformat
 import pandas as pd
 
+import stamp
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -31,6 +33,23 @@ def test_train_evaluate_recommend(shop, tmp_path):
     answer = json.loads(run("recommend", model, "sku-00001", "--k", 3, "--exclude", "sku-00002", "--json").stdout)
     assert len(answer["ids"]) == 3 and "sku-00002" not in answer["ids"]
     assert run("recommend", model, "sku-00001", "--k", 3).stdout.count("\n") == 3
+
+
+def test_devices(shop, tmp_path):
+    found = json.loads(run("devices", "--json").stdout)["devices"]
+    assert [device["name"] for device in found] == [device.name for device in stamp.devices()]
+    assert run("devices").stdout.count("\n") == len(found)
+    pd.DataFrame(shop.events).to_csv(tmp_path / "events.csv", index=False)
+    train = ["train", tmp_path / "events.csv", "--out", tmp_path / "m", "-o", "dim=8", "-o", "epochs=1", "--json"]
+    report = json.loads(run(*train, "--device", "cpu", "--precision", "fp32").stdout)
+    assert report["device"] == "cpu" and report["precision"] == "fp32"
+    for options, message in (
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--device", "cpu", "--precision", "bf16"], "expected precision fp32"),
+        (["-o", "precision=bf16"], "use --precision"),
+    ):
+        assert message in run(*train, *options, status=2).stderr
+    assert "unknown device" in run("recommend", tmp_path / "m", "sku-00001", "--device", "tpu", status=2).stderr
 
 
 def test_errors_are_one_line_on_stderr(tmp_path):

@@ -67,7 +67,7 @@ def test_save_and_load(fitted, shop, tmp_path):
     path = tmp_path / "new" / "folder" / "model"
     fitted.save(path)
     fitted.save(path)
-    loaded = stamp.load(path)
+    loaded = stamp.load(path, device="cpu")
     items = shop.sessions.session(5).tolist()
     assert loaded.recommend(items)[1].tolist() == fitted.recommend(items)[1].tolist()
     assert loaded.get_params()["dim"] == 24
@@ -110,7 +110,9 @@ def test_bad_requests(fitted, shop):
 def test_options_are_named_and_checked():
     model = stamp.StampRecommender(preset="paper", dim=7, learning_rate=np.float32(0.25))
     params = model.get_params()
-    assert params["dim"] == 7 and params["mlp_bias"] is True and params["epochs"] == 30
+    assert (
+        params["precision"] == "auto" and params["dim"] == 7 and params["mlp_bias"] is True and params["epochs"] == 30
+    )
     assert stamp.StampRecommender(**params).get_params() == params  # what scikit-learn's clone does
     assert model.set_params(dim=8).get_params()["dim"] == 8
     for wrong, message in (

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Headers of stamp/ include only headers before them in the order of the design; kernels see device.h and philox.h alone.
+# Rules of the sources: headers of stamp/ include only headers before them in the order of the design; kernels see device.h and philox.h alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 order=(error files safetensors device tensor philox catalog sessions model optimizer metrics trainer bundle recommender)
@@ -21,4 +21,8 @@ for file in $(find kernels -type f); do
   done
 done
 if grep -rn 'include <cuda' stamp; then status=1; fi
+# Kernels are launched through launch.h alone, which checks; sums of floats have an order (atomics count integers only).
+if grep -rn '<<<' stamp kernels; then status=1; fi
+if grep -rnE 'cudaLaunchKernel' kernels | grep -v '^kernels/cuda/launch.h:'; then status=1; fi
+if grep -rnE 'atomic[A-Z]' kernels/cuda | grep -v 'atomicAdd(&counts'; then status=1; fi
 exit $status

@@ -26,17 +26,17 @@ fi
 say "Building and testing C++ (release)"
 cmake --preset release -DSTAMP_CUDA=$cuda >/dev/null
 cmake --build --preset release
-ctest --preset release
+ctest --preset release --parallel "$(nproc)"
 
 say "Building and testing C++ (address and undefined-behaviour sanitizers)"
 cmake --preset asan >/dev/null
 cmake --build --preset asan
-ctest --preset asan
+ctest --preset asan --parallel "$(nproc)"
 
 say "Building and testing C++ (thread sanitizer)"
 cmake --preset tsan >/dev/null
 cmake --build --preset tsan
-ctest --preset tsan
+ctest --preset tsan --parallel "$(nproc)"
 
 say "STAMP_CUDA=ON, AUTO and OFF"
 tests/cuda_option.sh

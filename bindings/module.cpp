@@ -292,7 +292,9 @@ void bind_model(py::module_& m) {
       [](const Model& model, const Sessions& sessions, const std::vector<std::int64_t>& counts,
          const std::vector<std::int64_t>& k, std::int64_t min_history, bool last_only, const std::string& ties,
          const py::object& progress) {
-        const auto ranker = model_ranker(model, model.device());
+        // A handle of its own: others may be using the model's.
+        const Device& device = *model.device();
+        const auto ranker = model_ranker(model, open_device(device.name(), {.precision = device.precision()}));
         return evaluate_with(*ranker, sessions, counts,
                              metrics_options(k, min_history, last_only, ties, model.config().history), progress);
       },

@@ -4,7 +4,8 @@
 //   B  examples of a batch          L  events of the batch, all sessions laid end to end
 //   D  width of an embedding        V  products of the catalog
 // Matrices are row-major floats without gaps. A kernel validates nothing: its callers do. All pointers are to the
-// device's memory, and what a call does may still be under way when it returns: copy_out and synchronize wait.
+// device's memory, and what a call does may still be under way when it returns: copy_out and synchronize wait. A handle
+// serves one thread at a time; several handles on one device may share memory that nobody is writing.
 // Results depend on the inputs alone, not on the number of threads. On the CPU they do not depend on what else is in
 // the batch either; on CUDA cuBLAS chooses its algorithms by the size of a batch, which shows in the last bits.
 #pragma once
@@ -186,7 +187,8 @@ class STAMP_API Device {
   virtual void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                                      float* d_queries) = 0;
   // The gradient of the item table, plus row_gradients[L,D] at rows row_ids[L]; negative ones are skipped. 2BVD flops
-  // for the tiles that the workspace kept, 4BVD for the others.
+  // for the tiles that the workspace kept, 4BVD for the others. Follows catalog_cross_entropy of the same problem on
+  // the same handle.
   virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
                                               const std::int32_t* row_ids, const float* row_gradients,
                                               const ItemUpdate& update) = 0;

@@ -87,7 +87,7 @@ void Optimizer::upload(const Batch& batch, float learning_rate, double limit) {
 }
 
 void Optimizer::set_loss_sum(double loss_sum) {
-  const TrainingStep fresh{.loss_sum = loss_sum};
+  const TrainingStep fresh{.done = steps_, .loss_sum = loss_sum};
   step_.upload(std::span(&fresh, 1));
 }
 
@@ -103,7 +103,9 @@ void Optimizer::forward_backward(Weights& gradients) {
 void Optimizer::enqueue(const Batch& batch, float learning_rate, double limit) {
   upload(batch, learning_rate, limit);
   ++steps_;
-  recorder_->run(activations_.layout(), [this] {
+  const auto layout = activations_.layout() ^ reinterpret_cast<std::uintptr_t>(workspace_.data()) ^
+                      static_cast<std::uint64_t>(workspace_.size());
+  recorder_->run(layout, [this] {
     forward_backward(gradients_);
     Device& device = *model_.device();
     Activations& a = activations_;

@@ -37,7 +37,7 @@ class Array {
   void resize(std::int64_t size) {
     if (size > capacity_) {
       if (data_) device_->release(std::exchange(data_, nullptr));
-      capacity_ = 0;
+      size_ = capacity_ = 0;
       data_ = static_cast<T*>(device_->allocate(static_cast<std::size_t>(size) * sizeof(T)));
       capacity_ = size;
     }

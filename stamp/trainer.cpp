@@ -296,7 +296,7 @@ class Run {
     require(run != file.metadata().end() && state_text != file.metadata().end(),
             "train: ", options_.checkpoint.string(), " is not a checkpoint of stamp; name another file");
     require(run->second == identity(), "train: checkpoint ", options_.checkpoint.string(),
-            " belongs to other data or options; remove it to train anew, or name another file");
+            " belongs to other data, options or device; remove it to train anew, or name another file");
     const auto state = nlohmann::json::parse(state_text->second);
     phase_ = state.at("phase") == "refit" ? Phase::refit : Phase::select;
     epoch_ = state.at("epoch");
@@ -341,6 +341,8 @@ class Run {
                           {"train", train},
                           {"products", model_.V()},
                           {"refit", options_.refit},
+                          {"device", model_.device()->name().substr(0, model_.device()->name().find(':'))},
+                          {"precision", to_string(model_.device()->precision())},
                           {"data", fingerprint_}}
         .dump();
   }

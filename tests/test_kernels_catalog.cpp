@@ -321,6 +321,27 @@ struct TopK {
     bool operator==(const Lists&) const = default;
   };
 
+  // Of `count` queries without boosts and, unless told, without targets, whose ranks are not asked for.
+  Lists plain(std::int64_t k, std::int64_t count, bool with_targets = false) const {
+    check::Guarded<std::int32_t> ids(device, count * k);
+    check::Guarded scores(device, count * k);
+    check::Guarded<std::int64_t> above(device, count), tied(device, count);
+    device->catalog_top_k({.B = count,
+                           .D = D,
+                           .V = V,
+                           .k = k,
+                           .queries = on_q.data(),
+                           .packed_items = packed.data(),
+                           .excluded = on_excluded.data(),
+                           .exclusion = on_exclusion.data(),
+                           .targets = with_targets ? on_targets.data() : nullptr,
+                           .ids = ids.data(),
+                           .scores = scores.data(),
+                           .above = with_targets ? above.data() : nullptr,
+                           .tied = with_targets ? tied.data() : nullptr});
+    return {ids.values(), scores.values(), {}, {}};
+  }
+
   // Of `count` queries from `first` on.
   Lists run(std::int64_t k, std::int64_t first, std::int64_t count) const {
     check::Guarded<std::int32_t> ids(device, count * k);
@@ -448,6 +469,57 @@ TEST_CASE("top-k is what sorting all scores gives: ties, exclusions, boosts, NaN
       for (std::int64_t D : {1, 7, 100})
         for (std::int64_t V : {1, 31, 65, 1023, 1090}) check_shape(B, D, V);
     check_shape(3, 33, 20'000);
+  }
+}
+
+TEST_CASE("a search without targets finds what one with targets does, to the bit, whatever the items") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    for (std::int64_t V : {1, 65, 1090, 5000})
+      for (std::int64_t D : {7, 33, 100, 128}) {
+        if (check::slow(*device) && V * D > 200'000) continue;
+        const auto normal = check::random(V * D, 1, 8);
+        auto equal = normal, huge = normal, tiny = normal, uneven = normal;
+        for (std::int64_t i = 0; i < V * D; ++i) {
+          equal[i] = 0.5f + 1e-4f * normal[i];  // nearly: no bound tells them apart
+          tiny[i] *= i / D % 3 ? 1e-25f : 1;
+          uneven[i] *= i / D % 50 ? 0.1f : 10;
+        }
+        for (std::int64_t v = 0; v < V; v += 7) huge[v * D] = v % 2 ? 1e25f : INFINITY;
+        for (const auto& items : {awkward_items(D, V), normal, equal, huge, tiny, uneven, std::vector<float>(V * D)}) {
+          const TopK problem(device, 20, D, V, items);
+          for (std::int64_t k : {1, 20, 40})
+            for (std::int64_t B : {1, 20}) {
+              CAPTURE(V);
+              CAPTURE(D);
+              CAPTURE(k);
+              CAPTURE(B);
+              const auto expected = problem.plain(k, B, true), found = problem.plain(k, B);
+              CHECK(found.ids == expected.ids);
+              bool same = true;
+              for (std::size_t i = 0; i < found.ids.size(); ++i)
+                same &= found.ids[i] < 0 || found.scores[i] == expected.scores[i];
+              CHECK(same);
+            }
+        }
+      }
+  }
+}
+
+TEST_CASE("lists of every length, for few and many queries") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const TopK problem(device, 40, 33, 1500, check::random(1500 * 33, 1, 8));
+    const auto longest = problem.run(1500, 0, 33);
+    for (std::int64_t k : {64, 65, 128, 129, 256, 257, 513, 1024, 1025})
+      for (std::int64_t B : {1, 9, 32, 33}) {
+        if (check::slow(*device) && B * k > 9000) continue;
+        CAPTURE(k);
+        CAPTURE(B);
+        const auto lists = problem.run(k, 0, B);
+        for (std::int64_t b = 0; b < B; ++b)
+          CHECK(std::equal(lists.ids.begin() + b * k, lists.ids.begin() + (b + 1) * k, longest.ids.begin() + b * 1500));
+      }
   }
 }
 

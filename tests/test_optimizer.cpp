@@ -77,8 +77,10 @@ TEST_CASE("a step whose loss is not below the limit changes no weight and does n
         return std::pair{optimizer.moment1().items.download(), optimizer.moment2().w1.download()};
       };
       const auto before = moments();
-      CHECK(optimizer.step(batch, 0.01f, loss / 2) >= loss / 2);
-      CHECK(optimizer.steps() == 1);
+      for (int again = 0; again < 2; ++again) {
+        CHECK(optimizer.step(batch, 0.01f, loss / 2) >= loss / 2);
+        CHECK(optimizer.steps() == 1);
+      }
       CHECK(model.download() == weights);
       CHECK(moments() == before);
       optimizer.step(batch, 0.01f);

@@ -240,8 +240,8 @@ TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint 
         TrainConfig other = train_config();
         other.batch_size = 32;
         options.progress = {};
-        CHECK_THROWS_WITH_AS(trained(device, other, options), doctest::Contains("belongs to other data or options"),
-                             std::invalid_argument);
+        CHECK_THROWS_WITH_AS(trained(device, other, options),
+                             doctest::Contains("belongs to other data, options or device"), std::invalid_argument);
         CHECK(trained(device, train_config(), options, &report) == whole);
         CHECK(report.resumed);
         CHECK(report.epochs.size() == 3);

@@ -5,12 +5,12 @@
 //   backward   rows: items,   stream: queries   zᵀ = E qᵀ, p = w exp(z - logΣ)  out = Σ_b p q_b      -> d_E -> Adam
 //
 // Both are two products over a stream of tiles. A block of 4 warps owns 128 rows, a warp 32: their bf16 fragments and
-// out stay in registers (28 + 112 of 255 at D = 112 a fragment of 16 rows). Tiles of 64 stream rows come by cp.async
+// out stay in registers (56 + 112 of 255 a lane at W = 112). Tiles of 64 stream rows come by cp.async
 // into two buffers in turn; ldmatrix gives them as they are for the first product and transposed for the second, each
 // load serves four mma. Forward, the catalog is split over blocks as in flash decoding, so that few queries fill the
 // chip; the parts are combined in one order. Backward, the owner of 128 items finishes their rows (item_update.h).
 //
-// With W = D rounded up to 32, 64, 112 or 128: 4·B·V·W flops each way; bytes: 6·V·D + 2·V·W to make the bf16 copies,
+// With W = D rounded up to 32, 64, 112 or 128: 4·B·V·W flops each way; bytes: 4·V·D + 2·V·W to make the bf16 copies,
 // 24·V·D for weights and moments, the stream from the second-level cache, 2·V·W a 128 queries and back. At V = 43,097,
 // D = 100, B = 512: 20 Gflop, 20 µs at 990 Tflop/s and some 40 at what mma.sync reaches; 140 MB, 30 µs at 4.8 TB/s.
 #include <algorithm>
@@ -112,8 +112,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
       for (int n = 0; n < 2; ++n)
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-          // A top of -inf: nothing but rows behind the catalog so far.
-          z[m][n][c] = tops[m][c / 2] == -INFINITY ? 0.0f : exp2_approx(fmaf(z[m][n][c], kLog2e, -tops[m][c / 2]));
+          // -inf: behind the catalog, and perhaps nothing else so far.
+          z[m][n][c] = z[m][n][c] == -INFINITY ? 0.0f : exp2_approx(fmaf(z[m][n][c], kLog2e, -tops[m][c / 2]));
           sums[m][c / 2] += z[m][n][c];
         }
     rows.accumulate(chunk, z);
@@ -142,11 +142,11 @@ __global__ void combine_parts_kernel(CatalogCrossEntropy p, int W, Index padded,
   const Index b = warp_index();
   if (b >= p.B) return;
   float top = -INFINITY, sum = 0;
-  for (int part = 0; part < parts; ++part) top = fmaxf(top, stats[part * padded + b].x);
-  for (int part = 0; part < parts; ++part) {
-    const float2 of = stats[part * padded + b];
-    sum += of.y * exp2_approx(of.x - top);
-  }
+  for (int part = lane_index(); part < parts; part += kWarp) top = fmaxf(top, stats[part * padded + b].x);
+  top = warp_max(top);
+  for (int part = lane_index(); part < parts; part += kWarp)
+    sum += stats[part * padded + b].y * exp2_approx(stats[part * padded + b].x - top);
+  sum = warp_sum(sum);
   const Index target = p.targets[b];
   float score = 0;
   for (int d = lane_index(); d < W; d += kWarp)
@@ -159,12 +159,18 @@ __global__ void combine_parts_kernel(CatalogCrossEntropy p, int W, Index padded,
     log_sums[b] = top / kLog2e + logf(sum);
     losses[b] = log_sums[b] - score;
   }
-  for (Index d = lane_index(); d < p.D; d += kWarp) {
-    float out = 0;
-    for (int part = 0; part < parts; ++part)
-      out += outs[(part * padded + b) * W + d] * exp2_approx(stats[part * padded + b].x - top);
-    d_queries[b * p.D + d] = out * (weight / sum) - of_target * item[d];
+  float out[kWidest / kWarp] = {};
+#pragma unroll 4
+  for (int part = 0; part < parts; ++part) {
+    const float factor = exp2_approx(stats[part * padded + b].x - top);
+#pragma unroll
+    for (int j = 0; j < kWidest / kWarp; ++j)
+      if (const int d = lane_index() + j * kWarp; d < W) out[j] += factor * outs[(part * padded + b) * W + d];
   }
+#pragma unroll
+  for (int j = 0; j < kWidest / kWarp; ++j)
+    if (const Index d = lane_index() + j * kWarp; d < p.D)
+      d_queries[b * p.D + d] = out[j] * (weight / sum) - of_target * item[d];
 }
 
 // shares[b] = (log Σ exp in powers of 2, w); rows behind the batch weigh nothing.

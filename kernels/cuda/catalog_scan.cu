@@ -1,11 +1,12 @@
 // Exact top-k at the speed of tensor cores: bf16 scores with a bound on their error leave few products that can be
 // among the k best, and those are scored exactly.
 //
-//   z̃ = bf16(q) · bf16(x)     |z - z̃| <= e = kError |q| |x|     lower = z̃ - e, upper = z̃ + e
+//   z̃ = bf16(q) · bf16(x)     |z - z̃| <= e = kRelativeError |q| |x|     lower = z̃ - e, upper = z̃ + e
 //
 // Rounding to bf16 is off by 2^-8 of a factor at most, a product of two by little more than 2^-7, and Σ |q_d x_d| is at
-// most |q| |x|; sums in fp32 of up to 128 terms, of both kinds of score, are far within the rest of kError. A product
-// whose upper bound is below k lower bounds is not among the k best, so no answer depends on precision, batch or cut.
+// most |q| |x|; sums in fp32 of up to 128 terms, of both kinds of score, are far within the rest of kRelativeError. A
+// product whose upper bound is below k lower bounds is not among the k best, so no answer depends on precision, batch
+// or cut.
 //
 // A block owns 128 queries (tensor_rows.h) and a part of the catalog; each query has a queue of 128 candidates in
 // shared memory. Candidates that come to a full queue make the warp sort it by lower bound and drop what its k-th now
@@ -15,7 +16,6 @@
 // 2·B·V·W flops and 2·V·W bytes: at V = 1,000,000, W = 112 57 Gflop for 256 queries, 58 µs at 990 Tflop/s; for few
 // queries 224 MB, 47 µs at 4.8 TB/s.
 #include <algorithm>
-#include <cfloat>
 
 #include "kernels/cuda/tensor_rows.h"
 #include "kernels/cuda/top_k.h"
@@ -25,7 +25,8 @@ namespace {
 
 constexpr int kQueue = 128;  // candidates of a query, in a part of the catalog
 constexpr int kAtOnce = 16;  // that a chunk may bring
-constexpr float kError = 1.05f * 0x1p-7f;
+constexpr float kRelativeError = 1.05f * 0x1p-7f;
+constexpr float kSmallestNorm = 1e-18f, kLargestNorm = 1e37f;
 
 // Where a catalog's parts lie in packed memory: fp32 panels, lengths, bf16 rows.
 struct Packed {
@@ -66,29 +67,32 @@ __global__ void pack_items_kernel(Index V, Index D, const float* items, bool nor
   }
 }
 
-// norms[n] = |x_n|, or 1 where it is scaled to that; NaN behind the N rows, so that no comparison holds for them. A
-// warp a row.
+// norms[n] = |x_n|, or 1 where it is scaled to that; NaN behind the N rows, so that no comparison holds for them.
+// Where squares vanish or overflow, what products may still be. A warp a row.
 __global__ void row_norms_kernel(Index N, Index padded, Index D, bool normalize, const float* x, float* norms) {
   const Index n = warp_index();
   if (n >= padded) return;
   const float norm = n < N ? sqrtf(warp_dot(D, x + n * D, x + n * D)) : NAN;
-  if (lane_index() == 0) norms[n] = normalize && norm > 0 ? 1.0f : norm;
+  const float bounded = n < N ? fminf(fmaxf(norm, kSmallestNorm), kLargestNorm) : NAN;
+  if (lane_index() == 0) norms[n] = normalize && norm > 0 ? 1.0f : bounded;
 }
 
 // What a query's quad of lanes knows of its queue.
 struct Candidates {
   int count = 0;  // -1: they did not fit
-  float bound = -FLT_MAX;
+  float bound = -INFINITY;
   float error = NAN;  // of a score, in units of |x|
 };
 
+constexpr Candidates kNotFitting{-1, INFINITY, NAN};
+
 // Sorts one queue and drops what cannot be among the k best. By a warp, the queue being that of `quad`'s lanes.
-__device__ __noinline__ Candidates narrowed(Candidates own, int quad, int k, Key* keys, const float* norms) {
+__device__ __noinline__ Candidates pruned(Candidates own, int quad, int k, Key* keys, const float* norms) {
   const int lane = lane_index(), count = __shfl_sync(kAll, own.count, 4 * quad);
   const float error = __shfl_sync(kAll, own.error, 4 * quad);
   __syncwarp();
   sort_best_first(keys, count, kQueue);
-  const float bound = count >= k ? score_of(keys[k - 1]) : -FLT_MAX;
+  const float bound = count >= k ? score_of(keys[k - 1]) : -INFINITY;
   Key mine[kQueue / kWarp];
   for (int j = 0; j < kQueue / kWarp; ++j) mine[j] = keys[j * kWarp + lane];
   __syncwarp();
@@ -101,7 +105,7 @@ __device__ __noinline__ Candidates narrowed(Candidates own, int quad, int k, Key
   }
   __syncwarp();
   if (lane / 4 != quad) return own;
-  if (kept + kAtOnce > kQueue) return {-1, INFINITY, NAN};
+  if (kept + kAtOnce > kQueue) return kNotFitting;
   return {kept, bound, error};
 }
 
@@ -120,7 +124,7 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int h = 0; h < 2; ++h) of[m][h].error = kError * query_norms[own + 16 * m + 8 * h + g];
+    for (int h = 0; h < 2; ++h) of[m][h].error = kRelativeError * query_norms[own + 16 * m + 8 * h + g];
 
   for_stream<W>(items, part * tiles / parts, (part + 1) * tiles / parts, [&](Index tile, const bf16* chunk, int i) {
     float z[2][2][4];
@@ -146,7 +150,7 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
         Candidates& row = of[m][h];
         const unsigned full = __ballot_sync(kAll, row.count + kAtOnce > kQueue);
         for (int quad = 0; full && quad < 8; ++quad)
-          if (full >> 4 * quad & 1) row = narrowed(row, quad, k, queues + (16 * m + 8 * h + quad) * kQueue, norms);
+          if (full >> 4 * quad & 1) row = pruned(row, quad, k, queues + (16 * m + 8 * h + quad) * kQueue, norms);
         Key* queue = queues + (16 * m + 8 * h + g) * kQueue;
         const Index b = own + 16 * m + 8 * h + g;
 #pragma unroll
@@ -159,6 +163,8 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
             const unsigned entering = __ballot_sync(kAll, enters) >> 4 * g & 0xf;
             if (enters) queue[row.count + __popc(entering & ((1u << t) - 1))] = key_of(score - error, v);
             row.count += __popc(entering);
+            // Beyond what fp32 holds there is no bound to go by.
+            if (__ballot_sync(kAll, enters && !std::isfinite(score - error)) >> 4 * g & 0xf) row = kNotFitting;
           }
       }
   });
@@ -219,10 +225,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     };
     for_candidates([](Key key) { return key; });
     gather_best(best, keys, k);
-    if (threadIdx.x == 0) bound = best.count() == k ? score_of(best[k - 1]) : -FLT_MAX;
+    if (threadIdx.x == 0) bound = best.count() == k ? score_of(best[k - 1]) : -INFINITY;
     __syncthreads();
     best = empty;
-    const float error = kError * query_norms[b];
+    const float error = kRelativeError * query_norms[b];
     for_candidates([&](Key key) {
       const Index v = id_of(key);
       return fmaf(2 * error, norms[v], score_of(key)) >= bound ? filter.key(score(p, b, v), v) : 0;
@@ -251,7 +257,7 @@ void CudaDevice::pack_items(Index V, Index D, const float* items, bool normalize
 }
 
 bool CudaDevice::can_scan_bounds(const CatalogTopK& p, Index k) const {
-  constexpr Index kLongest = kQueue / 2;
+  constexpr Index kLongest = 40;  // so that some three times as many candidates fit
   return k <= kLongest && p.D <= kWidest && !p.targets && !p.boost &&
          2 * sizeof(bf16) * kStream * (kWidest + 8) + sizeof(Key) * kRows * kQueue <= shared_limit_;
 }

@@ -115,7 +115,7 @@ struct CudaDevice::Tiles {
 
 CudaDevice::Tiles CudaDevice::tiles_of(const CatalogCrossEntropy& p) {
   Tiles tiles{};
-  tiles.width = std::min(p.V, std::max<Index>(64, kTileFloats / p.B / 64 * 64));
+  tiles.width = std::min(p.V, std::max<Index>(64, kTileFloats / std::max(p.B, p.D) / 64 * 64));
   tiles.count = (p.V + tiles.width - 1) / tiles.width;
   tiles.kept = p.workspace ? std::min(tiles.count, p.workspace_size / (p.B * (tiles.width + 1))) : 0;
   tiles.kept_scores = p.workspace;

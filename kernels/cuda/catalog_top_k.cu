@@ -30,6 +30,12 @@ constexpr int kPerLane = kProducts / kWarp;  // whose scores a lane adds up
 constexpr int kLines = 32;                   // dimensions in shared memory at once
 constexpr Index kFused = 1024;               // the longest list that queues hold
 constexpr int kSmallestQueue = 128;
+constexpr std::size_t kStaticShared = 32 << 10;  // of scan_catalog_kernel, at most
+
+// Keys of a queue for lists of k.
+int capacity_for(Index k) {
+  return std::max(kSmallestQueue, 2 * static_cast<int>(std::bit_ceil(static_cast<unsigned>(k))));
+}
 
 __global__ void target_scores_kernel(CatalogTopK p, float* scores) {
   const Index b = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
@@ -165,7 +171,7 @@ void CudaDevice::catalog_top_k(const CatalogTopK& p) {
     launch("catalog_top_k's targets", target_scores_kernel, blocks_for(p.B, kThreads), dim3(kThreads), 0, p,
            target_scores);
   const Index k = std::min(p.k, p.V);
-  if (k > kFused)
+  if (k > kFused || sizeof(Key) * kWarps * capacity_for(k) + kStaticShared > shared_limit_)
     sort_scores(p, target_scores);
   else if (can_scan_bounds(p, k))
     scan_bounds(p, static_cast<int>(k));
@@ -174,7 +180,7 @@ void CudaDevice::catalog_top_k(const CatalogTopK& p) {
 }
 
 void CudaDevice::scan_scores(const CatalogTopK& p, int k, const float* target_scores) {
-  const int capacity = std::max(kSmallestQueue, 2 * static_cast<int>(std::bit_ceil(static_cast<unsigned>(k))));
+  const int capacity = capacity_for(k);
   const auto scan = [&](auto queries_of_a_warp) {
     constexpr int R = queries_of_a_warp;
     const Index blocks = (p.B + kWarps * R - 1) / (kWarps * R), tiles = (p.V + kProducts - 1) / kProducts;

@@ -69,7 +69,7 @@ void CudaDevice::release(void* memory) noexcept {
   cudaFree(memory);
 }
 
-// The host's memory is pageable: CUDA has copied it aside when this returns.
+// The host's memory is pageable, and what is copied while training small: CUDA sets it aside before it returns.
 void CudaDevice::copy_in(void* device, const void* host, std::size_t bytes) {
   select();
   cuda::check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "copy_in");
@@ -101,7 +101,7 @@ class GraphRecorder final : public Recorder {
   void run(std::uint64_t key, const std::function<void()>& work) override {
     device_.select();
     if (device_.blocking_) return work();
-    if (generation_ != device_.generation_ || graphs_.size() + seen_.size() > kAtMost) forget();
+    if (generation_ != device_.generation_ || seen_.size() > kAtMost) forget();
     if (const auto found = graphs_.find(key); found != graphs_.end()) {
       cuda::check(cudaGraphLaunch(found->second, device_.stream_), "cudaGraphLaunch");
       return;

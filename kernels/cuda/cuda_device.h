@@ -173,9 +173,9 @@ T* Scratch<T>::need(Index n) {
   if (n > size_) {
     device_.release(std::exchange(data_, nullptr));
     size_ = 0;
+    ++device_.generation_;  // whether or not there is memory
     data_ = static_cast<T*>(device_.allocate(static_cast<std::size_t>(n) * sizeof(T)));
     size_ = n;
-    ++device_.generation_;
   }
   return data_;
 }

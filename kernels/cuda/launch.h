@@ -4,22 +4,35 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <mutex>
 
 #include "stamp/device.h"
 
 namespace stamp::cuda {
 
 inline void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) fail("cuda: ", what, ": ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")");
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // so that no later call finds it
+  fail("cuda: ", what, ": ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")");
 }
 
-constexpr std::size_t kSharedByDefault = 48 << 10;  // beyond it a kernel must ask
+// A block has 48 KiB of shared memory, static (32 KiB at most, here) and dynamic together, unless its kernel asked for
+// more. Asking only ever raises the bound, as other threads launch the same kernel.
+constexpr std::size_t kSharedUnasked = 16 << 10;
+template <class Kernel>
+void allow_shared(const char* name, Kernel kernel, std::size_t bytes) {
+  static std::mutex mutex;
+  std::lock_guard lock(mutex);
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes, kernel), name);
+  if (static_cast<std::size_t>(attributes.maxDynamicSharedSizeBytes) < bytes)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), name);
+}
 
 template <class... Parameters, class... Arguments>
 void launch(const char* name, cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
             std::size_t shared, Arguments... arguments) {
-  if (shared > kSharedByDefault)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), name);
+  if (shared > kSharedUnasked) allow_shared(name, kernel, shared);
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;

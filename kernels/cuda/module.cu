@@ -1,4 +1,7 @@
 // What libstamp finds in this module: the functions that stamp/device.cpp names.
+#include <map>
+#include <mutex>
+
 #include "kernels/cuda/cuda_device.h"
 
 namespace stamp::cuda {
@@ -23,35 +26,54 @@ std::string reason() {
 
 __global__ void probe_kernel() {}
 
-// Why this one cannot be had.
-std::string reason_of(int index) {
-  int major = 0, minor = 0;
+// Why this one cannot be had. Asked once: running a kernel makes a context, which takes memory and time.
+const std::string& reason_of(int index) {
+  static std::mutex mutex;
+  static std::map<int, std::string> known;
+  std::lock_guard lock(mutex);
+  if (const auto found = known.find(index); found != known.end()) return found->second;
+  int major = 0, minor = 0, before = 0;
   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
-  if (major < 8) return concat("its compute capability is ", major, ".", minor, ", expected 8.0 or later");
+  if (major < 8)
+    return known[index] = concat("its compute capability is ", major, ".", minor, ", expected 8.0 or later");
+  cudaGetDevice(&before);
+  std::string why;
   try {
     check(cudaSetDevice(index), "cudaSetDevice");
     launch("probe", nullptr, probe_kernel, dim3(1), dim3(1), 0);
     check(cudaStreamSynchronize(nullptr), "probe");
   } catch (const std::exception& error) {
-    cudaGetLastError();
-    return concat("kernels do not run on it (compute capability ", major, ".", minor, "): ", error.what());
+    why = concat("kernels do not run on it (compute capability ", major, ".", minor, "): ", error.what());
   }
-  return "";
+  cudaSetDevice(before);
+  return known[index] = why;
+}
+
+std::string name_of(int index) { return index ? concat(STAMP_CUDA_NAME, ":", index) : STAMP_CUDA_NAME; }
+
+int device_count() {
+  int count = 0;
+  cudaGetDeviceCount(&count);
+  return count;
 }
 
 std::vector<DeviceInfo> list() {
   if (const std::string why = reason(); !why.empty()) return {{STAMP_CUDA_NAME, "", why}};
-  int count = 0;
-  cudaGetDeviceCount(&count);
   std::vector<DeviceInfo> devices;
-  for (int index = 0; index < count; ++index) {
+  for (int index = 0; index < device_count(); ++index) {
     cudaDeviceProp properties{};
     cudaGetDeviceProperties(&properties, index);
-    devices.push_back(
-        {index ? concat(STAMP_CUDA_NAME, ":", index) : STAMP_CUDA_NAME, properties.name, reason_of(index)});
+    devices.push_back({name_of(index), properties.name, reason_of(index)});
   }
   return devices;
+}
+
+Device* open(int index, Precision precision) {
+  std::string why = reason();
+  if (why.empty()) why = index < device_count() ? reason_of(index) : concat("there are ", device_count(), " devices");
+  if (!why.empty()) fail("open_device: '", name_of(index), "' cannot be had: ", why);
+  return new CudaDevice(index, precision);
 }
 
 }  // namespace
@@ -64,13 +86,6 @@ STAMP_API const char* stamp_module_version() { return STAMP_VERSION; }
 STAMP_API void stamp_module_devices(std::vector<stamp::DeviceInfo>& devices) { devices = stamp::cuda::list(); }
 
 STAMP_API stamp::Device* stamp_module_open(int index, stamp::Precision precision) {
-  const auto devices = stamp::cuda::list();
-  const bool there = index < static_cast<int>(devices.size());
-  const std::string name = index ? stamp::concat(STAMP_CUDA_NAME, ":", index) : STAMP_CUDA_NAME;
-  const std::string why = there                       ? devices[index].reason
-                          : devices[0].reason.empty() ? stamp::concat("there are ", devices.size(), " devices")
-                                                      : devices[0].reason;
-  if (!why.empty()) stamp::fail("open_device: '", name, "' cannot be had: ", why);
-  return new stamp::cuda::CudaDevice(index, precision);
+  return stamp::cuda::open(index, precision);
 }
 }

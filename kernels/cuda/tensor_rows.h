@@ -17,7 +17,7 @@ constexpr int kTensorThreads = 128;
 constexpr int kRows = 128;   // that a block owns
 constexpr int kStream = 64;  // stream rows of a tile
 
-// A shared row has W + 8 bf16: rows are 4 banks apart, so ldmatrix meets none twice.
+// A shared row has W + 8 bf16: eight rows begin in eight different groups of 4 banks, so ldmatrix meets none twice.
 template <int W>
 constexpr int kSharedStride = W + 8;
 template <int W>

@@ -34,7 +34,7 @@ __device__ inline void sort_best_first(Key* keys, int count, int capacity) {
   for (int size = 2; size <= capacity; size *= 2)
     for (int stride = size / 2; stride > 0; stride /= 2) {
       for (int pair = lane; pair < capacity / 2; pair += kWarp) {
-        const int i = 2 * pair - pair % stride, j = i + stride;
+        const int i = 2 * pair - (pair & (stride - 1)), j = i + stride;
         const bool falling = (i & size) == 0;
         const Key a = keys[i], b = keys[j];
         if ((a < b) == falling) {

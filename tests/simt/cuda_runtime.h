@@ -182,6 +182,9 @@ struct cudaDeviceProp {
   char name[256];
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+struct cudaFuncAttributes {
+  int maxDynamicSharedSizeBytes;
+};
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
@@ -243,11 +246,18 @@ namespace simt {
 cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
 cudaError_t check_launch(const cudaLaunchConfig_t& config, const void* kernel);
 cudaError_t allow_shared(const void* kernel, int bytes);
+std::size_t allowed_shared(const void* kernel);
 }  // namespace simt
 
 template <class... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int value) {
   return simt::allow_shared(reinterpret_cast<const void*>(kernel), value);
+}
+
+template <class... Parameters>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*kernel)(Parameters...)) {
+  attributes->maxDynamicSharedSizeBytes = static_cast<int>(simt::allowed_shared(reinterpret_cast<const void*>(kernel)));
+  return cudaSuccess;
 }
 
 template <class... Parameters, class... Arguments>

@@ -26,17 +26,19 @@ std::string reason() {
 
 __global__ void probe_kernel() {}
 
-// Why this one cannot be had. Asked once: running a kernel makes a context, which takes memory and time.
+// Asked once: running a kernel makes a context, which takes memory and time.
+std::mutex g_reasons_mutex;
+std::map<int, std::string> g_reasons;
+
+// Why this one cannot be had.
 const std::string& reason_of(int index) {
-  static std::mutex mutex;
-  static std::map<int, std::string> known;
-  std::lock_guard lock(mutex);
-  if (const auto found = known.find(index); found != known.end()) return found->second;
+  std::lock_guard lock(g_reasons_mutex);
+  if (const auto found = g_reasons.find(index); found != g_reasons.end()) return found->second;
   int major = 0, minor = 0, before = 0;
   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
   if (major < 8)
-    return known[index] = concat("its compute capability is ", major, ".", minor, ", expected 8.0 or later");
+    return g_reasons[index] = concat("its compute capability is ", major, ".", minor, ", expected 8.0 or later");
   cudaGetDevice(&before);
   std::string why;
   try {
@@ -47,7 +49,7 @@ const std::string& reason_of(int index) {
     why = concat("kernels do not run on it (compute capability ", major, ".", minor, "): ", error.what());
   }
   cudaSetDevice(before);
-  return known[index] = why;
+  return g_reasons[index] = why;
 }
 
 std::string name_of(int index) { return index ? concat(STAMP_CUDA_NAME, ":", index) : STAMP_CUDA_NAME; }

@@ -59,6 +59,20 @@ TEST_CASE("ten steps lose what PyTorch loses") {
   }
 }
 
+TEST_CASE("what is recorded computes what waits for every kernel") {
+  const auto golden = read_golden("official");
+  auto devices = check::devices();
+  for (const auto& device : check::fast_devices()) devices.push_back(device);
+  for (const auto& device : devices) {
+    CAPTURE(device->name());
+    const auto recorded = ten_steps(golden, device);
+    setenv("STAMP_CUDA_BLOCKING", "1", 1);
+    const auto waiting = open_device(device->name(), {.threads = 1, .precision = device->precision()});
+    unsetenv("STAMP_CUDA_BLOCKING");
+    CHECK(ten_steps(golden, waiting) == recorded);
+  }
+}
+
 TEST_CASE("a step whose loss is not below the limit changes no weight and does not count") {
   const auto golden = read_golden("official");
   for (const auto& device : check::devices())

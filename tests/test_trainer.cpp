@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "stamp/trainer.h"
 #include "tests/check.h"
@@ -129,6 +130,23 @@ TEST_CASE("training learns, to the same bits each time, on a CPU for any number 
     if (device->name() != "cpu") continue;
     if (of_cpu.empty()) of_cpu = values;
     CHECK(values == of_cpu);
+  }
+}
+
+TEST_CASE("models train side by side, each on a handle of its own, as they do alone") {
+  for (const std::string name : {"cpu", "cuda-sim", "cuda"}) {
+    const auto devices = check::devices();
+    const auto found = std::find_if(devices.begin(), devices.end(), [&](const auto& d) { return d->name() == name; });
+    if (found == devices.end()) continue;
+    CAPTURE(name);
+    TrainConfig config = train_config();
+    config.epochs = 1;
+    const Values alone = trained(*found, config, {});
+    std::vector<Values> together(3);
+    std::vector<std::thread> threads;
+    for (Values& values : together) threads.emplace_back([&] { values = trained(open_single(name, 1), config, {}); });
+    for (auto& thread : threads) thread.join();
+    for (const Values& values : together) CHECK(values == alone);
   }
 }
 

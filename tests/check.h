@@ -73,10 +73,6 @@ inline std::vector<DevicePtr> fast_devices() {
   return found;
 }
 
-inline std::string name(stamp::Precision precision) {
-  return precision == stamp::Precision::bf16 ? "bf16" : precision == stamp::Precision::tf32 ? "tf32" : "fp32";
-}
-
 // The simulator runs the kernels a thread at a time: sizes that take the others milliseconds take it seconds.
 inline bool slow(const stamp::Device& device) { return device.name() == "cuda-sim"; }
 

@@ -141,7 +141,7 @@ Doubles quiet_rows(const Inputs& in, const std::vector<T>& d_items) {
 void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, float shift, double spread) {
   const auto [B, D, V, normalize] = shape;
   CAPTURE(device->name());
-  CAPTURE(check::name(device->precision()));
+  CAPTURE(to_string(device->precision()));
   CAPTURE(B);
   CAPTURE(D);
   CAPTURE(V);

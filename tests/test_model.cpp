@@ -94,7 +94,7 @@ namespace {
 void check_gradients(const check::DevicePtr& device, const Model& origin, const reference::Case& c,
                      const reference::Result& expected, std::int64_t workspace) {
   CAPTURE(device->name());
-  CAPTURE(check::name(device->precision()));
+  CAPTURE(to_string(device->precision()));
   CAPTURE(c.config.dim);
   CAPTURE(c.V);
   CAPTURE(workspace);

@@ -47,7 +47,7 @@ TEST_CASE("ten steps lose what PyTorch loses") {
     for (const auto& device : devices) {
       CAPTURE(name);
       CAPTURE(device->name());
-      CAPTURE(check::name(device->precision()));
+      CAPTURE(to_string(device->precision()));
       const auto losses = ten_steps(golden, device);
       REQUIRE(losses.size() == 10);
       for (std::size_t step = 0; step < 10; ++step) {

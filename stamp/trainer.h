@@ -64,8 +64,8 @@ using ProgressCallback = std::function<bool(const Progress&)>;
 struct TrainOptions {
   const Sessions* validation = nullptr;
   bool refit = false;  // then train anew on training + validation for best_epoch epochs
-  // Resumed from when it exists and belongs to this data and config; its folder is made. What stands there at the end
-  // gives the finished model back: remove it when that is saved.
+  // Resumed from when it exists and belongs to this data, config, kind of device and precision; its folder is made.
+  // What stands there at the end gives the finished model back: remove it when that is saved.
   std::filesystem::path checkpoint = {};
   ProgressCallback progress = {};  // called after a batch, and at the end of each epoch
   double progress_seconds = 0.1;   // at least, between two calls

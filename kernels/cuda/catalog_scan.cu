@@ -120,11 +120,11 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
       reinterpret_cast<Key*>(static_cast<std::byte*>(dynamic_shared()) + 2 * kTileBytes<W>) + warp * 32 * kQueue;
   RowFragments<W> rows;
   rows.load(queries + own * W);
-  Candidates of[2][2];
+  Candidates state[2][2];
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int h = 0; h < 2; ++h) of[m][h].error = kRelativeError * query_norms[own + 16 * m + 8 * h + g];
+    for (int h = 0; h < 2; ++h) state[m][h].error = kRelativeError * query_norms[own + 16 * m + 8 * h + g];
 
   for_stream<W>(items, part * tiles / parts, (part + 1) * tiles / parts, [&](Index tile, const bf16* chunk, int i) {
     float z[2][2][4];
@@ -140,14 +140,15 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
 #pragma unroll
         for (int m = 0; m < 2; ++m)
 #pragma unroll
-          for (int h = 0; h < 2; ++h) any |= fmaf(of[m][h].error, norm[n][c], z[m][n][2 * h + c]) >= of[m][h].bound;
+          for (int h = 0; h < 2; ++h)
+            any |= fmaf(state[m][h].error, norm[n][c], z[m][n][2 * h + c]) >= state[m][h].bound;
       }
     if (!__any_sync(kAll, any)) return;
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        Candidates& row = of[m][h];
+        Candidates& row = state[m][h];
         const unsigned full = __ballot_sync(kAll, row.count + kAtOnce > kQueue);
         for (int quad = 0; full && quad < 8; ++quad)
           if (full >> 4 * quad & 1) row = pruned(row, quad, k, queues + (16 * m + 8 * h + quad) * kQueue, norms);
@@ -175,7 +176,7 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
 #pragma unroll
     for (int h = 0; h < 2; ++h)
       for (int quad = 0; quad < 8; ++quad) {
-        const int row = 16 * m + 8 * h + quad, count = __shfl_sync(kAll, of[m][h].count, 4 * quad);
+        const int row = 16 * m + 8 * h + quad, count = __shfl_sync(kAll, state[m][h].count, 4 * quad);
         const Index at = part * padded + own + row;
         for (int j = lane; j < count; j += kWarp) candidates[at * kQueue + j] = queues[row * kQueue + j];
         if (lane == 0) counts[at] = count;
@@ -268,7 +269,7 @@ void CudaDevice::scan_bounds(const CatalogTopK& p, int k) {
     const Packed packed = packed_at(p.packed_items, p.V, p.D);
     const Index Bp = rounded(p.B, kRows), tiles = rounded(p.V, kRows) / kStream, blocks = Bp / kRows;
     bf16* queries = query_tiles_.need(Bp * W);
-    float* query_norms = columns_.need(Bp);
+    float* query_norms = query_values_.need(Bp);
     launch("catalog_top_k's bf16 queries", bf16_rows_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, W,
            false, p.queries, reinterpret_cast<std::uint32_t*>(queries));
     launch("catalog_top_k's lengths", row_norms_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, false,

@@ -166,7 +166,7 @@ __global__ void sorted_list_kernel(CatalogTopK p, Index b, const float* target_s
 }  // namespace
 
 void CudaDevice::catalog_top_k(const CatalogTopK& p) {
-  float* target_scores = columns_.need(p.B);
+  float* target_scores = query_values_.need(p.B);
   if (p.targets)
     launch("catalog_top_k's targets", target_scores_kernel, blocks_for(p.B, kThreads), dim3(kThreads), 0, p,
            target_scores);

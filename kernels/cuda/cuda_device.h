@@ -145,10 +145,10 @@ class CudaDevice final : public Device {
   std::int64_t generation_ = 0;  // of the scratch memory: recordings of an older one are void
 
   Scratch<std::byte> cublas_workspace_{*this};
-  Scratch<double> sums_{*this};      // partial sums of reductions
-  Scratch<float> columns_{*this};    // partial sums of columns
-  Scratch<float> attention_{*this};  // softmax of each example's attention; d_w0 of each example
-  Scratch<bf16> item_tiles_{*this};  // the catalog and the queries for tensor cores
+  Scratch<double> sums_{*this};         // partial sums of reductions
+  Scratch<float> query_values_{*this};  // one a query: its target's score, or its length
+  Scratch<float> attention_{*this};     // softmax of each example's attention; d_w0 of each example
+  Scratch<bf16> item_tiles_{*this};     // the catalog and the queries for tensor cores
   Scratch<bf16> query_tiles_{*this};
   Scratch<float> parts_{*this};   // of the catalog: maximum and sum of each query, and its d_queries
   Scratch<float> scores_{*this};  // a tile of scores, and copies of its items
@@ -156,7 +156,7 @@ class CudaDevice final : public Device {
   Scratch<std::uint32_t> entries_{*this};  // ids and sources of the sparse gradients, before and after sorting
   Scratch<std::byte> sorting_{*this};
   Scratch<std::uint64_t> candidates_{*this};  // of the top-k
-  Scratch<std::int64_t> ranks_{*this};
+  Scratch<std::int64_t> ranks_{*this};        // of targets; or how many candidates there are
 };
 
 template <class... Parameters, class... Arguments>

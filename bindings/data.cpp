@@ -1,0 +1,100 @@
+// Catalogs and sessions.
+#include "bindings/convert.h"
+#include "stamp/metrics.h"
+
+namespace stamp::bindings {
+
+void bind_data(py::module_& m) {
+  py::class_<Catalog, std::shared_ptr<Catalog>>(m, "Catalog")
+      .def(py::init([](const std::string& kind) {
+        require(kind == "integers" || kind == "strings", "Catalog: kind is '", kind, "', expected integers or strings");
+        return Catalog(kind == "integers" ? Catalog::Kind::integers : Catalog::Kind::strings);
+      }))
+      .def("__len__", &Catalog::size)
+      .def_property_readonly(
+          "kind", [](const Catalog& c) { return c.kind() == Catalog::Kind::integers ? "integers" : "strings"; })
+      .def("add_integers",
+           [](Catalog& c, const Input<std::int64_t>& ids) {
+             std::vector<std::int32_t> rows;
+             rows.reserve(ids.size());
+             {
+               py::gil_scoped_release release;
+               for (std::int64_t id : span_of(ids)) rows.push_back(c.add(id));
+             }
+             return array_of(std::move(rows));
+           })
+      .def("add_strings",
+           [](Catalog& c, const py::buffer& bytes, const Input<std::int64_t>& offsets) {
+             std::vector<std::int32_t> rows;
+             for_strings(bytes, span_of(offsets), [&](std::string_view id) { rows.push_back(c.add(id)); });
+             return array_of(std::move(rows));
+           })
+      .def("find_integers",
+           [](const Catalog& c, const Input<std::int64_t>& ids) {
+             std::vector<std::int32_t> rows;
+             rows.reserve(ids.size());
+             for (std::int64_t id : span_of(ids)) rows.push_back(c.find(id));
+             return array_of(std::move(rows));
+           })
+      .def("find_strings",
+           [](const Catalog& c, const py::buffer& bytes, const Input<std::int64_t>& offsets) {
+             std::vector<std::int32_t> rows;
+             for_strings(bytes, span_of(offsets), [&](std::string_view id) { rows.push_back(c.find(id)); });
+             return array_of(std::move(rows));
+           })
+      .def("ids", [](const Catalog& c) -> py::object {
+        if (c.kind() == Catalog::Kind::integers)
+          return array_of(std::vector<std::int64_t>(c.integers().begin(), c.integers().end()));
+        py::list ids;
+        for (std::int32_t row = 0; row < c.size(); ++row) ids.append(py::str(std::string(c.string(row))));
+        return ids;
+      });
+
+  py::class_<Sessions, std::shared_ptr<Sessions>>(m, "Sessions")
+      .def(py::init([](const Input<std::int32_t>& items, const Input<std::int64_t>& offsets,
+                       const std::optional<Input<std::int64_t>>& timestamps,
+                       const std::optional<Input<float>>& weights) {
+             const auto rows = span_of(items);
+             const auto begins = span_of(offsets);
+             return Sessions({rows.begin(), rows.end()}, {begins.begin(), begins.end()}, vector_of(timestamps),
+                             vector_of(weights));
+           }),
+           py::arg("items"), py::arg("offsets"), py::arg("timestamps") = py::none(), py::arg("weights") = py::none())
+      .def_static(
+          "from_events",
+          [](const Input<std::int64_t>& session, const Input<std::int32_t>& item,
+             const std::optional<Input<std::int64_t>>& timestamp, const std::optional<Input<float>>& weight,
+             bool with_order) {
+            std::vector<std::int64_t> order;
+            Sessions sessions;
+            {
+              const EventColumns columns{span_of(session), span_of(item), span_of(timestamp), span_of(weight)};
+              py::gil_scoped_release release;
+              sessions = Sessions::from_events(columns, with_order ? &order : nullptr);
+            }
+            return py::make_tuple(std::make_shared<Sessions>(std::move(sessions)),
+                                  with_order ? py::object(array_of(std::move(order))) : py::none());
+          },
+          py::arg("session"), py::arg("item"), py::arg("timestamp") = py::none(), py::arg("weight") = py::none(),
+          py::arg("with_order") = false)
+      .def("__len__", &Sessions::size)
+      .def_property_readonly("events", &Sessions::events)
+      .def_property_readonly("items", [](py::object self) { return view(self.cast<const Sessions&>().items(), self); })
+      .def_property_readonly("offsets",
+                             [](py::object self) { return view(self.cast<const Sessions&>().offsets(), self); })
+      .def_property_readonly("timestamps",
+                             [](py::object self) { return view(self.cast<const Sessions&>().timestamps(), self); })
+      .def_property_readonly("weights",
+                             [](py::object self) { return view(self.cast<const Sessions&>().weights(), self); })
+      .def("slice", &Sessions::slice)
+      .def("count_before", &Sessions::count_before)
+      .def("concatenate", [](const Sessions& a, const Sessions& b) { return Sessions::concatenate(a, b); })
+      .def("fingerprint", [](const Sessions& s) {
+        std::ostringstream text;
+        text << std::hex << s.fingerprint();
+        return text.str();
+      });
+  m.def("item_counts", [](const Sessions& s, std::int64_t products) { return array_of(item_counts(s, products)); });
+}
+
+}  // namespace stamp::bindings

@@ -1,0 +1,127 @@
+// Models: training and measuring.
+#include "bindings/convert.h"
+#include "stamp/trainer.h"
+
+namespace stamp::bindings {
+
+namespace {
+
+MetricsOptions metrics_options(const std::vector<std::int64_t>& k, std::int64_t min_history, bool last_only,
+                               const std::string& ties, std::int64_t history) {
+  MetricsOptions options{.k = k, .min_history = min_history, .last_only = last_only, .history = history};
+  if (ties == "mean")
+    options.ties = Ties::mean;
+  else if (ties == "optimistic")
+    options.ties = Ties::optimistic;
+  else
+    require(ties == "conservative", "evaluate: ties is '", ties, "', expected conservative, mean or optimistic");
+  return options;
+}
+
+std::string evaluate_with(Ranker& ranker, const Sessions& sessions, const std::vector<std::int64_t>& counts,
+                          const MetricsOptions& options, const py::object& progress) {
+  Callback callback(progress);
+  Metrics metrics;
+  {
+    py::gil_scoped_release release;
+    metrics = evaluate(ranker, sessions, counts, options, std::ref(callback));
+  }
+  callback.rethrow();
+  if (callback.interrupted()) {
+    PyErr_SetNone(PyExc_KeyboardInterrupt);
+    throw py::error_already_set();
+  }
+  return to_json(metrics);
+}
+
+}  // namespace
+
+void bind_model(py::module_& m) {
+  py::class_<Model, std::shared_ptr<Model>>(m, "Model")
+      .def(py::init([](const std::string& config, std::int64_t products, std::shared_ptr<Device> device) {
+        py::gil_scoped_release release;
+        return std::make_shared<Model>(config_from_json(config), products, std::move(device));
+      }))
+      .def_property_readonly("device", &Model::device)
+      .def("weights",
+           [](const Model& model) {
+             py::dict weights;
+             const auto shapes = model.shapes();
+             for (auto& [name, values] : model.download())
+               weights[py::str(name)] = array_of(std::move(values)).reshape(shapes.at(name));
+             return weights;
+           })
+      .def("config", [](const Model& model) { return to_json(model.config()); });
+
+  m.def("presets", [](const std::string& name) {
+    return name.empty() ? std::make_pair(to_json(Config{}), to_json(TrainConfig{}))
+                        : std::make_pair(to_json(Config::preset(name)), to_json(TrainConfig::preset(name)));
+  });
+
+  m.def("check_options", [](const std::string& model, const std::string& train, const std::string& precision) {
+    config_from_json(model);
+    train_config_from_json(train);
+    precision_from_string(precision);
+  });
+
+  m.def(
+      "train",
+      [](Model& model, const Sessions& sessions, const std::string& config, const Sessions* validation, bool refit,
+         const std::string& checkpoint, const py::object& progress) {
+        Callback callback(progress);
+        TrainOptions options{.validation = validation, .refit = refit, .checkpoint = checkpoint, .progress = {}};
+        options.progress = [&](const Progress& p) {
+          return callback(p.phase, p.epoch, p.epochs, p.examples_done, p.examples, p.loss, p.examples_per_second);
+        };
+        TrainReport report;
+        {
+          const TrainConfig parsed = train_config_from_json(config);
+          py::gil_scoped_release release;
+          report = train(model, sessions, parsed, options);
+        }
+        callback.rethrow();
+        return to_json(report);
+      },
+      py::arg("model"), py::arg("sessions"), py::arg("config"), py::arg("validation"), py::arg("refit"),
+      py::arg("checkpoint"), py::arg("progress"));
+
+  m.def(
+      "evaluate_model",
+      [](const Model& model, const Sessions& sessions, const std::vector<std::int64_t>& counts,
+         const std::vector<std::int64_t>& k, std::int64_t min_history, bool last_only, const std::string& ties,
+         const py::object& progress) {
+        // A handle of its own: others may be using the model's.
+        const Device& device = *model.device();
+        const auto ranker = model_ranker(model, open_device(device.name(), {.precision = device.precision()}));
+        return evaluate_with(*ranker, sessions, counts,
+                             metrics_options(k, min_history, last_only, ties, model.config().history), progress);
+      },
+      py::arg("model"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
+      py::arg("last_only"), py::arg("ties"), py::arg("progress"));
+  m.def("metrics_of_ranks", [](const Input<std::int64_t>& ranks, const std::vector<std::int64_t>& k) {
+    MetricsAccumulator metrics({.k = k}, {1});
+    Batch batch;
+    Ranking ranking;
+    for (std::int64_t rank : span_of(ranks)) {
+      batch.add_history({});
+      batch.targets.back() = 0;
+      ranking.above.push_back(rank - 1);
+      ranking.tied.push_back(0);
+    }
+    metrics.add(batch, ranking, 0);
+    std::map<std::int64_t, std::tuple<double, double, double>> at;
+    for (const auto& m : metrics.result().at) at[m.k] = {m.hr, m.mrr, m.ndcg};
+    return at;
+  });
+  m.def(
+      "evaluate_popularity",
+      [](const Sessions& sessions, const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>& k,
+         std::int64_t min_history, bool last_only, const std::string& ties, const py::object& progress) {
+        const auto ranker = popularity_ranker(counts);
+        return evaluate_with(*ranker, sessions, counts, metrics_options(k, min_history, last_only, ties, 0), progress);
+      },
+      py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"), py::arg("last_only"),
+      py::arg("ties"), py::arg("progress"));
+}
+
+}  // namespace stamp::bindings

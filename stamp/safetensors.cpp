@@ -153,11 +153,22 @@ const TensorView& Safetensors::typed(const std::string& name, DType dtype) const
   return found->second;
 }
 
-std::span<const float> Safetensors::f32(const std::string& name, std::vector<std::int64_t> shape) const {
-  const TensorView& tensor = typed(name, DType::f32);
+const TensorView& Safetensors::shaped(const std::string& name, DType dtype,
+                                      const std::vector<std::int64_t>& shape) const {
+  const TensorView& tensor = typed(name, dtype);
   if (tensor.shape != shape)
     fail(path_, ": tensor '", name, "' has shape ", text_of(tensor.shape), ", expected ", text_of(shape));
+  return tensor;
+}
+
+std::span<const float> Safetensors::f32(const std::string& name, std::vector<std::int64_t> shape) const {
+  const TensorView& tensor = shaped(name, DType::f32, shape);
   return {reinterpret_cast<const float*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
+}
+
+std::span<const std::int32_t> Safetensors::i32(const std::string& name, std::vector<std::int64_t> shape) const {
+  const TensorView& tensor = shaped(name, DType::i32, shape);
+  return {reinterpret_cast<const std::int32_t*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
 }
 
 std::span<const std::int64_t> Safetensors::i64(const std::string& name) const {

@@ -56,11 +56,13 @@ class STAMP_API Safetensors {
 
   // The values of tensor `name`; throws std::runtime_error when it is absent, or of another type or shape.
   std::span<const float> f32(const std::string& name, std::vector<std::int64_t> shape) const;
+  std::span<const std::int32_t> i32(const std::string& name, std::vector<std::int64_t> shape) const;
   std::span<const std::int64_t> i64(const std::string& name) const;
   std::span<const std::uint8_t> u8(const std::string& name) const;
 
  private:
   const TensorView& typed(const std::string& name, DType dtype) const;
+  const TensorView& shaped(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape) const;
 
   std::string path_;
   std::vector<std::byte> bytes_;

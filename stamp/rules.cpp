@@ -1,0 +1,442 @@
+#include "stamp/rules.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <unordered_set>
+
+namespace stamp {
+
+namespace {
+
+using Json = nlohmann::json;
+using Type = Rule::Type;
+
+struct Signature {
+  Type type;
+  std::string_view name;
+  std::vector<std::string_view> keys;  // beside "rule"
+};
+
+const std::vector<Signature>& signatures() {
+  static const std::vector<Signature> all{
+      {Type::exclude_products, "exclude_products", {"products"}},
+      {Type::only_products, "only_products", {"products"}},
+      {Type::exclude_values, "exclude_values", {"attribute", "values"}},
+      {Type::only_values, "only_values", {"attribute", "values"}},
+      {Type::only_available, "only_available", {"attribute"}},
+      {Type::same_value, "same_value", {"attribute"}},
+      {Type::different_value, "different_value", {"attribute"}},
+      {Type::price_band, "price_band", {"attribute", "from", "to"}},
+      {Type::exclude_seen, "exclude_seen", {}},
+      {Type::exclude_bought, "exclude_bought", {}},
+      {Type::limit, "limit", {"attribute", "max"}},
+      {Type::boost, "boost", {"attribute", "values", "by"}},
+      {Type::pin, "pin", {"products"}},
+      {Type::diversify, "diversify", {"by", "strength", "pool"}},
+      {Type::min_score, "min_score", {"score"}},
+  };
+  return all;
+}
+
+template <class Names>
+std::string listed(const Names& names) {
+  std::string text;
+  for (const auto& name : names) text += concat(text.empty() ? "" : ", ", name);
+  return text;
+}
+
+std::string describe(const Json& value) {
+  if (value.is_string()) return concat("'", value.get_ref<const std::string&>(), "'");
+  if (value.is_object()) return "an object";
+  return value.is_array() ? "a list" : value.dump();
+}
+
+// JSON has numbers only: 5.0 is an integer too, as JSON Schema has it.
+std::optional<std::int64_t> integer(const Json& value) {
+  constexpr double kExact = 9007199254740992;  // 2^53, where doubles begin to skip integers
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) return {};
+  if (value.is_number_integer()) return value.get<std::int64_t>();
+  if (!value.is_number_float()) return {};
+  const double number = value.get<double>();
+  if (std::abs(number) > kExact || number != std::floor(number)) return {};
+  return static_cast<std::int64_t>(number);
+}
+
+// Reads one rule. Every complaint begins with the path of what it is about.
+class Reader {
+ public:
+  Reader(const Json& json, std::string path, const Catalog& catalog, const Attributes& attributes)
+      : json_(json), catalog_(catalog), attributes_(attributes) {
+    rule_.path = std::move(path);
+  }
+
+  Rule read() {
+    require(json_.is_object(), rule_.path, " is ", describe(json_), ", expected an object");
+    const Signature& signature = read_type();
+    for (const auto& [key, value] : json_.items())
+      require(key == "rule" || std::find(signature.keys.begin(), signature.keys.end(), key) != signature.keys.end(),
+              at(key), " is not a key of ", signature.name, ", expected ",
+              signature.keys.empty() ? "rule alone" : concat("one of rule, ", listed(signature.keys)));
+    switch (rule_.type = signature.type) {
+      case Type::exclude_products:
+      case Type::only_products:
+      case Type::pin:
+        read_products();
+        break;
+      case Type::exclude_values:
+      case Type::only_values:
+        read_text("attribute");
+        read_values();
+        break;
+      case Type::only_available:
+        read_number_attribute("available");
+        break;
+      case Type::same_value:
+      case Type::different_value:
+        read_text("attribute");
+        break;
+      case Type::price_band:
+        read_number_attribute(nullptr);
+        rule_.from = read_number("from", 0, kAny, "a number of 0 or more");
+        rule_.to = read_number("to", rule_.from, kAny, concat("a number of from, ", rule_.from, ", or more"));
+        break;
+      case Type::exclude_seen:
+      case Type::exclude_bought:
+        break;
+      case Type::limit:
+        read_text("attribute");
+        rule_.max = read_integer("max", std::numeric_limits<std::int64_t>::max(), "an integer of 1 or more");
+        break;
+      case Type::boost: {
+        constexpr double kLargest = std::numeric_limits<float>::max();
+        read_text("attribute");
+        read_values();
+        rule_.by = static_cast<float>(read_number("by", -kLargest, kLargest, "a number that single precision holds"));
+        break;
+      }
+      case Type::diversify:
+        if (json_.contains("by") && json_.at("by") == "embedding")
+          rule_.attribute = "embedding";
+        else
+          read_text("by");
+        rule_.strength = read_number("strength", 0, 1, "a number from 0 to 1");
+        rule_.pool = Rules::kDefaultPool;
+        if (json_.contains("pool"))
+          rule_.pool = read_integer("pool", Rules::kMaxPool, concat("an integer from 1 to ", Rules::kMaxPool));
+        break;
+      case Type::min_score:
+        rule_.score = read_number("score", -kAny, kAny, "a number");
+        break;
+    }
+    return std::move(rule_);
+  }
+
+  std::int64_t unknown_products() const { return unknown_products_; }
+
+ private:
+  static constexpr double kAny = std::numeric_limits<double>::max();
+
+  std::string at(const std::string& key) const { return concat(rule_.path, ".", key); }
+
+  const Json& get(const char* key, const std::string& expected) const {
+    const auto found = json_.find(key);
+    require(found != json_.end(), at(key), " is missing, expected ", expected);
+    return *found;
+  }
+
+  const Signature& read_type() const {
+    std::vector<std::string_view> names;
+    for (const Signature& signature : signatures()) names.push_back(signature.name);
+    const std::string expected = concat("one of ", listed(names));
+    const Json& value = get("rule", expected);
+    for (const Signature& signature : signatures())
+      if (value == signature.name) return signature;
+    throw std::invalid_argument(concat(at("rule"), " is ", describe(value), ", expected ", expected));
+  }
+
+  const Json& get_list(const char* key, const std::string& of) const {
+    const Json& value = get(key, concat("a list of ", of));
+    require(value.is_array(), at(key), " is ", describe(value), ", expected a list of ", of);
+    return value;
+  }
+
+  void read_products() {
+    const bool integers = catalog_.kind() == Catalog::Kind::integers;
+    const Json& products = get_list("products", "product ids");
+    std::unordered_set<std::int32_t> known;
+    for (std::size_t i = 0; i < products.size(); ++i) {
+      const auto number = integer(products[i]);
+      require(integers ? number.has_value() : products[i].is_string(), at("products"), "[", i, "] is ",
+              describe(products[i]), ", expected ", integers ? "an integer" : "a string",
+              ", as this catalog's ids are");
+      const std::int32_t row = integers ? catalog_.find(*number)
+                                        : catalog_.find(std::string_view(products[i].get_ref<const std::string&>()));
+      if (row == Catalog::kUnknown)
+        ++unknown_products_;
+      else if (known.insert(row).second)
+        rule_.rows.push_back(row);
+    }
+  }
+
+  void read_values() {
+    const Json& values = get_list("values", "strings or integers");
+    std::unordered_set<std::string> wanted;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto number = integer(values[i]);
+      require(number || values[i].is_string(), at("values"), "[", i, "] is ", describe(values[i]),
+              ", expected a string or an integer");
+      wanted.insert(number ? std::to_string(*number) : values[i].get<std::string>());
+    }
+    const auto& known = attributes_.texts()[rule_.column].values;
+    rule_.named.assign(1 + known.size(), 0);
+    for (std::size_t code = 0; code < known.size(); ++code) rule_.named[1 + code] = wanted.contains(known[code]);
+  }
+
+  // The column that a key names; `fallback` where the key may be absent.
+  template <class Column>
+  void read_column(const char* key, const char* fallback, const std::vector<Column>& columns) {
+    std::vector<std::string_view> names;
+    for (const Column& column : columns) names.push_back(column.name);
+    std::sort(names.begin(), names.end());
+    const std::string expected =
+        names.empty() ? "an attribute of this kind, of which the catalog has none" : concat("one of ", listed(names));
+    const bool absent = fallback && !json_.contains(key);
+    const Json value = absent ? Json(fallback) : get(key, expected);
+    const auto found =
+        std::find_if(columns.begin(), columns.end(), [&](const Column& column) { return value == column.name; });
+    require(found != columns.end(), at(key), " is ", describe(value), absent ? " by default" : "", ", expected ",
+            expected);
+    rule_.attribute = found->name;
+    rule_.column = static_cast<std::int32_t>(found - columns.begin());
+  }
+  void read_text(const char* key) { read_column(key, nullptr, attributes_.texts()); }
+  void read_number_attribute(const char* fallback) { read_column("attribute", fallback, attributes_.numbers()); }
+
+  double read_number(const char* key, double low, double high, const std::string& expected) const {
+    const Json& value = get(key, expected);
+    require(value.is_number() && value.get<double>() >= low && value.get<double>() <= high, at(key), " is ",
+            describe(value), ", expected ", expected);
+    return value.get<double>();
+  }
+
+  std::int64_t read_integer(const char* key, std::int64_t high, const std::string& expected) const {
+    const Json& value = get(key, expected);
+    const auto number = integer(value);
+    require(number && *number >= 1 && *number <= high, at(key), " is ", describe(value), ", expected ", expected);
+    return *number;
+  }
+
+  const Json& json_;
+  const Catalog& catalog_;
+  const Attributes& attributes_;
+  Rule rule_;
+  std::int64_t unknown_products_ = 0;
+};
+
+bool contains(std::span<const std::int32_t> rows, std::int32_t row) {
+  return std::find(rows.begin(), rows.end(), row) != rows.end();
+}
+
+// The products that a rule names one by one.
+std::span<const std::int32_t> named_products(const Rule& rule, const Visit& visit) {
+  switch (rule.type) {
+    case Type::exclude_seen:
+      return visit.seen;
+    case Type::exclude_bought:
+      return visit.bought;
+    default:
+      return rule.rows;
+  }
+}
+
+std::int32_t anchor_code(const Rule& rule, const Visit& visit) {
+  return visit.anchor == Catalog::kUnknown ? TextAttribute::kMissing
+                                           : visit.attributes->texts()[rule.column].codes[visit.anchor];
+}
+
+float anchor_number(const Rule& rule, const Visit& visit) {
+  return visit.anchor == Catalog::kUnknown ? std::numeric_limits<float>::quiet_NaN()
+                                           : visit.attributes->numbers()[rule.column].values[visit.anchor];
+}
+
+// The least float that is not below x, and the largest that is not above: comparing with them is comparing with x.
+float ceil_float(double x) {
+  const float nearest = static_cast<float>(
+      std::clamp(x, -double{std::numeric_limits<float>::max()}, double{std::numeric_limits<float>::max()}));
+  return nearest < x ? std::nextafter(nearest, std::numeric_limits<float>::infinity()) : nearest;
+}
+float floor_float(double x) { return -ceil_float(-x); }
+
+// Calls use(forbidden) for a rule about attributes, where forbidden(i) tells of product i of `attributes`. Does nothing
+// when the rule does not apply.
+template <class Use>
+void with_predicate(const Rule& rule, const Visit& visit, const Attributes& attributes, Use&& use) {
+  switch (rule.type) {
+    case Type::exclude_values:
+    case Type::only_values: {
+      const std::int32_t* codes = attributes.texts()[rule.column].codes.data();
+      const std::uint8_t* named = rule.named.data() + 1;
+      const std::uint8_t forbidden = rule.type == Type::exclude_values;
+      return use([=](std::int64_t i) { return named[codes[i]] == forbidden; });
+    }
+    case Type::only_available: {
+      const float* values = attributes.numbers()[rule.column].values.data();
+      return use([=](std::int64_t i) { return !(std::abs(values[i]) > 0); });
+    }
+    case Type::same_value:
+    case Type::different_value: {
+      const std::int32_t* codes = attributes.texts()[rule.column].codes.data();
+      const std::int32_t code = anchor_code(rule, visit);
+      if (code == TextAttribute::kMissing) return;
+      if (rule.type == Type::same_value) return use([=](std::int64_t i) { return codes[i] != code; });
+      return use([=](std::int64_t i) { return codes[i] == code; });
+    }
+    case Type::price_band: {
+      const float* values = attributes.numbers()[rule.column].values.data();
+      const double anchor = anchor_number(rule, visit);
+      if (!std::isfinite(anchor)) return;
+      const auto [least, largest] = std::minmax({rule.from * anchor, rule.to * anchor});  // numbers may be negative
+      const float low = ceil_float(least), high = floor_float(largest);
+      return use([=](std::int64_t i) { return !((values[i] >= low) & (values[i] <= high)); });
+    }
+    default:
+      return;
+  }
+}
+
+// Eight flags of 0 or 1, one a byte, as eight bits: the product brings flag i to bit 56 + i.
+std::uint64_t pack8(const std::uint8_t* flags) {
+  std::uint64_t bytes;
+  std::memcpy(&bytes, flags, sizeof bytes);
+  return (bytes * 0x0102040810204080u) >> 56;
+}
+static_assert(std::endian::native == std::endian::little);
+
+// Sets the bits of the places i < n with forbidden(i), 64 at a time in loops that vectorise.
+template <class Predicate>
+void mark(std::int64_t n, Predicate forbidden, std::span<std::uint64_t> bits) {
+  constexpr std::int64_t kWord = 64;
+  std::array<std::uint8_t, kWord> flags;
+  for (std::int64_t first = 0; first < n; first += kWord) {
+    if (n - first >= kWord) {
+      for (std::int64_t i = 0; i < kWord; ++i) flags[i] = forbidden(first + i);
+    } else {
+      flags.fill(0);
+      for (std::int64_t i = 0; i < n - first; ++i) flags[i] = forbidden(first + i);
+    }
+    std::uint64_t word = 0;
+    for (std::int64_t i = 0; i < kWord; i += 8) word |= pack8(&flags[i]) << i;
+    bits[first / kWord] |= word;
+  }
+}
+
+}  // namespace
+
+std::int32_t Candidates::find(std::int32_t row) const {
+  const auto found = std::lower_bound(rows.begin(), rows.end(), row);
+  return found == rows.end() || *found != row ? -1 : static_cast<std::int32_t>(found - rows.begin());
+}
+
+std::string_view to_string(Rule::Type type) {
+  return std::find_if(signatures().begin(), signatures().end(), [&](const auto& s) { return s.type == type; })->name;
+}
+
+bool is_exclusion(const Rule& rule) { return rule.type < Type::limit; }
+
+bool is_fixed_exclusion(const Rule& rule) { return rule.type < Type::same_value; }
+
+std::string does_not_apply(const Rule& rule, const Visit& visit) {
+  const bool text = rule.type == Type::same_value || rule.type == Type::different_value;
+  if (!text && rule.type != Type::price_band) return "";
+  if (visit.anchor == Catalog::kUnknown) return "the anchor is unknown";
+  const bool missing =
+      text ? anchor_code(rule, visit) == TextAttribute::kMissing : !std::isfinite(anchor_number(rule, visit));
+  return missing ? concat("the anchor has no ", rule.attribute) : "";
+}
+
+bool forbids(const Rule& rule, const Visit& visit, std::int32_t row) {
+  switch (rule.type) {
+    case Type::exclude_products:
+    case Type::exclude_seen:
+    case Type::exclude_bought:
+      return contains(named_products(rule, visit), row);
+    case Type::only_products:
+      return !contains(named_products(rule, visit), row);
+    default: {
+      bool answer = false;
+      with_predicate(rule, visit, *visit.attributes, [&](auto forbidden) { answer = forbidden(row); });
+      return answer;
+    }
+  }
+}
+
+void forbid(const Rule& rule, const Visit& visit, const Candidates& candidates, std::span<std::uint64_t> excluded) {
+  const auto for_places = [&](auto&& f) {
+    for (std::int32_t row : named_products(rule, visit))
+      if (const std::int32_t place = candidates.find(row); place >= 0) f(place);
+  };
+  switch (rule.type) {
+    case Type::exclude_products:
+    case Type::exclude_seen:
+    case Type::exclude_bought:
+      return for_places([&](std::int32_t place) { excluded[place / 64] |= std::uint64_t{1} << (place % 64); });
+    case Type::only_products: {
+      std::vector<std::uint64_t> allowed(excluded.size());
+      for_places([&](std::int32_t place) { allowed[place / 64] |= std::uint64_t{1} << (place % 64); });
+      for (std::size_t word = 0; word < allowed.size(); ++word) excluded[word] |= ~allowed[word];
+      if (const auto last = candidates.size() % 64; last > 0) excluded.back() &= (std::uint64_t{1} << last) - 1;
+      return;
+    }
+    default:
+      with_predicate(rule, visit, candidates.attributes,
+                     [&](auto forbidden) { mark(candidates.size(), forbidden, excluded); });
+  }
+}
+
+void add_boost(const Rule& rule, const Candidates& candidates, std::span<float> boosts) {
+  const std::int32_t* codes = candidates.attributes.texts()[rule.column].codes.data();
+  std::vector<float> added(rule.named.size());
+  for (std::size_t i = 0; i < added.size(); ++i) added[i] = rule.named[i] ? rule.by : 0;
+  const float* by_code = added.data() + 1;
+  for (std::size_t i = 0; i < boosts.size(); ++i) boosts[i] += by_code[codes[i]];
+}
+
+Rules Rules::parse(const std::string& text, const Catalog& catalog, const Attributes& attributes,
+                   const std::string& where) {
+  require(attributes.V() == catalog.size(), where, ": there are attributes of ", attributes.V(), " products, expected ",
+          catalog.size(), " as in the catalog");
+  Json json;
+  try {
+    json = Json::parse(text);
+  } catch (const Json::exception& error) {
+    throw std::invalid_argument(concat(where, " is not JSON: ", error.what()));
+  }
+  require(json.is_array(), where, " is ", describe(json), ", expected a list of rules");
+  Rules rules;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    Reader reader(json[i], concat(where, "[", i, "]"), catalog, attributes);
+    rules.list_.push_back(reader.read());
+    rules.unknown_products_ += reader.unknown_products();
+  }
+  return rules;
+}
+
+FixedRules Rules::fixed(const Candidates& candidates) const {
+  FixedRules fixed{.excluded = std::vector<std::uint64_t>(candidates.words()), .boosts = {}};
+  for (const Rule& rule : list_) {
+    if (is_fixed_exclusion(rule)) forbid(rule, Visit(), candidates, fixed.excluded);
+    if (rule.type == Type::boost) {
+      fixed.boosts.resize(candidates.rows.size());
+      add_boost(rule, candidates, fixed.boosts);
+    }
+  }
+  return fixed;
+}
+
+}  // namespace stamp

@@ -1,0 +1,116 @@
+// Business rules as data: which products a list may hold, which come first, how it is mixed. docs/rules.md says what
+// each means and how several go together; stamp/selection.h applies them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "stamp/attributes.h"
+#include "stamp/catalog.h"
+
+namespace stamp {
+
+// The products that one scan can list, by place. Places follow the rows, so that ties go to the lower row.
+struct STAMP_API Candidates {
+  std::vector<std::int32_t> rows;  // [n] catalog rows, ascending
+  Attributes attributes;           // of those products, in that order; the catalog's columns and values
+
+  std::int64_t size() const { return static_cast<std::int64_t>(rows.size()); }
+  std::size_t words() const { return (rows.size() + 63) / 64; }  // of a bit set over places
+  std::int32_t find(std::int32_t row) const;                     // its place, or -1
+};
+
+// What rules look at. Catalog rows; Catalog::kUnknown entries are skipped.
+struct Visit {
+  const Attributes* attributes = nullptr;  // of the whole catalog
+  std::int32_t anchor = Catalog::kUnknown;
+  std::span<const std::int32_t> seen{}, bought{};
+};
+
+// One rule, resolved against a catalog. Beside type and path, members hold what the keys of that name say, in the rules
+// that have them.
+struct STAMP_API Rule {
+  // Those whose exclusions hold for every visit, those that look at the visit, those that make the list of the rest.
+  enum class Type {
+    exclude_products,
+    only_products,
+    exclude_values,
+    only_values,
+    only_available,
+    same_value,
+    different_value,
+    price_band,
+    exclude_seen,
+    exclude_bought,
+    limit,
+    boost,
+    pin,
+    diversify,
+    min_score
+  };
+
+  Type type{};
+  std::string path;                 // where it stands, "zones.home.rules[2]" say
+  std::vector<std::int32_t> rows;   // `products`, each once, in the order given
+  std::string attribute;            // `attribute`, or `by` of diversify
+  std::int32_t column = -1;         // of Attributes::texts() or numbers(); -1 for embeddings
+  std::vector<std::uint8_t> named;  // [1 + values] whether `values` names a value, by its code + 1; 0 for kMissing
+  double from = 0, to = 0;
+  std::int64_t max = 0;
+  float by = 0;
+  double strength = 0;
+  std::int64_t pool = 0;
+  double score = 0;
+};
+
+STAMP_API std::string_view to_string(Rule::Type type);
+
+// Whether a rule forbids products, each for itself and whatever the scores; and whether it does so in every visit.
+STAMP_API bool is_exclusion(const Rule& rule);
+STAMP_API bool is_fixed_exclusion(const Rule& rule);
+
+// Why a rule has nothing to say of a visit ("the anchor is unknown"); empty where it has.
+STAMP_API std::string does_not_apply(const Rule& rule, const Visit& visit);
+
+// Whether an exclusion forbids a product, a candidate or not.
+STAMP_API bool forbids(const Rule& rule, const Visit& visit, std::int32_t row);
+// Adds the places of the candidates that an exclusion forbids to a bit set of candidates.words().
+STAMP_API void forbid(const Rule& rule, const Visit& visit, const Candidates& candidates,
+                      std::span<std::uint64_t> excluded);
+
+// boosts [n] += what a boost adds to the score of each candidate.
+STAMP_API void add_boost(const Rule& rule, const Candidates& candidates, std::span<float> boosts);
+
+// What rules do to candidates whatever the visit, worked out once.
+struct FixedRules {
+  std::vector<std::uint64_t> excluded;  // [candidates.words()]
+  std::vector<float> boosts;            // [n], or empty when no rule boosts
+};
+
+// A list of rules, immutable.
+class STAMP_API Rules {
+ public:
+  static constexpr std::int64_t kDefaultPool = 100, kMaxPool = 10000;
+
+  Rules() = default;  // no rule
+
+  // `json` is a list of objects (bindings/stamp/rules.schema.json); `where` begins the paths of its rules. Throws
+  // std::invalid_argument with the path of what is wrong: "rules[2].attribute is 'colr', expected one of brand,
+  // colour". Products that the catalog has not are counted and left out; values that no product has match none.
+  static Rules parse(const std::string& json, const Catalog& catalog, const Attributes& attributes,
+                     const std::string& where = "rules");
+
+  const std::vector<Rule>& list() const { return list_; }
+  std::int64_t unknown_products() const { return unknown_products_; }
+  // Its exclusions that are fixed, and all its boosts.
+  FixedRules fixed(const Candidates& candidates) const;
+
+ private:
+  std::vector<Rule> list_;
+  std::int64_t unknown_products_ = 0;
+};
+
+}  // namespace stamp

@@ -1,0 +1,403 @@
+#include "stamp/selection.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+namespace stamp {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Type = Rule::Type;
+
+std::int64_t count(std::span<const std::uint64_t> bits) {
+  std::int64_t total = 0;
+  for (std::uint64_t word : bits) total += std::popcount(word);
+  return total;
+}
+
+void set(std::span<std::uint64_t> bits, std::int32_t place) { bits[place / 64] |= std::uint64_t{1} << (place % 64); }
+
+// "limit brand", or "exclude" for the request's own lists.
+std::string label(const Rule& rule) {
+  if (rule.path == "exclude" || rule.path == "only") return rule.path;
+  return rule.attribute.empty() ? std::string(to_string(rule.type)) : concat(to_string(rule.type), " ", rule.attribute);
+}
+
+Json to_json(const Id& id) {
+  return std::visit([](const auto& value) { return Json(value); }, id);
+}
+
+// For each product of a pool, the largest similarity to what was chosen; 0 while nothing was.
+class Similarity {
+ public:
+  Similarity(const SelectionProblem& problem, const Rule& rule, std::span<const Scored> pool)
+      : problem_(problem), rule_(rule), largest_(pool.size()) {
+    for (const Scored& scored : pool) rows_.push_back(problem.candidates->rows[scored.place]);
+    if (rule.column >= 0) return;
+    lengths_.resize(pool.size());
+    columns_.resize(problem.D * pool.size());
+    for (std::size_t p = 0; p < pool.size(); ++p) {
+      const float* x = problem.embedding(pool[p].place);
+      for (std::int64_t d = 0; d < problem.D; ++d) columns_[d * pool.size() + p] = x[d];
+      lengths_[p] = length(x);
+    }
+  }
+
+  double operator[](std::size_t p) const { return largest_[p]; }
+
+  // `place` is -1 for a product that is no candidate: it has no embedding.
+  void choose(std::int32_t row, std::int32_t place) {
+    if (rule_.column >= 0)
+      choose_value(row);
+    else if (place >= 0)
+      choose_embedding(problem_.embedding(place));
+  }
+
+ private:
+  // 1 for the same value.
+  void choose_value(std::int32_t row) {
+    const auto& codes = problem_.visit.attributes->texts()[rule_.column].codes;
+    if (codes[row] == TextAttribute::kMissing) return;
+    for (std::size_t p = 0; p < largest_.size(); ++p)
+      if (codes[rows_[p]] == codes[row]) largest_[p] = 1;
+  }
+
+  // The cosine, where it is above 0. Sums in double precision run over the dimensions in order, side by side for the
+  // whole pool.
+  void choose_embedding(const float* x) {
+    const std::size_t n = largest_.size();
+    dots_.assign(n, 0);
+    for (std::int64_t d = 0; d < problem_.D; ++d) {
+      const double factor = x[d];
+      const double* column = columns_.data() + d * n;
+      for (std::size_t p = 0; p < n; ++p) dots_[p] += factor * column[p];
+    }
+    const double own = length(x);
+    for (std::size_t p = 0; p < n; ++p)
+      if (const double lengths = own * lengths_[p]; lengths > 0)
+        largest_[p] = std::max(largest_[p], dots_[p] / lengths);
+  }
+
+  double length(const float* x) const {
+    double sum = 0;
+    for (std::int64_t d = 0; d < problem_.D; ++d) sum += double{x[d]} * x[d];
+    return std::sqrt(sum);
+  }
+
+  const SelectionProblem& problem_;
+  const Rule& rule_;
+  std::vector<double> largest_;
+  std::vector<std::int32_t> rows_;
+  std::vector<double> columns_;  // [D,pool] embeddings
+  std::vector<double> lengths_, dots_;
+};
+
+}  // namespace
+
+void Selection::prepare(const SelectionProblem& problem) {
+  const std::int64_t V = problem.catalog->size();
+  require(problem.k >= 1, "recommend: k is ", problem.k, ", expected 1 or more");
+  require(problem.visit.attributes && problem.visit.attributes->V() == V, "recommend: expected the attributes of ", V,
+          " products");
+  const auto check_rows = [&](std::span<const std::int32_t> rows, const char* where) {
+    for (std::int32_t row : rows)
+      require(row >= Catalog::kUnknown && row < V, "recommend: ", where, " holds row ", row, ", expected below ", V);
+  };
+  check_rows({&problem.visit.anchor, 1}, "the anchor");
+  check_rows(problem.visit.seen, "seen");
+  check_rows(problem.visit.bought, "bought");
+  check_rows(problem.exclude, "exclude");
+  check_rows(problem.only, "only");
+  for (const RuleSource& source : problem.rules)
+    if (source.fixed)
+      require(source.fixed->excluded.size() == problem.candidates->words(), "recommend: rules were worked out for ",
+              source.fixed->excluded.size(), " words of candidates, there are ", problem.candidates->words());
+
+  problem_ = problem;
+  prepare_exclusions();
+  prepare_boosts();
+  prepare_pins();
+  prepare_list_rules();
+  count_left();
+
+  const auto n = static_cast<std::int64_t>(pins_.size());
+  const std::int64_t wanted = std::min(problem.k - std::min(n, problem.k), left_);
+  constexpr std::int64_t kWithLimits = 4;  // a guess: what limits hold back is seldom more than three quarters
+  asked_ = limits_.empty() ? wanted : kWithLimits * wanted;
+  if (wanted > 0 && diversify_ && can_diversify()) asked_ = std::max(asked_, diversify_->pool);
+  asked_ = std::min(asked_, left_);
+}
+
+void Selection::prepare_exclusions() {
+  const Candidates& candidates = *problem_.candidates;
+  excluded_.assign(candidates.words(), 0);
+  rules_.clear();
+  const auto add = [&](const Rule& rule, bool fixed) {
+    rules_.push_back(&rule);
+    if (is_exclusion(rule) && !(fixed && is_fixed_exclusion(rule))) forbid(rule, problem_.visit, candidates, excluded_);
+  };
+  for (const RuleSource& source : problem_.rules) {
+    for (const Rule& rule : source.rules->list()) add(rule, source.fixed != nullptr);
+    if (source.fixed)
+      for (std::size_t word = 0; word < excluded_.size(); ++word) excluded_[word] |= source.fixed->excluded[word];
+  }
+  const auto own = [&](Rule& rule, Type type, const char* path, std::span<const std::int32_t> rows) {
+    rule.type = type;
+    rule.path = path;
+    rule.rows.assign(rows.begin(), rows.end());
+    add(rule, false);
+  };
+  if (!problem_.exclude.empty()) own(exclude_, Type::exclude_products, "exclude", problem_.exclude);
+  if (problem_.restricted) own(only_, Type::only_products, "only", problem_.only);
+}
+
+void Selection::prepare_boosts() {
+  const auto n = problem_.candidates->rows.size();
+  boosts_ = {};
+  const auto sum = [&]() -> std::span<float> {  // what there is so far, to be added to
+    if (boosts_.empty())
+      summed_boosts_.assign(n, 0);
+    else if (boosts_.data() != summed_boosts_.data())
+      summed_boosts_.assign(boosts_.begin(), boosts_.end());
+    boosts_ = summed_boosts_;
+    return summed_boosts_;
+  };
+  for (const RuleSource& source : problem_.rules) {
+    if (source.fixed && boosts_.empty()) {
+      boosts_ = source.fixed->boosts;
+      continue;
+    }
+    for (const Rule& rule : source.rules->list())
+      if (rule.type == Type::boost) add_boost(rule, *problem_.candidates, sum());
+  }
+}
+
+void Selection::prepare_pins() {
+  pins_.clear();
+  const auto stands = [&](std::int32_t row) {
+    return std::any_of(pins_.begin(), pins_.end(), [&](const Pin& pin) { return pin.row == row; });
+  };
+  const auto forbidden = [&](std::int32_t row) {
+    return std::any_of(rules_.begin(), rules_.end(),
+                       [&](const Rule* rule) { return is_exclusion(*rule) && forbids(*rule, problem_.visit, row); });
+  };
+  for (const Rule* rule : rules_) {
+    if (rule->type != Type::pin) continue;
+    for (std::int32_t row : rule->rows) {
+      if (static_cast<std::int64_t>(pins_.size()) == problem_.k) return;
+      if (!stands(row) && !forbidden(row)) pins_.push_back({row, problem_.candidates->find(row), rule});
+    }
+  }
+}
+
+void Selection::prepare_list_rules() {
+  for (const Pin& pin : pins_)
+    if (pin.place >= 0) set(excluded_, pin.place);
+  diversify_ = min_score_ = nullptr;
+  std::size_t limits = 0;
+  for (const Rule* rule : rules_) {
+    if (rule->type == Type::diversify) diversify_ = rule;
+    if (rule->type == Type::min_score && problem_.min_score && (!min_score_ || rule->score > min_score_->score))
+      min_score_ = rule;
+    if (rule->type != Type::limit) continue;
+    if (limits == limits_.size()) limits_.emplace_back();
+    Limit& limit = limits_[limits++];
+    const std::size_t values = problem_.visit.attributes->texts()[rule->column].values.size();
+    limit.rule = rule;
+    limit.taken.assign(values, 0);
+    limit.full.type = Type::exclude_values;
+    limit.full.column = rule->column;
+    limit.full.named.assign(1 + values, 0);
+  }
+  limits_.resize(limits);
+}
+
+void Selection::count_left() { left_ = problem_.candidates->size() - count(excluded_); }
+
+const Selection::Limit* Selection::full_limit(std::int32_t row) const {
+  for (const Limit& limit : limits_)
+    if (forbids(limit.full, problem_.visit, row)) return &limit;
+  return nullptr;
+}
+
+// The best candidate that was not looked at and that no limit holds back; false when there is none.
+bool Selection::next(const Scan& scan, Scored& scored) {
+  do {
+    while (at_ < list_.size() && !ended_) {
+      scored = list_[at_++];
+      if (min_score_ && scored.score < min_score_->score)
+        ended_ = true;  // those after it score no more
+      else if (!full_limit(problem_.candidates->rows[scored.place]))
+        return true;
+    }
+  } while (scan_again(scan));
+  return false;
+}
+
+// Goes on below a list that is used up: without what it held, and without values that limits allow no more of.
+bool Selection::scan_again(const Scan& scan) {
+  if (ended_ || static_cast<std::int64_t>(list_.size()) < asked_) return false;
+  for (const Scored& scored : list_) set(excluded_, scored.place);
+  for (const Limit& limit : limits_) forbid(limit.full, problem_.visit, *problem_.candidates, excluded_);
+  count_left();
+  asked_ = std::min(2 * asked_, left_);
+  list_.clear();
+  at_ = 0;
+  if (asked_ > 0) scan(asked_, excluded_, boosts_, list_);
+  return !list_.empty();
+}
+
+void Selection::take(std::int32_t row, float score, SelectedProducts& selected) {
+  selected.rows.push_back(row);
+  selected.scores.push_back(score);
+  for (Limit& limit : limits_) {
+    const std::int32_t code = problem_.visit.attributes->texts()[limit.rule->column].codes[row];
+    if (code != TextAttribute::kMissing && ++limit.taken[code] >= limit.rule->max) limit.full.named[1 + code] = 1;
+  }
+}
+
+// Maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998): time after time the product of the pool with the
+// largest (1 - strength) · relevance - strength · (largest similarity to what is chosen), the earlier one of equals.
+void Selection::diversify(const Scan& scan, SelectedProducts& selected) {
+  const auto& rows = problem_.candidates->rows;
+  Scored scored;
+  while (static_cast<std::int64_t>(pool_.size()) < diversify_->pool && next(scan, scored)) pool_.push_back(scored);
+  if (pool_.empty()) return;
+  Similarity similarity(problem_, *diversify_, pool_);
+  for (const Pin& pin : pins_) similarity.choose(pin.row, pin.place);
+
+  const double worst = pool_.back().score, range = pool_.front().score - worst;
+  const auto marginal = [&](std::size_t p) {
+    const double relevance = range > 0 ? (pool_[p].score - worst) / range : 1;
+    return (1 - diversify_->strength) * relevance - diversify_->strength * similarity[p];
+  };
+  std::vector<std::size_t> open(pool_.size());
+  for (std::size_t p = 0; p < open.size(); ++p) open[p] = p;
+  while (static_cast<std::int64_t>(selected.rows.size()) < problem_.k) {
+    std::erase_if(open, [&](std::size_t p) { return full_limit(rows[pool_[p].place]) != nullptr; });
+    if (open.empty()) return;
+    auto best = open.begin();
+    double largest = marginal(*best);
+    for (auto other = best + 1; other != open.end(); ++other)
+      if (const double value = marginal(*other); value > largest) best = other, largest = value;
+    const Scored& choice = pool_[*best];
+    take(rows[choice.place], choice.score, selected);
+    similarity.choose(rows[choice.place], choice.place);
+    open.erase(best);
+  }
+}
+
+SelectedProducts Selection::select(std::span<const Scored> first, const Scan& scan, bool explain) {
+  list_.assign(first.begin(), first.end());
+  at_ = 0;
+  ended_ = false;
+  pool_.clear();
+  SelectedProducts selected;
+  for (const Pin& pin : pins_) take(pin.row, std::numeric_limits<float>::quiet_NaN(), selected);
+  const auto full = [&] { return static_cast<std::int64_t>(selected.rows.size()) == problem_.k; };
+  if (!full() && diversify_ && can_diversify()) diversify(scan, selected);
+  for (Scored scored; !full() && next(scan, scored);)
+    take(problem_.candidates->rows[scored.place], scored.score, selected);
+  if (!full()) selected.reason = reason(selected.rows.size());
+  if (explain) selected.explanation = explanation(selected, scan);
+  return selected;
+}
+
+template <class F>
+void Selection::for_exclusions(F&& f) const {
+  std::vector<std::uint64_t> excluded(excluded_.size());
+  for (const Rule* rule : rules_) {
+    if (!is_exclusion(*rule)) continue;
+    forbid(*rule, problem_.visit, *problem_.candidates, excluded);
+    f(*rule, problem_.candidates->size() - count(excluded));
+  }
+}
+
+std::string Selection::reason(std::size_t listed) const {
+  const std::int64_t n = problem_.candidates->size();
+  std::string text = concat(listed, " of ", problem_.k, ": ", n, " candidates");
+  std::int64_t before = n;
+  for_exclusions([&](const Rule& rule, std::int64_t left) {
+    if (left < before) text += concat(", ", label(rule), " leaves ", left);
+    before = left;
+  });
+  for (const Limit& limit : limits_)
+    if (std::count(limit.full.named.begin(), limit.full.named.end(), 1) > 0)
+      text += concat(", ", label(*limit.rule), " allows ", limit.rule->max, " of a value");
+  if (ended_) text += concat(", ", label(*min_score_), " of ", min_score_->score, " ends the list");
+  return text;
+}
+
+std::string Selection::explanation(const SelectedProducts& selected, const Scan& scan) const {
+  const Candidates& candidates = *problem_.candidates;
+  Json json{{"candidates", candidates.size()}, {"rules", Json::array()}, {"listed", Json::array()}};
+
+  std::vector<std::int64_t> removed;
+  std::int64_t before = candidates.size();
+  for_exclusions([&](const Rule&, std::int64_t left) {
+    removed.push_back(before - left);
+    before = left;
+  });
+  json["left"] = before;
+  auto exclusion = removed.begin();
+  for (const Rule* rule : rules_) {
+    Json entry{{"path", rule->path}, {"rule", to_string(rule->type)}};
+    std::string idle = does_not_apply(*rule, problem_.visit);
+    if (rule->type == Type::diversify) {
+      if (rule != diversify_) idle = "a later diversify takes its place";
+      if (rule == diversify_ && !can_diversify()) idle = "there are no embeddings";
+    }
+    if (rule->type == Type::min_score && rule != min_score_)
+      idle = problem_.min_score ? "another min_score asks for as much or more" : "the scores of this list are counts";
+    if (!idle.empty()) entry["does_not_apply"] = idle;
+    if (is_exclusion(*rule)) entry["removed"] = *exclusion++;
+    json["rules"].push_back(entry);
+  }
+
+  for (std::size_t i = 0; i < selected.rows.size(); ++i) {
+    const std::int32_t row = selected.rows[i], place = candidates.find(row);
+    Json entry{{"id", to_json(problem_.catalog->id(row))}};
+    if (i < pins_.size()) {
+      entry["pinned"] = pins_[i].rule->path;
+    } else {
+      if (!boosts_.empty() && boosts_[place] != 0) entry["boost"] = boosts_[place];
+      const auto in_pool = std::find_if(pool_.begin(), pool_.end(), [&](const Scored& s) { return s.place == place; });
+      const auto from = pins_.size() + static_cast<std::size_t>(in_pool - pool_.begin());
+      if (in_pool != pool_.end() && from != i) entry["moved"] = {{"from", from + 1}, {"to", i + 1}};
+    }
+    json["listed"].push_back(entry);
+  }
+
+  // What would have been listed without any rule, and the first thing that kept it out.
+  json["missing"] = Json::array();
+  std::vector<Scored> plain;
+  const std::vector<std::uint64_t> none(candidates.words());
+  scan(std::min(problem_.k, candidates.size()), none, {}, plain);
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    const std::int32_t row = candidates.rows[plain[i].place];
+    if (std::find(selected.rows.begin(), selected.rows.end(), row) != selected.rows.end()) continue;
+    const float score = plain[i].score + (boosts_.empty() ? 0 : boosts_[plain[i].place]);
+    const auto excluder = std::find_if(rules_.begin(), rules_.end(), [&](const Rule* rule) {
+      return is_exclusion(*rule) && forbids(*rule, problem_.visit, row);
+    });
+    const Limit* limit = full_limit(row);
+    const bool in_pool = std::any_of(pool_.begin(), pool_.end(), [&](auto& s) { return s.place == plain[i].place; });
+    Json by;  // null: others came first, boosted, pinned or diversified ones
+    if (excluder != rules_.end())
+      by = (*excluder)->path;
+    else if (min_score_ && score < min_score_->score)
+      by = min_score_->path;
+    else if (limit)
+      by = limit->rule->path;
+    else if (in_pool)
+      by = diversify_->path;
+    json["missing"].push_back({{"id", to_json(problem_.catalog->id(row))}, {"rank", i + 1}, {"by", by}});
+  }
+  return json.dump();
+}
+
+}  // namespace stamp

@@ -1,0 +1,121 @@
+// From scans to lists: applies rules to what a device finds. Exact: a list is what sorting all candidates would give
+// (docs/rules.md), whatever little of them is scanned.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "stamp/rules.h"
+
+namespace stamp {
+
+struct Scored {
+  std::int32_t place;
+  float score;  // boost included
+};
+
+// Lists the n candidates of the largest score + boost, all in single precision, that are not in `excluded` (a bit set
+// over places): best first, ties by lower place, NaN never; all that there are where those are fewer than n. `boosts`
+// is [candidates], or empty where nothing is boosted. `list` comes with anything in it.
+using Scan = std::function<void(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                                std::vector<Scored>& list)>;
+
+// Rules of one source, a zone's or a request's.
+struct RuleSource {
+  const Rules* rules = nullptr;
+  const FixedRules* fixed = nullptr;  // rules->fixed(candidates), where it was worked out beforehand
+};
+
+struct SelectionProblem {
+  const Catalog* catalog = nullptr;
+  const Candidates* candidates = nullptr;
+  std::span<const RuleSource> rules;  // they apply in this order
+  Visit visit;
+  std::span<const std::int32_t> exclude;  // catalog rows of the request's own, kUnknown entries skipped
+  std::span<const std::int32_t> only;     // likewise, when restricted
+  bool restricted = false;
+  std::int64_t k = 0;
+  bool min_score = true;  // whether min_score makes sense of the scores; lists by popularity pass it over
+  // The embedding [D] of a candidate, for diversify; none where there are no embeddings. What it points to is read
+  // before the next call.
+  std::int64_t D = 0;
+  std::function<const float*(std::int32_t place)> embedding;
+};
+
+struct SelectedProducts {
+  std::vector<std::int32_t> rows;  // of the catalog, at most k
+  std::vector<float> scores;       // boost included; NaN of pins, which are listed whatever their score
+  std::string reason;       // why there are fewer than k: "3 of 20: 1200 candidates, only_values colour leaves 3"
+  std::string explanation;  // JSON (docs/rules.md), when asked for
+};
+
+// One request at a time, in two steps, so that the first scans of many requests can be one. Keeps its memory for the
+// next request; not thread-safe.
+class STAMP_API Selection {
+ public:
+  // `problem` and what it points to must live until select returns. Throws std::invalid_argument when k < 1, a row is
+  // beyond the catalog, or rules worked out beforehand are of other candidates.
+  void prepare(const SelectionProblem& problem);
+
+  // What the first scan takes. n is such that it nearly always suffices; 0 when there is nothing to scan.
+  std::int64_t first_scan() const { return asked_; }
+  std::span<const std::uint64_t> excluded() const { return excluded_; }
+  std::span<const float> boosts() const { return boosts_; }
+
+  // `first` is what the first scan listed. Scans again only where limits leave less than k of it, and once more to
+  // explain.
+  SelectedProducts select(std::span<const Scored> first, const Scan& scan, bool explain = false);
+
+ private:
+  struct Pin {
+    std::int32_t row, place;  // place -1: not a candidate
+    const Rule* rule;
+  };
+  struct Limit {
+    const Rule* rule;
+    std::vector<std::int64_t> taken;  // [values] how many of each are listed
+    Rule full;                        // an exclude_values of those that are at their max
+  };
+
+  void prepare_exclusions();
+  void prepare_boosts();
+  void prepare_pins();
+  void prepare_list_rules();
+  void count_left();
+
+  const Limit* full_limit(std::int32_t row) const;
+  bool next(const Scan& scan, Scored& scored);
+  bool scan_again(const Scan& scan);
+  void take(std::int32_t row, float score, SelectedProducts& selected);
+  void diversify(const Scan& scan, SelectedProducts& selected);
+
+  bool can_diversify() const { return diversify_->column >= 0 || problem_.embedding; }
+  // Calls f(rule, candidates left) after each exclusion, in order.
+  template <class F>
+  void for_exclusions(F&& f) const;
+  std::string reason(std::size_t listed) const;
+  std::string explanation(const SelectedProducts& selected, const Scan& scan) const;
+
+  SelectionProblem problem_;
+  Rule exclude_, only_;             // the request's own lists, as rules
+  std::vector<const Rule*> rules_;  // all, in order
+  std::vector<std::uint64_t> excluded_;
+  std::vector<float> summed_boosts_;
+  std::span<const float> boosts_;  // summed_boosts_, or those worked out beforehand
+  std::vector<Pin> pins_;
+  std::vector<Limit> limits_;
+  const Rule* diversify_ = nullptr;
+  const Rule* min_score_ = nullptr;
+
+  std::int64_t left_ = 0;     // candidates that are not in excluded_
+  std::int64_t asked_ = 0;    // n of the last scan
+  std::vector<Scored> list_;  // what it listed,
+  std::size_t at_ = 0;        // from here on not looked at
+  bool ended_ = false;        // by min_score
+  std::vector<Scored> pool_;  // of diversify
+};
+
+}  // namespace stamp

@@ -44,10 +44,9 @@ const std::vector<Signature>& signatures() {
   return all;
 }
 
-template <class Names>
-std::string listed(const Names& names) {
+std::string listed(std::span<const std::string_view> names) {
   std::string text;
-  for (const auto& name : names) text += concat(text.empty() ? "" : ", ", name);
+  for (std::string_view name : names) text.append(text.empty() ? "" : ", ").append(name);
   return text;
 }
 
@@ -80,9 +79,10 @@ class Reader {
     require(json_.is_object(), rule_.path, " is ", describe(json_), ", expected an object");
     const Signature& signature = read_type();
     for (const auto& [key, value] : json_.items())
-      require(key == "rule" || std::find(signature.keys.begin(), signature.keys.end(), key) != signature.keys.end(),
-              at(key), " is not a key of ", signature.name, ", expected ",
-              signature.keys.empty() ? "rule alone" : concat("one of rule, ", listed(signature.keys)));
+      if (key != "rule" && std::find(signature.keys.begin(), signature.keys.end(), key) == signature.keys.end())
+        throw std::invalid_argument(
+            concat(at(key), " is not a key of ", signature.name, ", expected ",
+                   signature.keys.empty() ? "rule alone" : concat("one of rule, ", listed(signature.keys))));
     switch (rule_.type = signature.type) {
       case Type::exclude_products:
       case Type::only_products:
@@ -151,13 +151,14 @@ class Reader {
   }
 
   const Signature& read_type() const {
+    const auto value = json_.find("rule");
     std::vector<std::string_view> names;
-    for (const Signature& signature : signatures()) names.push_back(signature.name);
-    const std::string expected = concat("one of ", listed(names));
-    const Json& value = get("rule", expected);
-    for (const Signature& signature : signatures())
-      if (value == signature.name) return signature;
-    throw std::invalid_argument(concat(at("rule"), " is ", describe(value), ", expected ", expected));
+    for (const Signature& signature : signatures()) {
+      if (value != json_.end() && *value == signature.name) return signature;
+      names.push_back(signature.name);
+    }
+    throw std::invalid_argument(concat(at("rule"), " is ", value == json_.end() ? "missing" : describe(*value),
+                                       ", expected one of ", listed(names)));
   }
 
   const Json& get_list(const char* key, const std::string& of) const {

@@ -1,4 +1,4 @@
-// Saved models and recommending.
+// Bundles and recommending.
 #include "bindings/convert.h"
 #include "stamp/bundle.h"
 #include "stamp/recommender.h"
@@ -7,60 +7,195 @@ namespace stamp::bindings {
 
 namespace {
 
-py::tuple answer_of(Recommendation answer) {
-  return py::make_tuple(array_of(std::move(answer.items)), array_of(std::move(answer.scores)), answer.unknown);
+using Rows = std::vector<std::int32_t>;
+using OptionalRows = std::optional<Rows>;
+
+// (name, codes, values) or (name, numbers)
+void add_attribute(Attributes& attributes, const py::tuple& column) {
+  const auto name = column[0].cast<std::string>();
+  if (column.size() == 3) {
+    attributes.add(TextAttribute{
+        .name = name, .values = column[2].cast<std::vector<std::string>>(), .codes = column[1].cast<Rows>()});
+  } else {
+    attributes.add(NumberAttribute{.name = name, .values = column[1].cast<std::vector<float>>()});
+  }
+}
+
+py::list attributes_of(const Attributes& attributes) {
+  py::list columns;
+  for (const auto& text : attributes.texts())
+    columns.append(py::make_tuple(text.name, array_of(text.codes), text.values));
+  for (const auto& number : attributes.numbers()) columns.append(py::make_tuple(number.name, array_of(number.values)));
+  return columns;
+}
+
+// (id, rows, model, train, fingerprint, report)
+Cluster cluster_of(const py::tuple& described) {
+  Cluster cluster;
+  cluster.id = described[0].cast<std::int64_t>();
+  cluster.rows = described[1].cast<Rows>();
+  cluster.model = described[2].cast<std::shared_ptr<Model>>();
+  cluster.config = cluster.model->config();
+  cluster.train = train_config_from_json(described[3].cast<std::string>());
+  cluster.fingerprint = described[4].cast<std::string>();
+  cluster.report = described[5].cast<std::string>();
+  return cluster;
+}
+
+py::list clusters_of(const Bundle& bundle) {
+  py::list clusters;
+  for (const Cluster& cluster : bundle.clusters)
+    clusters.append(py::dict(py::arg("id") = cluster.id, py::arg("rows") = array_of(cluster.rows),
+                             py::arg("model") = cluster.model, py::arg("config") = to_json(cluster.config),
+                             py::arg("train") = to_json(cluster.train), py::arg("fingerprint") = cluster.fingerprint,
+                             py::arg("report") = cluster.report));
+  return clusters;
+}
+
+// What the queries of one call share.
+struct Options {
+  std::int64_t k, history;
+  Rows exclude;
+  OptionalRows only;
+  std::string zone, rules;
+  bool popular, explain;
+
+  Query query(const Rows& events, const Rows& bought, const Rules* parsed) const {
+    return {.events = events,
+            .bought = bought,
+            .exclude = exclude,
+            .only = only ? std::span<const std::int32_t>(*only) : std::span<const std::int32_t>(),
+            .restricted = only.has_value(),
+            .k = k,
+            .history = history,
+            .zone = zone,
+            .rules = parsed,
+            .popular = popular,
+            .explain = explain};
+  }
+  std::shared_ptr<const Rules> parse(const Release& release) const {
+    return rules.empty() ? nullptr : release.rules(rules);
+  }
+};
+
+py::tuple answer_of(Listing listing) {
+  return py::make_tuple(array_of(std::move(listing.items)), array_of(std::move(listing.scores)),
+                        to_string(listing.path), listing.cluster, listing.unknown, listing.reason, listing.explanation);
 }
 
 }  // namespace
 
 void bind_serving(py::module_& m) {
-  m.def("save_bundle", [](const std::string& path, const Catalog& catalog, std::vector<std::int64_t> counts,
-                          std::shared_ptr<Model> model, const std::string& train, const std::string& fingerprint,
-                          const std::string& report) {
+  py::class_<Bundle, std::shared_ptr<Bundle>>(m, "Bundle")
+      .def(py::init([](const Catalog& catalog, std::vector<std::int64_t> counts, const py::list& attributes,
+                       const py::list& clusters, std::vector<std::string> route_by, std::string rules) {
+             Bundle bundle{.catalog = catalog,
+                           .counts = std::move(counts),
+                           .attributes = Attributes(catalog.size()),
+                           .clusters = {},
+                           .route_by = std::move(route_by),
+                           .rules = std::move(rules)};
+             for (const auto& column : attributes) add_attribute(bundle.attributes, column.cast<py::tuple>());
+             for (const auto& cluster : clusters) bundle.clusters.push_back(cluster_of(cluster.cast<py::tuple>()));
+             bundle.validate();
+             return bundle;
+           }),
+           py::arg("catalog"), py::arg("counts"), py::arg("attributes"), py::arg("clusters"), py::arg("route_by"),
+           py::arg("rules"))
+      .def_readonly("catalog", &Bundle::catalog)
+      .def_property_readonly(
+          "counts",
+          [](py::object self) { return view(std::span<const std::int64_t>(self.cast<const Bundle&>().counts), self); })
+      .def_property_readonly("attributes", [](const Bundle& bundle) { return attributes_of(bundle.attributes); })
+      .def_property_readonly("clusters", &clusters_of)
+      .def_readonly("route_by", &Bundle::route_by)
+      .def_readonly("rules", &Bundle::rules);
+  m.def("save_bundle", [](const std::string& path, const Bundle& bundle) {
     py::gil_scoped_release release;
-    save_bundle(path,
-                {catalog, std::move(counts), std::move(model), train_config_from_json(train), fingerprint, report});
+    save_bundle(path, bundle);
   });
-  m.def("load_bundle", [](const std::string& path, std::shared_ptr<Device> device) {
-    std::optional<Bundle> bundle;
-    {
-      py::gil_scoped_release release;
-      bundle.emplace(load_bundle(path, std::move(device)));
-    }
-    return py::make_tuple(std::make_shared<Catalog>(std::move(bundle->catalog)), array_of(std::move(bundle->counts)),
-                          bundle->model, to_json(bundle->train), bundle->fingerprint, bundle->report);
+  m.def("load_bundle", [](const std::string& path, const std::shared_ptr<Device>& device) {
+    py::gil_scoped_release release;
+    return std::make_shared<Bundle>(load_bundle(path, device));
+  });
+  m.def("read_bundle", [](const std::string& path) {
+    py::gil_scoped_release release;
+    return std::make_shared<Bundle>(BundleReader(path).take());
   });
 
+  py::class_<Release, std::shared_ptr<Release>>(m, "Release")
+      .def(py::init([](const Bundle& bundle) {
+        py::gil_scoped_release release;
+        return std::make_shared<Release>(bundle);
+      }))
+      .def_property_readonly("catalog", &Release::catalog, py::return_value_policy::reference_internal)
+      .def_property_readonly("zones", &Release::zones)
+      .def_property_readonly("clusters",
+                             [](const Release& release) {
+                               std::vector<std::int64_t> ids;
+                               for (const Cluster& cluster : release.bundle().clusters) ids.push_back(cluster.id);
+                               return ids;
+                             })
+      .def(
+          "list",
+          [](const Release& release, const Rows& events, const Rows& bought, std::int64_t k, std::int64_t history,
+             Rows exclude, OptionalRows only, std::string zone, std::string rules, bool popular, bool explain) {
+            const Options options{
+                k, history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), popular, explain};
+            Listing listing;
+            {
+              py::gil_scoped_release unlocked;
+              const auto parsed = options.parse(release);
+              listing = release.list(options.query(events, bought, parsed.get()));
+            }
+            return answer_of(std::move(listing));
+          },
+          py::arg("events"), py::kw_only(), py::arg("bought"), py::arg("k"), py::arg("history"), py::arg("exclude"),
+          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("popular"), py::arg("explain"))
+      .def(
+          "list_batch",
+          [](const Release& release, const std::vector<Rows>& events, std::int64_t k, std::int64_t history,
+             Rows exclude, OptionalRows only, std::string zone, std::string rules, bool popular, bool explain) {
+            const Options options{
+                k, history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), popular, explain};
+            std::vector<Listing> listings;
+            {
+              py::gil_scoped_release unlocked;
+              const auto parsed = options.parse(release);
+              std::vector<Query> queries;
+              for (const Rows& rows : events) queries.push_back(options.query(rows, {}, parsed.get()));
+              listings = release.list(queries);
+            }
+            py::list answers;
+            for (Listing& listing : listings) answers.append(answer_of(std::move(listing)));
+            return answers;
+          },
+          py::arg("events"), py::kw_only(), py::arg("k"), py::arg("history"), py::arg("exclude"), py::arg("only"),
+          py::arg("zone"), py::arg("rules"), py::arg("popular"), py::arg("explain"));
+
   py::class_<Recommender, std::shared_ptr<Recommender>>(m, "Recommender")
-      .def(py::init<std::shared_ptr<const Model>>(), py::call_guard<py::gil_scoped_release>())
-      .def("recommend",
-           [](const Recommender& r, std::vector<std::int32_t> items, std::int64_t k, std::vector<std::int32_t> exclude,
-              std::optional<std::vector<std::int32_t>> only) {
-             const Request request{std::move(items), std::move(exclude),
-                                   only ? std::move(*only) : std::vector<std::int32_t>(), only.has_value()};
-             Recommendation answer;
-             {
-               py::gil_scoped_release release;
-               answer = r.recommend(request, k);
-             }
-             return answer_of(std::move(answer));
-           })
-      .def("recommend_batch",
-           [](const Recommender& r, std::vector<std::vector<std::int32_t>> sessions, std::int64_t k,
-              const std::vector<std::int32_t>& exclude, const std::optional<std::vector<std::int32_t>>& only) {
-             std::vector<Recommendation> answers;
-             {
-               py::gil_scoped_release release;
-               std::vector<Request> requests;
-               for (auto& items : sessions)
-                 requests.push_back(
-                     {std::move(items), exclude, only.value_or(std::vector<std::int32_t>()), only.has_value()});
-               answers = r.recommend(requests, k);
-             }
-             py::list result;
-             for (auto& answer : answers) result.append(answer_of(std::move(answer)));
-             return result;
-           });
+      .def(py::init([](const std::string& path, const std::string& device, const std::string& precision, bool lazy,
+                       std::int64_t memory, double window, std::size_t most) {
+             const ReleaseOptions options{
+                 .device = device,
+                 .precision = precision_from_string(precision),
+                 .lazy = lazy,
+                 .memory = memory,
+                 .scan = {.window = std::chrono::microseconds(static_cast<std::int64_t>(window * 1e6)), .most = most}};
+             py::gil_scoped_release release;
+             return std::make_shared<Recommender>(path, options);
+           }),
+           py::arg("path"), py::kw_only(), py::arg("device"), py::arg("precision"), py::arg("lazy"), py::arg("memory"),
+           py::arg("window"), py::arg("most"))
+      .def("release", [](const Recommender& r) { return std::const_pointer_cast<Release>(r.release()); })
+      .def_property_readonly("path", [](const Recommender& r) { return r.path().string(); })
+      .def(
+          "reload",
+          [](Recommender& r, const std::optional<std::string>& path) {
+            py::gil_scoped_release release;
+            path ? r.reload(*path) : r.reload();
+          },
+          py::arg("path"));
 }
 
 }  // namespace stamp::bindings

@@ -88,8 +88,7 @@ Attributes Attributes::take(std::span<const std::int32_t> rows) const {
 std::map<std::string, TensorSource> Attributes::tensors() const {
   std::map<std::string, TensorSource> tensors;
   const auto add = [&](const std::string& name, DType dtype, const auto& values) {
-    tensors.insert_or_assign(
-        name, TensorSource({dtype, {static_cast<std::int64_t>(values.size())}}, values.data()));
+    tensors.insert_or_assign(name, TensorSource({dtype, {static_cast<std::int64_t>(values.size())}}, values.data()));
   };
   for (std::size_t i = 0; i < texts_.size(); ++i) {
     const std::string prefix = concat(kPrefix, texts_[i].name);
@@ -116,8 +115,7 @@ Attributes Attributes::from(const Safetensors& file, std::int64_t V) {
       const auto offsets = file.i64(prefix + ".value_offsets");
       TextAttribute text{.name = prefix.substr(kPrefix.size()), .values = {}, .codes = {codes.begin(), codes.end()}};
       for (std::size_t i = 1; i < offsets.size(); ++i) {
-        if (offsets[i - 1] < 0 || offsets[i] < offsets[i - 1] ||
-            offsets[i] > static_cast<std::int64_t>(bytes.size()))
+        if (offsets[i - 1] < 0 || offsets[i] < offsets[i - 1] || offsets[i] > static_cast<std::int64_t>(bytes.size()))
           fail("attributes: ", prefix, ".value_offsets do not lie within the ", bytes.size(), " bytes of values");
         text.values.emplace_back(reinterpret_cast<const char*>(bytes.data()) + offsets[i - 1],
                                  static_cast<std::size_t>(offsets[i] - offsets[i - 1]));

@@ -1,7 +1,12 @@
 #include "stamp/bundle.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <ostream>
+#include <set>
 
 #include "stamp/files.h"
 
@@ -9,20 +14,22 @@ namespace stamp {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kCatalogFile = "catalog.safetensors";
-constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kRulesFile = "rules.json";
+constexpr const char* kClusters = "clusters";
 
 using Json = nlohmann::ordered_json;
 
-Json described(const std::filesystem::path& file) {
-  return {{"bytes", std::filesystem::file_size(file)}, {"checksum", file_checksum(file)}};
-}
+std::string file_of(const Cluster& cluster) { return concat(kClusters, '/', cluster.id, ".safetensors"); }
 
-Json read_manifest(const std::filesystem::path& path) {
+Json described(const fs::path& file) { return {{"bytes", fs::file_size(file)}, {"checksum", file_checksum(file)}}; }
+
+Json read_manifest(const fs::path& path) {
   const auto file = path / kManifest;
-  if (!std::filesystem::exists(file))
-    fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
+  if (!fs::exists(file)) fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
   Json manifest;
   try {
     manifest = Json::parse(read_file(file));
@@ -38,72 +45,195 @@ Json read_manifest(const std::filesystem::path& path) {
   return manifest;
 }
 
-void verify(const std::filesystem::path& file, const Json& expected) {
-  if (!std::filesystem::exists(file)) fail("load_bundle: ", file.string(), " is missing");
-  const std::uintmax_t bytes = std::filesystem::file_size(file);
+void verify_size(const fs::path& file, const Json& expected) {
+  if (!fs::exists(file)) fail("load_bundle: ", file.string(), " is missing");
+  const std::uintmax_t bytes = fs::file_size(file);
   if (expected.at("bytes") != bytes)
     fail("load_bundle: ", file.string(), " has ", bytes, " bytes, its manifest says ", expected.at("bytes").dump());
+}
+
+// `name` is what a message calls the file.
+void verify_checksum(const fs::path& file, const std::string& name, const std::string& expected) {
   const std::string sum = file_checksum(file);
-  if (expected.at("checksum") != sum)
-    fail("load_bundle: ", file.string(), " has checksum ", sum, ", its manifest says ", expected.at("checksum").dump());
+  if (expected != sum) fail("load_bundle: ", name, " has checksum ", sum, ", its manifest says ", expected);
+}
+
+// [V] index of each product's cluster, -1 for none.
+std::vector<std::int32_t> owners(const Bundle& bundle) {
+  std::vector<std::int32_t> owner(static_cast<std::size_t>(bundle.catalog.size()), -1);
+  for (std::size_t c = 0; c < bundle.clusters.size(); ++c)
+    for (std::int32_t row : bundle.clusters[c].rows) owner[row] = static_cast<std::int32_t>(c);
+  return owner;
 }
 
 }  // namespace
 
-void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
-  write_directory(path, kManifest, [&](const std::filesystem::path& folder) {
+void Bundle::validate() const {
+  const std::int64_t V = catalog.size();
+  require(static_cast<std::int64_t>(counts.size()) == V, "Bundle: counts of ", counts.size(), " products, expected ",
+          V);
+  require(attributes.V() == V, "Bundle: attributes of ", attributes.V(), " products, expected ", V);
+  for (const std::string& name : route_by)
+    require(attributes.find_text(name) >= 0, "Bundle: route_by names '", name, "', expected text attributes of ",
+            attributes.names());
+  std::vector<std::int64_t> owner(static_cast<std::size_t>(V), -1);
+  std::set<std::int64_t> ids;
+  for (const Cluster& cluster : clusters) {
+    require(cluster.id >= 0 && ids.insert(cluster.id).second, "Bundle: cluster id ", cluster.id,
+            " stands twice or is negative");
+    require(!cluster.rows.empty(), "Bundle: cluster ", cluster.id, " has no product");
+    require(std::is_sorted(cluster.rows.begin(), cluster.rows.end()), "Bundle: the rows of cluster ", cluster.id,
+            " are not ascending");
+    for (std::int32_t row : cluster.rows) {
+      require(row >= 0 && row < V, "Bundle: cluster ", cluster.id, " holds row ", row, ", expected 0 to ", V - 1);
+      require(owner[row] < 0, "Bundle: product ", to_string(catalog.id(row)), " is claimed by clusters ", owner[row],
+              " and ", cluster.id);
+      owner[row] = cluster.id;
+    }
+    if (cluster.model)
+      require(cluster.model->V() == static_cast<std::int64_t>(cluster.rows.size()), "Bundle: the model of cluster ",
+              cluster.id, " has ", cluster.model->V(), " products, its rows are ", cluster.rows.size());
+  }
+}
+
+Bundle bundle_of(std::shared_ptr<Model> model, Catalog catalog, std::vector<std::int64_t> counts) {
+  Cluster cluster;
+  cluster.rows.resize(static_cast<std::size_t>(catalog.size()));
+  std::iota(cluster.rows.begin(), cluster.rows.end(), 0);
+  cluster.config = model->config();
+  cluster.model = std::move(model);
+  Bundle bundle;
+  bundle.attributes = Attributes(catalog.size());
+  bundle.catalog = std::move(catalog);
+  bundle.counts = std::move(counts);
+  bundle.clusters.push_back(std::move(cluster));
+  return bundle;
+}
+
+void save_bundle(const fs::path& path, const Bundle& bundle) {
+  bundle.validate();
+  for (const Cluster& cluster : bundle.clusters)
+    require(cluster.model != nullptr, "save_bundle: the model of cluster ", cluster.id, " is not loaded");
+  write_directory(path, kManifest, [&](const fs::path& folder) {
+    Json files;
+    const auto written = [&](const std::string& name) { files[name] = described(folder / name); };
+
     auto catalog = bundle.catalog.tensors();
-    catalog.insert_or_assign(
-        "counts", TensorSource({DType::i64, {static_cast<std::int64_t>(bundle.counts.size())}}, bundle.counts.data()));
+    catalog.merge(bundle.attributes.tensors());
+    const auto owner = owners(bundle);
+    const std::vector<std::int64_t> shape{bundle.catalog.size()};
+    catalog.insert_or_assign("counts", TensorSource({DType::i64, shape}, bundle.counts.data()));
+    catalog.insert_or_assign("cluster", TensorSource({DType::i32, shape}, owner.data()));
     write_safetensors(folder / kCatalogFile, catalog);
+    written(kCatalogFile);
+    write_file(folder / kRulesFile, [&](std::ostream& out) { out << bundle.rules << '\n'; });
+    written(kRulesFile);
 
-    std::map<std::string, TensorSource> tensors;
-    bundle.model->weights().save(tensors, "");
-    write_safetensors(folder / kModelFile, tensors);
-
-    const Json manifest{
-        {"format", "stamp-bundle"},
-        {"version", Bundle::kFormat},
-        {"library", STAMP_VERSION},
-        {"products", bundle.catalog.size()},
-        {"config", Json::parse(to_json(bundle.model->config()))},
-        {"train", Json::parse(to_json(bundle.train))},
-        {"fingerprint", bundle.fingerprint},
-        {"report", Json::parse(bundle.report)},
-        {"files", {{kCatalogFile, described(folder / kCatalogFile)}, {kModelFile, described(folder / kModelFile)}}}};
+    fs::create_directory(folder / kClusters);
+    Json clusters = Json::array();
+    for (const Cluster& cluster : bundle.clusters) {
+      std::map<std::string, TensorSource> tensors;
+      cluster.model->weights().save(tensors, "");
+      write_safetensors(folder / file_of(cluster), tensors);
+      written(file_of(cluster));
+      clusters.push_back({{"id", cluster.id},
+                          {"file", file_of(cluster)},
+                          {"products", cluster.rows.size()},
+                          {"config", Json::parse(to_json(cluster.model->config()))},
+                          {"train", Json::parse(to_json(cluster.train))},
+                          {"fingerprint", cluster.fingerprint},
+                          {"report", Json::parse(cluster.report)}});
+    }
+    const Json manifest{{"format", "stamp-bundle"},
+                        {"version", Bundle::kFormat},
+                        {"library", STAMP_VERSION},
+                        {"products", bundle.catalog.size()},
+                        {"route_by", bundle.route_by},
+                        {"clusters", clusters},
+                        {"files", files}};
     write_file(folder / kManifest, [&](std::ostream& out) { out << manifest.dump(2) << '\n'; });
   });
 }
 
-Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> device) {
+BundleReader::BundleReader(const fs::path& path) : path_(path) {
   const Json manifest = read_manifest(path);
   try {
-    for (const char* name : {kCatalogFile, kModelFile}) verify(path / name, manifest.at("files").at(name));
-    const Safetensors catalog_file(path / kCatalogFile);
-    Catalog catalog = Catalog::from(catalog_file);
-    const auto counts = catalog_file.i64("counts");
-    const std::int64_t V = catalog.size();
+    const Json& files = manifest.at("files");
+    for (const char* name : {kCatalogFile, kRulesFile}) {
+      verify_size(path / name, files.at(name));
+      verify_checksum(path / name, (path / name).string(), files.at(name).at("checksum"));
+    }
+    const fs::path catalog_path = path / kCatalogFile;
+    const Safetensors file(catalog_path);
+    bundle_.catalog = Catalog::from(file);
+    const std::int64_t V = bundle_.catalog.size();
+    const auto counts = file.i64("counts");
     if (manifest.at("products") != V || static_cast<std::int64_t>(counts.size()) != V)
-      fail("load_bundle: ", (path / kCatalogFile).string(), " has ", V, " ids and ", counts.size(),
+      fail("load_bundle: ", catalog_path.string(), " has ", V, " ids and ", counts.size(),
            " counts, the manifest says ", manifest.at("products").dump(), " products");
+    bundle_.counts.assign(counts.begin(), counts.end());
+    bundle_.attributes = Attributes::from(file, V);
+    bundle_.rules = read_file(path / kRulesFile);
+    bundle_.route_by = manifest.at("route_by").get<std::vector<std::string>>();
 
-    const Safetensors file(path / kModelFile);
-    auto model = std::make_shared<Model>(config_from_json(manifest.at("config").dump()), V, std::move(device), file);
-    const auto shapes = model->shapes();
-    for (const auto& [name, tensor] : file.tensors())
-      if (!shapes.count(name))
-        fail("load_bundle: ", (path / kModelFile).string(), " holds tensor '", name, "', which its config has not");
-    return {.catalog = std::move(catalog),
-            .counts = {counts.begin(), counts.end()},
-            .model = std::move(model),
-            .train = train_config_from_json(manifest.at("train").dump()),
-            .fingerprint = manifest.at("fingerprint"),
-            .report = manifest.at("report").dump()};
+    for (const Json& described : manifest.at("clusters")) {
+      const std::string name = described.at("file");
+      verify_size(path / name, files.at(name));
+      const Config config = config_from_json(described.at("config").dump());
+      files_.push_back({.open = {std::fopen((path / name).c_str(), "rbe"), &std::fclose},
+                        .name = (path / name).string(),
+                        .checksum = files.at(name).at("checksum"),
+                        .config = config,
+                        .products = described.at("products")});
+      if (!files_.back().open) fail("load_bundle: cannot read ", files_.back().name, ": ", std::strerror(errno));
+      bundle_.clusters.push_back({.id = described.at("id"),
+                                  .rows = {},
+                                  .model = nullptr,
+                                  .config = config,
+                                  .train = train_config_from_json(described.at("train").dump()),
+                                  .fingerprint = described.at("fingerprint"),
+                                  .report = described.at("report").dump()});
+    }
+    const auto owner = file.i32("cluster", {V});
+    const auto clusters = static_cast<std::int32_t>(bundle_.clusters.size());
+    for (std::int64_t row = 0; row < V; ++row) {
+      if (owner[row] < -1 || owner[row] >= clusters)
+        fail("load_bundle: ", catalog_path.string(), " puts product ", row, " into cluster ", owner[row], " of ",
+             clusters);
+      if (owner[row] >= 0) bundle_.clusters[owner[row]].rows.push_back(static_cast<std::int32_t>(row));
+    }
+    for (std::size_t c = 0; c < bundle_.clusters.size(); ++c) {
+      const Json& products = manifest.at("clusters")[c].at("products");
+      if (products != bundle_.clusters[c].rows.size())
+        fail("load_bundle: ", catalog_path.string(), " has ", bundle_.clusters[c].rows.size(), " products of cluster ",
+             bundle_.clusters[c].id, ", the manifest says ", products.dump());
+    }
+    bundle_.validate();
   } catch (const Json::exception& error) {
     fail("load_bundle: ", (path / kManifest).string(), " lacks something: ", error.what());
   } catch (const std::invalid_argument& error) {
     fail("load_bundle: ", (path / kManifest).string(), ": ", error.what());
   }
+}
+
+std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<Device> device) const {
+  const File& file = files_[cluster];
+  // By its descriptor: another release may stand at the path by now.
+  const fs::path open_file = concat("/proc/self/fd/", fileno(file.open.get()));
+  verify_checksum(open_file, file.name, file.checksum);
+  const Safetensors tensors(open_file, file.name);
+  auto model = std::make_shared<Model>(file.config, file.products, std::move(device), tensors);
+  const auto shapes = model->shapes();
+  for (const auto& [name, tensor] : tensors.tensors())
+    if (!shapes.count(name)) fail("load_bundle: ", file.name, " holds tensor '", name, "', which its config has not");
+  return model;
+}
+
+Bundle load_bundle(const fs::path& path, const std::shared_ptr<Device>& device) {
+  BundleReader reader(path);
+  Bundle bundle = reader.take();
+  for (std::size_t c = 0; c < bundle.clusters.size(); ++c) bundle.clusters[c].model = reader.load(c, device);
+  return bundle;
 }
 
 }  // namespace stamp

@@ -1,30 +1,79 @@
-// A saved model: a directory with manifest.json, catalog.safetensors and model.safetensors (docs/data.md).
+// A release of the recommender: a directory with manifest.json, catalog.safetensors, rules.json and a file for each
+// cluster's model (docs/data.md). A single model is a bundle of one cluster.
 #pragma once
 
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "stamp/attributes.h"
 #include "stamp/catalog.h"
 #include "stamp/trainer.h"
 
 namespace stamp {
 
-struct Bundle {
-  static constexpr int kFormat = 1;
-
-  Catalog catalog;
-  std::vector<std::int64_t> counts;  // [V] training clicks
-  std::shared_ptr<Model> model;
-  TrainConfig train;
-  std::string fingerprint;    // of the training data, hexadecimal
-  std::string report = "{}";  // JSON: what training and evaluation said
+// A model and the products that it knows.
+struct STAMP_API Cluster {
+  std::int64_t id = 0;
+  std::vector<std::int32_t> rows = {};     // [Vc] of the catalog, ascending, in the order of the model's item table
+  std::shared_ptr<Model> model = nullptr;  // null where it is not loaded
+  Config config = {};                      // of the model
+  TrainConfig train = {};
+  std::string fingerprint = {};  // of the training data, hexadecimal
+  std::string report = "{}";     // JSON: what training and evaluation said
 };
 
+struct STAMP_API Bundle {
+  static constexpr int kFormat = 2;
+
+  Catalog catalog;
+  std::vector<std::int64_t> counts;        // [V] training clicks
+  Attributes attributes;                   // of V products
+  std::vector<Cluster> clusters;           // which share no product; a product may be in none
+  std::vector<std::string> route_by = {};  // text attributes: where products that no model knows belong
+  std::string rules = "{}";                // JSON: what may be recommended, and the zones (docs/rules.md)
+
+  // Throws std::invalid_argument naming what does not fit: a product of two clusters, rows that fall or are outside
+  // the catalog, a model of another size, an id that stands twice, an unknown attribute.
+  void validate() const;
+};
+
+// The bundle of one model that knows the whole catalog.
+STAMP_API Bundle bundle_of(std::shared_ptr<Model> model, Catalog catalog, std::vector<std::int64_t> counts);
+
 // Written aside, then exchanged with the bundle at `path`, which survives any failure (std::runtime_error); a directory
-// that holds anything else is refused.
+// that holds anything else is refused. Every model must be loaded.
 STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);
-// Checksums, shapes and format are verified; std::runtime_error names the file and the tensor that disagree.
-STAMP_API Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> device);
+
+// An open bundle: everything but the models, which are loaded one by one, whatever has replaced the directory by then.
+// Formats, sizes, checksums and shapes are verified when a file is read; std::runtime_error names the file and the
+// tensor that disagree.
+class STAMP_API BundleReader {
+ public:
+  explicit BundleReader(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  const Bundle& bundle() const { return bundle_; }
+  // The bundle, which is the caller's from then on; load goes on.
+  Bundle take() { return std::move(bundle_); }
+  std::shared_ptr<Model> load(std::size_t cluster, std::shared_ptr<Device> device) const;
+
+ private:
+  struct File {
+    std::unique_ptr<std::FILE, int (*)(std::FILE*)> open;
+    std::string name, checksum;
+    Config config;
+    std::int64_t products;
+  };
+
+  std::filesystem::path path_;
+  Bundle bundle_;
+  std::vector<File> files_;  // of the clusters
+};
+
+// With every model, on one device.
+STAMP_API Bundle load_bundle(const std::filesystem::path& path, const std::shared_ptr<Device>& device);
 
 }  // namespace stamp

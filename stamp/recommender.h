@@ -1,59 +1,66 @@
-// What servers call: sessions in, products out.
+// What servers call: the shop's own ids in and out, over a bundle that can be replaced while requests are under way.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "stamp/catalog.h"
-#include "stamp/model.h"
+#include "stamp/release.h"
 
 namespace stamp {
 
 struct Request {
-  std::vector<std::int32_t> items;    // history in order of clicks, catalog rows; kUnknown entries are skipped
-  std::vector<std::int32_t> exclude;  // rows never to list; kUnknown entries are ignored
-  std::vector<std::int32_t> only;     // rows to choose from, when restricted
-  bool restricted = false;
+  std::vector<Id> events;                    // in order of visits, the current product last; may be empty
+  std::vector<Id> bought = {};               // for the rule exclude_bought
+  std::vector<Id> exclude = {};              // never to be listed
+  std::optional<std::vector<Id>> only = {};  // to choose from
+  std::int64_t k = 0;                        // products to list; 0: what the zone says, else 20
+  std::int64_t history = 0;                  // the last events that are read; 0: what the zone says, else all
+  std::string zone = {};                     // whose rules apply; empty: none's
+  std::string rules = {};                    // JSON list of rules, besides the zone's (docs/rules.md); empty: none
+  bool explain = false;
 };
 
 struct Recommendation {
-  std::vector<std::int32_t> items;  // best first, ties by lower row; k, or all there are when fewer remain
-  std::vector<float> scores;        // logits
-  std::int64_t unknown = 0;         // events of the history that were skipped
+  std::vector<Id> items;      // best first
+  std::vector<float> scores;  // logits with boosts; of popular products ln(1 + clicks)
+  Path path = Path::none;     // how the answer was found
+  std::int64_t cluster = -1;  // id of the cluster whose model answered; -1 for popular products
+  std::vector<Id> unknown;    // events that the catalog does not know
+  std::string reason;         // why there are fewer than k
+  std::string explanation;    // JSON, where asked for
 };
 
-// Thread-safe. One request stays on the thread that makes it; recommend(requests) uses all cores.
+// Thread-safe, reload included: an answer comes whole from one release or the other.
 class STAMP_API Recommender {
  public:
-  // Copies the item table into the layout that is scanned.
-  explicit Recommender(std::shared_ptr<const Model> model);
-  ~Recommender();
+  // Throws std::runtime_error for a bundle that is damaged or a device that cannot be had, std::invalid_argument for
+  // rules that cannot be.
+  explicit Recommender(const std::filesystem::path& bundle, const ReleaseOptions& options = {});
 
-  const Model& model() const { return *model_; }
+  // Throws std::invalid_argument for k < 0, an unknown zone, or rules that cannot be, with the path of the key.
+  Recommendation recommend(const Request& request) const;
+  std::vector<Recommendation> recommend(std::span<const Request> requests) const;  // on all cores
 
-  // Throws std::invalid_argument when k < 1, a row is outside the catalog or no known product is in the history.
-  Recommendation recommend(const Request& request, std::int64_t k) const;
-  // The same for each; a request without a known product gets an empty list.
-  std::vector<Recommendation> recommend(std::span<const Request> requests, std::int64_t k) const;
+  // Loads what stands at the path now, or at another one, then puts it in the place of the release at hand, which goes
+  // when its last request is answered. Where it cannot be loaded the old one stays, and this throws why.
+  void reload();
+  void reload(const std::filesystem::path& bundle);
+
+  std::shared_ptr<const Release> release() const;
+  std::filesystem::path path() const;
 
  private:
-  struct Context;
-  std::unique_ptr<Context> borrow(int threads) const;
-  void give_back(std::unique_ptr<Context> context, int threads) const;
-  void answer(Context& c, std::span<const Request> requests, std::int64_t k, std::span<Recommendation> answers) const;
-  // Request `row` of the batch, among request.only.
-  void choose(Context& c, const Request& request, std::size_t row, std::int64_t k, Recommendation& answer) const;
-  void top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t k, const float* packed,
-             const std::int32_t* exclusion) const;
-  // Line b of the lists; `choice` names the rows behind the ids of an allow-list.
-  void take(const Context& c, std::int64_t b, std::int64_t k, const std::int32_t* choice, Recommendation& answer) const;
-
-  std::shared_ptr<const Model> model_;
-  Array<float> packed_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;
+  ReleaseOptions options_;
+  mutable std::mutex mutex_;  // of the two below; held for a moment
+  std::filesystem::path path_;
+  std::shared_ptr<const Release> release_;
+  std::mutex reloading_;
 };
 
 }  // namespace stamp

@@ -72,7 +72,8 @@ TensorSource::TensorSource(TensorType type, const void* values)
         std::memcpy(block.data(), static_cast<const std::byte*>(values) + first, block.size());
       }) {}
 
-Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string()) {
+Safetensors::Safetensors(const std::filesystem::path& path, const std::string& name)
+    : path_(name.empty() ? path.string() : name) {
   if (std::filesystem::is_directory(path)) fail("cannot read ", path_, ": it is a directory");
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) fail("cannot read ", path_, ": ", std::strerror(errno));

@@ -48,7 +48,8 @@ using Metadata = std::map<std::string, std::string>;
 // file and the tensor, and nothing is allocated that the file is too short to fill.
 class STAMP_API Safetensors {
  public:
-  explicit Safetensors(const std::filesystem::path& path);
+  // `name` is what messages call the file, where that is not its path.
+  explicit Safetensors(const std::filesystem::path& path, const std::string& name = {});
 
   const Metadata& metadata() const { return metadata_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
@@ -64,7 +65,7 @@ class STAMP_API Safetensors {
   const TensorView& typed(const std::string& name, DType dtype) const;
   const TensorView& shaped(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape) const;
 
-  std::string path_;
+  std::string path_;  // for messages
   std::vector<std::byte> bytes_;
   Metadata metadata_;
   std::map<std::string, TensorView> tensors_;

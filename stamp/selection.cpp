@@ -297,6 +297,9 @@ SelectedProducts Selection::select(std::span<const Scored> first, const Scan& sc
   ended_ = false;
   pool_.clear();
   SelectedProducts selected;
+  const auto most = std::min<std::int64_t>(problem_.k, static_cast<std::int64_t>(pins_.size()) + left_);
+  selected.rows.reserve(static_cast<std::size_t>(most));
+  selected.scores.reserve(static_cast<std::size_t>(most));
   for (const Pin& pin : pins_) take(pin.row, std::numeric_limits<float>::quiet_NaN(), selected);
   const auto full = [&] { return static_cast<std::int64_t>(selected.rows.size()) == problem_.k; };
   if (!full() && diversify_ && can_diversify()) diversify(scan, selected);

@@ -4,7 +4,7 @@
 #include <new>
 
 #include "stamp/optimizer.h"
-#include "stamp/recommender.h"
+#include "stamp/release.h"
 #include "tests/check.h"
 
 namespace {
@@ -99,16 +99,21 @@ TEST_CASE("a training step") {
   }
 }
 
-TEST_CASE("a request allocates its answer alone") {
-  const auto model = std::make_shared<Model>(every_switch("official"), 3000, open_device("cpu"));
-  const Recommender recommender(model);
-  const Request requests[] = {{.items = {1, 2, 3}, .exclude = {5, 6}, .only = {}, .restricted = false},
-                              {.items = {7, 8}, .exclude = {9}, .only = {1, 2, 3, 9}, .restricted = true}};
-  for (const Request& request : requests) recommender.recommend(request, 10);
-  for (const Request& request : requests) {
+TEST_CASE("a query allocates its answer alone") {
+  constexpr std::int64_t kProducts = 3000;
+  Catalog catalog;
+  for (std::int64_t id = 0; id < kProducts; ++id) catalog.add(id);
+  const auto model = std::make_shared<Model>(every_switch("official"), kProducts, open_device("cpu"));
+  const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
+  const std::vector<std::int32_t> events{1, 2, 3}, exclude{5, 6}, only{1, 2, 3, 9};
+  const Query queries[] = {{.events = events, .k = 10},
+                           {.events = events, .exclude = exclude, .k = 10},
+                           {.events = events, .exclude = exclude, .only = only, .restricted = true, .k = 4}};
+  for (const Query& query : queries) release.list(query);
+  for (const Query& query : queries) {
     const auto before = g_allocations.load();
-    const Recommendation answer = recommender.recommend(request, 10);
-    CHECK(g_allocations - before == 2);  // ids and scores
+    const Listing answer = release.list(query);
+    CHECK(g_allocations - before == (query.restricted ? 3 : 2));  // ids and scores; the bit set of an allow-list
     CHECK(!answer.items.empty());
   }
 }

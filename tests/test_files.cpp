@@ -42,12 +42,29 @@ class DiskLimit {
   rlimit before_;
 };
 
-Bundle small_bundle() {
+// Four products, of which two models know three.
+Bundle small_bundle(const std::string& preset = "paper") {
   Catalog catalog(Catalog::Kind::strings);
   for (const char* id : {"shirt", "shoes", "größe 42", ""}) catalog.add(std::string_view(id));
-  Config config = Config::preset("paper");
+  Bundle bundle{.catalog = catalog, .counts = {3, 2, 1, 0}, .attributes = Attributes(4), .clusters = {}};
+  bundle.attributes.add(TextAttribute{.name = "category", .values = {"x", "y"}, .codes = {0, -1, 1, 1}});
+  bundle.route_by = {"category"};
+  bundle.rules = R"({"zones":{}})";
+  Config config = Config::preset(preset);
   config.dim = 5;
-  return {catalog, {3, 2, 1, 0}, std::make_shared<Model>(config, 4, open_device("cpu")), {}, "abc", "{}"};
+  for (std::int64_t id : {7, 2}) {
+    Cluster cluster{.id = id, .rows = id == 7 ? std::vector{0, 2} : std::vector{1}, .fingerprint = "abc"};
+    config.seed = static_cast<std::uint64_t>(id);
+    cluster.model = std::make_shared<Model>(config, static_cast<std::int64_t>(cluster.rows.size()), open_device("cpu"));
+    bundle.clusters.push_back(std::move(cluster));
+  }
+  return bundle;
+}
+
+std::vector<std::map<std::string, std::vector<float>>> weights_of(const Bundle& bundle) {
+  std::vector<std::map<std::string, std::vector<float>>> weights;
+  for (const Cluster& cluster : bundle.clusters) weights.push_back(cluster.model->download());
+  return weights;
 }
 
 }  // namespace
@@ -69,17 +86,16 @@ TEST_CASE("a full disk or a failing writer leaves the old file") {
 TEST_CASE("a bundle that cannot be written leaves the old one") {
   const check::Folder folder;
   const auto path = folder / "bundle";
-  Bundle bundle = small_bundle();
-  save_bundle(path, bundle);
-  const auto before = load_bundle(path, open_device("cpu")).model->download();
-  bundle.model = std::make_shared<Model>(Config{}, 4, open_device("cpu"));
+  save_bundle(path, small_bundle());
+  const auto before = weights_of(load_bundle(path, open_device("cpu")));
+  const Bundle other = small_bundle("official");
   {
-    const DiskLimit full(1000);
-    CHECK_THROWS_AS(save_bundle(path, bundle), std::runtime_error);
+    const DiskLimit full(100);
+    CHECK_THROWS_AS(save_bundle(path, other), std::runtime_error);
   }
-  CHECK(load_bundle(path, open_device("cpu")).model->download() == before);
-  save_bundle(path, bundle);
-  CHECK(load_bundle(path, open_device("cpu")).model->download() == bundle.model->download());
+  CHECK(weights_of(load_bundle(path, open_device("cpu"))) == before);
+  save_bundle(path, other);
+  CHECK(weights_of(load_bundle(path, open_device("cpu"))) == weights_of(other));
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
 }
 
@@ -89,13 +105,22 @@ TEST_CASE("a bundle comes back as it was saved, and damage is named") {
   const Bundle bundle = small_bundle();
   save_bundle(path, bundle);
   const Bundle loaded = load_bundle(path, open_device("cpu"));
-  CHECK(loaded.model->download() == bundle.model->download());
-  CHECK(to_json(loaded.model->config()) == to_json(bundle.model->config()));
+  CHECK(weights_of(loaded) == weights_of(bundle));
   CHECK(loaded.counts == bundle.counts);
+  CHECK(loaded.route_by == bundle.route_by);
+  CHECK(loaded.rules.find("zones") != std::string::npos);
+  CHECK(loaded.attributes.texts()[0].codes == bundle.attributes.texts()[0].codes);
   CHECK(to_string(loaded.catalog.id(2)) == "größe 42");
   CHECK(loaded.catalog.find(std::string_view("")) == 3);
+  for (std::size_t c = 0; c < 2; ++c) {
+    CHECK(loaded.clusters[c].id == bundle.clusters[c].id);
+    CHECK(loaded.clusters[c].rows == bundle.clusters[c].rows);
+    CHECK(loaded.clusters[c].fingerprint == "abc");
+    CHECK(to_json(loaded.clusters[c].config) == to_json(bundle.clusters[c].model->config()));
+  }
 
-  for (const char* name : {"model.safetensors", "catalog.safetensors", "manifest.json"}) {
+  for (const char* name :
+       {"clusters/2.safetensors", "clusters/7.safetensors", "catalog.safetensors", "rules.json", "manifest.json"}) {
     CAPTURE(name);
     const std::string whole = read_file(path / name);
     for (std::size_t size : {std::size_t{0}, whole.size() / 2, whole.size() - 2}) {
@@ -112,6 +137,38 @@ TEST_CASE("a bundle comes back as it was saved, and damage is named") {
     write_bytes(path / name, whole);
   }
   CHECK_THROWS_AS(load_bundle(folder / "nothing", open_device("cpu")), std::runtime_error);
+}
+
+TEST_CASE("an open bundle gives its own models, whatever replaces it") {
+  const check::Folder folder;
+  const auto path = folder / "bundle";
+  const Bundle bundle = small_bundle();
+  save_bundle(path, bundle);
+  const BundleReader reader(path);
+  CHECK(reader.bundle().clusters[1].model == nullptr);
+  save_bundle(path, small_bundle("official"));
+  CHECK(reader.load(1, open_device("cpu"))->download() == bundle.clusters[1].model->download());
+  CHECK(reader.load(0, open_device("cpu"))->download() == bundle.clusters[0].model->download());
+}
+
+TEST_CASE("bundles that do not fit together are refused by name") {
+  const check::Folder folder;
+  const auto refused = [&](auto&& change, const char* why) {
+    Bundle bundle = small_bundle();
+    change(bundle);
+    CHECK_THROWS_WITH_AS(save_bundle(folder / "bundle", bundle), doctest::Contains(why), std::invalid_argument);
+  };
+  refused([](Bundle& b) { b.clusters[1].rows = {2}; }, "product größe 42 is claimed by clusters 7 and 2");
+  refused([](Bundle& b) { b.clusters[1].rows = {4}; }, "holds row 4");
+  refused([](Bundle& b) { b.clusters[0].rows = {2, 0}; }, "not ascending");
+  refused([](Bundle& b) { b.clusters[0].rows = {0, 2, 3}; }, "has 2 products, its rows are 3");
+  refused([](Bundle& b) { b.clusters[1].rows = {}; }, "has no product");
+  refused([](Bundle& b) { b.clusters[1].id = 7; }, "cluster id 7 stands twice");
+  refused([](Bundle& b) { b.clusters[1].model = nullptr; }, "is not loaded");
+  refused([](Bundle& b) { b.route_by = {"colour"}; }, "route_by names 'colour'");
+  refused([](Bundle& b) { b.counts = {1}; }, "counts of 1 products");
+  refused([](Bundle& b) { b.attributes = Attributes(3); }, "attributes of 3 products");
+  CHECK(!std::filesystem::exists(folder / "bundle"));
 }
 
 TEST_CASE("safetensors: what is written is read") {

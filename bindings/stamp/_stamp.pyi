@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
-Answer = tuple[Int32, Float32, int]
+# rows, scores, path, cluster, number of unknown events, reason, explanation
+Answer = tuple[Int32, Float32, str, int, int, str, str]
 
 class Catalog:
     """Distinct ids, numbered in the order in which they were added; -1 is unknown."""
@@ -71,14 +72,82 @@ class Model:
     def weights(self) -> dict[str, Float32]: ...
     def config(self) -> str: ...
 
-class Recommender:
-    """Thread-safe; holds the item table in the layout that is scanned."""
+Attribute = tuple[str, Int32, list[str]] | tuple[str, Float32]
 
-    def __init__(self, model: Model) -> None: ...
-    def recommend(self, items: ArrayLike, k: int, exclude: ArrayLike, only: ArrayLike | None) -> Answer: ...
-    def recommend_batch(
-        self, sessions: Sequence[ArrayLike], k: int, exclude: ArrayLike, only: ArrayLike | None
-    ) -> list[Answer]: ...
+class Bundle:
+    """A release of the recommender. Attributes: (name, codes, values) or (name, numbers); clusters: (id, rows, model,
+    train, fingerprint, report)."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        counts: Sequence[int],
+        attributes: Sequence[Attribute],
+        clusters: Sequence[tuple[int, ArrayLike, Model, str, str, str]],
+        route_by: Sequence[str],
+        rules: str,
+    ) -> None: ...
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def counts(self) -> Int64: ...
+    @property
+    def attributes(self) -> list[Attribute]: ...
+    @property
+    def clusters(self) -> list[dict[str, Any]]: ...
+    @property
+    def route_by(self) -> list[str]: ...
+    @property
+    def rules(self) -> str: ...
+
+class Release:
+    """A loaded bundle, in rows of its catalog. Thread-safe."""
+
+    def __init__(self, bundle: Bundle) -> None: ...
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def zones(self) -> list[str]: ...
+    @property
+    def clusters(self) -> list[int]: ...
+    def list(
+        self,
+        events: ArrayLike,
+        *,
+        bought: ArrayLike,
+        k: int,
+        history: int,
+        exclude: ArrayLike,
+        only: ArrayLike | None,
+        zone: str,
+        rules: str,
+        popular: bool,
+        explain: bool,
+    ) -> Answer: ...
+    def list_batch(
+        self,
+        events: Sequence[ArrayLike],
+        *,
+        k: int,
+        history: int,
+        exclude: ArrayLike,
+        only: ArrayLike | None,
+        zone: str,
+        rules: str,
+        popular: bool,
+        explain: bool,
+    ) -> Sequence[Answer]: ...
+
+class Recommender:
+    """A release that can be replaced while it is asked. Thread-safe."""
+
+    def __init__(
+        self, path: str, *, device: str, precision: str, lazy: bool, memory: int, window: float, most: int
+    ) -> None: ...
+    def release(self) -> Release: ...
+    @property
+    def path(self) -> str: ...
+    def reload(self, path: str | None) -> None: ...
 
 def item_counts(sessions: Sessions, products: int) -> Int64: ...
 def presets(name: str) -> tuple[str, str]: ...
@@ -112,10 +181,9 @@ def evaluate_popularity(
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
 def metrics_of_ranks(ranks: ArrayLike, k: Sequence[int]) -> dict[int, tuple[float, float, float]]: ...
-def save_bundle(
-    path: str, catalog: Catalog, counts: Sequence[int], model: Model, train: str, fingerprint: str, report: str
-) -> None: ...
-def load_bundle(path: str, device: Device) -> tuple[Catalog, Int64, Model, str, str, str]: ...
+def save_bundle(path: str, bundle: Bundle) -> None: ...
+def load_bundle(path: str, device: Device) -> Bundle: ...
+def read_bundle(path: str) -> Bundle: ...
 def open_device(name: str, precision: str) -> Device: ...
 def devices() -> list[tuple[str, str, str]]: ...
 def num_threads() -> int: ...

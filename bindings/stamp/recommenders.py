@@ -70,6 +70,11 @@ class _CatalogRecommender:
         )
 
 
+def _check_k(call: str, k: int) -> None:
+    if k < 1:
+        raise ValueError(f"{call}: k is {k}, expected 1 or more")
+
+
 def _catalog_of(parts: Sequence[Sessions]) -> _stamp.Catalog:
     """The products that occur in `parts`, and nothing else of the catalogs they were cut from."""
     catalog = _stamp.Catalog(parts[0]._catalog.kind)
@@ -123,7 +128,7 @@ class StampRecommender(_CatalogRecommender):
         Named as in files: `items` [V,D], `attention.w1` [D,D], …
     """
 
-    _recommender: _stamp.Recommender | None = None
+    _release: _stamp.Release | None = None
     _checkpoint: str | os.PathLike[str] | None = None
     _trained_with: str
 
@@ -209,7 +214,7 @@ class StampRecommender(_CatalogRecommender):
             if isinstance(callback, TrainingBar):
                 callback.close()
         self._catalog, self._counts, self._model = catalog, _count_clicks(parts, catalog), model
-        self._recommender = None
+        self._release = None
         self._trained_with, self._checkpoint = train_config, checkpoint
         whole = sessions.concatenate(held_out) if refit and held_out is not None else sessions
         self.fingerprint_ = whole.fingerprint()
@@ -233,11 +238,25 @@ class StampRecommender(_CatalogRecommender):
         self._require_fitted("weights_")
         return self._model.weights()
 
-    def _scanner(self) -> _stamp.Recommender:
-        scanner = self._recommender
-        if scanner is None:
-            scanner = self._recommender = _stamp.Recommender(self._model)
-        return scanner
+    def _bundle(self) -> _stamp.Bundle:
+        cluster = (
+            0, np.arange(len(self._catalog)), self._model, self._trained_with, self.fingerprint_, json.dumps(self.report_)
+        )  # fmt: skip
+        return _stamp.Bundle(self._catalog, self._counts.tolist(), [], [cluster], [], "{}")
+
+    def _listing(self) -> _stamp.Release:
+        release = self._release
+        if release is None:
+            release = self._release = _stamp.Release(self._bundle())
+        return release
+
+    def _filters(self, exclude: Iterable[Any], only: Iterable[Any] | None) -> dict[str, Any]:
+        """What a query says beyond events and k."""
+        return {
+            "exclude": self._rows(exclude, "exclude"),
+            "only": None if only is None else self._rows(only, "only"),
+            **{"history": 0, "zone": "", "rules": "", "popular": False, "explain": False},
+        }
 
     def recommend(
         self,
@@ -269,10 +288,15 @@ class StampRecommender(_CatalogRecommender):
             No known product in `items`, or k < 1.
         """
         self._require_fitted("recommend")
+        _check_k("recommend", k)
         rows = self._rows(items, "items")
-        found, scores, unknown = self._scanner().recommend(
-            rows, k, self._rows(exclude, "exclude"), None if only is None else self._rows(only, "only")
-        )
+        answer = self._listing().list(rows, bought=[], k=k, **self._filters(exclude, only))
+        found, scores, path, _, unknown, *_ = answer
+        if path == "none":
+            raise ValueError(
+                f"recommend: items has {len(rows)} events and no known product; expected one or more "
+                "(PopularityRecommender needs none)"
+            )
         if unknown:
             warnings.warn(f"recommend: {unknown} of {len(rows)} events are products unknown to the model", stacklevel=2)
         return self._ids_by_row()[found], scores
@@ -290,30 +314,26 @@ class StampRecommender(_CatalogRecommender):
         A session without a known product gets empty arrays; the warning counts such events.
         """
         self._require_fitted("recommend_batch")
+        _check_k("recommend_batch", k)
         rows = [self._rows(items, "items") for items in sessions]
-        answers = self._scanner().recommend_batch(
-            rows, k, self._rows(exclude, "exclude"), None if only is None else self._rows(only, "only")
-        )
-        unknown = sum(answer[2] for answer in answers)
+        answers = self._listing().list_batch(rows, k=k, **self._filters(exclude, only))
+        unknown = sum(answer[4] for answer in answers)
         if unknown:
             warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)
         ids = self._ids_by_row()
-        return [(ids[found], scores) for found, scores, _ in answers]
+        return [(ids[answer[0]], answer[1]) for answer in answers]
 
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_model(self._model, sessions.rows_in(self._catalog), self._counts.tolist(), **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a bundle: a directory with manifest.json, catalog.safetensors and model.safetensors, for any device.
+        """Write a bundle: a directory of JSON and safetensors files (docs/data.md), for any device.
 
         Written aside and exchanged: the bundle that stood at `path` survives any failure (RuntimeError). A directory that
         holds anything else is refused.
         """
         self._require_fitted("save")
-        _stamp.save_bundle(
-            os.fspath(path), self._catalog, self._counts.tolist(), self._model, self._trained_with, self.fingerprint_,
-            json.dumps(self.report_),
-        )  # fmt: skip
+        _stamp.save_bundle(os.fspath(path), self._bundle())
         if self._checkpoint is not None:
             pathlib.Path(self._checkpoint).unlink(missing_ok=True)
             self._checkpoint = None
@@ -364,8 +384,7 @@ class PopularityRecommender(_CatalogRecommender):
     ) -> tuple[np.ndarray, np.ndarray]:
         """(ids, clicks) of the k most clicked products; `items` are not looked at."""
         self._require_fitted("recommend")
-        if k < 1:
-            raise ValueError(f"recommend: k is {k}, expected 1 or more")
+        _check_k("recommend", k)
         allowed = np.ones(len(self._counts), bool)
         if only is not None:
             allowed[:] = False
@@ -394,12 +413,18 @@ def load(path: str | os.PathLike[str], *, device: str = "auto", precision: str =
         The bundle is damaged, of another version, or not one: the message names file and tensor. Or the device cannot
         be had.
     """
-    opened = _stamp.open_device(device, precision)
-    catalog, counts, model, train, fingerprint, report = _stamp.load_bundle(os.fspath(path), opened)
-    options = {**json.loads(model.config()), **json.loads(train)}
+    bundle = _stamp.load_bundle(os.fspath(path), _stamp.open_device(device, precision))
+    clusters = bundle.clusters
+    if len(clusters) != 1 or len(clusters[0]["rows"]) != len(bundle.catalog):
+        raise ValueError(
+            f"load: {os.fspath(path)} holds {len(clusters)} clusters of {len(bundle.catalog)} products, expected one "
+            "model that knows them all; open it with stamp.Recommender"
+        )
+    [cluster] = clusters
+    options = {**json.loads(cluster["config"]), **json.loads(cluster["train"])}
     recommender = StampRecommender(device=device, precision=precision, **options)
-    recommender._catalog, recommender._counts, recommender._model = catalog, counts, model
-    recommender._trained_with = train
-    recommender.fingerprint_ = fingerprint
-    recommender.report_ = json.loads(report)
+    recommender._catalog, recommender._counts, recommender._model = bundle.catalog, bundle.counts, cluster["model"]
+    recommender._trained_with = cluster["train"]
+    recommender.fingerprint_ = cluster["fingerprint"]
+    recommender.report_ = json.loads(cluster["report"])
     return recommender

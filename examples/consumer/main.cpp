@@ -1,13 +1,21 @@
-// Trains a small model and recommends with it, in C++, against the installed library.
+// Trains a small model, saves it as a bundle with a zone of its own rules, and recommends from there, in C++, against
+// the installed library.
 #include <iostream>
 #include <random>
 
-#include "stamp/bundle.h"
 #include "stamp/recommender.h"
 
-int main() {
-  // A shop of 100 products where visitors go from each product to the next.
+int main(int argc, char** argv) {
+  const std::string path = argc > 1 ? argv[1] : "bundle";
+
+  // A shop of 100 products where visitors go from each product to the next. Every third one is red.
   constexpr std::int64_t kProducts = 100;
+  stamp::Catalog catalog(stamp::Catalog::Kind::strings);
+  stamp::TextAttribute colour{.name = "colour", .values = {"red", "blue"}, .codes = {}};
+  for (int i = 0; i < kProducts; ++i) {
+    catalog.add("sku-" + std::to_string(i));
+    colour.codes.push_back(i % 3 == 0 ? 0 : 1);
+  }
   std::mt19937 random(1);
   std::vector<std::int32_t> items;
   std::vector<std::int64_t> offsets{0};
@@ -27,8 +35,19 @@ int main() {
   const stamp::TrainReport report = stamp::train(*model, sessions, train);
   std::cout << "trained " << report.epochs.size() << " epochs, loss " << report.epochs.back().loss << '\n';
 
-  const stamp::Recommender recommender(model);
-  const stamp::Recommendation answer = recommender.recommend({.items = {40, 41, 42}, .exclude = {}, .only = {}}, 3);
-  std::cout << "after 40, 41, 42 comes " << answer.items.front() << '\n';
-  return answer.items.front() == 43 ? 0 : 1;
+  stamp::Bundle bundle = stamp::bundle_of(model, catalog, stamp::item_counts(sessions, kProducts));
+  bundle.attributes.add(colour);
+  bundle.rules =
+      R"({"zones": {"red": {"k": 3, "rules": [{"rule": "only_values", "attribute": "colour", "values": ["red"]}]}}})";
+  stamp::save_bundle(path, bundle);
+
+  const stamp::Recommender recommender(path);
+  const std::vector<stamp::Id> events{"sku-40", "sku-41", "sku-42"};
+  for (const char* zone : {"", "red"}) {
+    const stamp::Recommendation answer = recommender.recommend({.events = events, .k = 3, .zone = zone});
+    std::cout << "after sku-42 come";
+    for (const stamp::Id& id : answer.items) std::cout << ' ' << stamp::to_string(id);
+    std::cout << (*zone ? ", red ones alone\n" : "\n");
+    if (stamp::to_string(answer.items.front()) != (*zone ? "sku-45" : "sku-43")) return 1;
+  }
 }

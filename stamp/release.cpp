@@ -1,0 +1,490 @@
+#include "stamp/release.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <unordered_map>
+
+namespace stamp {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::int64_t kListed = 20;     // where nobody says how many
+constexpr std::size_t kRulesKept = 256;  // texts of rules that are not parsed again
+constexpr std::size_t kAtOnce = 512;     // queries of a batch
+
+// Attribute groups: products with the same values of the attributes that route. -1 where one is missing.
+std::vector<std::int32_t> groups_of(const Bundle& bundle) {
+  std::vector<std::int32_t> group(static_cast<std::size_t>(bundle.catalog.size()), bundle.route_by.empty() ? -1 : 0);
+  for (const std::string& name : bundle.route_by) {
+    const auto& codes = bundle.attributes.texts()[bundle.attributes.find_text(name)].codes;
+    std::unordered_map<std::uint64_t, std::int32_t> found;
+    for (std::size_t row = 0; row < group.size(); ++row) {
+      if (group[row] < 0 || codes[row] < 0) {
+        group[row] = -1;
+        continue;
+      }
+      const auto key =
+          std::uint64_t{static_cast<std::uint32_t>(group[row])} << 32 | static_cast<std::uint32_t>(codes[row]);
+      group[row] = found.try_emplace(key, static_cast<std::int32_t>(found.size())).first->second;
+    }
+  }
+  return group;
+}
+
+// Of each group the cluster that knows most of its products, of equals the first; -1 where none does.
+std::vector<std::int32_t> clusters_of_groups(const std::vector<std::int32_t>& group,
+                                             const std::vector<std::int32_t>& owner) {
+  std::int32_t groups = 0;
+  std::map<std::pair<std::int32_t, std::int32_t>, std::int64_t> products;
+  for (std::size_t row = 0; row < group.size(); ++row) {
+    groups = std::max(groups, group[row] + 1);
+    if (group[row] >= 0 && owner[row] >= 0) ++products[{group[row], owner[row]}];
+  }
+  std::vector<std::int32_t> cluster(static_cast<std::size_t>(groups), -1);
+  std::vector<std::int64_t> most(static_cast<std::size_t>(groups), 0);
+  for (const auto& [pair, count] : products) {
+    if (count <= most[pair.first]) continue;
+    most[pair.first] = count;
+    cluster[pair.first] = pair.second;
+  }
+  return cluster;
+}
+
+}  // namespace
+
+std::string to_string(Path path) {
+  constexpr const char* kNames[] = {"anchor", "group", "history", "category", "popular", "none"};
+  return kNames[static_cast<int>(path)];
+}
+
+struct Release::Loaded {
+  Loaded(std::shared_ptr<const Model> model, Shelf on, std::vector<std::int32_t> candidates, const ScanOptions& options)
+      : shelf(std::move(on)), scanner(std::move(model), std::move(candidates), options) {}
+
+  Shelf shelf;
+  Scanner scanner;
+};
+
+struct Release::Job {
+  const Query* query;
+  Route route;
+  std::int64_t k;
+  std::int64_t unknown;
+  std::shared_ptr<const Loaded> loaded;  // null for popular products
+  std::vector<std::int32_t> votes;       // [clusters] zero between queries
+  std::vector<std::int32_t> history;     // rows of the model
+  std::vector<std::int32_t> only;        // where those of the query meet those of a group
+  std::vector<RuleSource> rules;
+  SelectionProblem problem;
+  Selection selection;
+  std::vector<Scored> list;
+  std::vector<float> embedding;
+
+  ScanRequest scan(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                   std::vector<Scored>& found) {
+    return {.history = history, .n = n, .excluded = excluded, .boosts = boosts, .list = &found};
+  }
+};
+
+Release::Release(BundleReader reader, const ReleaseOptions& options)
+    : bundle_(reader.take()),
+      reader_(std::move(reader)),
+      device_(open_device(options.device, {.precision = options.precision})),
+      options_(options) {
+  require(options.memory >= 0, "Release: memory is ", options.memory, ", expected bytes, or 0 for no bound");
+  set_up();
+  if (options.lazy) return;
+  // The models that are asked for most, as far as memory goes.
+  std::vector<std::int64_t> clicks(bundle_.clusters.size());
+  for (std::size_t c = 0; c < clicks.size(); ++c)
+    for (std::int32_t row : bundle_.clusters[c].rows) clicks[c] += bundle_.counts[row];
+  std::vector<std::size_t> order(clicks.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return clicks[a] > clicks[b]; });
+  std::int64_t held = 0;
+  for (std::size_t c : order) {
+    held += bytes_of(c);
+    if (options.memory > 0 && held > options.memory) break;
+    loaded(c);
+  }
+}
+
+Release::Release(Bundle bundle, const ScanOptions& options) : bundle_(std::move(bundle)) {
+  bundle_.validate();
+  for (const Cluster& cluster : bundle_.clusters)
+    require(cluster.model != nullptr, "Release: the model of cluster ", cluster.id, " is not loaded");
+  options_.scan = options;
+  set_up();
+  for (std::size_t c = 0; c < slots_.size(); ++c) loaded(c);
+}
+
+Release::~Release() = default;
+
+void Release::set_up() {
+  const std::size_t V = static_cast<std::size_t>(bundle_.catalog.size());
+  slots_.resize(bundle_.clusters.size());
+  owner_.assign(V, -1);
+  model_row_.assign(V, -1);
+  for (std::size_t c = 0; c < bundle_.clusters.size(); ++c) {
+    const auto& rows = bundle_.clusters[c].rows;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      owner_[rows[i]] = static_cast<std::int32_t>(c);
+      model_row_[rows[i]] = static_cast<std::int32_t>(i);
+    }
+  }
+  group_ = groups_of(bundle_);
+  group_cluster_ = clusters_of_groups(group_, owner_);
+  group_rows_.resize(group_cluster_.size());
+  for (std::size_t row = 0; row < V; ++row)
+    if (group_[row] >= 0) group_rows_[group_[row]].push_back(static_cast<std::int32_t>(row));
+
+  read_rules();
+
+  std::vector<std::int32_t> rows;
+  for (std::size_t row = 0; row < V; ++row)
+    if (recommendable_[row]) rows.push_back(static_cast<std::int32_t>(row));
+  all_ = shelf_of(std::move(rows));
+  const auto clicks = [&](std::int32_t place) { return bundle_.counts[all_.candidates.rows[place]]; };
+  by_clicks_.resize(all_.candidates.rows.size());
+  std::iota(by_clicks_.begin(), by_clicks_.end(), 0);
+  std::stable_sort(by_clicks_.begin(), by_clicks_.end(), [&](auto a, auto b) { return clicks(a) > clicks(b); });
+  for (std::size_t place = 0; place < by_clicks_.size(); ++place)
+    popularity_.push_back(std::log1p(static_cast<float>(clicks(static_cast<std::int32_t>(place)))));
+}
+
+// {"build": [rules], "zones": {name: {"k": …, "history": …, "rules": [rules]}}}
+void Release::read_rules() {
+  Json file;
+  try {
+    file = Json::parse(bundle_.rules);
+  } catch (const Json::exception& error) {
+    throw std::invalid_argument(concat("rules.json is not JSON: ", error.what()));
+  }
+  const auto keys = [](const Json& object, const std::string& where, std::initializer_list<const char*> known) {
+    require(object.is_object(), where, " is ", object.dump(), ", expected an object");
+    for (const auto& [key, value] : object.items())
+      require(std::find(known.begin(), known.end(), key) != known.end(), where, ".", key, " is unknown");
+  };
+  const auto natural = [](const Json& object, const char* key, const std::string& where) -> std::int64_t {
+    if (!object.contains(key)) return 0;
+    const Json& value = object.at(key);
+    require(value.is_number_integer() && value.get<std::int64_t>() >= 1, where, ".", key, " is ", value.dump(),
+            ", expected 1 or more");
+    return value.get<std::int64_t>();
+  };
+  keys(file, "rules.json", {"build", "zones"});
+
+  // What is never recommended is on no shelf.
+  const std::int64_t V = bundle_.catalog.size();
+  const Rules build =
+      Rules::parse(file.value("build", Json::array()).dump(), bundle_.catalog, bundle_.attributes, "build");
+  Candidates everything{.rows = std::vector<std::int32_t>(static_cast<std::size_t>(V)),
+                        .attributes = bundle_.attributes};
+  std::iota(everything.rows.begin(), everything.rows.end(), 0);
+  for (const Rule& rule : build.list())
+    require(is_fixed_exclusion(rule), rule.path, ".rule is '", to_string(rule.type),
+            "', which depends on the visit or on scores; expected one that excludes products for good");
+  const FixedRules fixed = build.fixed(everything);
+  recommendable_.resize(static_cast<std::size_t>(V));
+  for (std::int64_t row = 0; row < V; ++row) recommendable_[row] = !(fixed.excluded[row / 64] >> (row % 64) & 1);
+
+  const Json zones = file.value("zones", Json::object());
+  require(zones.is_object(), "zones is ", zones.dump(), ", expected an object");
+  for (const auto& [name, zone] : zones.items()) {
+    const std::string where = "zones." + name;
+    require(!name.empty(), "zones has a zone without a name");
+    keys(zone, where, {"k", "history", "rules"});
+    zones_.emplace(name, Zone{.k = natural(zone, "k", where),
+                              .history = natural(zone, "history", where),
+                              .rules = Rules::parse(zone.value("rules", Json::array()).dump(), bundle_.catalog,
+                                                    bundle_.attributes, where + ".rules")});
+  }
+}
+
+Release::Shelf Release::shelf_of(std::vector<std::int32_t> rows) const {
+  Shelf shelf{.candidates = {.rows = std::move(rows), .attributes = Attributes()}, .fixed = {}};
+  shelf.candidates.attributes = bundle_.attributes.take(shelf.candidates.rows);
+  for (const auto& [name, zone] : zones_) shelf.fixed.emplace(name, zone.rules.fixed(shelf.candidates));
+  return shelf;
+}
+
+std::vector<std::string> Release::zones() const {
+  std::vector<std::string> names;
+  for (const auto& [name, zone] : zones_) names.push_back(name);
+  return names;
+}
+
+std::shared_ptr<const Rules> Release::rules(const std::string& json) const {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = rules_.find(json); found != rules_.end()) return found->second;
+  }
+  auto parsed = std::make_shared<const Rules>(Rules::parse(json, bundle_.catalog, bundle_.attributes));
+  std::lock_guard lock(mutex_);
+  if (rules_.size() >= kRulesKept) rules_.clear();
+  rules_.emplace(json, parsed);
+  return parsed;
+}
+
+// The item table twice, as rows and as it is scanned, and the dense weights.
+std::int64_t Release::bytes_of(std::size_t cluster) const {
+  const std::int64_t D = bundle_.clusters[cluster].config.dim;
+  const auto V = static_cast<std::int64_t>(bundle_.clusters[cluster].rows.size());
+  return static_cast<std::int64_t>(sizeof(float)) * (2 * V * D + 5 * D * D);
+}
+
+std::shared_ptr<const Release::Loaded> Release::loaded(std::size_t cluster) const {
+  const auto find = [&] {
+    std::lock_guard lock(mutex_);
+    slots_[cluster].used = ++clock_;
+    return slots_[cluster].loaded;
+  };
+  if (auto found = find()) return found;
+  std::lock_guard one_at_a_time(loading_);
+  if (auto found = find()) return found;
+
+  std::vector<std::int32_t> rows, candidates;
+  for (std::int32_t row : bundle_.clusters[cluster].rows)
+    if (recommendable_[row]) {
+      rows.push_back(row);
+      candidates.push_back(model_row_[row]);
+    }
+  const auto model = reader_ ? reader_->load(cluster, device_) : bundle_.clusters[cluster].model;
+  auto fresh = std::make_shared<const Loaded>(model, shelf_of(std::move(rows)), std::move(candidates), options_.scan);
+
+  std::vector<std::shared_ptr<const Loaded>> evicted;  // which end after the lock
+  std::lock_guard lock(mutex_);
+  slots_[cluster].loaded = fresh;
+  if (options_.memory == 0) return fresh;
+  std::int64_t held = 0;
+  for (std::size_t c = 0; c < slots_.size(); ++c) held += slots_[c].loaded ? bytes_of(c) : 0;
+  while (held > options_.memory) {
+    Slot* oldest = nullptr;
+    for (Slot& slot : slots_)
+      if (slot.loaded && slot.loaded != fresh && (!oldest || slot.used < oldest->used)) oldest = &slot;
+    if (!oldest) break;
+    held -= bytes_of(static_cast<std::size_t>(oldest - slots_.data()));
+    evicted.push_back(std::exchange(oldest->loaded, nullptr));
+  }
+  return fresh;
+}
+
+std::unique_ptr<Release::Job> Release::borrow() const {
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      auto job = std::move(idle_.back());
+      idle_.pop_back();
+      return job;
+    }
+  }
+  auto job = std::make_unique<Job>();
+  job->votes.resize(bundle_.clusters.size());
+  return job;
+}
+
+void Release::give_back(std::unique_ptr<Job> job) const {
+  job->loaded.reset();
+  std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(job));
+}
+
+Release::Route Release::route(std::span<const std::int32_t> events, Job& job) const {
+  const std::int32_t anchor = events.empty() ? Catalog::kUnknown : events.back();
+  Route route;
+  if (anchor != Catalog::kUnknown) {
+    if (owner_[anchor] >= 0) return {.path = Path::anchor, .cluster = owner_[anchor]};
+    route.group = group_[anchor];
+  }
+  std::int32_t most = 0;
+  for (std::size_t i = events.size(); i-- > 0;) {  // from the last, whose cluster goes before equals
+    const std::int32_t owner = events[i] == Catalog::kUnknown ? -1 : owner_[events[i]];
+    if (owner >= 0) most = std::max(most, ++job.votes[owner]);
+  }
+  const std::int32_t home = route.group >= 0 ? group_cluster_[route.group] : -1;
+  for (std::size_t i = events.size(); i-- > 0 && route.path == Path::none;) {
+    const std::int32_t owner = events[i] == Catalog::kUnknown ? -1 : owner_[events[i]];
+    if (owner < 0) continue;
+    if (home >= 0 && job.votes[home] > 0) {
+      route.path = Path::group;
+      route.cluster = home;
+    } else if (job.votes[owner] == most) {
+      route.path = Path::history;
+      route.cluster = owner;
+    }
+  }
+  for (std::int32_t event : events)
+    if (event != Catalog::kUnknown && owner_[event] >= 0) job.votes[owner_[event]] = 0;
+  if (route.path == Path::none && job.query->popular) route.path = route.group >= 0 ? Path::category : Path::popular;
+  return route;
+}
+
+void Release::start(const Query& query, Job& job) const {
+  job.query = &query;
+  const Zone* zone = nullptr;
+  if (!query.zone.empty()) {
+    const auto found = zones_.find(query.zone);
+    if (found == zones_.end()) {
+      std::string names;
+      for (const auto& [name, other] : zones_) names += (names.empty() ? "" : ", ") + name;
+      throw std::invalid_argument(concat("recommend: zone is '", query.zone, "', expected ",
+                                         names.empty() ? "none, this bundle has no zones" : "one of " + names));
+    }
+    zone = &found->second;
+  }
+  require(query.k >= 0, "recommend: k is ", query.k, ", expected 1 or more");
+  require(query.history >= 0, "recommend: history is ", query.history, ", expected 1 or more");
+  job.k = query.k > 0 ? query.k : zone && zone->k > 0 ? zone->k : kListed;
+
+  const auto V = static_cast<std::int32_t>(bundle_.catalog.size());
+  job.unknown = 0;
+  for (std::int32_t row : query.events) {
+    require(row >= Catalog::kUnknown && row < V, "recommend: events hold row ", row, ", expected below ", V);
+    job.unknown += row == Catalog::kUnknown;
+  }
+  const std::int64_t limit = query.history > 0 ? query.history : zone ? zone->history : 0;
+  auto events = query.events;
+  if (limit > 0 && static_cast<std::size_t>(limit) < events.size())
+    events = events.last(static_cast<std::size_t>(limit));
+  job.route = route(events, job);
+  job.history.clear();
+  if (job.route.path == Path::none) return;
+
+  if (job.route.cluster >= 0) {
+    job.loaded = loaded(static_cast<std::size_t>(job.route.cluster));
+    for (std::int32_t event : events)
+      if (event != Catalog::kUnknown && owner_[event] == job.route.cluster) job.history.push_back(model_row_[event]);
+    const auto read = static_cast<std::size_t>(job.loaded->scanner.model().config().history);
+    if (read > 0 && job.history.size() > read) job.history.erase(job.history.begin(), job.history.end() - read);
+  }
+  const Shelf& shelf = job.loaded ? job.loaded->shelf : all_;
+  job.rules.clear();
+  if (zone) job.rules.push_back({&zone->rules, &shelf.fixed.find(query.zone)->second});
+  if (query.rules) job.rules.push_back({query.rules, nullptr});
+  job.problem = {.catalog = &bundle_.catalog,
+                 .candidates = &shelf.candidates,
+                 .rules = job.rules,
+                 .visit = {.attributes = &bundle_.attributes,
+                           .anchor = query.events.empty() ? Catalog::kUnknown : query.events.back(),
+                           .seen = query.events,
+                           .bought = query.bought},
+                 .exclude = query.exclude,
+                 .only = query.only,
+                 .restricted = query.restricted,
+                 .k = job.k,
+                 .min_score = job.loaded != nullptr,
+                 .D = 0,
+                 .embedding = nullptr};
+  if (job.route.path == Path::category) {
+    const auto& rows = group_rows_[job.route.group];
+    job.only.clear();
+    for (std::int32_t row : query.only)
+      if (row >= 0 && row < V && group_[row] == job.route.group) job.only.push_back(row);
+    job.problem.only = query.restricted ? std::span<const std::int32_t>(job.only) : rows;
+    job.problem.restricted = true;
+  }
+  if (job.loaded) {
+    job.problem.D = job.loaded->scanner.model().config().dim;
+    job.problem.embedding = [&job](std::int32_t place) {
+      job.loaded->scanner.embeddings(std::span(&place, 1), job.embedding);
+      return job.embedding.data();
+    };
+  }
+  job.selection.prepare(job.problem);
+}
+
+void Release::scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                           std::vector<Scored>& list) const {
+  const auto is_excluded = [&](std::int32_t place) {
+    return !excluded.empty() && (excluded[place / 64] >> (place % 64) & 1);
+  };
+  list.clear();
+  if (boosts.empty()) {
+    for (std::size_t i = 0; i < by_clicks_.size() && static_cast<std::int64_t>(list.size()) < n; ++i)
+      if (!is_excluded(by_clicks_[i])) list.push_back({by_clicks_[i], popularity_[by_clicks_[i]]});
+    return;
+  }
+  for (std::int32_t place : by_clicks_)
+    if (!is_excluded(place)) list.push_back({place, popularity_[place] + boosts[place]});
+  const auto size = std::min(n, static_cast<std::int64_t>(list.size()));
+  std::partial_sort(list.begin(), list.begin() + size, list.end(), [](const Scored& a, const Scored& b) {
+    return a.score > b.score || (a.score == b.score && a.place < b.place);
+  });
+  list.resize(static_cast<std::size_t>(size));
+}
+
+Listing Release::finish(Job& job) const {
+  Listing listing;
+  listing.path = job.route.path;
+  listing.unknown = job.unknown;
+  if (job.route.path == Path::none) {
+    listing.reason = "no model knows any of the events";
+    return listing;
+  }
+  if (job.loaded) listing.cluster = bundle_.clusters[job.route.cluster].id;
+  const Scan scan = [this, &job](std::int64_t n, auto excluded, auto boosts, std::vector<Scored>& list) {
+    if (job.loaded)
+      job.loaded->scanner.scan(job.scan(n, excluded, boosts, list));
+    else
+      scan_popular(n, excluded, boosts, list);
+  };
+  SelectedProducts selected = job.selection.select(job.list, scan, job.query->explain);
+  listing.items = std::move(selected.rows);
+  listing.scores = std::move(selected.scores);
+  listing.reason = std::move(selected.reason);
+  listing.explanation = std::move(selected.explanation);
+  return listing;
+}
+
+Listing Release::list(const Query& query) const {
+  auto job = borrow();
+  start(query, *job);
+  job->list.clear();
+  if (job->route.path != Path::none)
+    if (const std::int64_t n = job->selection.first_scan(); n > 0) {
+      if (job->loaded)
+        job->loaded->scanner.scan(job->scan(n, job->selection.excluded(), job->selection.boosts(), job->list));
+      else
+        scan_popular(n, job->selection.excluded(), job->selection.boosts(), job->list);
+    }
+  Listing listing = finish(*job);
+  give_back(std::move(job));
+  return listing;
+}
+
+std::vector<Listing> Release::list(std::span<const Query> queries) const {
+  std::vector<Listing> listings(queries.size());
+  std::vector<std::unique_ptr<Job>> jobs;
+  std::map<const Loaded*, std::vector<ScanRequest>> scans;  // of each model, together
+  for (std::size_t first = 0; first < queries.size(); first += kAtOnce) {
+    const std::size_t count = std::min(kAtOnce, queries.size() - first);
+    scans.clear();
+    while (jobs.size() < count) jobs.push_back(borrow());
+    for (std::size_t i = 0; i < count; ++i) {
+      Job& job = *jobs[i];
+      start(queries[first + i], job);
+      job.list.clear();
+      if (job.route.path == Path::none) continue;
+      const std::int64_t n = job.selection.first_scan();
+      if (n == 0) continue;
+      if (job.loaded)
+        scans[job.loaded.get()].push_back(job.scan(n, job.selection.excluded(), job.selection.boosts(), job.list));
+      else
+        scan_popular(n, job.selection.excluded(), job.selection.boosts(), job.list);
+    }
+    for (const auto& [model, requests] : scans) model->scanner.scan(requests);
+    for (std::size_t i = 0; i < count; ++i) {
+      listings[first + i] = finish(*jobs[i]);
+      jobs[i]->loaded.reset();
+    }
+  }
+  for (auto& job : jobs) give_back(std::move(job));
+  return listings;
+}
+
+}  // namespace stamp

@@ -1,0 +1,146 @@
+// A loaded bundle: routes each query to a model, scans it, applies rules. Immutable, in rows of its catalog.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "stamp/bundle.h"
+#include "stamp/rules.h"
+#include "stamp/scanner.h"
+#include "stamp/selection.h"
+
+namespace stamp {
+
+// How an answer was found, in the order in which they are tried.
+enum class Path {
+  anchor,    // the model that knows the current product
+  group,     // the model of its attribute group, by the events that it knows
+  history,   // the model that knows most of the events; of two, that of the later event
+  category,  // the most popular products of the current product's attribute group
+  popular,   // the most popular products
+  none,      // nothing was asked for beyond models, and none knows an event
+};
+STAMP_API std::string to_string(Path path);
+
+struct Query {
+  // In order of visits, the current product last; Catalog::kUnknown is skipped.
+  std::span<const std::int32_t> events = {};
+  std::span<const std::int32_t> bought = {};
+  std::span<const std::int32_t> exclude = {};  // never to be listed
+  std::span<const std::int32_t> only = {};     // to choose from, when restricted
+  bool restricted = false;
+  std::int64_t k = 0;            // products to list; 0: what the zone says, else 20
+  std::int64_t history = 0;      // the last events that are read; 0: what the zone says, else all
+  std::string_view zone = {};    // whose rules apply; empty: none's
+  const Rules* rules = nullptr;  // besides, after the zone's
+  bool popular = true;           // answer with popular products where no model knows an event
+  bool explain = false;
+};
+
+struct Listing {
+  std::vector<std::int32_t> items;  // best first, ties by lower row
+  std::vector<float> scores;        // logits with boosts; of popular products ln(1 + clicks)
+  Path path = Path::none;
+  std::int64_t cluster = -1;  // id of the cluster whose model answered
+  std::int64_t unknown = 0;   // events that the catalog does not know
+  std::string reason;         // why there are fewer than k
+  std::string explanation;    // JSON, where asked for: what rules removed and moved (docs/rules.md)
+};
+
+struct ReleaseOptions {
+  std::string device = "auto";
+  Precision precision = Precision::automatic;
+  bool lazy = false;        // load a model when it is first asked for
+  std::int64_t memory = 0;  // bytes of models to hold at once, the least recently used go first; 0: no bound
+  ScanOptions scan = {};
+};
+
+// Thread-safe. One query stays on the thread that makes it; list(queries) uses all cores.
+class STAMP_API Release {
+ public:
+  // Throws std::runtime_error for a bundle that is damaged, std::invalid_argument with the path of the key for rules
+  // that cannot be.
+  explicit Release(BundleReader reader, const ReleaseOptions& options = {});
+  // Of models in memory, on the devices that they are on: `options` say how to scan them.
+  explicit Release(Bundle bundle, const ScanOptions& options = {});
+  ~Release();
+
+  const Catalog& catalog() const { return bundle_.catalog; }
+  const Bundle& bundle() const { return bundle_; }
+  std::vector<std::string> zones() const;
+
+  // Rules of queries: parsed, or found among those asked for lately. Throws std::invalid_argument with the path of the
+  // key.
+  std::shared_ptr<const Rules> rules(const std::string& json) const;
+
+  // Throws std::invalid_argument when k < 0, a row is outside the catalog or the zone is unknown.
+  Listing list(const Query& query) const;
+  std::vector<Listing> list(std::span<const Query> queries) const;
+
+ private:
+  struct Zone {
+    std::int64_t k, history;
+    Rules rules;
+  };
+  // What one scan can list, and what the rules of each zone do to it.
+  struct Shelf {
+    Candidates candidates;
+    std::map<std::string, FixedRules, std::less<>> fixed;
+  };
+  struct Loaded;  // a model, ready to scan
+  struct Slot {
+    std::shared_ptr<const Loaded> loaded;
+    std::uint64_t used = 0;  // when, by clock_
+  };
+  struct Route {
+    Path path = Path::none;
+    std::int32_t cluster = -1;  // index into bundle().clusters
+    std::int32_t group = -1;    // attribute group of the current product
+  };
+  struct Job;  // a query on its way, and room for the next one
+
+  void set_up();
+  void read_rules();
+  Shelf shelf_of(std::vector<std::int32_t> rows) const;
+  std::int64_t bytes_of(std::size_t cluster) const;
+  std::shared_ptr<const Loaded> loaded(std::size_t cluster) const;
+
+  std::unique_ptr<Job> borrow() const;
+  void give_back(std::unique_ptr<Job> job) const;
+  Route route(std::span<const std::int32_t> events, Job& job) const;
+  void start(const Query& query, Job& job) const;
+  void scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                    std::vector<Scored>& list) const;
+  Listing finish(Job& job) const;
+
+  Bundle bundle_;
+  std::optional<BundleReader> reader_;
+  std::shared_ptr<Device> device_;
+  ReleaseOptions options_;
+  std::map<std::string, Zone, std::less<>> zones_;
+  std::vector<std::uint8_t> recommendable_;  // [V] by the rules of the build
+  std::vector<std::int32_t> owner_;          // [V] index of the product's cluster, or -1
+  std::vector<std::int32_t> model_row_;      // [V] its row there
+  std::vector<std::int32_t> group_;          // [V] attribute group, or -1
+  std::vector<std::int32_t> group_cluster_;  // of each group, or -1
+  std::vector<std::vector<std::int32_t>> group_rows_;
+  Shelf all_;                            // every product that can be recommended
+  std::vector<std::int32_t> by_clicks_;  // places on it, most clicked first
+  std::vector<float> popularity_;        // by place: ln(1 + clicks)
+
+  mutable std::mutex loading_;  // models are loaded one after the other, through device_
+  mutable std::mutex mutex_;    // of what follows; held for a moment
+  mutable std::vector<Slot> slots_;
+  mutable std::uint64_t clock_ = 0;
+  mutable std::vector<std::unique_ptr<Job>> idle_;
+  mutable std::map<std::string, std::shared_ptr<const Rules>> rules_;
+};
+
+}  // namespace stamp

@@ -1,0 +1,291 @@
+#include "stamp/scanner.h"
+
+#include <algorithm>
+#include <bit>
+#include <condition_variable>
+#include <exception>
+
+namespace stamp {
+
+namespace {
+
+constexpr std::size_t kAtOnce = 512;
+// Where filters leave less than a sixteenth of the candidates, those are gathered and scored, and not all scanned.
+constexpr std::int64_t kFew = 16;
+
+bool is_excluded(const ScanRequest& request, std::int64_t place) {
+  return !request.excluded.empty() && (request.excluded[place / 64] >> (place % 64) & 1);
+}
+
+std::int64_t count_left(const ScanRequest& request, std::int64_t size) {
+  if (request.excluded.empty()) return size;
+  std::int64_t excluded = 0;
+  for (std::int64_t word = 0; word < size / 64; ++word) excluded += std::popcount(request.excluded[word]);
+  for (std::int64_t place = size / 64 * 64; place < size; ++place) excluded += is_excluded(request, place);
+  return size - excluded;
+}
+
+}  // namespace
+
+// What scans need for themselves: a device handle, activations and room for the lists. Kept for the next ones.
+struct Scanner::Context {
+  Context(int threads, const Model& model)
+      : device(open_device(model.device()->name(), {threads, model.device()->precision()})),
+        activations(device),
+        device_excluded(device, 0),
+        device_exclusion(device, 0),
+        device_boosts(device, 0),
+        device_boost(device, 0),
+        gathered(device, 0),
+        packed(device, 0),
+        rows(device, 0),
+        ids(device, 0),
+        scores(device, 0) {}
+
+  std::shared_ptr<Device> device;
+  Activations activations;
+  Batch batch;
+  std::vector<ScanRequest> order;              // of the batch: those that scan everything, then the others
+  std::vector<std::uint64_t> excluded;         // a bit set for each request that excludes
+  std::vector<float> boosts;                   // a row for each request that boosts
+  std::vector<std::int32_t> exclusion, boost;  // which is whose
+  std::vector<std::int32_t> few, few_rows;     // places and rows that a filter leaves
+  std::vector<std::int32_t> listed;            // ids and scores, on the host
+  std::vector<float> listed_scores;
+  Array<std::uint64_t> device_excluded;
+  Array<std::int32_t> device_exclusion;
+  Array<float> device_boosts;
+  Array<std::int32_t> device_boost;
+  Array<float> gathered, packed;
+  Array<std::int32_t> rows;
+  Array<std::int32_t> ids;  // [B,n]
+  Array<float> scores;      // [B,n]
+};
+
+// Requests that wait for each other. The first becomes the leader: it waits for more, then answers for all.
+struct Scanner::Shared {
+  struct Ticket {
+    const ScanRequest* request;
+    bool done = false;
+    std::exception_ptr error = nullptr;
+  };
+
+  std::mutex mutex;
+  std::condition_variable arrived, answered;
+  std::vector<Ticket*> waiting;
+  bool led = false;
+};
+
+Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> candidates, const ScanOptions& options)
+    : model_(std::move(shared)), candidates_(std::move(candidates)), options_(options) {
+  const std::int64_t D = model_->config().dim, n = size();
+  const bool normalize = model_->config().score == Score::cosine;
+  if (options_.window.count() > 0) shared_ = std::make_unique<Shared>();
+  if (n == 0) return;
+  auto& device = *model_->device();
+  packed_ = Array<float>(model_->device(), device.packed_size(n, D));
+  if (n == model_->V()) {
+    device.pack_items(n, D, model_->weights().items.data(), normalize, packed_.data());
+  } else {
+    Array<std::int32_t> rows(model_->device(), 0);
+    Array<float> gathered(model_->device(), n * D);
+    rows.upload(candidates_);
+    device.gather_rows(n, D, model_->weights().items.data(), rows.data(), 0, gathered.data());
+    device.pack_items(n, D, gathered.data(), normalize, packed_.data());
+    device.synchronize();  // before the gathered rows go
+  }
+  device.synchronize();  // requests read it through handles of their own
+}
+
+Scanner::~Scanner() = default;
+
+std::unique_ptr<Scanner::Context> Scanner::borrow(int threads) const {
+  auto& idle = threads == 1 ? idle_single_ : idle_parallel_;
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle.empty()) {
+      auto context = std::move(idle.back());
+      idle.pop_back();
+      return context;
+    }
+  }
+  return std::make_unique<Context>(threads, *model_);
+}
+
+void Scanner::give_back(std::unique_ptr<Context> context, int threads) const {
+  std::lock_guard lock(mutex_);
+  (threads == 1 ? idle_single_ : idle_parallel_).push_back(std::move(context));
+}
+
+void Scanner::scan(const ScanRequest& request) const {
+  if (shared_) return share(request);
+  auto context = borrow(1);
+  answer(*context, std::span(&request, 1));
+  give_back(std::move(context), 1);
+}
+
+void Scanner::scan(std::span<const ScanRequest> requests) const {
+  auto context = borrow(0);
+  for (std::size_t first = 0; first < requests.size(); first += kAtOnce)
+    answer(*context, requests.subspan(first, std::min(kAtOnce, requests.size() - first)));
+  give_back(std::move(context), 0);
+}
+
+void Scanner::share(const ScanRequest& request) const {
+  Shared& shared = *shared_;
+  Shared::Ticket ticket{.request = &request};
+  std::unique_lock lock(shared.mutex);
+  shared.waiting.push_back(&ticket);
+  if (shared.led) {
+    if (shared.waiting.size() >= options_.most) shared.arrived.notify_one();
+    shared.answered.wait(lock, [&] { return ticket.done; });
+  } else {
+    shared.led = true;
+    shared.arrived.wait_for(lock, options_.window, [&] { return shared.waiting.size() >= options_.most; });
+    shared.led = false;  // who comes now waits for the next
+    const std::vector<Shared::Ticket*> tickets = std::exchange(shared.waiting, {});
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      std::vector<ScanRequest> requests;
+      for (const auto* waiting : tickets) requests.push_back(*waiting->request);
+      scan(std::span<const ScanRequest>(requests));
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    for (auto* waiting : tickets) {
+      waiting->error = error;
+      waiting->done = true;
+    }
+    shared.answered.notify_all();
+  }
+  if (ticket.error) std::rethrow_exception(ticket.error);
+}
+
+void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {
+  c.order.assign(requests.begin(), requests.end());
+  const auto few = std::partition(c.order.begin(), c.order.end(), [&](ScanRequest& request) {
+    const std::int64_t left = count_left(request, size());
+    if (left == size()) request.excluded = {};
+    return left * kFew >= size();
+  });
+  c.batch.clear();
+  for (const auto& request : c.order) c.batch.add_history(request.history);
+  c.activations.upload(c.batch, model_->config().dim);
+  model_->forward(*c.device, c.activations);
+  const auto all = static_cast<std::size_t>(few - c.order.begin());
+  if (all > 0) scan_all(c, all);
+  for (std::size_t row = all; row < c.order.size(); ++row) scan_few(c, row);
+}
+
+void Scanner::scan_all(Context& c, std::size_t count) const {
+  const std::size_t words = static_cast<std::size_t>((size() + 63) / 64);
+  c.excluded.clear();
+  c.boosts.clear();
+  c.exclusion.assign(count, -1);
+  c.boost.assign(count, -1);
+  std::int64_t n = 0;
+  for (std::size_t b = 0; b < count; ++b) {
+    const ScanRequest& request = c.order[b];
+    n = std::max(n, request.n);
+    if (!request.excluded.empty()) {
+      c.exclusion[b] = static_cast<std::int32_t>(c.excluded.size() / words);
+      c.excluded.insert(c.excluded.end(), request.excluded.begin(), request.excluded.begin() + words);
+    }
+    if (!request.boosts.empty()) {
+      c.boost[b] = static_cast<std::int32_t>(c.boosts.size() / static_cast<std::size_t>(size()));
+      c.boosts.insert(c.boosts.end(), request.boosts.begin(), request.boosts.begin() + size());
+    }
+  }
+  n = std::min(n, size());
+  top_k(c, 0, static_cast<std::int64_t>(count), size(), n, packed_.data());
+  for (std::size_t b = 0; b < count; ++b) take(c, b, n, nullptr, c.order[b]);
+}
+
+void Scanner::scan_few(Context& c, std::size_t row) const {
+  const ScanRequest& request = c.order[row];
+  const std::int64_t D = model_->config().dim;
+  c.few.clear();
+  c.few_rows.clear();
+  c.boosts.clear();
+  for (std::int64_t place = 0; place < size(); ++place) {
+    if (place % 64 == 0 && request.excluded[place / 64] == ~std::uint64_t{0}) {
+      place += 63;
+      continue;
+    }
+    if (is_excluded(request, place)) continue;
+    c.few.push_back(static_cast<std::int32_t>(place));
+    c.few_rows.push_back(candidates_[place]);
+    if (!request.boosts.empty()) c.boosts.push_back(request.boosts[place]);
+  }
+  request.list->clear();
+  if (c.few.empty()) return;
+  const std::int64_t V = static_cast<std::int64_t>(c.few.size()), n = std::min(request.n, V);
+  c.excluded.clear();
+  c.exclusion.assign(1, -1);
+  c.boost.assign(1, request.boosts.empty() ? -1 : 0);
+  c.rows.upload(c.few_rows);
+  c.gathered.resize(V * D);
+  c.packed.resize(c.device->packed_size(V, D));
+  c.device->gather_rows(V, D, model_->weights().items.data(), c.rows.data(), 0, c.gathered.data());
+  c.device->pack_items(V, D, c.gathered.data(), model_->config().score == Score::cosine, c.packed.data());
+  top_k(c, row, 1, V, n, c.packed.data());
+  take(c, 0, n, c.few.data(), request);
+}
+
+// The lists of queries first … first+B-1, into c.listed and c.listed_scores.
+void Scanner::top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t n,
+                    const float* packed) const {
+  const std::int64_t D = model_->config().dim;
+  c.device_excluded.upload(c.excluded);
+  c.device_exclusion.upload(c.exclusion);
+  c.device_boosts.upload(c.boosts);
+  c.device_boost.upload(c.boost);
+  c.ids.resize(B * n);
+  c.scores.resize(B * n);
+  c.device->catalog_top_k({.B = B,
+                           .D = D,
+                           .V = V,
+                           .k = n,
+                           .queries = c.activations.q.data() + static_cast<std::int64_t>(first) * D,
+                           .packed_items = packed,
+                           .excluded = c.device_excluded.data(),
+                           .exclusion = c.excluded.empty() ? nullptr : c.device_exclusion.data(),
+                           .boosts = c.device_boosts.data(),
+                           .boost = c.boosts.empty() ? nullptr : c.device_boost.data(),
+                           .ids = c.ids.data(),
+                           .scores = c.scores.data()});
+  c.listed.resize(static_cast<std::size_t>(B * n));
+  c.listed_scores.resize(static_cast<std::size_t>(B * n));
+  c.device->copy_out(c.listed.data(), c.ids.data(), c.listed.size() * sizeof(std::int32_t));
+  c.device->copy_out(c.listed_scores.data(), c.scores.data(), c.listed_scores.size() * sizeof(float));
+}
+
+// Line b of the lists; `few` names the places behind the ids, where not all were scanned.
+void Scanner::take(const Context& c, std::size_t b, std::int64_t n, const std::int32_t* few,
+                   const ScanRequest& request) const {
+  request.list->clear();
+  for (std::int64_t i = 0; i < std::min(n, request.n); ++i) {
+    const std::int32_t id = c.listed[b * n + i];
+    if (id < 0) break;
+    request.list->push_back({few ? few[id] : id, c.listed_scores[b * n + i]});
+  }
+}
+
+void Scanner::embeddings(std::span<const std::int32_t> places, std::vector<float>& rows) const {
+  const std::int64_t D = model_->config().dim, n = static_cast<std::int64_t>(places.size());
+  rows.resize(static_cast<std::size_t>(n * D));
+  if (n == 0) return;
+  auto context = borrow(1);
+  Context& c = *context;
+  c.few_rows.clear();
+  for (std::int32_t place : places) c.few_rows.push_back(candidates_[place]);
+  c.rows.upload(c.few_rows);
+  c.gathered.resize(n * D);
+  c.device->gather_rows(n, D, model_->weights().items.data(), c.rows.data(), 0, c.gathered.data());
+  c.device->copy_out(rows.data(), c.gathered.data(), rows.size() * sizeof(float));
+  give_back(std::move(context), 1);
+}
+
+}  // namespace stamp

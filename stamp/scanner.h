@@ -1,0 +1,71 @@
+// One model's scan: from histories to the best of its candidates.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "stamp/model.h"
+#include "stamp/selection.h"
+
+namespace stamp {
+
+// The best n candidates for one history.
+struct ScanRequest {
+  std::span<const std::int32_t> history;  // rows of the model, 1 or more, the current product last
+  std::int64_t n = 0;
+  std::span<const std::uint64_t> excluded = {};  // bit set over places; empty: nothing is
+  std::span<const float> boosts = {};            // added to the scores, by place; empty: none
+  std::vector<Scored>* list = nullptr;           // receives them, best first, ties by lower place
+};
+
+struct ScanOptions {
+  // Single requests of several threads wait for each other so long, to share one pass over the catalog; 0: never.
+  std::chrono::microseconds window{0};
+  std::size_t most = 64;  // that share one
+};
+
+// Thread-safe. Holds the candidates' embeddings in the layout that is scanned, and what requests need while they run.
+class STAMP_API Scanner {
+ public:
+  // candidates: rows of the model that can be listed, ascending; a place is an index into them.
+  Scanner(std::shared_ptr<const Model> model, std::vector<std::int32_t> candidates, const ScanOptions& options = {});
+  ~Scanner();
+
+  const Model& model() const { return *model_; }
+  std::int64_t size() const { return static_cast<std::int64_t>(candidates_.size()); }
+
+  // On the thread that calls, or shared with others that call meanwhile.
+  void scan(const ScanRequest& request) const;
+  // All at once, on all cores.
+  void scan(std::span<const ScanRequest> requests) const;
+
+  // Rows of the item table [places,D], in host memory.
+  void embeddings(std::span<const std::int32_t> places, std::vector<float>& rows) const;
+
+ private:
+  struct Context;
+  struct Shared;
+
+  std::unique_ptr<Context> borrow(int threads) const;
+  void give_back(std::unique_ptr<Context> context, int threads) const;
+  void answer(Context& c, std::span<const ScanRequest> requests) const;
+  // Of the batch in c: its first `count` requests over all candidates; request `row` over those that it leaves.
+  void scan_all(Context& c, std::size_t count) const;
+  void scan_few(Context& c, std::size_t row) const;
+  void top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t n, const float* packed) const;
+  void take(const Context& c, std::size_t b, std::int64_t n, const std::int32_t* few, const ScanRequest& request) const;
+  void share(const ScanRequest& request) const;
+
+  std::shared_ptr<const Model> model_;
+  std::vector<std::int32_t> candidates_;
+  ScanOptions options_;
+  Array<float> packed_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace stamp

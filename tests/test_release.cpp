@@ -1,0 +1,322 @@
+// Listing: brute force, batches, exclusions, allow-lists, routes, zones, many threads.
+#include <atomic>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include "stamp/release.h"
+#include "tests/check.h"
+#include "tests/reference.h"
+
+using namespace stamp;
+
+namespace {
+
+constexpr std::int64_t kProducts = 700;
+
+Catalog catalog_of(std::int64_t V) {
+  Catalog catalog;
+  for (std::int64_t id = 0; id < V; ++id) catalog.add(100 + id);
+  return catalog;
+}
+
+std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& device, std::int64_t history = 0,
+                                std::int64_t V = kProducts, std::uint64_t seed = 42) {
+  Config config = Config::preset("official");
+  config.dim = 33;
+  config.item_std = 0.4f;
+  config.weight_std = 0.2f;
+  config.score = score;
+  config.history = history;
+  config.seed = seed;
+  return std::make_shared<Model>(config, V, device);
+}
+
+Bundle bundle_of(std::shared_ptr<Model> model) {
+  const std::int64_t V = model->V();
+  return stamp::bundle_of(std::move(model), catalog_of(V), std::vector<std::int64_t>(static_cast<std::size_t>(V), 1));
+}
+
+// A query and the rows it points to.
+struct Asked {
+  std::vector<std::int32_t> events, exclude = {}, only = {};
+  bool restricted = false;
+  std::int64_t k = 20;
+
+  operator Query() const {
+    return {.events = events, .exclude = exclude, .only = only, .restricted = restricted, .k = k, .popular = false};
+  }
+};
+
+std::vector<Asked> asked(int count) {
+  std::mt19937 random(5);
+  std::vector<Asked> queries;
+  for (int i = 0; i < count; ++i) {
+    Asked query;
+    for (unsigned n = 1 + random() % 7; n > 0; --n)
+      query.events.push_back(static_cast<std::int32_t>(random() % kProducts));
+    if (i % 3 == 1)
+      for (int n = 0; n < 300; ++n) query.exclude.push_back(static_cast<std::int32_t>(random() % kProducts));
+    if (i % 5 == 2) {  // few enough that they are scored alone, or many
+      query.restricted = true;
+      for (int n = 0; n < (i % 2 ? 40 : 400); ++n)
+        query.only.push_back(static_cast<std::int32_t>(random() % kProducts));
+    }
+    queries.push_back(std::move(query));
+  }
+  return queries;
+}
+
+std::vector<Query> queries_of(const std::vector<Asked>& asked) { return {asked.begin(), asked.end()}; }
+
+// What brute force over the oracle's scores gives: (-score, row), best first.
+std::vector<std::pair<double, std::int32_t>> expected_of(const Model& model, const Asked& query) {
+  reference::Case c{model.config(), model.V(), {}, {}, {}};
+  for (auto& [name, values] : model.download()) c.weights[name].assign(values.begin(), values.end());
+  c.batch.add_history(query.events);
+  const auto z = reference::run(c).scores[0];
+  std::vector<std::pair<double, std::int32_t>> expected;
+  for (std::int32_t v = 0; v < model.V(); ++v) {
+    const bool out = std::count(query.exclude.begin(), query.exclude.end(), v) > 0;
+    const bool in = !query.restricted || std::count(query.only.begin(), query.only.end(), v) > 0;
+    if (in && !out) expected.push_back({-z[v], v});
+  }
+  std::sort(expected.begin(), expected.end());
+  return expected;
+}
+
+}  // namespace
+
+TEST_CASE("a list is what the oracle's scores give, filtered and sorted") {
+  for (const auto& device : check::devices())
+    for (Score score : {Score::dot, Score::cosine}) {
+      CAPTURE(device->name());
+      const auto model = model_of(score, device);
+      const Release release(bundle_of(model));
+      for (Asked query : asked(12)) {
+        query.k = 30;
+        const auto expected = expected_of(*model, query);
+        const Listing answer = release.list(query);
+        CHECK(answer.path == Path::anchor);
+        CHECK(answer.cluster == 0);
+        REQUIRE(answer.items.size() == std::min<std::size_t>(30, expected.size()));
+        CHECK(std::set(answer.items.begin(), answer.items.end()).size() == answer.items.size());
+        for (std::size_t i = 0; i < answer.items.size(); ++i) {
+          CHECK(std::count(query.exclude.begin(), query.exclude.end(), answer.items[i]) == 0);
+          if (query.restricted) CHECK(std::count(query.only.begin(), query.only.end(), answer.items[i]) > 0);
+          CHECK(answer.scores[i] == doctest::Approx(-expected[i].first).epsilon(1e-4).scale(1e-2));
+        }
+      }
+    }
+}
+
+TEST_CASE("a batch gives each query what it gets alone, to the bit") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const bool slow = check::slow(*device);
+    const Release release(bundle_of(model_of(Score::cosine, device, 3)));
+    const auto queries = asked(slow ? 530 : 1100);  // more than are answered at once
+    const auto together = release.list(queries_of(queries));
+    for (std::size_t i = 0; i < queries.size(); i += slow ? 53 : 7) {
+      const Listing alone = release.list(queries[i]);
+      if (check::batch_shows(*device)) {  // on a GPU to its last bits alone, so neighbours may change places
+        CHECK(check::error(alone.scores, together[i].scores) < 1e-5);
+      } else {
+        CHECK(alone.items == together[i].items);
+        CHECK(alone.scores == together[i].scores);
+      }
+    }
+  }
+}
+
+TEST_CASE("edges: unknown events, k beyond the catalog, nothing left, bad input") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Release release(bundle_of(model_of(Score::dot, device)));
+    const auto list = [&](Asked query) { return release.list(query); };
+    const Listing all = list({.events = {3, -1, 4}, .k = 1'000'000});
+    CHECK(all.unknown == 1);
+    CHECK(all.items.size() == kProducts);
+    CHECK(std::set<std::int32_t>(all.items.begin(), all.items.end()).size() == kProducts);
+    CHECK(all.reason.starts_with("700 of 1000000"));
+    CHECK(all.items == list({.events = {3, 4}, .k = kProducts}).items);
+    std::vector<std::int32_t> everything(kProducts);
+    std::iota(everything.begin(), everything.end(), 0);
+    CHECK(list({.events = {3}, .exclude = everything}).items.empty());
+    CHECK(list({.events = {3}, .exclude = {4}, .only = {4, -1}, .restricted = true}).items.empty());
+    CHECK(list({.events = {3}, .restricted = true}).items.empty());
+    CHECK(list({.events = {3}, .exclude = {-1}, .only = {9, 9, 8}, .restricted = true}).items.size() == 2);
+    for (const Asked& nothing : {Asked{.events = {}}, Asked{.events = {-1, -1}}}) {
+      const Listing answer = list(nothing);
+      CHECK(answer.path == Path::none);
+      CHECK(answer.items.empty());
+      CHECK(answer.reason == "no model knows any of the events");
+    }
+    CHECK_THROWS_WITH_AS(list({.events = {3}, .k = -1}), "recommend: k is -1, expected 1 or more",
+                         std::invalid_argument);
+    CHECK_THROWS_AS(list({.events = {kProducts}}), std::invalid_argument);
+    CHECK_THROWS_AS(list({.events = {3}, .exclude = {-2}}), std::invalid_argument);
+    CHECK_THROWS_AS(list({.events = {3}, .only = {kProducts}, .restricted = true}), std::invalid_argument);
+    const std::vector<Asked> mixed{{{3}}, {{-1, -1}}, {{4}}, {.events = {}, .only = {5}, .restricted = true}, {{5}}};
+    const auto answers = release.list(queries_of(mixed));  // one visitor without a known product spoils no batch
+    for (std::size_t i : {0u, 2u, 4u}) CHECK(answers[i].items == release.list(mixed[i]).items);
+    CHECK((answers[1].items.empty() && answers[1].unknown == 2));
+    CHECK((answers[3].items.empty() && answers[3].unknown == 0));
+  }
+}
+
+TEST_CASE("queries from many threads, alone, sharing scans and in batches, get what they get alone") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const bool slow = check::slow(*device);
+    const auto model = model_of(Score::dot, device);
+    const auto queries = asked(slow ? 8 : 64);
+    const Release alone(bundle_of(model));
+    std::vector<Listing> expected;
+    for (const Asked& query : queries) expected.push_back(alone.list(query));
+    const Release sharing(bundle_of(model), {.window = std::chrono::microseconds(300), .most = 4});
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (int t = 0; t < 6; ++t)
+      threads.emplace_back([&, t] {
+        const Release& release = t % 2 ? alone : sharing;
+        for (int round = 0; round < (slow ? 1 : 5); ++round) {
+          if (t % 3 == 0) {
+            const auto answers = release.list(queries_of(queries));
+            for (std::size_t i = 0; i < answers.size(); ++i) wrong += answers[i].items != expected[i].items;
+          } else {
+            for (std::size_t i = 0; i < queries.size(); ++i)
+              wrong += release.list(queries[i]).items != expected[i].items;
+          }
+        }
+      });
+    for (auto& thread : threads) thread.join();
+    CHECK(wrong == 0);
+  }
+}
+
+namespace {
+
+// Twelve products: cluster 7 has 0, 2, 4 and 6, cluster 3 has 1, 3 and 5; no model knows 7 to 11. Categories: "even" of
+// 0 to 6 by twos and 8, "odd" of 1, 3, 5 and 7, "new" of 9 and 10; 11 has none. 10 is gone.
+Bundle shop(const std::shared_ptr<Device>& device) {
+  Bundle bundle;
+  bundle.catalog = catalog_of(12);
+  bundle.counts = {5, 3, 9, 1, 2, 8, 0, 0, 4, 6, 7, 9};
+  bundle.attributes = Attributes(12);
+  bundle.attributes.add(TextAttribute{
+      .name = "category", .values = {"even", "odd", "new"}, .codes = {0, 1, 0, 1, 0, 1, 0, 1, 0, 2, 2, -1}});
+  bundle.attributes.add(NumberAttribute{.name = "available", .values = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1}});
+  bundle.route_by = {"category"};
+  bundle.rules = R"({"build": [{"rule": "only_available"}],
+                     "zones": {"odd": {"k": 2, "history": 1, "rules": [{"rule": "only_values", "attribute": "category",
+                                                                        "values": ["odd"]}]}}})";
+  for (const auto& [id, rows] : {std::pair<std::int64_t, std::vector<std::int32_t>>{7, {0, 2, 4, 6}}, {3, {1, 3, 5}}}) {
+    Cluster cluster;
+    cluster.id = id;
+    cluster.rows = rows;
+    cluster.model =
+        model_of(Score::dot, device, 0, static_cast<std::int64_t>(rows.size()), static_cast<std::uint64_t>(id));
+    bundle.clusters.push_back(std::move(cluster));
+  }
+  return bundle;
+}
+
+}  // namespace
+
+TEST_CASE("routes: each answer comes from where it should, and says so") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Bundle bundle = shop(device);
+    const Release release(shop(device));
+    const auto list = [&](std::vector<std::int32_t> events, Query query = {}) {
+      query.events = events;
+      return release.list(query);
+    };
+    const auto by = [&](std::size_t cluster, std::vector<std::int32_t> history) {  // in rows of the model
+      std::vector<std::int32_t> rows;
+      for (const auto& [score, row] : expected_of(*bundle.clusters[cluster].model, {.events = std::move(history)}))
+        rows.push_back(bundle.clusters[cluster].rows[row]);
+      return rows;
+    };
+    const auto check = [&](const Listing& answer, Path path, std::int64_t cluster,
+                           const std::vector<std::int32_t>& items) {
+      CHECK(to_string(answer.path) == to_string(path));
+      CHECK(answer.cluster == cluster);
+      CHECK(answer.items == items);
+    };
+    check(list({1, 2, 3, 4}), Path::anchor, 7, by(0, {1, 2}));  // of its events, those that the model knows
+    check(list({2, 1}), Path::anchor, 3, by(1, {0}));
+    check(list({2, 1, 5, 8}), Path::group, 7, by(0, {1}));       // 8 is even, and so was 2
+    check(list({1, 2, 5, 9}), Path::history, 3, by(1, {0, 2}));  // no model knows what is new
+    check(list({1, 2, 9}), Path::history, 7, by(0, {1}));        // one each: the later one
+    check(list({1, 2, -1}), Path::history, 7, by(0, {1}));
+    check(list({2, 7}), Path::history, 7, by(0, {1}));  // 7 is odd, which nothing in the history is
+    check(list({9, 7}), Path::category, -1, {5, 1, 3, 7});
+    check(list({9}), Path::category, -1, {9});  // 10 is gone
+    check(list({11}), Path::popular, -1, {2, 11, 5, 9, 0, 8, 1, 4, 3, 6, 7});
+    check(list({}), Path::popular, -1, {2, 11, 5, 9, 0, 8, 1, 4, 3, 6, 7});
+    check(list({9}, {.popular = false}), Path::none, -1, {});
+    CHECK(list({11}).scores[0] == doctest::Approx(std::log(10.0)));
+    check(list({4, 1, 2}, {.history = 1}), Path::anchor, 7, by(0, {1}));
+    check(list({9, 7}, {.only = std::vector<std::int32_t>{3, 2, 7}, .restricted = true}), Path::category, -1, {3, 7});
+    CHECK(list({1}).reason == "3 of 20: 3 candidates");
+
+    const Listing zone = list({3, 1}, {.zone = "odd"});
+    check(zone, Path::anchor, 3, [&] {
+      auto rows = by(1, {0});
+      rows.resize(2);
+      return rows;
+    }());
+    check(list({4, 2}, {.zone = "odd"}), Path::anchor, 7, {});
+    CHECK(list({4, 2}, {.zone = "odd"}).reason == "0 of 2: 4 candidates, only_values category leaves 0");
+    CHECK_THROWS_WITH_AS(list({1}, {.zone = "home"}), "recommend: zone is 'home', expected one of odd",
+                         std::invalid_argument);
+
+    const auto rules = release.rules(R"([{"rule": "boost", "attribute": "category", "values": ["new"], "by": 100}])");
+    CHECK(release.rules(R"([{"rule": "boost", "attribute": "category", "values": ["new"], "by": 100}])") == rules);
+    CHECK(list({}, {.k = 2, .rules = rules.get()}).items == std::vector<std::int32_t>{9, 2});
+  }
+}
+
+TEST_CASE("rules files that cannot be are refused with the path of the key") {
+  const auto refused = [&](const std::string& rules, const char* why) {
+    Bundle bundle = shop(open_device("cpu"));
+    bundle.rules = rules;
+    CHECK_THROWS_WITH_AS(Release(std::move(bundle)), doctest::Contains(why), std::invalid_argument);
+  };
+  refused("{", "rules.json is not JSON");
+  refused("[]", "rules.json is [], expected an object");
+  refused(R"({"zone": {}})", "rules.json.zone is unknown");
+  refused(R"({"zones": []})", "zones is []");
+  refused(R"({"zones": {"a": {"rule": []}}})", "zones.a.rule is unknown");
+  refused(R"({"zones": {"a": {"k": 0}}})", "zones.a.k is 0, expected 1 or more");
+  refused(R"({"zones": {"a": {"rules": [{"rule": "limit", "attribute": "colour", "max": 1}]}}})",
+          "zones.a.rules[0].attribute is 'colour'");
+  refused(R"({"build": [{"rule": "exclude_seen"}]})", "build[0].rule is 'exclude_seen'");
+  refused(R"({"build": [{"rule": "limit", "attribute": "category", "max": 1}]})", "build[0].rule is 'limit'");
+}
+
+TEST_CASE("models are loaded when they are asked for, and go when memory is short") {
+  const check::Folder folder;
+  const auto device = open_device("cpu");
+  save_bundle(folder / "bundle", shop(device));
+  const Release whole(shop(device));
+  for (const ReleaseOptions& options :
+       {ReleaseOptions{.device = "cpu", .lazy = true}, ReleaseOptions{.device = "cpu", .memory = 1},
+        ReleaseOptions{.device = "cpu"}}) {
+    const Release release(BundleReader(folder / "bundle"), options);
+    save_bundle(folder / "bundle", shop(device));  // what it has opened stays what it was
+    for (int round = 0; round < 2; ++round)
+      for (std::int32_t anchor = 0; anchor < 12; ++anchor) {
+        const std::vector<std::int32_t> events{anchor};
+        CHECK(release.list({.events = events}).items == whole.list({.events = events}).items);
+      }
+  }
+  Bundle other = shop(device);
+  other.clusters[1].model = model_of(Score::dot, device, 0, 3, 99);
+  const Release lazy(BundleReader(folder / "bundle"), {.device = "cpu", .lazy = true});
+  save_bundle(folder / "bundle", other);
+  const std::vector<std::int32_t> events{1};
+  CHECK(lazy.list({.events = events}).scores == whole.list({.events = events}).scores);
+}

@@ -8,10 +8,11 @@ rm -rf "$prefix" build/consumer
 cmake --install build/release --prefix "$prefix" --component library >/dev/null
 cmake -S examples/consumer -B build/consumer -G Ninja -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
 cmake --build build/consumer
-build/consumer/consumer
+build/consumer/consumer build/consumer/bundle
+build/consumer/client build/consumer/bundle red sku-41 sku-42 | tee /dev/stderr | grep -q '^sku-45 '
 
 export PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name stamp.pc)")
 g++ -std=c++20 examples/consumer/main.cpp -o build/consumer/by_pkg_config \
   $(pkg-config --cflags --libs stamp) -Wl,-rpath,"$(pkg-config --variable=libdir stamp)"
-build/consumer/by_pkg_config >/dev/null
+build/consumer/by_pkg_config build/consumer/bundle >/dev/null
 echo "the consumer also builds with pkg-config"

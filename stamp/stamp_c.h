@@ -1,0 +1,101 @@
+/* libstamp for C, and for every language that calls C: load a bundle, recommend, reload, free.
+ *
+ * Functions that can fail return STAMP_OK, STAMP_INVALID (the caller's input cannot be) or STAMP_FAILED (a file, a device
+ * or memory); stamp_last_error() then says why, for the thread that called. No exception crosses this interface.
+ *
+ * Thread-safety: everything may be called from any thread at once, on one recommender too, reload included. Freeing is
+ * the exception: nothing else may be using what is freed. Answers belong to whoever asked.
+ *
+ * Stability: structures begin with their size, which callers set to sizeof; later versions append fields, which old
+ * callers' sizes leave out, and that are then 0. Functions are added, never changed, within a SOVERSION.
+ */
+#ifndef STAMP_C_H
+#define STAMP_C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define STAMP_C_API __attribute__((visibility("default")))
+#else
+#define STAMP_C_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { STAMP_OK = 0, STAMP_INVALID = 1, STAMP_FAILED = 2 } stamp_status;
+
+typedef struct stamp_recommender stamp_recommender;
+typedef struct stamp_answer stamp_answer;
+
+/* A product's id: UTF-8 text that ends in 0, or where `text` is NULL the number. */
+typedef struct {
+  const char* text;
+  int64_t number;
+} stamp_id;
+
+typedef struct {
+  size_t size;            /* sizeof(stamp_options) */
+  const char* device;     /* "cpu", "cuda", "cuda:1", "auto"; NULL: auto */
+  const char* precision;  /* "fp32", "tf32", "bf16", "auto"; NULL: auto */
+  int lazy;               /* not 0: load a cluster's model when it is first asked for */
+  int64_t memory;         /* bytes of models to hold at once; 0: no bound */
+  int64_t window;         /* microseconds that requests of several threads wait to share a scan; 0: none */
+} stamp_options;
+
+typedef struct {
+  size_t size;             /* sizeof(stamp_request) */
+  const stamp_id* events;  /* in order of visits, the current product last */
+  size_t n_events;
+  const stamp_id* bought;  /* for the rule exclude_bought */
+  size_t n_bought;
+  const stamp_id* exclude; /* never to be listed */
+  size_t n_exclude;
+  const stamp_id* only;    /* to choose from; NULL: everything */
+  size_t n_only;
+  int64_t k;               /* products to list; 0: what the zone says, else 20 */
+  int64_t history;         /* the last events that are read; 0: what the zone says, else all */
+  const char* zone;        /* whose rules apply; NULL: none's */
+  const char* rules;       /* JSON list of rules, besides the zone's; NULL: none */
+  int explain;             /* not 0: say what rules removed and moved */
+} stamp_request;
+
+/* "0.1.0": of the library that runs. */
+STAMP_C_API const char* stamp_version(void);
+/* Why the last call of this thread failed; "" before any did. Valid until its next call. */
+STAMP_C_API const char* stamp_last_error(void);
+
+/* Opens the bundle at `path`. options may be NULL. *recommender is NULL where it fails. */
+STAMP_C_API stamp_status stamp_load(const char* path, const stamp_options* options, stamp_recommender** recommender);
+/* Loads the bundle at `path` (NULL: where it came from), then answers from it; requests under way end in the old one. */
+STAMP_C_API stamp_status stamp_reload(stamp_recommender* recommender, const char* path);
+/* NULL is allowed. */
+STAMP_C_API void stamp_free(stamp_recommender* recommender);
+
+/* One request, on the thread that calls. */
+STAMP_C_API stamp_status stamp_recommend(const stamp_recommender* recommender, const stamp_request* request,
+                                         stamp_answer** answer);
+/* n requests at once, on all cores, into n answers. All or none: where it fails they are NULL. */
+STAMP_C_API stamp_status stamp_recommend_many(const stamp_recommender* recommender, const stamp_request* requests,
+                                              size_t n, stamp_answer** answers);
+
+/* What an answer holds; valid until it is freed. */
+STAMP_C_API size_t stamp_answer_size(const stamp_answer* answer);              /* products, best first */
+STAMP_C_API const stamp_id* stamp_answer_ids(const stamp_answer* answer);      /* [size] */
+STAMP_C_API const float* stamp_answer_scores(const stamp_answer* answer);      /* [size] */
+STAMP_C_API const char* stamp_answer_path(const stamp_answer* answer);         /* "anchor", "group", ... */
+STAMP_C_API int64_t stamp_answer_cluster(const stamp_answer* answer);          /* -1: no model answered */
+STAMP_C_API size_t stamp_answer_unknown_size(const stamp_answer* answer);      /* events the catalog does not know */
+STAMP_C_API const stamp_id* stamp_answer_unknown(const stamp_answer* answer);  /* [unknown_size] */
+STAMP_C_API const char* stamp_answer_reason(const stamp_answer* answer);       /* why there are fewer than k, or "" */
+STAMP_C_API const char* stamp_answer_explanation(const stamp_answer* answer);  /* JSON, or "" */
+/* NULL is allowed. */
+STAMP_C_API void stamp_answer_free(stamp_answer* answer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* STAMP_C_H */

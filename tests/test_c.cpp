@@ -1,0 +1,13 @@
+// The C interface, from a C program.
+#include "tests/check.h"
+#include "tests/shop.h"
+
+extern "C" int run_c_client(const char* bundle, const char* other);
+
+TEST_CASE("a C program loads, recommends, reloads and frees") {
+  const check::Folder folder;
+  stamp::save_bundle(folder / "one", shop::bundle(1));
+  stamp::save_bundle(folder / "two", shop::bundle(2));
+  const int line = run_c_client((folder / "one").c_str(), (folder / "two").c_str());
+  CHECK_MESSAGE(line == 0, "c_client.c:", line);
+}

@@ -97,6 +97,32 @@ def worker(script: str, *arguments: object) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+# Of a query to a release: nothing is filtered.
+NO_FILTERS = {"history": 0, "exclude": [], "only": None, "zone": "", "rules": "", "popular": False, "explain": False}
+
+
+def random_model(products: int, dim: int, device: str = "cpu"):
+    """A model of untrained weights, whose scores differ enough for a list."""
+    from stamp import _stamp
+
+    config = json.loads(_stamp.presets("official")[0])
+    return _stamp.Model(
+        json.dumps({**config, "dim": dim, "item_std": 0.1}), products, _stamp.open_device(device, "auto")
+    )
+
+
+def release_of(model, attributes: list = (), rules: dict | None = None):
+    """A release of one model over products 0 to V-1."""
+    from stamp import _stamp
+
+    products = len(model.weights()["items"])
+    catalog = _stamp.Catalog("integers")
+    catalog.add_integers(range(products))
+    cluster = (0, range(products), model, "{}", "", "{}")
+    bundle = _stamp.Bundle(catalog, [0] * products, list(attributes), [cluster], [], json.dumps(rules or {}))
+    return _stamp.Release(bundle)
+
+
 def median_of(runs: list[dict], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 

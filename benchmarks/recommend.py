@@ -14,15 +14,13 @@ and FAISS, which has no CUDA in the package of PyPI, stays away.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 import numpy as np
 import torch
-from common import SIMULATED, record
+from common import NO_FILTERS, SIMULATED, random_model, record, release_of
 
 import stamp
-from stamp import _stamp
 
 try:
     import faiss
@@ -51,19 +49,17 @@ def torch_on(device: str, precision: str, table: np.ndarray, queries: np.ndarray
 
 
 def measure(products: int, dim: int, batch: int, rounds: int, device: str) -> dict:
-    config = json.loads(_stamp.presets("official")[0])
-    model = _stamp.Model(
-        json.dumps({**config, "dim": dim, "item_std": 0.1}), products, _stamp.open_device(device, "auto")
-    )
-    recommender = _stamp.Recommender(model)
+    model = random_model(products, dim, device)
+    release = release_of(model)
     random = np.random.default_rng(1)
-    requests = random.integers(0, products, (batch, 3)).tolist()
+    requests = [events.astype(np.int32) for events in random.integers(0, products, (batch, 3))]
     table = model.weights()["items"]
     queries = random.standard_normal((batch, dim), dtype=np.float32)
+    plain = {"k": 20, **NO_FILTERS}
     calls = {
-        "stamp": (lambda: recommender.recommend(requests[0], 20, [], None))
+        "stamp": (lambda: release.list(requests[0], bought=[], **plain))
         if batch == 1
-        else (lambda: recommender.recommend_batch(requests, 20, [], None)),
+        else (lambda: release.list_batch(requests, **plain)),
     }
     if device == "cpu":
         index = faiss.IndexFlatIP(dim)

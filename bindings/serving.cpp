@@ -175,18 +175,18 @@ void bind_serving(py::module_& m) {
 
   py::class_<Recommender, std::shared_ptr<Recommender>>(m, "Recommender")
       .def(py::init([](const std::string& path, const std::string& device, const std::string& precision, bool lazy,
-                       std::int64_t memory, double window, std::size_t most) {
+                       std::int64_t memory, double window) {
              const ReleaseOptions options{
                  .device = device,
                  .precision = precision_from_string(precision),
                  .lazy = lazy,
                  .memory = memory,
-                 .scan = {.window = std::chrono::microseconds(static_cast<std::int64_t>(window * 1e6)), .most = most}};
+                 .scan = {.window = std::chrono::microseconds(static_cast<std::int64_t>(window * 1e6))}};
              py::gil_scoped_release release;
              return std::make_shared<Recommender>(path, options);
            }),
            py::arg("path"), py::kw_only(), py::arg("device"), py::arg("precision"), py::arg("lazy"), py::arg("memory"),
-           py::arg("window"), py::arg("most"))
+           py::arg("window"))
       .def("release", [](const Recommender& r) { return std::const_pointer_cast<Release>(r.release()); })
       .def_property_readonly("path", [](const Recommender& r) { return r.path().string(); })
       .def(

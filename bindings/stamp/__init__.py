@@ -14,6 +14,7 @@ from ._stamp import cpu_isa, num_threads, set_num_threads
 from .evaluation import Evaluation, evaluate
 from .hardware import DeviceInfo, devices
 from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
+from .serving import Recommendations, Recommender
 from .sessions import Sessions
 
 __version__ = "0.1.0"
@@ -21,6 +22,8 @@ __all__ = [
     "DeviceInfo",
     "Evaluation",
     "PopularityRecommender",
+    "Recommendations",
+    "Recommender",
     "Sessions",
     "StampRecommender",
     "TrainingDiverged",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -203,6 +203,25 @@ class Ids:
         return self.add_to(Catalog("strings")).astype(np.int64)
 
 
+def object_array(values: Iterable[Any]) -> np.ndarray:
+    """One cell [n] for each value, lists and tuples too."""
+    return np.array([*values, None], object)[:-1]
+
+
+def catalog_ids(catalog: Catalog) -> np.ndarray:
+    """Product ids [V] of a catalog, in the order of its rows: int64, or str objects."""
+    ids = catalog.ids()
+    return ids if isinstance(ids, np.ndarray) else object_array(ids)
+
+
+def find_rows(what: str, ids: Iterable[Any], catalog: Catalog) -> np.ndarray:
+    """Rows [n] int32 of a list of product ids, -1 for unknown ones. Messages of ValueErrors begin with `what`."""
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise ValueError(f"{what} is {ids!r}, expected a list of product ids")
+    values = object_array(ids)
+    return Ids(what, values).find_in(catalog) if len(values) else np.empty(0, np.int32)
+
+
 def microseconds(what: str, column: Column) -> np.ndarray:
     """Times [n] as int64 microseconds since 1970: datetimes of any unit, unix seconds, ISO 8601 strings."""
     if _is_arrow(column):
@@ -269,7 +288,7 @@ def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
         if not any(isinstance(row, str) for row in rows):
             lists = [list(row) for row in rows]
             flat = [item for row in lists for item in row]
-            return np.array([*flat, None], object)[:-1], np.fromiter(map(len, lists), np.int64, len(lists))
+            return object_array(flat), np.fromiter(map(len, lists), np.int64, len(lists))
         column = _pyarrow("reading sessions as text").array(rows)
     import pyarrow as pa
     import pyarrow.compute as pc

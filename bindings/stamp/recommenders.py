@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import _stamp
-from .columns import Ids
+from .columns import Ids, catalog_ids, find_rows
 from .progress import TrainingBar
 from .sessions import Sessions
 
@@ -45,8 +45,7 @@ class _CatalogRecommender:
     def item_ids_(self) -> np.ndarray:
         """Product ids [V], in the order of the rows of the item table."""
         self._require_fitted("item_ids_")
-        ids = self._catalog.ids()
-        return ids if isinstance(ids, np.ndarray) else np.array([*ids, None], object)[:-1]
+        return catalog_ids(self._catalog)
 
     def _ids_by_row(self) -> np.ndarray:
         """item_ids_, made once: requests ask for it."""
@@ -60,14 +59,7 @@ class _CatalogRecommender:
         return len(self._catalog)
 
     def _rows(self, ids: Iterable[Any], what: str) -> np.ndarray:
-        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-            raise ValueError(f"recommend: {what} is {ids!r}, expected a list of product ids")
-        values = list(ids)
-        return (
-            Ids(f"recommend: {what}", np.array([*values, None], object)[:-1]).find_in(self._catalog)
-            if values
-            else np.empty(0, np.int32)
-        )
+        return find_rows(f"recommend: {what}", ids, self._catalog)
 
 
 def _check_k(call: str, k: int) -> None:

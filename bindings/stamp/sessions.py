@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from . import _stamp
-from .columns import Column, Ids, microseconds, numbers, parse_span, read_columns, split_lists, take
+from .columns import (
+    Column,
+    Ids,
+    catalog_ids,
+    microseconds,
+    numbers,
+    object_array,
+    parse_span,
+    read_columns,
+    split_lists,
+    take,
+)
 
 
 def _column(name: str) -> str:
@@ -74,7 +85,7 @@ class Sessions:
                     raise ValueError(
                         f"from_frame: a list holds {session!r}, expected one list of product ids a session"
                     )
-            data = {items: np.array([*map(list, data), None], object)[:-1]}
+            data = {items: object_array(map(list, data))}
         table = read_columns(data)
         if item_id not in table and items in table:  # one session per row: its other columns hold for all its events
             flat, lengths = split_lists(_column(items), table.pop(items))
@@ -117,8 +128,7 @@ class Sessions:
     def item_ids(self) -> np.ndarray:
         """Product ids [V] of the catalog these sessions share with those they were split from."""
         if self._ids is None:
-            ids = self._catalog.ids()
-            self._ids = ids if isinstance(ids, np.ndarray) else np.array([*ids, None], object)[:-1]
+            self._ids = catalog_ids(self._catalog)
         return self._ids
 
     @property

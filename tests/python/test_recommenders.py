@@ -19,7 +19,7 @@ import stamp
 
 def scores_by_numpy(path, items):
     """STAMP's scores from the saved files alone; the `official` preset: + m_s, no bias, norm of lookups at most 1."""
-    w = {k: v.astype(np.float64) for k, v in safetensors.numpy.load_file(path / "model.safetensors").items()}
+    w = {k: v.astype(np.float64) for k, v in safetensors.numpy.load_file(path / "clusters" / "0.safetensors").items()}
     catalog = safetensors.numpy.load_file(path / "catalog.safetensors")
     offsets, text = catalog["id_offsets"], catalog["id_bytes"].tobytes()
     ids = [text[a:b].decode() for a, b in itertools.pairwise(offsets)]
@@ -73,16 +73,16 @@ def test_save_and_load(fitted, shop, tmp_path):
     assert loaded.get_params()["dim"] == 24
     assert loaded.report_ == fitted.report_ and loaded.fingerprint_ == fitted.fingerprint_
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["version"] == 1 and manifest["config"]["dim"] == 24
-    tensors = safetensors.numpy.load_file(path / "model.safetensors")
+    assert manifest["version"] == 2 and manifest["clusters"][0]["config"]["dim"] == 24
+    tensors = safetensors.numpy.load_file(path / "clusters" / "0.safetensors")
     assert "attention.bias" not in tensors  # absent, not zero
     assert tensors["items"].shape == (loaded.n_items_, 24)
 
-    model = path / "model.safetensors"
+    model = path / "clusters" / "0.safetensors"
     data = bytearray(model.read_bytes())
     data[-1] ^= 1
     model.write_bytes(data)
-    with pytest.raises(RuntimeError, match="model.safetensors has checksum"):
+    with pytest.raises(RuntimeError, match="0.safetensors has checksum"):
         stamp.load(path)
     with pytest.raises(RuntimeError, match="not a saved model"):
         stamp.load(tmp_path)

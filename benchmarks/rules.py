@@ -1,0 +1,80 @@
+"""What business rules cost a request: six of them beside none, on one core.
+
+    python benchmarks/rules.py [--products 50000] [--dim 100] [--rounds 15]
+
+A request without rules reads 4VD bytes of items. Each rule that excludes or boosts reads its attribute's column, 4V
+bytes, a hundredth of that for D = 100, so six of them are expected to cost some tenths of the scan at most; a limit
+makes lists four times as long. "zone" has its fixed rules worked out when the bundle is loaded, "request" gets the same
+list with every request, as text that was parsed before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import numpy as np
+from common import NO_FILTERS, random_model, record, release_of
+
+import stamp
+
+SIX = [
+    {"rule": "exclude_values", "attribute": "brand", "values": [f"brand {i}" for i in range(0, 500, 10)]},
+    {"rule": "different_value", "attribute": "collection"},
+    {"rule": "price_band", "attribute": "price", "from": 0.25, "to": 4},
+    {"rule": "exclude_seen"},
+    {"rule": "limit", "attribute": "category", "max": 3},
+    {"rule": "boost", "attribute": "brand", "values": ["brand 1", "brand 2"], "by": 0.01},
+]
+DIVERSIFY = [{"rule": "diversify", "by": "embedding", "strength": 0.3, "pool": 100}]
+
+
+def attributes(products: int, random: np.random.Generator) -> list[tuple]:
+    def text(name: str, values: int) -> tuple:
+        return (name, random.integers(0, values, products, np.int32), [f"{name} {i}" for i in range(values)])
+
+    price = np.exp(random.normal(3, 0.7, products)).astype(np.float32)
+    return [text("brand", 500), text("category", 50), text("collection", products // 8), ("price", price)]
+
+
+def measure(products: int, dim: int, rounds: int) -> dict:
+    random = np.random.default_rng(1)
+    zones = {"six": {"rules": SIX}, "diverse": {"rules": DIVERSIFY}}
+    release = release_of(random_model(products, dim), attributes(products, random), {"zones": zones})
+    visits = [events.astype(np.int32) for events in random.integers(0, products, (50, 3))]
+    ways = {
+        "none": {},
+        "zone": {"zone": "six"},
+        "request": {"rules": json.dumps(SIX)},
+        "diversify": {"zone": "diverse"},
+    }
+
+    def milliseconds(options: dict) -> float:
+        query = {**NO_FILTERS, "k": 20, "bought": [], **options}
+        start = time.perf_counter()
+        for events in visits:
+            assert len(release.list(events, **query)[0]) == 20
+        return 1e3 * (time.perf_counter() - start) / len(visits)
+
+    for options in ways.values():
+        milliseconds(options)
+    times = [{way: milliseconds(options) for way, options in ways.items()} for _ in range(rounds)]
+    result = {f"{way}_ms": float(np.median([t[way] for t in times])) for way in ways}
+    ratios = {f"ratio_{way}": float(np.median([t[way] / t["none"] for t in times])) for way in ways if way != "none"}
+    return {"products": products, "dim": dim, **result, **ratios}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--products", type=int, nargs="+", default=[50_000])
+    parser.add_argument("--dim", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=15)
+    args = parser.parse_args()
+    stamp.set_num_threads(1)
+    for products in args.products:
+        record("rules", measure(products, args.dim, args.rounds), threads=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Recommending from a bundle: what servers call, and notebooks to see what servers would answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _stamp
+from .columns import catalog_ids, find_rows
+
+RuleList = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """An answer.
+
+    Attributes
+    ----------
+    ids, scores : arrays [n]
+        Products, best first. Scores are logits with boosts; of popular products ln(1 + clicks); NaN of pinned ones.
+    path : str
+        How it was found: "anchor" (the model that knows the current product), "group" (that of its attribute group),
+        "history" (the model that knows most of the events), "category" (popular products of its attribute group) or
+        "popular".
+    cluster : int or None
+        Whose model answered.
+    unknown : list
+        Events that the catalog does not know.
+    reason : str
+        Why there are fewer than k.
+    explanation : dict or None
+        What rules removed and moved, where asked for (docs/rules.md).
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray
+    path: str
+    cluster: int | None
+    unknown: list[Any]
+    reason: str
+    explanation: dict[str, Any] | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Recommender:
+    """Recommends from a bundle, and goes on while the bundle is replaced. Safe to use from many threads.
+
+    Parameters
+    ----------
+    path : path
+        Of a bundle: :func:`stamp.build_bundle` makes it of clusters, :meth:`StampRecommender.save` of one model.
+    device, precision : str
+        As of :class:`StampRecommender`.
+    lazy : bool
+        Load the model of a cluster when it is first asked for.
+    memory : int
+        Bytes of models to hold at once, 0 for no bound: the least recently used one makes room.
+    window : float
+        Seconds that single requests of several threads wait for each other to share one scan of the catalog; 0: none.
+
+    Raises
+    ------
+    RuntimeError
+        The bundle is damaged (the message names file and tensor), or the device cannot be had.
+    ValueError
+        Its rules cannot be; the message has the path of the key.
+
+    Examples
+    --------
+    >>> import stamp, tempfile
+    >>> model = stamp.StampRecommender(dim=8, epochs=1)
+    >>> model = model.fit(stamp.Sessions.from_frame([["a", "b", "c"], ["b", "c", "a"]]), progress=False)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> model.save(folder.name + "/bundle")
+    >>> recommender = stamp.Recommender(folder.name + "/bundle", device="cpu")
+    >>> answer = recommender.recommend(["a", "b"], k=2, rules=[{"rule": "exclude_seen"}])
+    >>> answer.ids.tolist(), answer.path, answer.reason
+    (['c'], 'anchor', '1 of 2: 3 candidates, exclude_seen leaves 1')
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        lazy: bool = False,
+        memory: int = 0,
+        window: float = 0.0,
+    ):
+        self._core = _stamp.Recommender(
+            os.fspath(path), device=device, precision=precision, lazy=lazy, memory=memory, window=window
+        )
+        self._ids: tuple[_stamp.Release | None, np.ndarray] = (None, np.empty(0))
+
+    @property
+    def path(self) -> pathlib.Path:
+        return pathlib.Path(self._core.path)
+
+    @property
+    def zones(self) -> list[str]:
+        return self._core.release().zones
+
+    @property
+    def clusters(self) -> list[int]:
+        """Ids of the clusters."""
+        return self._core.release().clusters
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        """Product ids [V] of the catalog."""
+        return self._item_ids(self._core.release())
+
+    def _item_ids(self, release: _stamp.Release) -> np.ndarray:
+        """Made once for each release; those of another are replaced whole, as other threads may be reading them."""
+        made_for, ids = self._ids
+        if made_for is not release:
+            ids = catalog_ids(release.catalog)
+            self._ids = (release, ids)
+        return ids
+
+    def recommend(
+        self,
+        events: Iterable[Any],
+        *,
+        k: int | None = None,
+        zone: str | None = None,
+        rules: RuleList = (),
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+        history: int | None = None,
+        bought: Iterable[Any] = (),
+        explain: bool = False,
+    ) -> Recommendations:
+        """The k products most likely to come next, under the rules.
+
+        Parameters
+        ----------
+        events : list of product ids
+            What the visitor did, the current product last; may be empty, or hold products that nobody knows.
+        k : int, optional
+            What the zone says where absent, else 20.
+        zone : str, optional
+            Whose rules apply.
+        rules : list of dict
+            Of this request, besides the zone's (docs/rules.md).
+        exclude, only : lists of product ids
+            Never list these; choose among these.
+        history : int, optional
+            Read the last so many events; what the zone says where absent, else all.
+        bought : list of product ids
+            For the rule ``exclude_bought``.
+        explain : bool
+            Say what rules removed and moved.
+
+        Raises
+        ------
+        ValueError
+            An unknown zone, k or history below 1, or rules that cannot be, with the path of the key.
+        """
+        release = self._core.release()
+        ids = list(events)
+        rows = _rows(release, ids, "events")
+        answer = release.list(
+            rows,
+            bought=_rows(release, bought, "bought"),
+            **_query(release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain),
+        )
+        return self._named(release, ids, rows, answer)
+
+    def recommend_batch(
+        self,
+        sessions: Iterable[Iterable[Any]],
+        *,
+        k: int | None = None,
+        zone: str | None = None,
+        rules: RuleList = (),
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+        history: int | None = None,
+        explain: bool = False,
+    ) -> list[Recommendations]:
+        """:meth:`recommend` for many visitors at once, on all cores."""
+        release = self._core.release()
+        ids = [list(events) for events in sessions]
+        rows = [_rows(release, events, "events") for events in ids]
+        answers = release.list_batch(
+            rows,
+            **_query(release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain),
+        )
+        return [self._named(release, *each) for each in zip(ids, rows, answers)]
+
+    def reload(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Load what stands at the path now, or at another one, and answer from it from then on.
+
+        Requests under way end in the old release. Where the new one cannot be loaded the old one stays, and this raises.
+        """
+        self._core.reload(None if path is None else os.fspath(path))
+
+    def _named(self, release: _stamp.Release, ids: list[Any], rows: np.ndarray, answer: _stamp.Answer) -> Recommendations:
+        found, scores, path, cluster, unknown, reason, explanation = answer
+        return Recommendations(
+            ids=self._item_ids(release)[found],
+            scores=scores,
+            path=path,
+            cluster=None if cluster < 0 else cluster,
+            unknown=[event for event, row in zip(ids, rows) if row < 0] if unknown else [],
+            reason=reason,
+            explanation=json.loads(explanation) if explanation else None,
+        )
+
+    def __repr__(self) -> str:
+        release = self._core.release()
+        return f"Recommender({len(release.catalog):,} products, {len(release.clusters)} clusters, zones: {release.zones})"
+
+
+def _rows(release: _stamp.Release, ids: Iterable[Any], what: str) -> np.ndarray:
+    return find_rows(f"recommend: {what}", ids, release.catalog)
+
+
+def _query(
+    release: _stamp.Release,
+    *,
+    k: int | None,
+    zone: str | None,
+    rules: RuleList,
+    exclude: Iterable[Any],
+    only: Iterable[Any] | None,
+    history: int | None,
+    explain: bool,
+) -> dict[str, Any]:
+    for name, value in (("k", k), ("history", history)):
+        if value is not None and value < 1:
+            raise ValueError(f"recommend: {name} is {value}, expected 1 or more")
+    return {
+        "k": k or 0,
+        "zone": zone or "",
+        "rules": json.dumps(list(rules)) if rules else "",
+        "exclude": _rows(release, exclude, "exclude"),
+        "only": None if only is None else _rows(release, only, "only"),
+        "history": history or 0,
+        "popular": True,
+        "explain": explain,
+    }

@@ -14,6 +14,7 @@ from ._stamp import cpu_isa, num_threads, set_num_threads
 from .evaluation import Evaluation, evaluate
 from .hardware import DeviceInfo, devices
 from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
+from .rules import rules_schema
 from .sessions import Sessions
 
 __version__ = "0.1.0"
@@ -30,5 +31,6 @@ __all__ = [
     "evaluate",
     "load",
     "num_threads",
+    "rules_schema",
     "set_num_threads",
 ]

@@ -58,12 +58,11 @@ std::string describe(const Json& value) {
 
 // JSON has numbers only: 5.0 is an integer too, as JSON Schema has it.
 std::optional<std::int64_t> integer(const Json& value) {
-  constexpr double kExact = 9007199254740992;  // 2^53, where doubles begin to skip integers
   if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) return {};
   if (value.is_number_integer()) return value.get<std::int64_t>();
   if (!value.is_number_float()) return {};
   const double number = value.get<double>();
-  if (std::abs(number) > kExact || number != std::floor(number)) return {};
+  if (number != std::floor(number) || number < -0x1p63 || number >= 0x1p63) return {};
   return static_cast<std::int64_t>(number);
 }
 
@@ -113,13 +112,11 @@ class Reader {
         read_text("attribute");
         rule_.max = read_integer("max", std::numeric_limits<std::int64_t>::max(), "an integer of 1 or more");
         break;
-      case Type::boost: {
-        constexpr double kLargest = std::numeric_limits<float>::max();
+      case Type::boost:
         read_text("attribute");
         read_values();
-        rule_.by = static_cast<float>(read_number("by", -kLargest, kLargest, "a number that single precision holds"));
+        rule_.by = read_float("by");
         break;
-      }
       case Type::diversify:
         if (json_.contains("by") && json_.at("by") == "embedding")
           rule_.attribute = "embedding";
@@ -131,7 +128,7 @@ class Reader {
           rule_.pool = read_integer("pool", Rules::kMaxPool, concat("an integer from 1 to ", Rules::kMaxPool));
         break;
       case Type::min_score:
-        rule_.score = read_number("score", -kAny, kAny, "a number");
+        rule_.score = read_float("score");
         break;
     }
     return std::move(rule_);
@@ -224,6 +221,12 @@ class Reader {
     require(value.is_number() && value.get<double>() >= low && value.get<double>() <= high, at(key), " is ",
             describe(value), ", expected ", expected);
     return value.get<double>();
+  }
+
+  // What scores are compared with and added to: in their precision.
+  float read_float(const char* key) const {
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    return static_cast<float>(read_number(key, -kLargest, kLargest, "a number that single precision holds"));
   }
 
   std::int64_t read_integer(const char* key, std::int64_t high, const std::string& expected) const {

@@ -63,7 +63,7 @@ struct STAMP_API Rule {
   float by = 0;
   double strength = 0;
   std::int64_t pool = 0;
-  double score = 0;
+  float score = 0;
 };
 
 STAMP_API std::string_view to_string(Rule::Type type);

@@ -56,6 +56,10 @@ struct SelectedProducts {
 // next request; not thread-safe.
 class STAMP_API Selection {
  public:
+  Selection() = default;
+  Selection(const Selection&) = delete;  // what is prepared points into itself
+  Selection& operator=(const Selection&) = delete;
+
   // `problem` and what it points to must live until select returns. Throws std::invalid_argument when k < 1, a row is
   // beyond the catalog, or rules worked out beforehand are of other candidates.
   void prepare(const SelectionProblem& problem);
@@ -65,8 +69,8 @@ class STAMP_API Selection {
   std::span<const std::uint64_t> excluded() const { return excluded_; }
   std::span<const float> boosts() const { return boosts_; }
 
-  // `first` is what the first scan listed. Scans again only where limits leave less than k of it, and once more to
-  // explain.
+  // Once for each prepare. `first` is what the first scan listed. Scans again only where limits leave less than k of
+  // it, and once more to explain.
   SelectedProducts select(std::span<const Scored> first, const Scan& scan, bool explain = false);
 
  private:

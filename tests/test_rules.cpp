@@ -109,7 +109,8 @@ TEST_CASE("rules that cannot be are refused with their path") {
        "rules[0].pool is 10001, expected an integer from 1 to 10000"},
       {R"([{"rule": "diversify", "by": "embedding", "strength": 0.5, "pool": 0}])",
        "rules[0].pool is 0, expected an integer from 1 to 10000"},
-      {R"([{"rule": "min_score", "score": "0"}])", "rules[0].score is '0', expected a number"},
+      {R"([{"rule": "min_score", "score": "0"}])",
+       "rules[0].score is '0', expected a number that single precision holds"},
   };
   for (const auto& [json, message] : refused) {
     CAPTURE(json);

@@ -86,6 +86,17 @@ bool naive_forbids(const Shop& shop, const Request& request, const Json& rule, s
   return false;
 }
 
+// The path of the first rule that forbids a product, or "".
+std::string naive_excluder(const Shop& shop, const Request& request, std::int32_t row) {
+  for (const auto& [source, where] : {std::pair(request.zone, "zone"), std::pair(request.rules, "rules")}) {
+    const Json rules = Json::parse(source);
+    for (std::size_t i = 0; i < rules.size(); ++i)
+      if (naive_forbids(shop, request, rules[i], row)) return concat(where, "[", i, "]");
+  }
+  if (holds(request.exclude, row)) return "exclude";
+  return request.only && !holds(*request.only, row) ? "only" : "";
+}
+
 struct Listed {
   std::int32_t row;
   float score;
@@ -96,11 +107,7 @@ std::vector<Listed> naive_list(const Shop& shop, const Request& request) {
   for (const std::string& source : {request.zone, request.rules})
     for (const Json& rule : Json::parse(source)) rules.push_back(rule);
 
-  const auto forbidden = [&](std::int32_t row) {
-    if (holds(request.exclude, row) || (request.only && !holds(*request.only, row))) return true;
-    return std::any_of(rules.begin(), rules.end(),
-                       [&](const Json& rule) { return naive_forbids(shop, request, rule, row); });
-  };
+  const auto forbidden = [&](std::int32_t row) { return !naive_excluder(shop, request, row).empty(); };
   std::vector<Listed> answer;
   const auto listed = [&](std::int32_t row) {
     return std::any_of(answer.begin(), answer.end(), [&](const Listed& item) { return item.row == row; });
@@ -125,7 +132,8 @@ std::vector<Listed> naive_list(const Shop& shop, const Request& request) {
           boost += rule.at("by").get<float>();
     const float score = shop.scores[place] + boost;
     for (const Json& rule : rules)
-      if (rule.at("rule") == "min_score" && request.min_score) enough = enough && score >= rule.at("score");
+      if (rule.at("rule") == "min_score" && request.min_score)
+        enough = enough && score >= rule.at("score").get<float>();
     if (enough && !forbidden(row) && !listed(row)) all.push_back({row, score});
   }
   std::stable_sort(all.begin(), all.end(), [](const Listed& a, const Listed& b) { return a.score > b.score; });
@@ -406,6 +414,10 @@ TEST_CASE("explanations account for every candidate and every product that is mi
       CHECK(entry.contains("pinned") == std::isnan(answer.selected.scores[i]));
       if (entry.contains("moved")) CHECK(entry.at("moved").at("to") == i + 1);
     }
+    std::vector<std::string> list_rules;
+    for (const Json& rule : json.at("rules"))
+      if (holds(std::vector<std::string>{"min_score", "limit", "diversify"}, rule.at("rule").get<std::string>()))
+        list_rules.push_back(rule.at("path"));
     const auto plain = naive_list(shop, {.k = request.k});
     std::size_t missing = 0;
     for (std::size_t i = 0; i < plain.size(); ++i) {
@@ -414,6 +426,11 @@ TEST_CASE("explanations account for every candidate and every product that is mi
       const Json& entry = json.at("missing")[missing++];
       CHECK(entry.at("id") == plain[i].row);
       CHECK(entry.at("rank") == i + 1);
+      const std::string excluder = naive_excluder(shop, request, plain[i].row);
+      if (!excluder.empty())
+        CHECK(entry.at("by") == excluder);
+      else
+        CHECK((entry.at("by").is_null() || holds(list_rules, entry.at("by").get<std::string>())));
     }
     CHECK(missing == json.at("missing").size());
   }

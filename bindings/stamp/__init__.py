@@ -14,6 +14,7 @@ from ._stamp import cpu_isa, num_threads, set_num_threads
 from .evaluation import Evaluation, evaluate
 from .hardware import DeviceInfo, devices
 from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
+from .rules import rules_schema
 from .serving import Recommendations, Recommender
 from .sessions import Sessions
 
@@ -33,5 +34,6 @@ __all__ = [
     "evaluate",
     "load",
     "num_threads",
+    "rules_schema",
     "set_num_threads",
 ]

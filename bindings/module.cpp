@@ -7,5 +7,6 @@ PYBIND11_MODULE(_stamp, m) {
   bind_data(m);
   bind_devices(m);
   bind_model(m);
+  bind_clusters(m);
   bind_serving(m);
 }

@@ -10,6 +10,7 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Answer = tuple[Int32, Float32, int]
+Pairs = tuple[Int32, Int32, Int64, int]  # from, to, counts; examples
 
 class Catalog:
     """Distinct ids, numbered in the order in which they were added; -1 is unknown."""
@@ -111,6 +112,17 @@ def evaluate_popularity(
     ties: str,
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
+def cross_recommendations(
+    model: Model,
+    sessions: Sessions,
+    groups: ArrayLike,
+    k: int,
+    max_examples: int,
+    progress: Callable[[int, int], bool | None] | None,
+) -> Pairs: ...
+def group_transitions(sessions: Sessions, groups: ArrayLike) -> Pairs: ...
+def write_tensors(path: str, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None: ...
+def read_tensors(path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]: ...
 def metrics_of_ranks(ranks: ArrayLike, k: Sequence[int]) -> dict[int, tuple[float, float, float]]: ...
 def save_bundle(
     path: str, catalog: Catalog, counts: Sequence[int], model: Model, train: str, fingerprint: str, report: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection
 from typing import Any
 
@@ -152,7 +153,7 @@ def _attribute(what: str, column: Column, as_category: bool, as_number: bool) ->
     listed = values.tolist()
     present = np.fromiter((v is not None and v == v and v != "" for v in listed), bool, len(listed))
     kinds = {type(v) for v, there in zip(listed, present) if there}
-    if all(issubclass(kind, str) for kind in kinds):
+    if all(issubclass(kind, (str, datetime.date)) for kind in kinds):
         number = False
     elif all(issubclass(kind, (int, float, np.number)) for kind in kinds):
         number = not all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in kinds)

@@ -8,5 +8,6 @@ PYBIND11_MODULE(_stamp, m) {
   bind_devices(m);
   bind_model(m);
   bind_rules(m);
+  bind_clusters(m);
   bind_serving(m);
 }

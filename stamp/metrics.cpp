@@ -181,43 +181,26 @@ Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std
   require(static_cast<std::int64_t>(counts.size()) == V, "evaluate: counts of ", counts.size(), " products, expected ",
           V);
   const std::int64_t k = std::min(V, *std::max_element(options.k.begin(), options.k.end()));
-  Batch batch;
   Ranking ranking;
-  const auto flush = [&](std::int64_t done) {
-    if (batch.B() > 0) {
-      ranker.rank(batch, k, ranking);
-      metrics.add(batch, ranking, k);
-      batch.clear();
-    }
-    return !progress || progress(done, sessions.size());
-  };
-
-  for (std::int64_t s = 0; s < sessions.size(); ++s) {
-    const auto events = sessions.items(s);
-    const std::int64_t length = static_cast<std::int64_t>(events.size()), base = batch.L();
-    std::int64_t known = 0;
-    for (std::int64_t i = 0; i < length; ++i) {
-      const std::int32_t item = events[i];
-      const bool inside = item >= 0 && item < V;
-      if (i >= options.min_history && (!options.last_only || i == length - 1)) {
-        if (known == 0 && ranker.needs_history()) {
-          metrics.add_unanswered(inside ? item : Catalog::kUnknown);
-        } else {
-          const std::int64_t used = options.history > 0 ? std::min(options.history, known) : known;
-          batch.begin.push_back(static_cast<std::int32_t>(base + known - used));
-          batch.length.push_back(static_cast<std::int32_t>(used));
-          batch.targets.push_back(inside ? item : Catalog::kUnknown);
-          batch.weights.push_back(1);
+  walk_examples(
+      sessions,
+      {.V = V,
+       .min_history = options.min_history,
+       .last_only = options.last_only,
+       .history = options.history,
+       .batch = options.batch},
+      [&](std::int32_t target, std::int64_t known) {
+        const bool answerable = known > 0 || !ranker.needs_history();
+        if (!answerable) metrics.add_unanswered(target);
+        return answerable;
+      },
+      [&](const Batch& batch, std::int64_t done) {
+        if (batch.B() > 0) {
+          ranker.rank(batch, k, ranking);
+          metrics.add(batch, ranking, k);
         }
-      }
-      if (inside) {
-        batch.items.push_back(item);
-        ++known;
-      }
-    }
-    if (batch.B() >= options.batch && !flush(s + 1)) return metrics.result();
-  }
-  flush(sessions.size());
+        return !progress || progress(done, sessions.size());
+      });
   return metrics.result();
 }
 

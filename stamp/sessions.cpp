@@ -224,4 +224,37 @@ void BatchBuilder::build(std::span<const std::int64_t> targets, Batch& batch) {
     for (float& weight : batch.weights) weight = static_cast<float>(weight / batch.weight);
 }
 
+void walk_examples(const Sessions& sessions, const WalkOptions& options,
+                   const std::function<bool(std::int32_t target, std::int64_t known)>& take,
+                   const std::function<bool(const Batch& batch, std::int64_t done)>& answer) {
+  Batch batch;
+  for (std::int64_t s = 0; s < sessions.size(); ++s) {
+    const auto events = sessions.items(s);
+    const std::int64_t length = static_cast<std::int64_t>(events.size()), base = batch.L();
+    std::int64_t known = 0, read = base;  // events before `read` are in a history
+    for (std::int64_t i = 0; i < length; ++i) {
+      const bool inside = events[i] >= 0 && events[i] < options.V;
+      const std::int32_t item = inside ? events[i] : Catalog::kUnknown;
+      if (i >= options.min_history && (!options.last_only || i == length - 1) && take(item, known)) {
+        const std::int64_t used = options.history > 0 ? std::min(options.history, known) : known;
+        read = base + known;
+        batch.begin.push_back(static_cast<std::int32_t>(read - used));
+        batch.length.push_back(static_cast<std::int32_t>(used));
+        batch.targets.push_back(item);
+        batch.weights.push_back(1);
+      }
+      if (inside) {
+        batch.items.push_back(item);
+        ++known;
+      }
+    }
+    batch.items.resize(static_cast<std::size_t>(read));
+    if (batch.B() >= options.batch) {
+      if (!answer(batch, s + 1)) return;
+      batch.clear();
+    }
+  }
+  answer(batch, sessions.size());
+}
+
 }  // namespace stamp

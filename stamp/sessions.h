@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -92,5 +93,22 @@ class STAMP_API BatchBuilder {
   std::int64_t history_;
   std::vector<std::int64_t> sorted_;
 };
+
+// How a model with a catalog of V products is asked about sessions.
+struct WalkOptions {
+  std::int64_t V = 0;
+  std::int64_t min_history = 1;  // events before a target
+  bool last_only = false;        // only the last event of each session is a target
+  std::int64_t history = 0;      // at most so many last known events are read; 0: all
+  std::int64_t batch = 512;      // examples, and those that the last session adds
+};
+
+// Walks the examples of `sessions` in order. Events outside the catalog (Catalog::kUnknown, say) are skipped in
+// histories, and Catalog::kUnknown as targets. take(target, known) says whether an example whose history has so many
+// known events goes into a batch; answer(batch, sessions walked) gets the batches, the last of which may be empty, and
+// returns whether to go on.
+STAMP_API void walk_examples(const Sessions& sessions, const WalkOptions& options,
+                             const std::function<bool(std::int32_t target, std::int64_t known)>& take,
+                             const std::function<bool(const Batch& batch, std::int64_t done)>& answer);
 
 }  // namespace stamp

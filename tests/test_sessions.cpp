@@ -109,6 +109,37 @@ TEST_CASE("batches hold each session's events once, and every example whole") {
   }
 }
 
+TEST_CASE("walking examples skips what a catalog lacks, and carries no event that nothing reads") {
+  // [1 ? 2 9], [9 3 4 5], [6], [9 ? 1]: 9 is outside a catalog of 8
+  const Sessions sessions({1, -1, 2, 9, 9, 3, 4, 5, 6, 9, -1, 1}, {0, 4, 8, 9, 12});
+  using Example = std::pair<std::vector<std::int32_t>, std::int32_t>;
+  const auto walk = [&](const WalkOptions& options, std::int32_t skipped = 99) {
+    std::vector<Example> examples;
+    std::int64_t done = 0;
+    walk_examples(
+        sessions, options, [&](std::int32_t target, std::int64_t known) { return known > 0 && target != skipped; },
+        [&](const Batch& batch, std::int64_t sessions_done) {
+          std::int64_t read = 0;
+          for (std::int64_t b = 0; b < batch.B(); ++b) {
+            const auto first = batch.items.begin() + batch.begin[b];
+            examples.emplace_back(std::vector<std::int32_t>(first, first + batch.length[b]), batch.targets[b]);
+            read = std::max<std::int64_t>(read, batch.begin[b] + batch.length[b]);
+          }
+          CHECK(batch.L() == read);
+          done = sessions_done;
+          return true;
+        });
+    CHECK(done == sessions.size());
+    return examples;
+  };
+  const std::vector<Example> all{{{1}, -1}, {{1}, 2}, {{1, 2}, -1}, {{3}, 4}, {{3, 4}, 5}};
+  for (std::int64_t batch : {1, 2, 512}) CHECK(walk({.V = 8, .batch = batch}) == all);
+  CHECK(walk({.V = 8, .history = 1}) == std::vector<Example>{{{1}, -1}, {{1}, 2}, {{2}, -1}, {{3}, 4}, {{4}, 5}});
+  CHECK(walk({.V = 8, .last_only = true}) == std::vector<Example>{{{1, 2}, -1}, {{3, 4}, 5}});
+  CHECK(walk({.V = 8, .min_history = 3}) == std::vector<Example>{{{1, 2}, -1}, {{3, 4}, 5}});
+  CHECK(walk({.V = 8}, Catalog::kUnknown) == std::vector<Example>{{{1}, 2}, {{3}, 4}, {{3, 4}, 5}});
+}
+
 TEST_CASE("slices, concatenation and fingerprints") {
   const Sessions all({1, 2, 3, 4, 5, 6}, {0, 2, 3, 6}, {1, 2, 3, 4, 5, 6}, {1, 1, 2, 1, 1, 1});
   const Sessions both = Sessions::concatenate(all.slice(0, 1), all.slice(1, 3));

@@ -11,8 +11,10 @@
 
 from . import datasets
 from ._stamp import cpu_isa, num_threads, set_num_threads
+from .clusters import CatalogClusters, cluster_catalog
 from .evaluation import Evaluation, evaluate
 from .hardware import DeviceInfo, devices
+from .products import Products
 from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
 from .rules import rules_schema
 from .serving import Recommendations, Recommender
@@ -20,14 +22,17 @@ from .sessions import Sessions
 
 __version__ = "0.1.0"
 __all__ = [
+    "CatalogClusters",
     "DeviceInfo",
     "Evaluation",
     "PopularityRecommender",
+    "Products",
     "Recommendations",
     "Recommender",
     "Sessions",
     "StampRecommender",
     "TrainingDiverged",
+    "cluster_catalog",
     "cpu_isa",
     "datasets",
     "devices",

@@ -1,9 +1,10 @@
-"""The command line: stamp train | evaluate | recommend | devices."""
+"""The command line: stamp train | evaluate | recommend | cluster | devices."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import sys
 from typing import Any
@@ -68,6 +69,35 @@ def _recommend(args: argparse.Namespace) -> dict[str, Any]:
     return {"ids": ids.tolist(), "scores": scores.tolist()}
 
 
+def _cluster(args: argparse.Namespace) -> dict[str, Any]:
+    model = stamp.load(args.model, device=args.device, precision=args.precision)
+    bounds = ("min_products", "max_products", "min_examples", "max_examples")
+    found = stamp.cluster_catalog(
+        model,
+        stamp.Products.from_frame(args.items, item_id=args.item_id, categories=args.attribute),
+        _sessions(args.sessions),
+        attribute=args.attribute,
+        clusters=args.clusters,
+        distance=args.distance,
+        large=args.large,
+        linkage=args.linkage,
+        k=args.k,
+        examples=args.examples,
+        previous=stamp.CatalogClusters.load(args.previous) if args.previous else None,
+        stickiness=args.stickiness,
+        progress=not (args.json or args.quiet),
+        **{name: getattr(args, name) for name in bounds},
+    )
+    found.save(args.out)
+    if not args.json:
+        print(found)
+    return {
+        "clusters": args.out, "ids": found.ids, "default": found.default, "products": found.n_products,
+        "examples": found.n_examples, "recommendations_inside": found.recommendations_inside,
+        "transitions_inside": found.transitions_inside, "fingerprint": found.fingerprint, "report": found.report,
+    }  # fmt: skip
+
+
 def _devices(args: argparse.Namespace) -> dict[str, Any]:
     found = stamp.devices()
     if not args.json:
@@ -77,10 +107,14 @@ def _devices(args: argparse.Namespace) -> dict[str, Any]:
     return {"devices": [dataclasses.asdict(device) for device in found]}
 
 
+def _share_or_count(text: str) -> float | int:
+    return float(text) if "." in text else int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stamp", description="Session-based recommendation with STAMP.")
     parser.add_argument("--version", action="version", version=stamp.__version__)
-    verbs = parser.add_subparsers(required=True, metavar="train | evaluate | recommend | devices")
+    verbs = parser.add_subparsers(required=True, metavar="train | evaluate | recommend | cluster | devices")
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     common = argparse.ArgumentParser(add_help=False, parents=[output])
@@ -113,6 +147,28 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--k", type=int, default=20)
     recommend.add_argument("--exclude", nargs="*", default=[])
     recommend.set_defaults(verb=_recommend)
+
+    defaults = inspect.signature(stamp.cluster_catalog).parameters
+    cluster = verbs.add_parser("cluster", parents=[common], help="split a catalog into clusters, a model each")
+    cluster.add_argument("model", help="of the whole catalog")
+    cluster.add_argument("items", help="CSV, TSV or Parquet: item_id and attributes")
+    cluster.add_argument("sessions", help="as of stamp train")
+    cluster.add_argument("--out", required=True, help="file to save to")
+    cluster.add_argument("--attribute", required=True, nargs="+", help="what products are grouped by")
+    cluster.add_argument("--clusters", type=int, help="how many")
+    cluster.add_argument("--distance", type=float, help="instead: groups further apart are kept apart")
+    cluster.add_argument("--previous", help="instead: a file of clusters to continue")
+    cluster.add_argument("--stickiness", type=float, default=defaults["stickiness"].default)
+    cluster.add_argument("--large", type=_share_or_count, default=defaults["large"].default,
+                         help="share of the clicks (with a point), or number, of the groups clustered first")  # fmt: skip
+    cluster.add_argument("--linkage", default=defaults["linkage"].default)
+    cluster.add_argument("--k", type=int, default=defaults["k"].default, help="recommendations an example")
+    cluster.add_argument("--examples", type=int, default=defaults["examples"].default, help="to recommend for")
+    for bound in ("min-products", "max-products", "min-examples", "max-examples"):
+        cluster.add_argument(f"--{bound}", type=int)
+    cluster.add_argument("--item-id", default="item_id", help="column of product ids in items")
+    cluster.add_argument("--quiet", action="store_true", help="no progress bar")
+    cluster.set_defaults(verb=_cluster)
 
     devices = verbs.add_parser("devices", parents=[output], help="what there is to compute on")
     devices.set_defaults(verb=_devices)

@@ -1,0 +1,194 @@
+"""Products: what a shop knows of them beside their sessions."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from . import _stamp
+from .columns import Column, Ids, _is_arrow, pack_strings, read_columns
+
+Texts = tuple[np.ndarray, list[str]]  # codes [n] int32 into distinct values, -1 where missing
+
+
+class Products:
+    """A table of products: an id each, and attributes that are texts or numbers. Made by :meth:`from_frame`.
+
+    Attributes
+    ----------
+    item_ids : array [n]
+    attributes : dict of str to str
+        Names of the attributes, and whether each is a "text" or a "number".
+    """
+
+    def __init__(self, catalog: _stamp.Catalog, ids: Ids, columns: dict[str, Texts | np.ndarray]):
+        self._catalog = catalog
+        self._ids = ids
+        self._columns = columns
+
+    @classmethod
+    def from_frame(
+        cls,
+        data: Any,
+        *,
+        item_id: str = "item_id",
+        categories: Collection[str] = (),
+        numbers: Collection[str] = (),
+    ) -> Products:
+        """Read products from a table or a file, one product a row.
+
+        Every column but `item_id` is an attribute. Texts, integers, dates and times are categories, compared as texts;
+        floats and truth values are numbers. Values may be missing; an empty text is missing too, as text files cannot
+        tell the two apart.
+
+        Parameters
+        ----------
+        data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, or path
+            Paths are CSV, TSV or Parquet, gzipped or not.
+        item_id : str
+            Name of the column of product ids.
+        categories : collection of str
+            Columns of floats that are categories: pandas makes floats of integers where some are missing.
+        numbers : collection of str
+            Columns of integers that are numbers, a price in cents say.
+
+        Raises
+        ------
+        ValueError
+            A column or an id is missing, an id stands twice, or a value is of a kind that cannot be.
+
+        Examples
+        --------
+        >>> import stamp
+        >>> products = stamp.Products.from_frame({"item_id": [7, 8], "brand": ["a", None], "price": [1.5, 2.0]})
+        >>> products
+        Products(2 products; texts: brand; numbers: price)
+        """
+        table = read_columns(data)
+        for name in (item_id, *categories, *numbers):
+            if name not in table:
+                raise ValueError(f"from_frame: no column '{name}' among {', '.join(table) or 'none'}")
+        both = sorted({*categories} & {*numbers})
+        if both:
+            raise ValueError(f"from_frame: column '{both[0]}' is named in both categories and numbers")
+        ids = Ids(f"from_frame: column '{item_id}'", table.pop(item_id))
+        catalog = _stamp.Catalog(ids.kind)
+        rows = ids.add_to(catalog)
+        if len(catalog) < len(rows):
+            first = int(np.argmax(rows != np.arange(len(rows))))  # rows fall behind at the first id that stood before
+            raise ValueError(
+                f"from_frame: product {catalog.ids()[rows[first]]!r} stands twice, the second in row {first}"
+            )
+        return cls(catalog, ids, {
+            name: _attribute(f"from_frame: column '{name}'", column, name in categories, name in numbers)
+            for name, column in table.items()
+        })  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self._catalog)
+
+    @property
+    def kind(self) -> str:
+        """Of the product ids: "integers" or "strings"."""
+        return self._ids.kind
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        ids = self._catalog.ids()
+        return ids if isinstance(ids, np.ndarray) else np.array([*ids, None], object)[:-1]
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return {name: "text" if isinstance(column, tuple) else "number" for name, column in self._columns.items()}
+
+    def add_to(self, catalog: _stamp.Catalog) -> None:
+        """Add the product ids to a catalog; those that it has keep their rows."""
+        self._ids.add_to(catalog)
+
+    def codes(self, name: str, catalog: _stamp.Catalog) -> Texts:
+        """A text attribute of the products of `catalog`: codes [V] int32, -1 where missing, and what they stand for."""
+        self._require(name, "text", "categories")
+        codes, values = self._columns[name]
+        return self._laid_out(codes, -1, catalog), values
+
+    def numbers(self, name: str, catalog: _stamp.Catalog) -> np.ndarray:
+        """An attribute that is a number, of the products of `catalog`: float32 [V], NaN where missing."""
+        self._require(name, "number", "numbers")
+        column = self._columns[name]
+        assert isinstance(column, np.ndarray)
+        return self._laid_out(column, np.nan, catalog)
+
+    def _laid_out(self, values: np.ndarray, missing: float, catalog: _stamp.Catalog) -> np.ndarray:
+        rows = self._ids.find_in(catalog)
+        column = np.full(len(catalog), missing, values.dtype)
+        column[rows[rows >= 0]] = values[rows >= 0]
+        return column
+
+    def _require(self, name: str, kind: str, option: str) -> None:
+        found = self.attributes.get(name)
+        if found is None:
+            raise ValueError(f"Products: no attribute '{name}', expected one of {', '.join(self._columns) or 'none'}")
+        if found != kind:
+            raise ValueError(
+                f"Products: attribute '{name}' is a {found}; name it in from_frame({option}=…) if it is a {kind}"
+            )
+
+    def __repr__(self) -> str:
+        kinds = (("texts", "text"), ("numbers", "number"))
+        named = [(title, [n for n, found in self.attributes.items() if found == kind]) for title, kind in kinds]
+        listed = "".join(f"; {title}: {', '.join(names)}" for title, names in named if names)
+        return f"Products({len(self):,} products{listed})"
+
+
+def _attribute(what: str, column: Column, as_category: bool, as_number: bool) -> Texts | np.ndarray:
+    """Codes and values of a column of texts, float32 [n] of one of numbers."""
+    values = _from_arrow(what, column) if _is_arrow(column) else np.asarray(column)
+    if values.dtype.kind == "M":
+        values = np.array([None if str(t) == "NaT" else str(t) for t in values.ravel()], object).reshape(values.shape)
+    if values.dtype.kind not in "biufUO" or values.ndim != 1:
+        raise ValueError(f"{what} has dtype {values.dtype} [{values.ndim}-d]; attributes are texts or numbers")
+    listed = values.tolist()
+    present = np.fromiter((v is not None and v == v and v != "" for v in listed), bool, len(listed))
+    kinds = {type(v) for v, there in zip(listed, present) if there}
+    if all(issubclass(kind, (str, datetime.date)) for kind in kinds):
+        number = False
+    elif all(issubclass(kind, (int, float, np.number)) for kind in kinds):
+        number = not all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in kinds)
+    else:
+        row, value = next((row, v) for row, v in enumerate(listed) if present[row] and not isinstance(v, str))
+        raise ValueError(f"{what} has {value!r} in row {row}; attributes are all texts or all numbers")
+    if as_number or (number and not as_category):
+        numbers = np.full(len(values), np.nan, np.float32)
+        try:
+            numbers[present] = values[present].astype(np.float32)
+        except ValueError as error:
+            raise ValueError(f"{what} is not numeric: {error}") from error
+        return numbers
+    catalog = _stamp.Catalog("strings")
+    codes = np.full(len(values), -1, np.int32)
+    codes[present] = catalog.add_strings(*pack_strings([_text(v) for v, there in zip(listed, present) if there]))
+    return codes, list(catalog.ids())
+
+
+def _text(value: Any) -> str:
+    """As a text; whole floats as the integers that a frame could not hold beside missing values."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _from_arrow(what: str, column: Column) -> np.ndarray:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.string())
+    elif pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    elif pa.types.is_nested(column.type):
+        raise ValueError(f"{what} holds values of type {column.type}; attributes are texts or numbers")
+    if column.null_count:  # which numpy would make floats of integers for
+        return np.array([*column.to_pylist(), None], object)[:-1]
+    return column.to_numpy(zero_copy_only=False)

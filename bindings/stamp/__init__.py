@@ -11,6 +11,7 @@
 
 from . import datasets
 from ._stamp import cpu_isa, num_threads, set_num_threads
+from .bundles import build_bundle, diff_bundles, inspect_bundle, verify_bundle
 from .clusters import CatalogClusters, cluster_catalog
 from .evaluation import Evaluation, evaluate
 from .hardware import DeviceInfo, devices
@@ -32,13 +33,17 @@ __all__ = [
     "Sessions",
     "StampRecommender",
     "TrainingDiverged",
+    "build_bundle",
     "cluster_catalog",
     "cpu_isa",
     "datasets",
     "devices",
+    "diff_bundles",
     "evaluate",
+    "inspect_bundle",
     "load",
     "num_threads",
     "rules_schema",
     "set_num_threads",
+    "verify_bundle",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import _stamp
-from .columns import Ids, pack_strings
+from .columns import Ids, catalog_ids, object_array, pack_strings
 from .grouping import LINKAGES, WAYS, Bounds, GroupCounts, cluster_groups, continue_groups, require_scipy
 from .products import Products
 from .progress import make_bar
@@ -121,7 +121,7 @@ class CatalogClusters:
 
     def label_of(self, item: Any) -> int:
         """The cluster of a product; `default` for one that is not here."""
-        row = int(Ids("label_of", np.array([item, None], object)[:-1]).find_in(self._catalog)[0])
+        row = int(Ids("label_of", object_array([item])).find_in(self._catalog)[0])
         return int(self.labels[row]) if row >= 0 else self.default
 
     def parent(self, id: int) -> int | None:
@@ -190,7 +190,7 @@ class CatalogClusters:
         if "ids" in tensors:
             item_ids = tensors["ids"]
         else:
-            item_ids = np.array([*_strings(tensors["id_bytes"], tensors["id_offsets"]), None], object)[:-1]
+            item_ids = object_array(_strings(tensors["id_bytes"], tensors["id_offsets"]))
         return cls(
             item_ids, tensors["labels"], tuple(json.loads(metadata["attribute"])), int(metadata["default"]),
             tuple(tensors["clusters"].tolist()), tensors["recommendations"], tensors["transitions"],
@@ -474,9 +474,7 @@ def cluster_catalog(
             found.labels[found.leaves].astype(np.int32), np.stack([pairs.row, pairs.col], axis=1).astype(np.int32),
             pairs.data,
         )  # fmt: skip
-    listed = grouping.catalog.ids()
-    item_ids = listed if isinstance(listed, np.ndarray) else np.array([*listed, None], object)[:-1]
-    return CatalogClusters(item_ids, labels, names, found.default, tuple(ids.tolist()), recommended, gone, report, tree)
+    return CatalogClusters(catalog_ids(grouping.catalog), labels, names, found.default, tuple(ids.tolist()), recommended, gone, report, tree)
 
 
 def _by_way(how: np.ndarray) -> dict[str, int]:

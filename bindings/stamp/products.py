@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _stamp
-from .columns import Column, Ids, _is_arrow, pack_strings, read_columns
+from .columns import Column, Ids, _is_arrow, catalog_ids, object_array, pack_strings, read_columns
 
 Texts = tuple[np.ndarray, list[str]]  # codes [n] int32 into distinct values, -1 where missing
 
@@ -97,8 +97,7 @@ class Products:
 
     @property
     def item_ids(self) -> np.ndarray:
-        ids = self._catalog.ids()
-        return ids if isinstance(ids, np.ndarray) else np.array([*ids, None], object)[:-1]
+        return catalog_ids(self._catalog)
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -190,5 +189,5 @@ def _from_arrow(what: str, column: Column) -> np.ndarray:
     elif pa.types.is_nested(column.type):
         raise ValueError(f"{what} holds values of type {column.type}; attributes are texts or numbers")
     if column.null_count:  # which numpy would make floats of integers for
-        return np.array([*column.to_pylist(), None], object)[:-1]
+        return object_array(column.to_pylist())
     return column.to_numpy(zero_copy_only=False)

@@ -1,0 +1,263 @@
+"""Bundles of many clusters: built from the clusters' models, looked into, verified, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _stamp
+from .columns import Ids, catalog_ids
+from .products import Products
+
+_MODEL = "model"  # in the directory of a cluster that train_clusters leaves
+
+
+def build_bundle(
+    models: str | os.PathLike[str] | Mapping[int, str | os.PathLike[str]],
+    items: Any = None,
+    *,
+    out: str | os.PathLike[str],
+    rules: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    route_by: str | Sequence[str] = (),
+) -> dict[str, Any]:
+    """Make one bundle of the models of clusters. What stood at `out` is exchanged for it once it is whole.
+
+    Parameters
+    ----------
+    models : path, or dict of int to path
+        Where :func:`train_clusters` left them, or saved models by cluster id.
+    items : Products, or anything that :meth:`Products.from_frame` reads
+        Attributes of the products, for rules and routes: those that no model knows yet become part of the catalog too.
+    out : path
+    rules : dict, or path of a JSON file
+        ``{"build": [rules], "zones": {name: {"k": 20, "history": 10, "rules": [rules]}}}`` (docs/rules.md). What the
+        rules of "build" exclude is never recommended, and not even scanned: ``{"rule": "only_available"}`` say.
+    route_by : name or sequence of names
+        Text attributes: a product that no model knows is answered for by the cluster of most products that share these
+        values.
+
+    Returns
+    -------
+    dict
+        As :func:`inspect_bundle`.
+
+    Raises
+    ------
+    ValueError
+        A product is claimed by two clusters, a model knows ids of another kind, or rules cannot be, with the path of the
+        key.
+    RuntimeError
+        A model is damaged, or `out` cannot be written.
+    """
+    paths = _model_paths(models)
+    device = _stamp.open_device("cpu", "auto")
+    loaded = {cluster: _single(cluster, path, device) for cluster, path in sorted(paths.items())}
+    kinds = {bundle.catalog.kind for bundle in loaded.values()}
+    if len(kinds) > 1:
+        raise ValueError("build_bundle: some models know products by integers, some by strings")
+    catalog = _stamp.Catalog(kinds.pop())
+    counts: list[np.ndarray] = []
+    clusters: list[tuple[int, dict[str, Any], np.ndarray]] = []
+    for cluster, bundle in loaded.items():
+        [part] = bundle.clusters
+        known = len(catalog)
+        rows = Ids("build_bundle: the products", catalog_ids(bundle.catalog)).add_to(catalog)
+        if len(catalog) - known < len(rows):
+            twice = int(rows[rows < known][0])
+            other = next(id for id, _, other_rows in clusters if twice in other_rows)
+            raise ValueError(
+                f"build_bundle: product {catalog_ids(catalog)[twice]!r} is claimed by clusters {other} and {cluster}"
+            )
+        clusters.append((cluster, part, rows))
+        counts.append(bundle.counts)
+    columns: list[_stamp.Attribute] = []
+    if items is not None:
+        products = items if isinstance(items, Products) else Products.from_frame(items)
+        if products.kind != catalog.kind:
+            raise ValueError(f"build_bundle: items have ids that are {products.kind}, the models {catalog.kind}")
+        products.add_to(catalog)
+        for name, kind in products.attributes.items():
+            columns.append(
+                (name, *products.codes(name, catalog)) if kind == "text" else (name, products.numbers(name, catalog))
+            )
+    clicks = np.zeros(len(catalog), np.int64)
+    clicks[: sum(map(len, counts))] = np.concatenate(counts)
+    bundle = _stamp.Bundle(
+        catalog,
+        clicks.tolist(),
+        columns,
+        [
+            (cluster, rows, part["model"], part["train"], part["fingerprint"], part["report"])
+            for cluster, part, rows in clusters
+        ],
+        [route_by] if isinstance(route_by, str) else list(route_by),
+        _rules_text(rules),
+    )
+    _stamp.Release(bundle)  # refuses rules that cannot be, before anything is replaced
+    _stamp.save_bundle(os.fspath(out), bundle)
+    return inspect_bundle(out)
+
+
+def _model_paths(models: Any) -> dict[int, str]:
+    if isinstance(models, Mapping):
+        paths = {int(cluster): os.fspath(path) for cluster, path in models.items()}
+    else:
+        root = pathlib.Path(models)
+        if not root.is_dir():
+            raise ValueError(f"build_bundle: there is no directory {root}")
+        paths = {
+            int(folder.name): str(folder / _MODEL)
+            for folder in root.iterdir()
+            if folder.name.isdigit() and (folder / _MODEL).is_dir()
+        }
+    if not paths:
+        raise ValueError(f"build_bundle: {models} names no model; expected directories of clusters, or paths by cluster id")
+    return paths
+
+
+def _single(cluster: int, path: str, device: _stamp.Device) -> _stamp.Bundle:
+    bundle = _stamp.load_bundle(path, device)
+    if len(bundle.clusters) != 1:
+        raise ValueError(f"build_bundle: {path} holds {len(bundle.clusters)} clusters, expected the one of {cluster}")
+    return bundle
+
+
+def _rules_text(rules: Any) -> str:
+    if rules is None:
+        return "{}"
+    if isinstance(rules, Mapping):
+        return json.dumps(rules)
+    path = pathlib.Path(rules)
+    if not path.is_file():
+        raise ValueError(f"build_bundle: there is no file {path}")
+    return path.read_text(encoding="utf-8")
+
+
+def inspect_bundle(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a bundle holds: products, attributes, clusters with their metrics, zones. Models are not read.
+
+    Raises
+    ------
+    RuntimeError
+        It is no bundle, or its catalog is damaged.
+    """
+    return _described(_stamp.read_bundle(os.fspath(path)))
+
+
+def verify_bundle(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """:func:`inspect_bundle`, after every checksum, shape and rule has been verified.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        The first thing that is wrong: file and tensor, or the path of the key of a rule.
+    """
+    bundle = _stamp.load_bundle(os.fspath(path), _stamp.open_device("cpu", "auto"))
+    _stamp.Release(bundle)
+    return _described(bundle)
+
+
+def _described(bundle: _stamp.Bundle) -> dict[str, Any]:
+    clusters = []
+    for cluster in bundle.clusters:
+        config, report = json.loads(cluster["config"]), json.loads(cluster["report"])
+        epochs = report.get("epochs", [])
+        best = epochs[report["best_epoch"] - 1] if epochs and 0 < report.get("best_epoch", 0) <= len(epochs) else {}
+        clusters.append({
+            "id": cluster["id"],
+            "products": len(cluster["rows"]),
+            "clicks": int(bundle.counts[cluster["rows"]].sum()),
+            "dim": config["dim"],
+            "examples": report.get("examples"),
+            "validation": best.get("validation", {}).get("at"),
+            "fingerprint": cluster["fingerprint"],
+        })  # fmt: skip
+    rules = json.loads(bundle.rules)
+    known = sum(cluster["products"] for cluster in clusters)
+    return {
+        "products": len(bundle.catalog),
+        "in_no_cluster": len(bundle.catalog) - known,
+        "attributes": {column[0]: "text" if len(column) == 3 else "number" for column in bundle.attributes},
+        "route_by": bundle.route_by,
+        "clusters": clusters,
+        "build_rules": len(rules.get("build", [])),
+        "zones": {name: len(zone.get("rules", [])) for name, zone in rules.get("zones", {}).items()},
+    }
+
+
+def diff_bundles(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a release changes: products that come, go and change their cluster, models that were trained on other data,
+    attributes and rules. Models are not read.
+
+    Raises
+    ------
+    RuntimeError
+        One of them is no bundle, or its catalog is damaged.
+    """
+    before, after = _stamp.read_bundle(os.fspath(old)), _stamp.read_bundle(os.fspath(new))
+    ids = catalog_ids(after.catalog)
+    rows = Ids("diff_bundles", ids).find_in(before.catalog) if len(ids) else np.empty(0, np.int32)
+    stayed = rows >= 0
+    moved = _labels(after)[stayed] != _labels(before)[rows[stayed]]
+    models = [{c["id"]: c["fingerprint"] for c in bundle.clusters} for bundle in (before, after)]
+    columns = [{column[0]: column for column in bundle.attributes} for bundle in (before, after)]
+    rules = [json.loads(bundle.rules) for bundle in (before, after)]
+    zones = [r.get("zones", {}) for r in rules]
+    return {
+        "products": {
+            "added": int((~stayed).sum()),
+            "removed": len(before.catalog) - int(stayed.sum()),
+            "moved": int(moved.sum()),
+        },
+        "clusters": {
+            "added": sorted(models[1].keys() - models[0].keys()),
+            "removed": sorted(models[0].keys() - models[1].keys()),
+            "other_data": sorted(id for id in models[0].keys() & models[1].keys() if models[0][id] != models[1][id]),
+        },
+        "attributes": {
+            "added": sorted(columns[1].keys() - columns[0].keys()),
+            "removed": sorted(columns[0].keys() - columns[1].keys()),
+            "changed": {
+                name: changed
+                for name in sorted(columns[0].keys() & columns[1].keys())
+                if (changed := _changed(columns[0][name], columns[1][name], rows))
+            },
+        },
+        "zones": {
+            "added": sorted(zones[1].keys() - zones[0].keys()),
+            "removed": sorted(zones[0].keys() - zones[1].keys()),
+            "changed": sorted(name for name in zones[0].keys() & zones[1].keys() if zones[0][name] != zones[1][name]),
+        },
+        "build_rules_changed": rules[0].get("build", []) != rules[1].get("build", []),
+    }
+
+
+def _labels(bundle: _stamp.Bundle) -> np.ndarray:
+    labels = np.full(len(bundle.catalog), -1, np.int64)
+    for cluster in bundle.clusters:
+        labels[cluster["rows"]] = cluster["id"]
+    return labels
+
+
+def _changed(old: _stamp.Attribute, new: _stamp.Attribute, rows: np.ndarray) -> int:
+    """Products of both catalogs whose value differs; `rows` are those of the new one's products in the old one."""
+
+    def values(column: _stamp.Attribute) -> np.ndarray:
+        if len(column) == 2:
+            return column[1]
+        return np.array([*column[2], None], object)[column[1]]  # code -1, missing, is the last
+
+    before, after = values(old), values(new)
+    stayed = rows >= 0
+    a, b = before[rows[stayed]], after[stayed]
+    if a.dtype != b.dtype:
+        return len(a)
+    same = a == b
+    if a.dtype != object:
+        same |= np.isnan(a) & np.isnan(b)
+    return int((~same).sum())

@@ -116,7 +116,17 @@ def performance() -> str:
             ],
         )
     )  # fmt: skip
-    return "\n\n".join([*text, where(recommend), *gpu_performance()]) + "\n"
+    text.append(where(recommend))
+    if clustered := latest(read("cluster"), "groups"):
+        text += ["## Clustering a catalog", "From counts between groups to the label of each, all of them large ones; medians. "
+                 "Memory: what came on top of the counts, at its peak. Purity: share of groups in the cluster that most of "
+                 "their planted block is in.",
+                 table(["groups", "clusters", "pairs that occur", "seconds", "MiB", "8n² in MiB", "purity"],
+                       [[f"{r['groups']:,}", str(r["clusters"]), f"{r['pairs']:,}", f"{r['seconds']:.1f}",
+                         f"{r['own_mib']:,.0f}", f"{8 * r['groups'] ** 2 / 2**20:,.0f}", f"{r['purity']:.3f}"]
+                        for r in clustered]),
+                 where(clustered)]  # fmt: skip
+    return "\n\n".join([*text, *gpu_performance()]) + "\n"
 
 
 def speeds(row: dict) -> dict[str, float]:

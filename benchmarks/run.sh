@@ -7,7 +7,8 @@ if [ ! -x benchmarks/.venv/bin/python ]; then
   python3 -m venv benchmarks/.venv
   benchmarks/.venv/bin/pip install --quiet -r benchmarks/requirements.txt
 fi
-benchmarks/.venv/bin/pip install --quiet ".[data]"
+benchmarks/.venv/bin/pip install --quiet ".[cluster,data]"
 benchmarks/.venv/bin/python benchmarks/train.py
 benchmarks/.venv/bin/python benchmarks/recommend.py
+benchmarks/.venv/bin/python benchmarks/cluster.py
 benchmarks/.venv/bin/python benchmarks/report.py

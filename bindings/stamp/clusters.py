@@ -371,7 +371,8 @@ def cluster_catalog(
 
     Products are grouped by `attribute`. C_gh counts how often a model of the whole catalog recommends products of group
     h when the last event is of group g. Both directions are added up, S = C + Cᵀ, and the distance between groups is
-    d_gh = 1 - S_gh / sqrt(n_g n_h) with n_g = Σ_h S_gh: without the division the largest groups would be close to all.
+    d_gh = 1 - S_gh / sqrt(n_g n_h) with n_g = Σ_h≠g S_gh, between 0 and 1: without the division the largest groups would
+    be close to all, and what stays within a group says nothing about where else it belongs.
     The largest groups are clustered by `linkage`, and the dendrogram is cut from its root down. All others then join the
     cluster that they exchange most recommendations with, judged by the clusters of large groups alone, so that their
     order does not matter; without recommendations, most transitions of visitors; without these the cluster of most

@@ -103,7 +103,7 @@ def large_groups(clicks: np.ndarray, large: float | int) -> np.ndarray:
     """The `large` most clicked groups, or, for a float, the fewest that together hold this share of all clicks."""
     order = np.argsort(-clicks, kind="stable")
     order = order[clicks[order] > 0]
-    if isinstance(large, (int, np.integer)) and not isinstance(large, bool):
+    if isinstance(large, (int, np.integer)):
         if large < 1:
             raise ValueError(f"cluster_catalog: large is {large}, expected 1 or more groups, or a share of the clicks")
         return order[:large]
@@ -114,11 +114,11 @@ def large_groups(clicks: np.ndarray, large: float | int) -> np.ndarray:
 
 
 def condensed_distances(exchanges: Any, leaves: np.ndarray) -> np.ndarray:
-    """scipy's condensed matrix [n(n-1)/2] of d_gh = 1 - S_gh / sqrt(n_g n_h), n_g = Σ_h S_gh over all groups.
+    """scipy's condensed matrix [n(n-1)/2] of d_gh = 1 - S_gh / sqrt(n_g n_h), n_g = Σ_h≠g S_gh over all groups.
 
-    4n² bytes, and nothing else of that size.
+    4n² bytes, and nothing else of that size; scipy takes a copy.
     """
-    totals = np.asarray(exchanges.sum(axis=1)).ravel()[leaves].astype(np.float64)
+    totals = (np.asarray(exchanges.sum(axis=1)).ravel() - exchanges.diagonal())[leaves].astype(np.float64)
     n = len(leaves)
     distances = np.ones(n * (n - 1) // 2)
     pairs = exchanges[leaves][:, leaves].tocoo()

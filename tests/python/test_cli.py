@@ -35,6 +35,27 @@ def test_train_evaluate_recommend(shop, tmp_path):
     assert run("recommend", model, "sku-00001", "--k", 3).stdout.count("\n") == 3
 
 
+def test_cluster(fitted, shop, tmp_path):
+    fitted.save(tmp_path / "model")
+    pd.DataFrame(shop.products).to_csv(tmp_path / "items.csv", index=False)
+    pd.DataFrame(shop.events).to_csv(tmp_path / "events.csv", index=False)
+    files = [tmp_path / "model", tmp_path / "items.csv", tmp_path / "events.csv", "--item-id", "id"]
+    out = tmp_path / "clusters"
+    made = json.loads(run("cluster", *files, "--attribute", "category", "--clusters", 3, "--out", out, "--json").stdout)
+    found = stamp.CatalogClusters.load(out)
+    assert made["ids"] == [0, 1, 2] == list(found.ids) and made["fingerprint"] == found.fingerprint
+    direct = stamp.cluster_catalog(
+        fitted, stamp.Products.from_frame(shop.products, item_id="id"), shop.sessions, attribute="category", clusters=3,
+        progress=False,
+    )  # fmt: skip
+    assert found.fingerprint == direct.fingerprint and made["report"] == direct.report
+    said = run(
+        "cluster", *files, "--attribute", "category", "collection", "--previous", out, "--out", out, "--quiet"
+    ).stdout
+    assert "by category / collection" in said
+    assert "neither of" in run("cluster", *files, "--attribute", "category", "--out", out, status=2).stderr
+
+
 def test_devices(shop, tmp_path):
     found = json.loads(run("devices", "--json").stdout)["devices"]
     assert [device["name"] for device in found] == [device.name for device in stamp.devices()]

@@ -127,6 +127,7 @@ void MetricsAccumulator::add(const Batch& batch, const Ranking& ranking, std::in
   for (std::int64_t b = 0; b < batch.B(); ++b) {
     const bool cold = is_cold(batch.targets[b]);
     totals_.cold_targets += cold;
+    totals_.unreachable += !cold && ranking.above[b] == static_cast<std::int64_t>(counts_.size());
     totals_.tied += ranking.tied[b] > 0;
     ++totals_.examples;
     double rank = static_cast<double>(ranking.above[b]) + 1;
@@ -166,8 +167,7 @@ Metrics MetricsAccumulator::result() const {
 
 void MetricsAccumulator::add_unanswered(std::int32_t target) {
   ++totals_.examples;
-  ++totals_.unanswered;
-  totals_.cold_targets += is_cold(target);
+  ++(is_cold(target) ? totals_.cold_targets : totals_.unanswered);
 }
 
 bool MetricsAccumulator::is_cold(std::int32_t target) const {
@@ -194,12 +194,12 @@ Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std
 
   for (std::int64_t s = 0; s < sessions.size(); ++s) {
     const auto events = sessions.items(s);
-    const std::int64_t length = static_cast<std::int64_t>(events.size()), base = batch.L();
+    const std::int64_t length = sessions.length(s), first = sessions.offsets()[s], base = batch.L();
     std::int64_t known = 0;
     for (std::int64_t i = 0; i < length; ++i) {
       const std::int32_t item = events[i];
       const bool inside = item >= 0 && item < V;
-      if (i >= options.min_history && (!options.last_only || i == length - 1)) {
+      if (i >= options.min_history && (!options.last_only || i == length - 1) && sessions.is_target(first + i)) {
         if (known == 0 && ranker.needs_history()) {
           metrics.add_unanswered(inside ? item : Catalog::kUnknown);
         } else {

@@ -135,6 +135,20 @@ std::int64_t Sessions::count_before(std::int64_t time) const {
   return low;
 }
 
+Sessions Sessions::without_unknown() const {
+  Sessions known;
+  for (std::int64_t s = 0; s < size(); ++s) {
+    for (std::int64_t i = offsets_[s]; i < offsets_[s + 1]; ++i) {
+      if (items_[i] == Catalog::kUnknown) continue;
+      known.items_.push_back(items_[i]);
+      if (!timestamps_.empty()) known.timestamps_.push_back(timestamps_[i]);
+      if (!weights_.empty()) known.weights_.push_back(weights_[i]);
+    }
+    if (known.events() > known.offsets_.back()) known.offsets_.push_back(known.events());
+  }
+  return known;
+}
+
 Sessions Sessions::concatenate(const Sessions& a, const Sessions& b) {
   Sessions both = a;
   both.items_.insert(both.items_.end(), b.items_.begin(), b.items_.end());
@@ -173,7 +187,7 @@ std::vector<std::int64_t> example_targets(const Sessions& sessions, std::int64_t
   std::vector<std::int64_t> targets;
   for (std::int64_t s = 0; s < sessions.size(); ++s)
     for (std::int64_t event = sessions.offsets()[s] + min_history; event < sessions.offsets()[s + 1]; ++event)
-      targets.push_back(event);
+      if (sessions.is_target(event)) targets.push_back(event);
   return targets;
 }
 

@@ -48,8 +48,8 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     )
     if not args.json:
         print(result)
-    return {**result.to_dict(), "examples": result.examples, "cold_targets": result.cold_targets,
-            "unanswered": result.unanswered, "tied": result.tied}  # fmt: skip
+    counts = ("examples", "cold_targets", "unanswered", "unreachable", "ceiling", "tied")
+    return {**result.to_dict(), **{name: getattr(result, name) for name in counts}}
 
 
 def _recommend(args: argparse.Namespace) -> dict[str, Any]:

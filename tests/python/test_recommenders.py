@@ -137,7 +137,7 @@ def test_fit_refuses_what_it_cannot_learn_from():
     with pytest.raises(ValueError, match="expected stamp.Sessions"):
         stamp.StampRecommender().fit([[1, 2]])
     events = {"session_id": [1, 1], "item_id": [1, 2], "weight": [1, 0]}
-    with pytest.raises(ValueError, match="every example has weight 0"):
+    with pytest.raises(ValueError, match="an event of a weight above 0"):
         stamp.StampRecommender().fit(stamp.Sessions.from_frame(events), progress=False)
     one = stamp.StampRecommender(dim=4, epochs=1).fit(stamp.Sessions.from_frame([[1, 2]]), progress=False)
     assert one.n_items_ == 2

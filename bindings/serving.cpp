@@ -21,6 +21,14 @@ void bind_serving(py::module_& m) {
     save_bundle(path,
                 {catalog, std::move(counts), std::move(model), train_config_from_json(train), fingerprint, report});
   });
+  m.def("save_catalog", [](const std::string& path, const Catalog& catalog, const std::vector<std::int64_t>& counts) {
+    py::gil_scoped_release release;
+    save_catalog(path, catalog, counts);
+  });
+  m.def("load_catalog", [](const std::string& path) {
+    auto [catalog, counts] = load_catalog(path);
+    return py::make_tuple(std::make_shared<Catalog>(std::move(catalog)), array_of(std::move(counts)));
+  });
   m.def("load_bundle", [](const std::string& path, std::shared_ptr<Device> device) {
     std::optional<Bundle> bundle;
     {

@@ -50,12 +50,25 @@ void verify(const std::filesystem::path& file, const Json& expected) {
 
 }  // namespace
 
+void save_catalog(const std::filesystem::path& path, const Catalog& catalog, const std::vector<std::int64_t>& counts) {
+  auto tensors = catalog.tensors();
+  tensors.insert_or_assign("counts",
+                           TensorSource({DType::i64, {static_cast<std::int64_t>(counts.size())}}, counts.data()));
+  write_safetensors(path, tensors);
+}
+
+std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const std::filesystem::path& path) {
+  const Safetensors file(path);
+  Catalog catalog = Catalog::from(file);
+  const auto counts = file.i64("counts");
+  if (static_cast<std::int64_t>(counts.size()) != catalog.size())
+    fail("load_catalog: ", path.string(), " has ", catalog.size(), " ids and ", counts.size(), " counts");
+  return {std::move(catalog), {counts.begin(), counts.end()}};
+}
+
 void save_bundle(const std::filesystem::path& path, const Bundle& bundle) {
   write_directory(path, kManifest, [&](const std::filesystem::path& folder) {
-    auto catalog = bundle.catalog.tensors();
-    catalog.insert_or_assign(
-        "counts", TensorSource({DType::i64, {static_cast<std::int64_t>(bundle.counts.size())}}, bundle.counts.data()));
-    write_safetensors(folder / kCatalogFile, catalog);
+    save_catalog(folder / kCatalogFile, bundle.catalog, bundle.counts);
 
     std::map<std::string, TensorSource> tensors;
     bundle.model->weights().save(tensors, "");
@@ -79,13 +92,11 @@ Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> de
   const Json manifest = read_manifest(path);
   try {
     for (const char* name : {kCatalogFile, kModelFile}) verify(path / name, manifest.at("files").at(name));
-    const Safetensors catalog_file(path / kCatalogFile);
-    Catalog catalog = Catalog::from(catalog_file);
-    const auto counts = catalog_file.i64("counts");
+    auto [catalog, counts] = load_catalog(path / kCatalogFile);
     const std::int64_t V = catalog.size();
-    if (manifest.at("products") != V || static_cast<std::int64_t>(counts.size()) != V)
-      fail("load_bundle: ", (path / kCatalogFile).string(), " has ", V, " ids and ", counts.size(),
-           " counts, the manifest says ", manifest.at("products").dump(), " products");
+    if (manifest.at("products") != V)
+      fail("load_bundle: ", (path / kCatalogFile).string(), " has ", V, " ids, the manifest says ",
+           manifest.at("products").dump(), " products");
 
     const Safetensors file(path / kModelFile);
     auto model = std::make_shared<Model>(config_from_json(manifest.at("config").dump()), V, std::move(device), file);
@@ -94,7 +105,7 @@ Bundle load_bundle(const std::filesystem::path& path, std::shared_ptr<Device> de
       if (!shapes.count(name))
         fail("load_bundle: ", (path / kModelFile).string(), " holds tensor '", name, "', which its config has not");
     return {.catalog = std::move(catalog),
-            .counts = {counts.begin(), counts.end()},
+            .counts = std::move(counts),
             .model = std::move(model),
             .train = train_config_from_json(manifest.at("train").dump()),
             .fingerprint = manifest.at("fingerprint"),

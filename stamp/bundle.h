@@ -21,6 +21,12 @@ struct Bundle {
   std::string report = "{}";  // JSON: what training and evaluation said
 };
 
+// Products and their clicks in training, as a bundle has them: one safetensors file. std::runtime_error names what is
+// wrong with it.
+STAMP_API void save_catalog(const std::filesystem::path& path, const Catalog& catalog,
+                            const std::vector<std::int64_t>& counts);
+STAMP_API std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const std::filesystem::path& path);
+
 // Written aside, then exchanged with the bundle at `path`, which survives any failure (std::runtime_error); a directory
 // that holds anything else is refused.
 STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);

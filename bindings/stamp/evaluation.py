@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from .clustered import ClusteredRecommender
 from .progress import make_bar
 from .recommenders import PopularityRecommender, StampRecommender
 from .sessions import Sessions
@@ -46,7 +47,8 @@ class Evaluation:
 
     @property
     def ceiling(self) -> float:
-        return 1 - (self.cold_targets + self.unanswered + self.unreachable) / max(1, self.examples)
+        misses = self.cold_targets + self.unanswered + self.unreachable
+        return (self.examples - misses) / max(1, self.examples)
 
     def to_dict(self) -> dict[str, float]:
         """Flat: ``{"hr@20": …, "mrr@20": …, …}``."""
@@ -73,7 +75,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: StampRecommender | PopularityRecommender,
+    model: StampRecommender | ClusteredRecommender | PopularityRecommender,
     test: Sessions,
     *,
     k: Sequence[int] | int = (5, 10, 20),

@@ -1,6 +1,6 @@
-// Catalogs and sessions.
+// Catalogs and sessions, whole and as clusters see them.
 #include "bindings/convert.h"
-#include "stamp/metrics.h"
+#include "stamp/clusters.h"
 
 namespace stamp::bindings {
 
@@ -88,12 +88,50 @@ void bind_data(py::module_& m) {
                              [](py::object self) { return view(self.cast<const Sessions&>().weights(), self); })
       .def("slice", &Sessions::slice)
       .def("count_before", &Sessions::count_before)
+      .def("without_unknown", &Sessions::without_unknown)
       .def("concatenate", [](const Sessions& a, const Sessions& b) { return Sessions::concatenate(a, b); })
-      .def("fingerprint", [](const Sessions& s) {
-        std::ostringstream text;
-        text << std::hex << s.fingerprint();
-        return text.str();
-      });
+      .def("fingerprint",
+           [](const Sessions& s) {
+             std::ostringstream text;
+             text << std::hex << s.fingerprint();
+             return text.str();
+           })
+      .def(py::pickle(
+          [](const py::object& self) {
+            return py::make_tuple(self.attr("items"), self.attr("offsets"), self.attr("timestamps"),
+                                  self.attr("weights"));
+          },
+          [](const py::tuple& state) {
+            const auto items = state[0].cast<Input<std::int32_t>>();
+            const auto offsets = state[1].cast<Input<std::int64_t>>();
+            const auto timestamps = state[2].cast<Input<std::int64_t>>();
+            const auto weights = state[3].cast<Input<float>>();
+            const auto copy = [](const auto& array) { return std::vector(array.data(), array.data() + array.size()); };
+            return Sessions(copy(items), copy(offsets), copy(timestamps), copy(weights));
+          }));
+  m.def(
+      "cluster_sessions",
+      [](const Sessions& sessions, const Input<std::int32_t>& rows, bool keep_misses) {
+        ClusterSessions result;
+        {
+          const auto table = span_of(rows);
+          py::gil_scoped_release release;
+          result = cluster_sessions(sessions, table, keep_misses);
+        }
+        return py::make_tuple(std::make_shared<Sessions>(std::move(result.sessions)), result.examples, result.inside);
+      },
+      py::arg("sessions"), py::arg("rows"), py::arg("keep_misses"));
+  m.def(
+      "count_cluster_examples",
+      [](const Sessions& sessions, const Input<std::int32_t>& labels, std::int64_t clusters) {
+        std::vector<std::int64_t> examples, inside;
+        for (const auto& cluster : count_cluster_examples(sessions, span_of(labels), clusters)) {
+          examples.push_back(cluster.examples);
+          inside.push_back(cluster.inside);
+        }
+        return py::make_tuple(array_of(std::move(examples)), array_of(std::move(inside)));
+      },
+      py::arg("sessions"), py::arg("labels"), py::arg("clusters"));
   m.def("item_counts", [](const Sessions& s, std::int64_t products) { return array_of(item_counts(s, products)); });
 }
 

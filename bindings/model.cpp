@@ -1,5 +1,6 @@
 // Models: training and measuring.
 #include "bindings/convert.h"
+#include "stamp/clusters.h"
 #include "stamp/trainer.h"
 
 namespace stamp::bindings {
@@ -51,6 +52,13 @@ void bind_model(py::module_& m) {
                weights[py::str(name)] = array_of(std::move(values)).reshape(shapes.at(name));
              return weights;
            })
+      .def("set_weights",
+           [](Model& model, const std::map<std::string, Input<float>>& weights) {
+             std::map<std::string, std::vector<float>> values;
+             for (const auto& [name, array] : weights) values[name].assign(array.data(), array.data() + array.size());
+             py::gil_scoped_release release;
+             model.upload(values);
+           })
       .def("config", [](const Model& model) { return to_json(model.config()); });
 
   m.def("presets", [](const std::string& name) {
@@ -67,9 +75,10 @@ void bind_model(py::module_& m) {
   m.def(
       "train",
       [](Model& model, const Sessions& sessions, const std::string& config, const Sessions* validation, bool refit,
-         const std::string& checkpoint, const py::object& progress) {
+         bool warm_start, const std::string& checkpoint, const py::object& progress) {
         Callback callback(progress);
-        TrainOptions options{.validation = validation, .refit = refit, .checkpoint = checkpoint, .progress = {}};
+        TrainOptions options{
+            .validation = validation, .refit = refit, .warm_start = warm_start, .checkpoint = checkpoint};
         options.progress = [&](const Progress& p) {
           return callback(p.phase, p.epoch, p.epochs, p.examples_done, p.examples, p.loss, p.examples_per_second);
         };
@@ -83,7 +92,8 @@ void bind_model(py::module_& m) {
         return to_json(report);
       },
       py::arg("model"), py::arg("sessions"), py::arg("config"), py::arg("validation"), py::arg("refit"),
-      py::arg("checkpoint"), py::arg("progress"));
+      py::arg("warm_start"), py::arg("checkpoint"), py::arg("progress"));
+  py::register_exception<CheckpointMismatch>(m, "CheckpointMismatch", PyExc_ValueError);
 
   m.def(
       "evaluate_model",
@@ -97,6 +107,21 @@ void bind_model(py::module_& m) {
                              metrics_options(k, min_history, last_only, ties, model.config().history), progress);
       },
       py::arg("model"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
+      py::arg("last_only"), py::arg("ties"), py::arg("progress"));
+  m.def(
+      "evaluate_clusters",
+      [](const std::vector<std::pair<std::vector<std::int32_t>, std::shared_ptr<Model>>>& models,
+         const Sessions& sessions, const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>& k,
+         std::int64_t min_history, bool last_only, const std::string& ties, const py::object& progress) {
+        require(!models.empty(), "evaluate: there is no cluster with a model");
+        const Device& device = *models.front().second->device();
+        std::vector<ClusterModel> parts;
+        for (const auto& [rows, model] : models) parts.push_back({rows, model});
+        const auto ranker = cluster_ranker(static_cast<std::int64_t>(counts.size()), std::move(parts),
+                                           open_device(device.name(), {.precision = device.precision()}));
+        return evaluate_with(*ranker, sessions, counts, metrics_options(k, min_history, last_only, ties, 0), progress);
+      },
+      py::arg("models"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
       py::arg("last_only"), py::arg("ties"), py::arg("progress"));
   m.def("metrics_of_ranks", [](const Input<std::int64_t>& ranks, const std::vector<std::int64_t>& k) {
     MetricsAccumulator metrics({.k = k}, {1});

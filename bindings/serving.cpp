@@ -114,6 +114,14 @@ void bind_serving(py::module_& m) {
     py::gil_scoped_release release;
     save_bundle(path, bundle);
   });
+  m.def("save_catalog", [](const std::string& path, const Catalog& catalog, const std::vector<std::int64_t>& counts) {
+    py::gil_scoped_release release;
+    save_catalog(path, catalog, counts);
+  });
+  m.def("load_catalog", [](const std::string& path) {
+    auto [catalog, counts] = load_catalog(path);
+    return py::make_tuple(std::make_shared<Catalog>(std::move(catalog)), array_of(std::move(counts)));
+  });
   m.def("load_bundle", [](const std::string& path, const std::shared_ptr<Device>& device) {
     py::gil_scoped_release release;
     return std::make_shared<Bundle>(load_bundle(path, device));

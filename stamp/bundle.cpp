@@ -58,6 +58,22 @@ void verify_checksum(const fs::path& file, const std::string& name, const std::s
   if (expected != sum) fail("load_bundle: ", name, " has checksum ", sum, ", its manifest says ", expected);
 }
 
+std::map<std::string, TensorSource> catalog_tensors(const Catalog& catalog, const std::vector<std::int64_t>& counts) {
+  auto tensors = catalog.tensors();
+  tensors.insert_or_assign("counts",
+                           TensorSource({DType::i64, {static_cast<std::int64_t>(counts.size())}}, counts.data()));
+  return tensors;
+}
+
+// The catalog and the counts of file `name`.
+std::pair<Catalog, std::vector<std::int64_t>> read_catalog(const Safetensors& file, const std::string& name) {
+  Catalog catalog = Catalog::from(file);
+  const auto counts = file.i64("counts");
+  if (static_cast<std::int64_t>(counts.size()) != catalog.size())
+    fail("load_catalog: ", name, " has ", catalog.size(), " ids and ", counts.size(), " counts");
+  return {std::move(catalog), {counts.begin(), counts.end()}};
+}
+
 // [V] index of each product's cluster, -1 for none.
 std::vector<std::int32_t> owners(const Bundle& bundle) {
   std::vector<std::int32_t> owner(static_cast<std::size_t>(bundle.catalog.size()), -1);
@@ -110,6 +126,14 @@ Bundle bundle_of(std::shared_ptr<Model> model, Catalog catalog, std::vector<std:
   return bundle;
 }
 
+void save_catalog(const fs::path& path, const Catalog& catalog, const std::vector<std::int64_t>& counts) {
+  write_safetensors(path, catalog_tensors(catalog, counts));
+}
+
+std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const fs::path& path) {
+  return read_catalog(Safetensors(path), path.string());
+}
+
 void save_bundle(const fs::path& path, const Bundle& bundle) {
   bundle.validate();
   for (const Cluster& cluster : bundle.clusters)
@@ -118,12 +142,10 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
     Json files;
     const auto written = [&](const std::string& name) { files[name] = described(folder / name); };
 
-    auto catalog = bundle.catalog.tensors();
+    auto catalog = catalog_tensors(bundle.catalog, bundle.counts);
     catalog.merge(bundle.attributes.tensors());
     const auto owner = owners(bundle);
-    const std::vector<std::int64_t> shape{bundle.catalog.size()};
-    catalog.insert_or_assign("counts", TensorSource({DType::i64, shape}, bundle.counts.data()));
-    catalog.insert_or_assign("cluster", TensorSource({DType::i32, shape}, owner.data()));
+    catalog.insert_or_assign("cluster", TensorSource({DType::i32, {bundle.catalog.size()}}, owner.data()));
     write_safetensors(folder / kCatalogFile, catalog);
     written(kCatalogFile);
     write_file(folder / kRulesFile, [&](std::ostream& out) { out << bundle.rules << '\n'; });
@@ -165,13 +187,11 @@ BundleReader::BundleReader(const fs::path& path) : path_(path) {
     }
     const fs::path catalog_path = path / kCatalogFile;
     const Safetensors file(catalog_path);
-    bundle_.catalog = Catalog::from(file);
+    std::tie(bundle_.catalog, bundle_.counts) = read_catalog(file, catalog_path.string());
     const std::int64_t V = bundle_.catalog.size();
-    const auto counts = file.i64("counts");
-    if (manifest.at("products") != V || static_cast<std::int64_t>(counts.size()) != V)
-      fail("load_bundle: ", catalog_path.string(), " has ", V, " ids and ", counts.size(),
-           " counts, the manifest says ", manifest.at("products").dump(), " products");
-    bundle_.counts.assign(counts.begin(), counts.end());
+    if (manifest.at("products") != V)
+      fail("load_bundle: ", catalog_path.string(), " has ", V, " ids, the manifest says ",
+           manifest.at("products").dump(), " products");
     bundle_.attributes = Attributes::from(file, V);
     bundle_.rules = read_file(path / kRulesFile);
     bundle_.route_by = manifest.at("route_by").get<std::vector<std::string>>();

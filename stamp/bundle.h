@@ -43,6 +43,12 @@ struct STAMP_API Bundle {
 // The bundle of one model that knows the whole catalog.
 STAMP_API Bundle bundle_of(std::shared_ptr<Model> model, Catalog catalog, std::vector<std::int64_t> counts);
 
+// Products and their clicks in training, as a bundle has them: one safetensors file. std::runtime_error names what is
+// wrong with it.
+STAMP_API void save_catalog(const std::filesystem::path& path, const Catalog& catalog,
+                            const std::vector<std::int64_t>& counts);
+STAMP_API std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const std::filesystem::path& path);
+
 // Written aside, then exchanged with the bundle at `path`, which survives any failure (std::runtime_error); a directory
 // that holds anything else is refused. Every model must be loaded.
 STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);

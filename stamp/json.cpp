@@ -127,6 +127,7 @@ Json metrics_json(const Metrics& metrics) {
           {"examples", metrics.examples},
           {"cold_targets", metrics.cold_targets},
           {"unanswered", metrics.unanswered},
+          {"unreachable", metrics.unreachable},
           {"tied", metrics.tied}};
 }
 
@@ -189,6 +190,7 @@ Metrics metrics_from_json(const std::string& text) {
   metrics.examples = json.at("examples");
   metrics.cold_targets = json.at("cold_targets");
   metrics.unanswered = json.at("unanswered");
+  metrics.unreachable = json.at("unreachable");
   metrics.tied = json.at("tied");
   return metrics;
 }

@@ -127,6 +127,7 @@ void MetricsAccumulator::add(const Batch& batch, const Ranking& ranking, std::in
   for (std::int64_t b = 0; b < batch.B(); ++b) {
     const bool cold = is_cold(batch.targets[b]);
     totals_.cold_targets += cold;
+    totals_.unreachable += !cold && ranking.above[b] == static_cast<std::int64_t>(counts_.size());
     totals_.tied += ranking.tied[b] > 0;
     ++totals_.examples;
     double rank = static_cast<double>(ranking.above[b]) + 1;
@@ -166,8 +167,7 @@ Metrics MetricsAccumulator::result() const {
 
 void MetricsAccumulator::add_unanswered(std::int32_t target) {
   ++totals_.examples;
-  ++totals_.unanswered;
-  totals_.cold_targets += is_cold(target);
+  ++(is_cold(target) ? totals_.cold_targets : totals_.unanswered);
 }
 
 bool MetricsAccumulator::is_cold(std::int32_t target) const {

@@ -1,6 +1,7 @@
 // Ranking metrics over the full catalog, and the rankers they measure.
-// Protocol: every event with enough history is a target (or the last of each session), nothing is excluded, ties are
-// conservative by default, NaN is a miss, and cold targets are misses that are also reported.
+// Protocol: every event of a weight above 0 with enough history is a target (or the last of each session), nothing is
+// excluded, ties are conservative by default, NaN is a miss, and targets that cannot be hit are misses that are also
+// reported, each as one of cold, unanswered or unreachable.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ class STAMP_API Ranker {
   virtual std::int64_t V() const = 0;
   // Without a known product in the history (length 0) a ranker that needs one is not asked: a miss.
   virtual bool needs_history() const { return true; }
-  // Targets outside 0 … V-1 are cold: above = V, tied = 0.
+  // Targets outside 0 … V-1 are cold: above = V, tied = 0. So are targets that this ranker never lists.
   virtual void rank(const Batch& batch, std::int64_t k, Ranking& ranking) = 0;
 };
 
@@ -61,7 +62,8 @@ struct Metrics {
   std::vector<MetricsAtK> at;
   std::int64_t examples = 0;      // targets, all that follow included
   std::int64_t cold_targets = 0;  // that training never saw: misses
-  std::int64_t unanswered = 0;    // whose whole history training never saw, where the ranker needs one: misses
+  std::int64_t unanswered = 0;    // others whose whole history training never saw, where the ranker needs one: misses
+  std::int64_t unreachable = 0;   // others that no list of their ranker can hold (another cluster, a NaN score): misses
   std::int64_t tied = 0;          // that share their score with another product
 };
 

@@ -135,6 +135,20 @@ std::int64_t Sessions::count_before(std::int64_t time) const {
   return low;
 }
 
+Sessions Sessions::without_unknown() const {
+  Sessions known;
+  for (std::int64_t s = 0; s < size(); ++s) {
+    for (std::int64_t i = offsets_[s]; i < offsets_[s + 1]; ++i) {
+      if (items_[i] == Catalog::kUnknown) continue;
+      known.items_.push_back(items_[i]);
+      if (!timestamps_.empty()) known.timestamps_.push_back(timestamps_[i]);
+      if (!weights_.empty()) known.weights_.push_back(weights_[i]);
+    }
+    if (known.events() > known.offsets_.back()) known.offsets_.push_back(known.events());
+  }
+  return known;
+}
+
 Sessions Sessions::concatenate(const Sessions& a, const Sessions& b) {
   Sessions both = a;
   both.items_.insert(both.items_.end(), b.items_.begin(), b.items_.end());
@@ -173,7 +187,7 @@ std::vector<std::int64_t> example_targets(const Sessions& sessions, std::int64_t
   std::vector<std::int64_t> targets;
   for (std::int64_t s = 0; s < sessions.size(); ++s)
     for (std::int64_t event = sessions.offsets()[s] + min_history; event < sessions.offsets()[s + 1]; ++event)
-      targets.push_back(event);
+      if (sessions.is_target(event)) targets.push_back(event);
   return targets;
 }
 
@@ -235,7 +249,9 @@ void walk_examples(const Sessions& sessions, const WalkOptions& options,
     for (std::int64_t i = 0; i < length; ++i) {
       const bool inside = events[i] >= 0 && events[i] < options.V;
       const std::int32_t item = inside ? events[i] : Catalog::kUnknown;
-      if (i >= options.min_history && (!options.last_only || i == length - 1) && take(item, known)) {
+      const bool target = i >= options.min_history && (!options.last_only || i == length - 1) &&
+                          sessions.is_target(sessions.offsets()[s] + i);
+      if (target && take(item, known)) {
         const std::int64_t used = options.history > 0 ? std::min(options.history, known) : known;
         read = base + known;
         batch.begin.push_back(static_cast<std::int32_t>(read - used));

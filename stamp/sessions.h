@@ -16,7 +16,7 @@ struct EventColumns {
   std::span<const std::int64_t> session;    // any numbers; equal means the same session
   std::span<const std::int32_t> item;       // catalog rows
   std::span<const std::int64_t> timestamp;  // microseconds since 1970; empty: the order of the rows
-  std::span<const float> weight;            // of the example whose target the event is; empty: 1
+  std::span<const float> weight;            // of the example whose target the event is, 0: history only; empty: 1
 };
 
 // Sessions laid end to end, each in the order of its clicks, sessions in the order of their last event (of their first
@@ -40,14 +40,17 @@ class STAMP_API Sessions {
   std::span<const std::int32_t> items() const { return items_; }
   std::span<const std::int32_t> items(std::int64_t session) const;
   std::span<const std::int64_t> offsets() const { return offsets_; }
-  std::span<const std::int64_t> timestamps() const { return timestamps_; }  // empty where unknown
-  std::span<const float> weights() const { return weights_; }               // empty where all are 1
-  std::int32_t max_item() const;                                            // -1 without events
+  std::span<const std::int64_t> timestamps() const { return timestamps_; }                      // empty where unknown
+  std::span<const float> weights() const { return weights_; }                                   // empty where all are 1
+  std::int32_t max_item() const;                                                                // -1 without events
+  bool is_target(std::int64_t event) const { return weights_.empty() || weights_[event] > 0; }  // see example_targets
 
   // Sessions first … last-1.
   Sessions slice(std::int64_t first, std::int64_t last) const;
   // Number of sessions whose last event is before `time`. Throws std::invalid_argument without timestamps.
   std::int64_t count_before(std::int64_t time) const;
+  // Without the events that are Catalog::kUnknown, and without the sessions that hold nothing else.
+  Sessions without_unknown() const;
   // Both, one after the other.
   static Sessions concatenate(const Sessions& a, const Sessions& b);
   // 64-bit hash of everything: recognises the data a model was trained on.
@@ -61,7 +64,8 @@ class STAMP_API Sessions {
 };
 
 // An example predicts an event, its target, from the events of its session before it. These are the targets: every
-// event that has at least min_history events before it in its session, as indices into Sessions::items().
+// event of a weight above 0 that has at least min_history events before it in its session, as indices into
+// Sessions::items(). An event of weight 0 is history only.
 STAMP_API std::vector<std::int64_t> example_targets(const Sessions& sessions, std::int64_t min_history = 1);
 
 // Examples laid out for a device. Those of one session share its events.

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "stamp/files.h"
 #include "stamp/philox.h"
 
 namespace stamp {
@@ -55,14 +56,6 @@ void shuffle(std::vector<std::int64_t>& values, std::uint64_t seed, std::int64_t
   }
 }
 
-// Examples that count. Those of weight 0 would only cost time.
-std::vector<std::int64_t> training_targets(const Sessions& sessions, std::int64_t min_history) {
-  auto targets = example_targets(sessions, min_history);
-  if (!sessions.weights().empty())
-    std::erase_if(targets, [&](std::int64_t target) { return sessions.weights()[target] == 0; });
-  return targets;
-}
-
 enum class Phase { select, refit };
 
 // A GPU is asked how it goes every so often, not after every step: meanwhile the next ones are on their way.
@@ -80,6 +73,11 @@ class Run {
     fingerprint_ = sessions.fingerprint();
     if (options.validation) fingerprint_ = fingerprint_ * 0x100000001b3 ^ options.validation->fingerprint();
     optimizer_ = std::make_unique<Optimizer>(config.optimizer, model);
+    if (!options.warm_start) return;
+    auto initial = model.download();
+    for (const auto& [name, values] : initial)
+      initial_checksums_ += checksum(values.data(), values.size() * sizeof(float));
+    if (options.refit) initial_ = std::move(initial);
   }
 
   TrainReport run() {
@@ -95,7 +93,7 @@ class Run {
       fit(sessions_);
       if (complete()) options_.refit ? start_refit() : use_best();
     }
-    if (phase_ == Phase::refit) fit(Sessions::concatenate(sessions_, *options_.validation));
+    if (phase_ == Phase::refit) fit(Sessions::concatenate(sessions_, options_.validation->without_unknown()));
     if (complete() && !options_.checkpoint.empty()) save();
     return report();
   }
@@ -126,7 +124,7 @@ class Run {
     Batch batch;
     BatchBuilder builder(sessions, model_.config().history);
     for (; epoch_ < epochs; ++epoch_) {
-      std::vector<std::int64_t> targets = training_targets(sessions, config_.min_history);
+      std::vector<std::int64_t> targets = example_targets(sessions, config_.min_history);
       shuffle(targets, model_.config().seed, epoch_);
       const std::int64_t count = static_cast<std::int64_t>(targets.size());
       const std::int64_t batches = (count + config_.batch_size - 1) / config_.batch_size;
@@ -248,7 +246,10 @@ class Run {
     phase_ = Phase::refit;
     epoch_ = position_ = 0;
     report_.stopped.clear();
-    model_ = Model(model_.config(), model_.V(), model_.device());
+    if (options_.warm_start)
+      model_.upload(initial_);
+    else
+      model_ = Model(model_.config(), model_.V(), model_.device());
     optimizer_.reset();  // two sets of moments would not be needed at once
     optimizer_ = std::make_unique<Optimizer>(config_.optimizer, model_);
   }
@@ -295,8 +296,10 @@ class Run {
     const auto run = file.metadata().find("run"), state_text = file.metadata().find("state");
     require(run != file.metadata().end() && state_text != file.metadata().end(),
             "train: ", options_.checkpoint.string(), " is not a checkpoint of stamp; name another file");
-    require(run->second == identity(), "train: checkpoint ", options_.checkpoint.string(),
-            " belongs to other data, options or device; remove it to train anew, or name another file");
+    if (run->second != identity())
+      throw CheckpointMismatch(
+          concat("train: checkpoint ", options_.checkpoint.string(),
+                 " belongs to other data, options or device; remove it to train anew, or name another file"));
     const auto state = nlohmann::json::parse(state_text->second);
     phase_ = state.at("phase") == "refit" ? Phase::refit : Phase::select;
     epoch_ = state.at("epoch");
@@ -341,6 +344,7 @@ class Run {
                           {"train", train},
                           {"products", model_.V()},
                           {"refit", options_.refit},
+                          {"initial", initial_checksums_},
                           {"device", model_.device()->name().substr(0, model_.device()->name().find(':'))},
                           {"precision", to_string(model_.device()->precision())},
                           {"data", fingerprint_}}
@@ -362,14 +366,14 @@ class Run {
   double loss_sum_ = 0, weight_sum_ = 0, epoch_seconds_ = 0, speed_ = 0;
   double best_value_ = -1;  // below any metric
   std::map<std::string, std::vector<float>> best_;
+  std::map<std::string, std::vector<float>> initial_;  // that a warm refit begins with
+  std::string initial_checksums_;                      // of all of them; empty where they follow from the seed
   Clock::time_point last_progress_{}, last_wait_{}, last_checkpoint_ = Clock::now();
 };
 
 // Of sessions to train on.
 void check_rows(const Sessions& sessions, std::int64_t V) {
   require(sessions.max_item() < V, "train: a session holds product ", sessions.max_item(), ", expected rows below ", V);
-  for (std::int32_t item : sessions.items())
-    require(item >= 0, "train: a session holds an unknown product (row ", item, "); training needs rows from 0");
 }
 
 }  // namespace
@@ -387,11 +391,13 @@ void TrainConfig::validate() const {
 TrainReport train(Model& model, const Sessions& sessions, const TrainConfig& config, const TrainOptions& options) {
   config.validate();
   check_rows(sessions, model.V());
+  for (std::int32_t item : sessions.items())
+    require(item >= 0, "train: a session holds an unknown product (row ", item, "); training needs rows from 0");
   require(options.validation || !options.refit, "train: refit needs validation sessions to choose the epochs by");
   require(options.validation || config.patience == 0, "train: patience needs validation sessions to judge by");
   require(!example_targets(sessions, config.min_history).empty(), "train: no example in ", sessions.size(),
-          " sessions; an example is an event with ", config.min_history, " or more before it in its session");
-  require(!training_targets(sessions, config.min_history).empty(), "train: every example has weight 0");
+          " sessions; an example is an event of a weight above 0 with ", config.min_history,
+          " or more before it in its session");
   if (options.validation)
     require(!example_targets(*options.validation, config.min_history).empty(), "train: no example in the ",
             options.validation->size(), " validation sessions");

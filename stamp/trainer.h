@@ -57,22 +57,29 @@ struct TrainReport {
   Precision precision = Precision::automatic;
 };
 
+// A checkpoint of other data, options, initial weights or kind of device.
+struct STAMP_API CheckpointMismatch : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
 // Return false to stop: the best weights so far are kept (of the selection, while the refit is under way), the latest
 // where there is no validation.
 using ProgressCallback = std::function<bool(const Progress&)>;
 
 struct TrainOptions {
-  const Sessions* validation = nullptr;
-  bool refit = false;  // then train anew on training + validation for best_epoch epochs
-  // Resumed from when it exists and belongs to this data, config, kind of device and precision; its folder is made.
+  const Sessions* validation = nullptr;  // may hold Catalog::kUnknown: misses as targets, skipped in histories
+  bool refit = false;                    // then train anew on training + what validation knows, for best_epoch epochs
+  bool warm_start = false;  // a refit begins with the weights that `model` came with, not with those of its seed
+  // Resumed from when it exists and belongs to this data, config, kind of device and precision, and to these initial
+  // weights where they are warm (CheckpointMismatch otherwise); its folder is made.
   // What stands there at the end gives the finished model back: remove it when that is saved.
   std::filesystem::path checkpoint = {};
   ProgressCallback progress = {};  // called after a batch, and at the end of each epoch
   double progress_seconds = 0.1;   // at least, between two calls
 };
 
-// Trains `model` in place. Throws std::invalid_argument for data or options that cannot be: no example, all weights
-// zero, a product outside the catalog, refit or patience without validation. Never throws for divergence: the
+// Trains `model` in place. Throws std::invalid_argument for data or options that cannot be: no example, a product
+// outside the catalog, refit or patience without validation. Never throws for divergence: the
 // weights are then those of the last good epoch, or the initial ones; see TrainReport::stopped.
 STAMP_API TrainReport train(Model& model, const Sessions& sessions, const TrainConfig& config,
                             const TrainOptions& options = {});

@@ -40,10 +40,13 @@ TEST_CASE("ties, NaN and cold targets") {
     CHECK(m.at[0].mrr == doctest::Approx(mrr));
     CHECK(m.tied == 1);
   }
-  CHECK(measure({.k = {5}}, counts, 5, 0, 1, {0}).at[0].hr == 0);  // a NaN score ranks after all
+  const Metrics nan = measure({.k = {5}}, counts, 5, 0, 1, {0});  // a NaN score ranks after all
+  CHECK(nan.at[0].hr == 0);
+  CHECK(nan.unreachable == 1);
   const Metrics cold = measure({.k = {5}}, counts, 0, 0, 4, {4});  // never trained on, even when ranked first
   CHECK(cold.at[0].hr == 0);
   CHECK(cold.cold_targets == 1);
+  CHECK(cold.unreachable == 0);
   CHECK(measure({.k = {5}}, counts, 5, 0, Catalog::kUnknown, {0}).cold_targets == 1);
 }
 
@@ -70,12 +73,23 @@ TEST_CASE("popularity over sessions: every target, unknown events skipped, cold 
     const Model model(config, 4, device);
     const Metrics by_model = evaluate(*model_ranker(model, device), sessions, counts, {.k = {3}});
     CHECK(by_model.examples == 5);
-    CHECK(by_model.unanswered == 2);  // 3 after ?, and ? after ?
-    CHECK(by_model.cold_targets == 2);
+    CHECK(by_model.unanswered == 1);    // 3 after ?
+    CHECK(by_model.cold_targets == 2);  // ? after ? is cold
+    CHECK(by_model.unreachable == 0);
   }
   CHECK_THROWS_AS(evaluate(*ranker, sessions, counts, {.k = {}}), std::invalid_argument);
   CHECK_THROWS_AS(evaluate(*ranker, sessions, counts, {.k = {0}}), std::invalid_argument);
   CHECK_THROWS_AS(evaluate(*ranker, sessions, {1, 2}, {.k = {1}}), std::invalid_argument);
+}
+
+TEST_CASE("an event of weight 0 is history and no target") {
+  const std::vector<std::int64_t> counts{4, 3, 2, 1};
+  const Sessions sessions({0, 1, 2, 3, 0}, {0, 3, 5}, {}, {0, 0, 2, 0.5f, 0});
+  const auto ranker = popularity_ranker(counts);
+  const Metrics m = evaluate(*ranker, sessions, counts, {.k = {3}});
+  CHECK(m.examples == 1);  // 2 of the first session, of whatever weight above 0
+  CHECK(m.at[0].mrr == doctest::Approx(1.0 / 3));
+  CHECK(evaluate(*ranker, sessions, counts, {.k = {3}, .last_only = true}).examples == 1);
 }
 
 TEST_CASE("a model's metrics are those of its scores, sorted") {

@@ -149,6 +149,21 @@ TEST_CASE("slices, concatenation and fingerprints") {
   CHECK_THROWS_AS(all.slice(2, 5), std::invalid_argument);
 }
 
+TEST_CASE("targets are the events of a weight above 0 that have enough before them") {
+  const Sessions sessions({1, 2, 3, 4, 5, 6}, {0, 4, 6}, {}, {1, 0, 2, 0.5f, 1, 0});
+  CHECK(example_targets(sessions) == std::vector<std::int64_t>{2, 3});
+  CHECK(example_targets(sessions, 3) == std::vector<std::int64_t>{3});
+  CHECK(example_targets(Sessions({1, 2, 3}, {0, 1, 3})) == std::vector<std::int64_t>{2});
+}
+
+TEST_CASE("unknown events can be left out, with their times and weights, and so can sessions of nothing else") {
+  const Sessions sessions({-1, 1, -1, 2, -1, -1, 3}, {0, 4, 6, 6, 7}, {1, 2, 3, 4, 5, 6, 7}, {1, 2, 3, 4, 5, 6, 7});
+  CHECK(sessions.without_unknown().fingerprint() == Sessions({1, 2, 3}, {0, 2, 3}, {2, 4, 7}, {2, 4, 7}).fingerprint());
+  const Sessions known({1, 2}, {0, 2});
+  CHECK(known.without_unknown().fingerprint() == known.fingerprint());
+  CHECK(Sessions({-1}, {0, 1}).without_unknown().size() == 0);
+}
+
 TEST_CASE("sessions that cannot be are refused") {
   CHECK_THROWS_AS(Sessions({1, 2}, {0, 1}), std::invalid_argument);
   CHECK_THROWS_AS(Sessions({1, 2}, {0, 2, 1, 2}), std::invalid_argument);

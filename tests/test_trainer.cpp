@@ -55,9 +55,20 @@ using Values = std::map<std::string, std::vector<float>>;
 Sessions training(const Device& device) { return chain(check::slow(device) ? 60 : 400, 1); }
 Sessions validation_of(const Device& device) { return chain(check::slow(device) ? 20 : 100, 2); }
 
+// Weights that a training has left, as a warm start has them: no seed gives them.
+Values yesterday() {
+  Model model(config_of(), kProducts, open_device("cpu"));
+  TrainConfig config = train_config();
+  config.epochs = 1;
+  train(model, chain(40, 9), config);
+  return model.download();
+}
+
+// Where options say that the start is warm, from the weights of yesterday().
 Values trained(const check::DevicePtr& device, const TrainConfig& config, const TrainOptions& options,
                TrainReport* report = nullptr) {
   Model model(config_of(), kProducts, device);
+  if (options.warm_start) model.upload(yesterday());
   TrainReport result = train(model, training(*device), config, options);
   if (report) *report = result;
   return model.download();
@@ -70,13 +81,14 @@ struct Killed {
   int threads;
   std::string checkpoint;
   int call;
+  bool warm_start;
 
   static constexpr const char* kVariable = "STAMP_TEST_KILLED";
   static constexpr const char* kTestCase = "a training that is killed";
 
   // True when it came to its end so.
   bool run() const {
-    const std::string value = nlohmann::json{device, threads, checkpoint, call}.dump();
+    const std::string value = nlohmann::json{device, threads, checkpoint, call, warm_start}.dump();
     const std::string filter = concat("--test-case=", kTestCase);
     const pid_t child = fork();
     if (child == 0) {
@@ -92,7 +104,7 @@ struct Killed {
     const char* value = std::getenv(kVariable);
     REQUIRE_MESSAGE(value, "only another test runs this one");
     const auto fields = nlohmann::json::parse(value);
-    return {fields[0], fields[1], fields[2], fields[3]};
+    return {fields[0], fields[1], fields[2], fields[3], fields[4]};
   }
 };
 
@@ -209,31 +221,36 @@ TEST_CASE(Killed::kTestCase* doctest::skip()) {
     return true;
   });
   options.checkpoint = killed.checkpoint;
+  options.warm_start = killed.warm_start;
   trained(device, train_config(), options);
 }
 
 TEST_CASE("a run that is killed anywhere resumes to the same bits") {
-  for (const auto& device : parallel_devices()) {
-    CAPTURE(device->name());
-    const bool slow = check::slow(*device);
-    const Sessions validation = validation_of(*device);
-    int calls = 0;
-    TrainOptions options = refit_options(validation, [&](const Progress&) { return ++calls > 0; });
-    const Values whole = trained(device, train_config(), options);
-    REQUIRE(calls > (slow ? 12 : 60));  // of which the last ones belong to the refit
-    for (int last : slow ? std::vector{1, calls / 4, calls - 1} : std::vector{1, 2, calls / 4, calls / 2, calls - 1}) {
-      CAPTURE(last);
-      const check::Folder folder;
-      options.checkpoint = folder / "checkpoint";
-      REQUIRE(Killed{device->name(), 1, options.checkpoint, last}.run());
-      REQUIRE(std::filesystem::exists(options.checkpoint) == (last > 1));
-      TrainReport report;
-      CHECK(trained(device, train_config(), options, &report) == whole);
-      CHECK(report.resumed == (last > 1));
-      CHECK(trained(device, train_config(), options, &report) == whole);  // what stands there now is the end
-      CHECK(report.stopped == "finished");
+  for (const auto& device : parallel_devices())
+    for (const bool warm_start : {false, true}) {
+      CAPTURE(device->name());
+      CAPTURE(warm_start);
+      const bool slow = check::slow(*device);
+      const Sessions validation = validation_of(*device);
+      int calls = 0;
+      TrainOptions options = refit_options(validation, [&](const Progress&) { return ++calls > 0; });
+      options.warm_start = warm_start;
+      const Values whole = trained(device, train_config(), options);
+      REQUIRE(calls > (slow ? 12 : 60));  // of which the last ones belong to the refit
+      for (int last :
+           slow ? std::vector{1, calls / 4, calls - 1} : std::vector{1, 2, calls / 4, calls / 2, calls - 1}) {
+        CAPTURE(last);
+        const check::Folder folder;
+        options.checkpoint = folder / "checkpoint";
+        REQUIRE(Killed{device->name(), 1, options.checkpoint, last, warm_start}.run());
+        REQUIRE(std::filesystem::exists(options.checkpoint) == (last > 1));
+        TrainReport report;
+        CHECK(trained(device, train_config(), options, &report) == whole);
+        CHECK(report.resumed == (last > 1));
+        CHECK(trained(device, train_config(), options, &report) == whole);  // what stands there now is the end
+        CHECK(report.stopped == "finished");
+      }
     }
-  }
 }
 
 TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint continues to the same bits") {
@@ -319,6 +336,71 @@ TEST_CASE("a refit that is interrupted or diverges leaves the best weights of th
   }
 }
 
+TEST_CASE("a warm start begins with the weights that the model came with, and so does its refit") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Sessions validation = validation_of(*device);
+    TrainConfig config = train_config();
+    config.optimizer.schedule = Schedule::constant;
+    config.optimizer.warmup = 0;  // so that no step depends on how many are planned
+    const TrainOptions refit{.validation = &validation, .refit = true};
+    TrainOptions warm = refit;
+    warm.warm_start = true;
+
+    Model drawn(config_of(), kProducts, device);  // from its seed, as a start that is not warm
+    train(drawn, training(*device), config, warm);
+    CHECK(drawn.download() == trained(device, config, refit));
+
+    TrainReport report;
+    const Values values = trained(device, config, warm, &report);
+    Model by_hand(config_of(), kProducts, device);
+    by_hand.upload(yesterday());
+    config.epochs = report.best_epoch;
+    train(by_hand, Sessions::concatenate(training(*device), validation), config);
+    CHECK(values == by_hand.download());
+    CHECK(values != drawn.download());
+  }
+}
+
+TEST_CASE("a checkpoint belongs to the weights that a warm start began with") {
+  const auto device = open_device("cpu");  // nothing here is a device's doing
+  const Sessions validation = validation_of(*device);
+  const check::Folder folder;
+  TrainOptions options{.validation = &validation, .warm_start = true, .checkpoint = folder / "checkpoint"};
+  const Values whole = trained(device, train_config(), options);
+  CHECK(trained(device, train_config(), options) == whole);
+  Model drawn(config_of(), kProducts, device);
+  CHECK_THROWS_AS(train(drawn, training(*device), train_config(), options), CheckpointMismatch);
+  options.warm_start = false;
+  CHECK_THROWS_AS(trained(device, train_config(), options), CheckpointMismatch);
+}
+
+TEST_CASE("unknown events of the validation are misses there, and absent from the refit") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Sessions known = validation_of(*device);
+    std::vector<std::int32_t> items;  // each session begins and ends with an unknown event
+    std::vector<std::int64_t> offsets{0};
+    for (std::int64_t s = 0; s < known.size(); ++s) {
+      items.push_back(Catalog::kUnknown);
+      items.insert(items.end(), known.items(s).begin(), known.items(s).end());
+      items.push_back(Catalog::kUnknown);
+      offsets.push_back(static_cast<std::int64_t>(items.size()));
+    }
+    const Sessions validation(items, offsets);
+    TrainConfig config = train_config();
+    config.epochs = 1;  // so that both choose the same
+    TrainReport report, expected;
+    const Values values = trained(device, config, {.validation = &validation, .refit = true}, &report);
+    CHECK(values == trained(device, config, {.validation = &known, .refit = true}, &expected));
+    const Metrics &m = *report.epochs[0].validation, &without = *expected.epochs[0].validation;
+    CHECK(m.cold_targets == known.size());
+    CHECK(m.unanswered == known.size());  // the first known event, which has nothing known before it
+    CHECK(m.at[0].hr * static_cast<double>(m.examples) ==
+          doctest::Approx(without.at[0].hr * static_cast<double>(without.examples)));
+  }
+}
+
 TEST_CASE("large cosine scales are no divergence") {
   Config config = config_of();
   config.score = Score::cosine;
@@ -335,12 +417,12 @@ TEST_CASE("data and options that cannot be are refused before any work") {
   CHECK_THROWS_AS(train(model, Sessions({1, 2, 3}, {0, 1, 2, 3}), good), std::invalid_argument);
   CHECK_THROWS_AS(train(model, Sessions({1, kProducts}, {0, 2}), good), std::invalid_argument);
   CHECK_THROWS_AS(train(model, Sessions({-1, 1}, {0, 2}), good), std::invalid_argument);
-  CHECK_THROWS_WITH_AS(train(model, Sessions({1, 2}, {0, 2}, {}, {1, 0}), good), "train: every example has weight 0",
+  CHECK_THROWS_WITH_AS(train(model, Sessions({1, 2}, {0, 2}, {}, {1, 0}), good),
+                       doctest::Contains("an example is an event of a weight above 0 with 1 or more before it"),
                        std::invalid_argument);
   CHECK_THROWS_AS(train(model, chain(9, 1), good, {.validation = nullptr, .refit = true}), std::invalid_argument);
-  const Sessions unknown({1, -1, 2}, {0, 3}), beyond({1, kProducts}, {0, 2});
-  for (const Sessions* validation : {&unknown, &beyond})
-    CHECK_THROWS_AS(train(model, chain(9, 1), good, {.validation = validation, .refit = true}), std::invalid_argument);
+  const Sessions beyond({1, kProducts}, {0, 2});
+  CHECK_THROWS_AS(train(model, chain(9, 1), good, {.validation = &beyond, .refit = true}), std::invalid_argument);
   const check::Folder folder;
   CHECK_THROWS_WITH_AS(train(model, chain(9, 1), good, {.checkpoint = folder.path()}),
                        doctest::Contains("it is a directory"), std::runtime_error);

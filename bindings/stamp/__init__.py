@@ -12,18 +12,22 @@
 from . import datasets
 from ._stamp import cpu_isa, num_threads, set_num_threads
 from .bundles import build_bundle, diff_bundles, inspect_bundle, verify_bundle
+from .clustered import ClusteredRecommender, load_clusters
 from .clusters import CatalogClusters, cluster_catalog
 from .evaluation import Evaluation, evaluate
 from .hardware import DeviceInfo, devices
+from .parallel_training import TrainingFailed, train_clusters
 from .products import Products
 from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
 from .rules import rules_schema
 from .serving import Recommendations, Recommender
 from .sessions import Sessions
+from .training import TrainReport, train_cluster
 
 __version__ = "0.1.0"
 __all__ = [
     "CatalogClusters",
+    "ClusteredRecommender",
     "DeviceInfo",
     "Evaluation",
     "PopularityRecommender",
@@ -32,7 +36,9 @@ __all__ = [
     "Recommender",
     "Sessions",
     "StampRecommender",
+    "TrainReport",
     "TrainingDiverged",
+    "TrainingFailed",
     "build_bundle",
     "cluster_catalog",
     "cpu_isa",
@@ -42,8 +48,11 @@ __all__ = [
     "evaluate",
     "inspect_bundle",
     "load",
+    "load_clusters",
     "num_threads",
     "rules_schema",
     "set_num_threads",
+    "train_cluster",
+    "train_clusters",
     "verify_bundle",
 ]

@@ -1,4 +1,4 @@
-"""The command line: stamp train | evaluate | recommend | cluster | devices."""
+"""The command line: stamp train | evaluate | recommend | cluster | train-cluster | train-clusters | devices."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import sys
 from typing import Any
 
 import stamp
+from stamp.training import MIN_EXAMPLES
 
 
 def _sessions(path: str) -> stamp.Sessions:
     return stamp.Sessions.from_frame(path)
 
 
-def _train(args: argparse.Namespace) -> dict[str, Any]:
+def _options(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for text in args.option:
         name, separator, value = text.partition("=")
@@ -28,8 +29,13 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
             options[name] = json.loads(value)
         except json.JSONDecodeError:
             options[name] = value
+    return {"preset": args.preset, "precision": args.precision, **options}
+
+
+def _train(args: argparse.Namespace) -> dict[str, Any]:
+    options = _options(args)
     sessions = _sessions(args.data)
-    model = stamp.StampRecommender(preset=args.preset, device=args.device, precision=args.precision, **options)
+    model = stamp.StampRecommender(device=args.device, **options)
     model.fit(
         sessions,
         validation=args.validation,
@@ -41,6 +47,37 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     return {"model": args.out, "products": model.n_items_, **model.report_}
 
 
+def _clusters_call(args: argparse.Namespace) -> dict[str, Any]:
+    """What train-cluster and train-clusters share."""
+    return {
+        "out": args.out,
+        "config": _options(args),
+        "device": args.device,
+        "min_examples": args.min_examples,
+        "warm_start": args.warm_start,
+        "resume": not args.no_resume,
+        "progress": not (args.json or args.quiet),
+    }
+
+
+def _train_cluster(args: argparse.Namespace) -> dict[str, Any]:
+    report = stamp.train_cluster(args.data, args.clusters, args.cluster_id, **_clusters_call(args))
+    if not args.json:
+        print(report)
+    return report.to_dict()
+
+
+def _train_clusters(args: argparse.Namespace) -> dict[str, Any]:
+    memory = None if args.memory is None else round(args.memory * 2**30)
+    reports = stamp.train_clusters(
+        args.data, args.clusters, jobs=args.jobs, threads=args.threads, memory=memory, only=args.only,
+        **_clusters_call(args),
+    )  # fmt: skip
+    if not args.json:
+        print(*reports.values(), sep="\n")
+    return {str(cluster): report.to_dict() for cluster, report in reports.items()}
+
+
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.load(args.model, device=args.device, precision=args.precision)
     test = _sessions(args.data)
@@ -49,8 +86,8 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     )
     if not args.json:
         print(result)
-    return {**result.to_dict(), "examples": result.examples, "cold_targets": result.cold_targets,
-            "unanswered": result.unanswered, "tied": result.tied}  # fmt: skip
+    counts = ("examples", "cold_targets", "unanswered", "unreachable", "ceiling", "tied")
+    return {**result.to_dict(), **{name: getattr(result, name) for name in counts}}
 
 
 def _recommend(args: argparse.Namespace) -> dict[str, Any]:
@@ -114,23 +151,42 @@ def _share_or_count(text: str) -> float | int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stamp", description="Session-based recommendation with STAMP.")
     parser.add_argument("--version", action="version", version=stamp.__version__)
-    verbs = parser.add_subparsers(required=True, metavar="train | evaluate | recommend | cluster | devices")
+    verbs = parser.add_subparsers(
+        required=True, metavar="train | evaluate | recommend | cluster | train-cluster | train-clusters | devices"
+    )
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     common = argparse.ArgumentParser(add_help=False, parents=[output])
     common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …; see stamp devices")
     common.add_argument("--precision", default="auto", help="of products on CUDA: auto (bf16), fp32, tf32 or bf16")
 
-    train = verbs.add_parser("train", parents=[common], help="train on a file of sessions and save the model")
-    train.add_argument("data", help="CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session")
-    train.add_argument("--out", required=True, help="directory to save to")
-    train.add_argument("--preset", default="official", help="official or paper")
-    train.add_argument("--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5")
+    training = argparse.ArgumentParser(add_help=False, parents=[common])
+    training.add_argument("data", help="CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session")
+    training.add_argument("--out", required=True, help="directory to save to")
+    training.add_argument("--preset", default="official", help="official or paper")
+    training.add_argument("--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5")
+    training.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    train = verbs.add_parser("train", parents=[training], help="train on a file of sessions and save the model")
     train.add_argument("--validation", type=float, help="share of the last sessions that judges the epochs")
     train.add_argument("--refit", action="store_true", help="train anew on everything for the best number of epochs")
     train.add_argument("--checkpoint", help="file to continue from after a kill")
-    train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(verb=_train)
+
+    clustered = argparse.ArgumentParser(add_help=False, parents=[training])
+    clustered.add_argument("clusters", help="clusters of the catalog")
+    clustered.add_argument("--min-examples", type=int, default=MIN_EXAMPLES, help="smaller clusters join their parent")
+    clustered.add_argument("--warm-start", help="what to begin with: yesterday's model, or its --out of train-clusters")
+    clustered.add_argument("--no-resume", action="store_true", help="train anew, whatever is there")
+    one = verbs.add_parser("train-cluster", parents=[clustered], help="train the model of one cluster of the catalog")
+    one.add_argument("cluster_id", type=int)
+    one.set_defaults(verb=_train_cluster)
+    every = verbs.add_parser("train-clusters", parents=[clustered], help="train the models of all clusters")
+    every.add_argument("--jobs", type=int, help="processes at a time")
+    every.add_argument("--threads", type=int, help="of each process")
+    every.add_argument("--memory", type=float, metavar="GIB", help="that all processes may hold")
+    every.add_argument("--only", type=int, nargs="+", metavar="ID", help="these clusters")
+    every.set_defaults(verb=_train_clusters)
 
     evaluate = verbs.add_parser("evaluate", parents=[common], help="measure a saved model on a file of sessions")
     evaluate.add_argument("model")
@@ -183,6 +239,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, ImportError, OSError) as error:
         print(f"stamp: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stamp: interrupted", file=sys.stderr)
+        return 130
     if args.json:
         print(json.dumps(result))
     elif args.verb is _train:

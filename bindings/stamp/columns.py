@@ -7,6 +7,7 @@ read through numpy or Arrow's C interface.
 from __future__ import annotations
 
 import datetime
+import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -48,12 +49,14 @@ def read_columns(data: Any) -> dict[str, Column]:
         return _table_columns(data.fetch_arrow_table())
     raise ValueError(
         f"from_frame: cannot read {type(data).__name__}; expected a pandas, polars or pyarrow frame, a DuckDB relation, "
-        "a mapping of columns, a list of lists or a path to CSV, TSV or Parquet"
+        "a mapping of columns, a list of lists or a path to CSV, TSV or Parquet (a file, or a directory of them)"
     )
 
 
 def _read_file(path: str) -> Any:
     _pyarrow(f"reading {path}")
+    if os.path.isdir(path):
+        return _read_parquet_files(path)
     if not os.path.isfile(path):
         raise ValueError(f"from_frame: there is no file {path}")
     name = path.lower().removesuffix(".gz")
@@ -70,6 +73,16 @@ def _read_file(path: str) -> Any:
         return pyarrow.csv.read_csv(path, parse_options=options)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"from_frame: {path}: {error}") from error
+
+
+def _read_parquet_files(folder: str) -> Any:
+    """All .parquet files in a folder and below, as one table, in the order of their paths."""
+    import pyarrow.parquet
+
+    files = sorted(glob.glob(os.path.join(glob.escape(folder), "**", "*.parquet"), recursive=True))
+    if not files:
+        raise ValueError(f"from_frame: the directory {folder} holds no .parquet files")
+    return pyarrow.concat_tables([pyarrow.parquet.read_table(file) for file in files])
 
 
 def _table_columns(table: Any) -> dict[str, Column]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from .clustered import ClusteredRecommender
 from .progress import make_bar
 from .recommenders import PopularityRecommender, StampRecommender
 from .sessions import Sessions
@@ -27,7 +28,11 @@ class Evaluation:
     cold_targets : int
         Targets that training never saw: misses.
     unanswered : int
-        Targets whose whole history training never saw, where the model needs one: misses.
+        Others whose whole history training never saw, where the model needs one: misses.
+    unreachable : int
+        Others that no list can hold, as they belong to another cluster than the event before them: misses.
+    ceiling : float
+        Share of the targets that are none of these: no ``hr`` can be higher.
     tied : int
         Targets that share their score with another product.
     """
@@ -37,7 +42,13 @@ class Evaluation:
         self.examples: int = result["examples"]
         self.cold_targets: int = result["cold_targets"]
         self.unanswered: int = result["unanswered"]
+        self.unreachable: int = result["unreachable"]
         self.tied: int = result["tied"]
+
+    @property
+    def ceiling(self) -> float:
+        misses = self.cold_targets + self.unanswered + self.unreachable
+        return (self.examples - misses) / max(1, self.examples)
 
     def to_dict(self) -> dict[str, float]:
         """Flat: ``{"hr@20": …, "mrr@20": …, …}``."""
@@ -49,7 +60,7 @@ class Evaluation:
     def _footer(self) -> str:
         return (
             f"{self.examples:,} targets; misses among them: {self.cold_targets:,} cold, {self.unanswered:,} without any "
-            f"known history; {self.tied:,} tied"
+            f"known history, {self.unreachable:,} out of reach; {self.tied:,} tied"
         )
 
     def __repr__(self) -> str:
@@ -64,7 +75,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: StampRecommender | PopularityRecommender,
+    model: StampRecommender | ClusteredRecommender | PopularityRecommender,
     test: Sessions,
     *,
     k: Sequence[int] | int = (5, 10, 20),
@@ -80,7 +91,7 @@ def evaluate(
     k : sequence of int, or int
         List lengths.
     min_history : int
-        An event is a target when so many come before it in its session.
+        An event of a weight above 0 is a target when so many come before it in its session.
     last_only : bool
         Only the last event of each session is a target.
     ties : {"conservative", "mean", "optimistic"}

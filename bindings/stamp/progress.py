@@ -43,11 +43,33 @@ class LineBar:
     def update(self, n: int) -> None:
         self.n += n
 
+    def write(self, text: str, file: Any) -> None:
+        print(text, file=file, flush=True)
+
     def close(self) -> None:
         speed = self.n / (time.perf_counter() - self._start)
         of = "" if self.n == self._total else f" of {self._total:,}"
         line = f"{self._title}: {self.n:,}{of} {self._unit}, {speed:,.0f} {self._unit}/s {self._note}"
         print(line.rstrip(), file=sys.stderr, flush=True)
+
+
+class ClustersBar:
+    """One bar over the examples of all clusters, and a line for each that is done."""
+
+    def __init__(self, examples: int):
+        self._bar = make_bar(examples, "clusters", "examples")
+        self._done: dict[int, int] = {}
+
+    def advance(self, cluster: int, done: int) -> None:
+        self._bar.update(done - self._done.get(cluster, 0))
+        self._done[cluster] = done
+
+    def finish(self, cluster: int, examples: int, line: str) -> None:
+        self.advance(cluster, examples)
+        self._bar.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 def make_bar(total: int, title: str, unit: str) -> Any:

@@ -192,28 +192,53 @@ class StampRecommender(_CatalogRecommender):
             raise ValueError(
                 f"fit: validation is {validation!r}, expected stamp.Sessions or the share of the last sessions"
             )
-        device = _stamp.open_device(self.device, self.precision)
         parts = [train, validation] if refit and validation is not None else [train]
         catalog = _catalog_of(parts)
-        sessions = train.rows_in(catalog)
-        held_out = validation.rows_in(catalog) if validation is not None else None
+        self._train(
+            catalog,
+            _count_clicks(parts, catalog),
+            train.rows_in(catalog),
+            None if validation is None else validation.rows_in(catalog),
+            refit=refit,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        return self
+
+    def _train(
+        self,
+        catalog: _stamp.Catalog,
+        counts: np.ndarray,
+        sessions: _stamp.Sessions,
+        held_out: _stamp.Sessions | None,
+        *,
+        refit: bool,
+        checkpoint: str | os.PathLike[str] | None,
+        progress: bool | Any,
+        warm_start: StampRecommender | None = None,
+    ) -> None:
+        """What every training comes down to: sessions as rows of a catalog whose products were clicked `counts` times."""
         config, train_config = _configs(self.preset, self._given)
-        model = _stamp.Model(config, len(catalog), device)
+        model = _stamp.Model(config, len(catalog), _stamp.open_device(self.device, self.precision))
+        if warm_start is not None:
+            model.set_weights(_carried_over(warm_start, model, catalog))
         callback = TrainingBar() if progress is True else progress if callable(progress) else None
+        path = os.fspath(checkpoint or "")
         try:
-            report = _stamp.train(model, sessions, train_config, held_out, refit, os.fspath(checkpoint or ""), callback)
+            report = _stamp.train(
+                model, sessions, train_config, held_out, refit, warm_start is not None, path, callback
+            )  # fmt: skip
         finally:
             if isinstance(callback, TrainingBar):
                 callback.close()
-        self._catalog, self._counts, self._model = catalog, _count_clicks(parts, catalog), model
+        self._catalog, self._counts, self._model = catalog, counts, model
         self._release = None
         self._trained_with, self._checkpoint = train_config, checkpoint
-        whole = sessions.concatenate(held_out) if refit and held_out is not None else sessions
+        whole = sessions.concatenate(held_out.without_unknown()) if refit and held_out is not None else sessions
         self.fingerprint_ = whole.fingerprint()
         self.report_ = json.loads(report)
         if self.report_["stopped"] == "diverged":
             raise TrainingDiverged(f"fit: {self.report_['reason']}")
-        return self
 
     @property
     def device_(self) -> str:
@@ -340,6 +365,24 @@ def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:
     for name, value in given.items():
         (model if name in model else train)[name] = value
     return json.dumps(model), json.dumps(train)
+
+
+# Options that a model may have other values of than the one whose weights it starts with.
+_FREE = ("dropout", "history", "item_std", "weight_std", "seed")
+
+
+def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Catalog) -> dict[str, np.ndarray]:
+    """The weights of `old`, with the rows of the products that both know; the other rows as `model` drew them."""
+    mine, theirs = json.loads(model.config()), json.loads(old._model.config())
+    for name, value in mine.items():
+        if name not in _FREE and theirs[name] != value:
+            raise ValueError(
+                f"warm_start: that model has {name}={theirs[name]!r}, this one {name}={value!r}; they must agree"
+            )
+    weights, items = old.weights_, model.weights()["items"]
+    rows = Ids("warm_start", old.item_ids_).find_in(catalog)
+    items[rows[rows >= 0]] = weights["items"][rows >= 0]
+    return {**weights, "items": items}
 
 
 def _plain(value: Any) -> Any:

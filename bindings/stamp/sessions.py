@@ -61,11 +61,12 @@ class Sessions:
         Parameters
         ----------
         data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, list of lists, or path
-            Paths are CSV, TSV or Parquet, gzipped or not. A list of lists holds one session each.
+            Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files. A list of lists holds one
+            session each.
         session_id, item_id, items, timestamp, weight : str
             Names of the columns. `timestamp` (datetimes, unix seconds or ISO 8601; else the order of the rows decides)
-            and `weight` (of the example whose target the event is, 0 or more) may be absent. All other columns are kept
-            in :attr:`columns`. In a table of one session per row every column holds for all events of the session, and
+            and `weight` (of the example whose target the event is, 0 or more; 0 is history only) may be absent. All other
+            columns are kept in :attr:`columns`. In a table of one session per row every column holds for all events of the session, and
             empty sessions are dropped.
 
         Raises

@@ -137,7 +137,7 @@ def test_fit_refuses_what_it_cannot_learn_from():
     with pytest.raises(ValueError, match="expected stamp.Sessions"):
         stamp.StampRecommender().fit([[1, 2]])
     events = {"session_id": [1, 1], "item_id": [1, 2], "weight": [1, 0]}
-    with pytest.raises(ValueError, match="every example has weight 0"):
+    with pytest.raises(ValueError, match="an event of a weight above 0"):
         stamp.StampRecommender().fit(stamp.Sessions.from_frame(events), progress=False)
     one = stamp.StampRecommender(dim=4, epochs=1).fit(stamp.Sessions.from_frame([[1, 2]]), progress=False)
     assert one.n_items_ == 2
@@ -328,7 +328,7 @@ def test_import_needs_numpy_alone():
 import sys, numpy
 before = set(sys.modules)
 import stamp
-new = {m.split(".")[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names) - {"stamp"}
+new = {m.split(".")[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names) - {"stamp", "__mp_main__"}
 print(sorted(new))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -341,4 +341,4 @@ def test_stubs_cover_the_module():
     stub = (pathlib.Path(stamp.__file__).parent / "_stamp.pyi").read_text()
     for name in dir(_stamp):
         if not name.startswith("_"):
-            assert f"def {name}(" in stub or f"class {name}:" in stub, name
+            assert any(text in stub for text in (f"def {name}(", f"class {name}:", f"class {name}(")), name

@@ -1,0 +1,78 @@
+"""The models of all clusters as one, to be measured beside a single model."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from . import _stamp
+from .columns import Ids
+from .recommenders import StampRecommender, _CatalogRecommender, load
+from .sessions import Sessions
+
+
+class ClusteredRecommender(_CatalogRecommender):
+    """One model per cluster over the products of all: what :func:`load_clusters` gives :func:`evaluate`.
+
+    An example is ranked by the model of the cluster of its anchor, the last known event. Products count as known, and as
+    cold, just as for a single model of the same data; so do those of no cluster, which are never listed.
+
+    Attributes
+    ----------
+    models : dict of int to StampRecommender
+        By cluster.
+    """
+
+    def __init__(self, catalog: _stamp.Catalog, counts: np.ndarray, models: dict[int, StampRecommender]):
+        self._catalog, self._counts, self.models = catalog, counts.copy(), models
+        self._parts = []
+        for cluster, model in models.items():
+            rows = Ids("the products of a cluster", model.item_ids_).find_in(catalog)
+            if (rows < 0).any():
+                raise ValueError(f"ClusteredRecommender: cluster {cluster} has products that the catalog has not")
+            self._counts[rows] = model._counts  # without validation's, where that was not trained on
+            self._parts.append((rows, model._model))
+
+    def _evaluate(self, sessions: Sessions, **options: Any) -> str:
+        return _stamp.evaluate_clusters(
+            self._parts, sessions.rows_in(self._catalog), self._counts.tolist(), **options
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"ClusteredRecommender({len(self.models):,} models, {self.n_items_:,} products)"
+
+
+def load_clusters(
+    path: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto"
+) -> ClusteredRecommender:
+    """Read the models that :func:`train_clusters` left in `path`.
+
+    Those of other data or other clusters than the last call's are left out, as are failed ones.
+
+    Parameters
+    ----------
+    device, precision : str
+        As of :class:`StampRecommender`.
+
+    Raises
+    ------
+    RuntimeError
+        There are no such models, or one is damaged.
+    """
+    folder = pathlib.Path(path)
+    if not (folder / "report.json").is_file():
+        raise RuntimeError(f"load_clusters: {folder} holds no report.json of train_clusters")
+    summary = json.loads((folder / "report.json").read_text())
+    models = {}
+    for file in sorted(folder.glob("*/report.json")):
+        report = json.loads(file.read_text())
+        if report["status"] == "trained" and all(report[name] == summary[name] for name in ("data", "clusters")):
+            models[report["cluster"]] = load(file.parent / "model", device=device, precision=precision)
+    if not models:
+        raise RuntimeError(f"load_clusters: {folder} holds no trained cluster")
+    catalog, counts = _stamp.load_catalog(os.fspath(folder / "catalog.safetensors"))
+    return ClusteredRecommender(catalog, counts, models)

@@ -1,0 +1,312 @@
+"""Training the models of all clusters on one machine, side by side, each in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _stamp
+from .columns import Ids
+from .hardware import available_memory, devices
+from .progress import ClustersBar
+from .training import MIN_EXAMPLES, Job, Plan, Settings, TrainReport, failure, finished, write_json, write_report
+
+if TYPE_CHECKING:
+    from .clusters import CatalogClusters
+
+_PROCESS = 120 << 20  # bytes of a process that has imported the package and trained something tiny
+
+
+class TrainingFailed(RuntimeError):
+    """Some clusters failed; all others are trained.
+
+    Attributes
+    ----------
+    reports : dict of int to TrainReport
+        Of all clusters.
+    """
+
+    def __init__(self, message: str, reports: dict[int, TrainReport]):
+        super().__init__(message)
+        self.reports = reports
+
+
+def train_clusters(
+    data: Any,
+    clusters: CatalogClusters | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    config: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    threads: int | None = None,
+    memory: int | None = None,
+    min_examples: int = MIN_EXAMPLES,
+    warm_start: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    only: Iterable[int] | None = None,
+) -> dict[int, TrainReport]:
+    """Train the models of all clusters, the biggest first, several at a time, each in a process of its own.
+
+    Cluster 7 is what ``train_cluster(…, out=out/7)`` would make of it, to the same bits. A cluster that fails, or whose
+    process is killed, costs no other. Processes are spawned: a script that calls this does so under
+    ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    data, clusters, config, min_examples, resume
+        As of :func:`train_cluster`.
+    out : path
+        Directory for one directory a cluster, ``catalog.safetensors`` (all products of the data, with their clicks) and
+        ``report.json``, a summary. :func:`load_clusters` reads it.
+    device : str
+        "auto" and "cuda" spread the clusters over all GPUs.
+    jobs : int, optional
+        Processes at a time: as many as there are GPUs, or threads, unless given.
+    threads : int, optional
+        Of each process: its share of all, unless given.
+    memory : int, optional
+        Bytes that all processes together may hold, by an estimate: what the container may use, unless given. One cluster
+        at a time is always trained.
+    warm_start : path, optional
+        Yesterday's `out`: a cluster begins with the model it had there, where it had one.
+    progress : bool
+        One bar over the examples of all clusters, and a line for each that is done.
+    only : ids of clusters, optional
+        Others are left as they are.
+
+    Raises
+    ------
+    ValueError
+        Data, clusters or options that cannot be.
+    TrainingFailed
+        Clusters failed; raised when all others are done, with the reports of all.
+    """
+    start = time.perf_counter()
+    for name, value in (("jobs", jobs), ("threads", threads), ("memory", memory)):
+        if value is not None and value < 1:
+            raise ValueError(f"train_clusters: {name} is {value}, expected 1 or more")
+    settings = Settings.read(config, min_examples)
+    names = _device_names(device, settings)
+    plan = Plan.make(data, clusters, min_examples)
+    wanted = plan.ids if only is None else sorted(set(only))
+    for cluster in wanted:
+        plan.require("train_clusters: only", cluster)
+    folder = pathlib.Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_catalog(folder / "catalog.safetensors", plan)
+
+    reports: dict[int, TrainReport] = {}
+    todo: list[_Task] = []
+    for cluster in wanted:
+        place, warm = folder / str(cluster), _warm_model(warm_start, cluster)
+        identity = plan.identity(cluster, settings, warm)
+        if resume and (done := finished(place, identity)):
+            reports[cluster] = done
+            continue
+        report = plan.report(cluster, settings, identity)
+        if report.status == "merged":
+            reports[cluster] = write_report(place, report)
+            continue
+        if not resume:
+            (place / "checkpoint.safetensors").unlink(missing_ok=True)
+        todo.append(_Task(report, place, warm))
+    todo.sort(key=lambda task: (-task.report.inside, task.report.cluster))
+
+    jobs = min(jobs or (len(names) if names[0] != "cpu" else _stamp.num_threads()), max(1, len(todo)))
+    pool = _Pool(
+        make=lambda task, name: plan.job(task.report, settings, task.out, name, task.warm_start),
+        devices=names,
+        jobs=jobs,
+        threads=threads or max(1, _stamp.num_threads() // jobs),
+        memory=memory or available_memory(),
+        bar=ClustersBar(sum(task.report.inside for task in todo)) if progress and todo else None,
+    )
+    reports.update(pool.run(deque(todo)))
+    reports = {cluster: reports[cluster] for cluster in wanted}
+    failed = [report for report in reports.values() if report.status == "failed"]
+    summary = {
+        "status": "failed" if failed else "trained",
+        "data": plan.data_fingerprint,
+        "clusters": plan.clusters_fingerprint,
+        "seconds": time.perf_counter() - start,
+        "reports": {cluster: report.to_dict() for cluster, report in reports.items()},
+    }
+    write_json(folder / "report.json", summary)
+    if failed:
+        first = "; ".join(f"cluster {report.cluster}: {report.reason}" for report in failed[:3])
+        raise TrainingFailed(
+            f"train_clusters: {len(failed)} of {len(reports)} clusters failed: {first}{'; …' if failed[3:] else ''}",
+            reports,
+        )
+    return reports
+
+
+def _device_names(device: str, settings: Settings) -> list[str]:
+    """Devices to spread clusters over; one that cannot be had is a RuntimeError here, before any work."""
+    if device in ("auto", "cuda"):
+        gpus = [info.name for info in devices() if info.available and info.name.startswith("cuda")]
+        if gpus:
+            return gpus
+    return [_stamp.open_device(device, settings.recommender(device).precision).name]
+
+
+def _warm_model(warm_start: str | os.PathLike[str] | None, cluster: int) -> str | None:
+    """The model that a cluster had yesterday, if it had one."""
+    if warm_start is None:
+        return None
+    if not os.path.isfile(os.path.join(warm_start, "report.json")):
+        raise ValueError(f"warm_start: {os.fspath(warm_start)} holds no report.json of train_clusters")
+    model = os.path.join(warm_start, str(cluster), "model")
+    return model if os.path.isdir(model) else None
+
+
+def _save_catalog(path: pathlib.Path, plan: Plan) -> None:
+    """The products of the data as a single model would have them: those no cluster holds, too."""
+    seen = np.flatnonzero(plan.clicks > 0)
+    catalog = _stamp.Catalog(plan.data._catalog.kind)
+    Ids("the products of the data", plan.data.item_ids[seen]).add_to(catalog)
+    _stamp.save_catalog(os.fspath(path), catalog, plan.clicks[seen].tolist())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    report: TrainReport  # what is known before
+    out: pathlib.Path
+    warm_start: str | None
+
+
+@dataclasses.dataclass
+class _Worker:
+    task: _Task
+    device: str
+    process: Any
+    bytes: int
+
+
+def bytes_needed(job: Job) -> int:
+    """An estimate of what training a cluster holds at most, wherever it is held."""
+    options = job.settings.to_dict()
+    table = len(job.item_ids) * options["dim"] * 4
+    # The weights and two moments; the best weights; the rows in the layout that validation scans.
+    tables = 5 + (options["clip_norm"] > 0) + (job.warm_start is not None)  # the gradient; the weights to begin with
+    # As handed over, cut in two, without misses, and put together for the refit: an item and a weight an event each.
+    return _PROCESS + tables * table + options["workspace_bytes"] + 5 * 8 * job.sessions.events
+
+
+class _Pool:
+    """Processes that train one cluster each. A process that ends without a report has failed, whatever the cause."""
+
+    def __init__(
+        self,
+        *,
+        make: Callable[[_Task, str], Job],
+        devices: list[str],
+        jobs: int,
+        threads: int,
+        memory: int,
+        bar: ClustersBar | None,
+    ):
+        self._make, self._devices, self._jobs, self._threads, self._memory = make, devices, jobs, threads, memory
+        self._bar = bar
+        self._context = multiprocessing.get_context("spawn")
+        self._running: dict[Any, _Worker] = {}  # by the connection that it reports on
+        self._reports: dict[int, TrainReport] = {}
+
+    def run(self, waiting: deque[_Task]) -> dict[int, TrainReport]:
+        ready: tuple[_Task, Job, str] | None = None  # cut, and waiting for memory
+        try:
+            while ready or waiting or self._running:
+                while (ready or waiting) and len(self._running) < self._jobs:
+                    ready = ready or self._cut(waiting.popleft())
+                    if ready and not self._start(*ready):
+                        break
+                    ready = None
+                for connection in multiprocessing.connection.wait(list(self._running)) if self._running else []:
+                    self._listen(connection)
+        finally:
+            for worker in self._running.values():  # of an interrupted call: their checkpoints stay
+                worker.process.terminate()
+                worker.process.join()
+            if self._bar is not None:
+                self._bar.close()
+        return self._reports
+
+    def _cut(self, task: _Task) -> tuple[_Task, Job, str] | None:
+        used = [worker.device for worker in self._running.values()]
+        device = min(self._devices, key=used.count)
+        try:
+            return task, self._make(task, device), device
+        except ValueError as error:
+            self._finish(task, failure(task.report, error))
+            return None
+
+    def _start(self, task: _Task, job: Job, device: str) -> bool:
+        """False where memory has to be waited for."""
+        size = bytes_needed(job)
+        if self._running and size + sum(worker.bytes for worker in self._running.values()) > self._memory:
+            return False
+        task.out.mkdir(parents=True, exist_ok=True)
+        here, there = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(job, self._threads, there), daemon=True)
+        process.start()
+        there.close()  # so that the end of the process is the end of what can be read
+        self._running[here] = _Worker(task, device, process, size)
+        return True
+
+    def _listen(self, connection: Any) -> None:
+        worker = self._running[connection]
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            message = failure(worker.task.report, RuntimeError(_how_it_ended(worker.process.exitcode)))
+        if isinstance(message, TrainReport):
+            del self._running[connection]
+            worker.process.join()
+            self._finish(worker.task, message)
+        elif self._bar is not None:
+            self._bar.advance(worker.task.report.cluster, round(message * worker.task.report.inside))
+
+    def _finish(self, task: _Task, report: TrainReport) -> None:
+        if report.status == "failed":
+            write_report(task.out, report)
+        self._reports[report.cluster] = report
+        if self._bar is not None:
+            self._bar.finish(report.cluster, task.report.inside, repr(report))
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"its process ended with status {status} before it was done"
+    hint = "; out of memory?" if status == -signal.SIGKILL else ""
+    return f"its process was killed by {signal.Signals(-status).name}{hint}"
+
+
+def _work(job: Job, threads: int, connection: Any) -> None:
+    """What a process does: train, and send shares of the work that are done, then the report."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits, which ends this one
+    _stamp.set_num_threads(threads)
+    selection = 0.5 if job.settings.refit else 1.0  # of all the work, unless patience or the best epoch cut it short
+
+    def advance(phase: str, epoch: int, epochs: int, done: int, total: int, *_: float) -> None:
+        share = (epoch - 1 + done / max(1, total)) / epochs
+        if phase != "validate":
+            connection.send(share * selection if phase == "train" else selection + share * (1 - selection))
+
+    try:
+        report = job.run(advance)
+    except Exception as error:
+        report = failure(job.report, error)
+    connection.send(report)

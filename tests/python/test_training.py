@@ -1,0 +1,509 @@
+"""One model per cluster: semantics against naive loops, repetition, kills, merging, failures, warm starts, the CLI."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from stamp.training import merge
+
+import stamp
+from stamp import cli
+
+OPTIONS = {"dim": 8, "epochs": 2, "batch_size": 64}
+SMALL = {"config": OPTIONS, "device": "cpu", "min_examples": 0, "progress": False}
+
+
+class Clusters:
+    """What training reads of CatalogClusters."""
+
+    def __init__(self, members, parents=None, fingerprint="of the test"):
+        self.item_ids = np.array([*[item for items in members.values() for item in items], None], object)[:-1]
+        self.labels = np.repeat(list(members), [len(items) for items in members.values()])
+        self.ids = list(members)
+        self.parents = parents or {}
+        self.fingerprint = fingerprint
+
+    def parent(self, cluster):
+        return self.parents.get(cluster)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return stamp.datasets.synthetic_shop(sessions=500, products=60, seed=5)
+
+
+@pytest.fixture(scope="module")
+def members(small):
+    """Three clusters by category; some products are in none, and one is not in the data."""
+    category = np.unique(small.products["category"], return_inverse=True)[1]
+    ids = small.products["id"]
+    return {7: [*ids[category < 5], "never clicked"], 2: ids[(category >= 5) & (category < 7)].tolist(),
+            11: ids[category == 7].tolist()}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(small, members, tmp_path_factory):
+    """All clusters, trained on the first sessions."""
+    train, _ = small.sessions.split_last(0.2)
+    out = tmp_path_factory.mktemp("trained")
+    return out, stamp.train_clusters(train, Clusters(members), out=out, jobs=2, **SMALL)
+
+
+def weights_of(path):
+    return stamp.load(path, device="cpu").weights_
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def lists(sessions):
+    return [sessions.session(s).tolist() for s in range(len(sessions))]
+
+
+def test_examples_belong_to_the_cluster_of_their_anchor(small, members, trained):
+    out, reports = trained
+    train, _ = small.sessions.split_last(0.2)
+    assert list(reports) == sorted(members)
+    for cluster, report in reports.items():
+        own = set(members[cluster])
+        pairs = [(a, b) for items in lists(train) for a, b in zip(items, items[1:]) if a in own]
+        seen = {item for items in lists(train) for item in items} & own
+        assert report.status == "trained" and report.path == str(out / str(cluster) / "model")
+        assert report.examples == len(pairs)
+        assert report.inside == sum(b in own for _, b in pairs)
+        assert report.ceiling == report.inside / report.examples
+        assert report.training["examples"] == report.inside  # of the refit: all of them
+        model = stamp.load(report.path, device="cpu")
+        assert set(model.item_ids_) == seen and report.products == len(seen)
+        assert 0 < report.metrics["ceiling"] < 1 and report.metrics["hr@20"] <= report.metrics["ceiling"]
+
+
+def test_the_reports_are_files(trained):
+    out, reports = trained
+    for cluster, report in reports.items():
+        assert json.loads((out / str(cluster) / "report.json").read_text()) == report.to_dict()
+        assert sorted(p.name for p in (out / str(cluster)).iterdir()) == ["model", "report.json"]  # no checkpoint
+        assert report.peak_memory > 10 << 20 and report.versions["device"] == "cpu"
+        assert report.config["dim"] == 8 and report.config["validation"] == 0.1 and report.config["refit"] is True
+        assert f"cluster {cluster}: trained" in repr(report) and "ceiling" in repr(report)
+        assert stamp.TrainReport.from_dict(report.to_dict()) == report
+    summary = json.loads((out / "report.json").read_text())
+    assert summary["status"] == "trained" and list(summary["reports"]) == ["2", "7", "11"]
+    with pytest.raises(AttributeError):
+        report.status = "failed"
+
+
+def test_clusters_train_in_processes_as_they_do_alone(small, members, trained, tmp_path):
+    out, reports = trained
+    train, _ = small.sessions.split_last(0.2)
+    alone = stamp.train_cluster(train, Clusters(members), 2, out=tmp_path, **SMALL)
+    assert same(weights_of(alone.path), weights_of(reports[2].path))
+    assert alone.metrics == reports[2].metrics and alone.identity == reports[2].identity
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_one_cluster_that_holds_everything_is_the_single_model(small, tmp_path, refit):
+    train, test = small.sessions.split_last(0.2)
+    single = stamp.StampRecommender(device="cpu", **OPTIONS).fit(train, validation=0.1, refit=refit, progress=False)
+    config = {**OPTIONS, "refit": refit}
+    everything = Clusters({0: small.products["id"].tolist()})
+    reports = stamp.train_clusters(train, everything, out=tmp_path, **{**SMALL, "config": config})
+    assert reports[0].ceiling == 1
+    if refit:  # else the catalog has the products of the validation part, too
+        assert same(weights_of(reports[0].path), single.weights_)
+        expected = stamp.evaluate(single, test)
+        actual = stamp.evaluate(stamp.load_clusters(tmp_path, device="cpu"), test)
+        assert repr(actual) == repr(expected)
+    else:
+        assert stamp.load_clusters(tmp_path, device="cpu")._counts.sum() == single._counts.sum()
+
+
+def test_evaluating_clusters_is_brute_force(small, members, trained):
+    out, _ = trained
+    train, test = small.sessions.split_last(0.2)
+    models = {cluster: stamp.load(out / str(cluster) / "model", device="cpu") for cluster in members}
+    cluster_of = {item: cluster for cluster, model in models.items() for item in model.item_ids_.tolist()}
+    known = {item for items in lists(train) for item in items}
+    hits, n, cold, unanswered, unreachable = 0, 0, 0, 0, 0
+    for items in lists(test):
+        for i in range(1, len(items)):
+            n += 1
+            history = [item for item in items[:i] if item in known]
+            cluster = cluster_of.get(history[-1]) if history else None
+            if items[i] not in known:
+                cold += 1
+            elif not history:
+                unanswered += 1
+            elif cluster is None or cluster_of.get(items[i]) != cluster:
+                unreachable += 1
+            else:
+                own = [item for item in history if cluster_of.get(item) == cluster]
+                hits += items[i] in models[cluster].recommend(own, k=5)[0]
+    clustered = stamp.load_clusters(out, device="cpu")
+    result = stamp.evaluate(clustered, test, k=5)
+    assert (result.examples, result.cold_targets, result.unanswered, result.unreachable) == (
+        n, cold, unanswered, unreachable,
+    )  # fmt: skip
+    assert unreachable > 0
+    assert result.at[5]["hr"] == pytest.approx(hits / n)
+    assert result.ceiling == (n - cold - unanswered - unreachable) / n
+    single = stamp.evaluate(stamp.StampRecommender(device="cpu", **OPTIONS).fit(train, progress=False), test)
+    assert (single.examples, single.cold_targets) == (n, cold) and single.unreachable == 0
+    assert "out of reach" in repr(result)
+    assert repr(clustered) == f"ClusteredRecommender(3 models, {len(known)} products)"
+
+
+def test_the_same_call_trains_once(small, members, tmp_path):
+    call = {"out": tmp_path, **SMALL}
+    first = stamp.train_cluster(small.sessions, Clusters(members), 2, **call)
+    assert stamp.train_cluster(small.sessions, Clusters(members), 2, **call) == first  # with its times
+    other = {**SMALL["config"], "epochs": 3}
+    for data, clusters, changed in (
+        (small.sessions.split_last(0.1)[0], Clusters(members), {}),
+        (small.sessions, Clusters(members, fingerprint="another"), {}),
+        (small.sessions, Clusters(members), {"config": other}),
+        (small.sessions, Clusters(members), {"resume": False}),
+    ):
+        stamp.train_cluster(small.sessions, Clusters(members), 2, **call)
+        before = (tmp_path / "report.json").stat().st_ino
+        again = stamp.train_cluster(data, clusters, 2, **{**call, **changed})
+        assert (tmp_path / "report.json").stat().st_ino != before and again.status == "trained"
+    stamp.train_cluster(small.sessions, Clusters(members), 2, **call)
+    (tmp_path / "model" / "manifest.json").unlink()
+    (tmp_path / "model" / "catalog.safetensors").unlink()
+    (tmp_path / "model" / "model.safetensors").unlink()
+    stamp.train_cluster(small.sessions, Clusters(members), 2, **call)
+    assert (tmp_path / "model" / "manifest.json").exists()
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import stamp
+
+class Clusters:
+    item_ids = np.array([f"sku-{i:05d}" for i in range(60)], object)
+    labels = np.arange(60) // 40
+    ids = [0, 1]
+    fingerprint = "two"
+    def parent(self, cluster):
+        return None
+
+shop = stamp.datasets.synthetic_shop(sessions=2000, products=60, seed=5)
+config = {"dim": 32, "epochs": int(sys.argv[2]), "batch_size": 32, "checkpoint_seconds": 0.02}
+print("ready", flush=True)
+report = stamp.train_cluster(shop.sessions, Clusters(), 0, out=sys.argv[1], config=config, device="cpu",
+                             min_examples=0, progress=False)
+print(report.status, report.training["resumed"])
+"""
+
+
+def start(out, epochs):
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, out, str(epochs)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill_at_checkpoint(out, epochs):
+    process = start(out, epochs)
+    while not (out / "checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert (out / "checkpoint.safetensors").exists() and not (out / "report.json").exists()
+
+
+def test_kill_and_resume_to_the_same_bits(tmp_path):
+    assert start(tmp_path / "whole", 3).communicate()[0].split() == ["trained", "False"]
+    kill_at_checkpoint(tmp_path / "killed", 3)
+    assert start(tmp_path / "killed", 3).communicate()[0].split() == ["trained", "True"]
+    assert same(weights_of(tmp_path / "whole" / "model"), weights_of(tmp_path / "killed" / "model"))
+    assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
+
+
+def test_a_checkpoint_of_another_call_is_of_no_use(tmp_path):
+    kill_at_checkpoint(tmp_path, 3)
+    assert start(tmp_path, 2).communicate()[0].split() == ["trained", "False"]
+
+
+def test_ctrl_c_leaves_a_checkpoint(tmp_path):
+    process = start(tmp_path, 5000)
+    while not (tmp_path / "checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT  # as Python ends for a KeyboardInterrupt that nobody handles
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_ctrl_c_ends_all_processes(tmp_path):
+    script = SCRIPT.replace("train_cluster(shop.sessions, Clusters(), 0,", "train_clusters(shop.sessions, Clusters(), ")
+    command = [sys.executable, "-c", script, tmp_path, "5000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    while len(list(tmp_path.glob("*/checkpoint.safetensors"))) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    children = trainings_of(process.pid)
+    assert children
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_every_device(small, members, device, tmp_path):
+    train, _ = small.sessions.split_last(0.8)
+    config = {"dim": 4, "epochs": 1, "batch_size": 256}
+    reports = stamp.train_clusters(
+        train, Clusters(members), out=tmp_path, jobs=2, **{**SMALL, "config": config, "device": device}
+    )
+    assert {report.versions["device"].split(":")[0] for report in reports.values()} == {device.split(":")[0]}
+    models = stamp.load_clusters(tmp_path, device=device)
+    assert len(models.models) == 3 and stamp.evaluate(models, small.sessions).unreachable > 0
+
+
+def test_merging_is_by_examples_and_follows_parents():
+    inside = {1: 5, 2: 7, 3: 50, 4: 0, 5: 9}
+    for parents, least, expected in (
+        ({1: 2, 2: 3, 4: 3, 5: 3}, 10, {4: 3, 1: 2, 5: 3}),  # 2 has 12 examples when its turn comes
+        ({1: 2, 2: 3, 4: 3, 5: 3}, 13, {4: 3, 1: 3, 5: 3, 2: 3}),
+        ({1: 2, 2: 1, 4: 1, 5: None}, 30, {4: 2, 1: 2}),  # what has joined it is no parent
+        ({}, 30, {}),
+        ({1: 2, 2: 3, 4: 3, 5: 3}, 0, {}),
+    ):
+        assert merge(Clusters({1: []}, parents), inside, least) == expected
+    with pytest.raises(ValueError, match="the parent of cluster 4 is 9, which is no cluster"):
+        merge(Clusters({1: []}, {4: 9}), inside, 1)
+
+
+def test_a_merged_cluster_trains_in_its_parent(small, members, tmp_path, trained):
+    train, _ = small.sessions.split_last(0.2)
+    counts = {cluster: report.inside for cluster, report in trained[1].items()}
+    least = sorted(counts.values())[0] + 1
+    smallest = min(counts, key=counts.get)
+    parent = next(cluster for cluster in members if cluster != smallest)
+    call = {**SMALL, "min_examples": least}
+    clusters = Clusters(members, {smallest: parent})
+    fallen = stamp.train_cluster(train, clusters, smallest, out=tmp_path / "fallen", **call)
+    assert fallen.status == "merged" and fallen.into == parent and fallen.path is None
+    assert fallen.inside == counts[smallest]
+    assert [p.name for p in (tmp_path / "fallen").iterdir()] == ["report.json"]
+    assert f"merged into {parent}" in repr(fallen)
+    assert stamp.train_cluster(train, clusters, smallest, out=tmp_path / "fallen", **call) == fallen
+
+    reports = stamp.train_clusters(train, clusters, out=tmp_path / "all", **call)
+    assert reports[smallest].into == parent
+    union = stamp.train_clusters(train, Clusters({parent: members[parent] + members[smallest]}), out=tmp_path / "union",
+                                 **SMALL)[parent]  # fmt: skip
+    assert same(weights_of(reports[parent].path), weights_of(union.path))
+    assert (reports[parent].examples, reports[parent].inside) == (union.examples, union.inside)
+    assert len(stamp.load_clusters(tmp_path / "all", device="cpu").models) == 2
+
+
+def test_a_training_that_diverges_says_so(small, members, tmp_path):
+    with pytest.raises(stamp.TrainingDiverged, match="at step"):
+        stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path,
+                            **{**SMALL, "config": {**OPTIONS, "learning_rate": 1e18}})  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["status"] == "failed" and "at step" in report["reason"] and report["examples"] > 0
+    assert stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path, **SMALL).status == "trained"
+
+
+def test_a_failed_cluster_costs_no_other(small, members, tmp_path):
+    lonely = {**members, 99: ["never clicked", "nor this"]}
+    with pytest.raises(stamp.TrainingFailed, match="1 of 4 clusters failed: cluster 99: .* no product") as failed:
+        stamp.train_clusters(small.sessions, Clusters(lonely), out=tmp_path, jobs=2, **SMALL)
+    reports = failed.value.reports
+    assert [reports[cluster].status for cluster in (2, 7, 11, 99)] == ["trained"] * 3 + ["failed"]
+    assert json.loads((tmp_path / "report.json").read_text())["status"] == "failed"
+    assert json.loads((tmp_path / "99" / "report.json").read_text())["reason"] == reports[99].reason
+    assert len(stamp.load_clusters(tmp_path, device="cpu").models) == 3
+    assert stamp.train_clusters(small.sessions, Clusters(lonely), out=tmp_path, only=[2], **SMALL)[2] == reports[2]
+
+
+def trainings_of(parent):
+    """Processes that were spawned to train."""
+    found = []
+    for file in pathlib.Path(f"/proc/{parent}/task").glob("*/children"):
+        for child in file.read_text().split():
+            try:
+                if b"spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+            except OSError:  # it has ended
+                pass
+    return found
+
+
+def watch(stop, seen, kill):
+    """Counts the processes that train, again and again; the first one is killed."""
+    while not stop.is_set():
+        children = trainings_of(os.getpid())
+        seen.append(len(children))
+        if kill and children:
+            os.kill(children[0], signal.SIGKILL)
+            kill = False
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_processes_that_are_killed_and_memory_that_is_scarce(small, members, tmp_path, kill):
+    stop, seen = threading.Event(), []
+    thread = threading.Thread(target=watch, args=(stop, seen, kill))
+    thread.start()
+    call = {"out": tmp_path, "jobs": 3, "memory": 1, **SMALL}
+    try:
+        if kill:
+            with pytest.raises(stamp.TrainingFailed, match="killed by SIGKILL; out of memory") as failed:
+                stamp.train_clusters(small.sessions, Clusters(members), **call)
+            reports = failed.value.reports
+            assert sorted(report.status for report in reports.values()) == ["failed", "trained", "trained"]
+            assert reports[7].status == "failed"  # the biggest goes first
+        else:
+            stamp.train_clusters(small.sessions, Clusters(members), **call)
+    finally:
+        stop.set()
+        thread.join()
+    assert max(seen) == 1
+    if kill:
+        again = stamp.train_clusters(small.sessions, Clusters(members), **call)
+        assert again[7].status == "trained" and again[2] == reports[2]
+
+
+def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
+    train, _ = small.sessions.split_last(0.5)
+    few = [item for i, item in enumerate(members[7]) if i % 4]
+    yesterday = stamp.train_clusters(train, Clusters({7: few, 50: members[2]}), out=tmp_path / "old", **SMALL)
+    old = stamp.load(yesterday[7].path, device="cpu")
+    still = {**SMALL, "config": {**OPTIONS, "learning_rate": 1e-12}}  # what it begins with is what it ends with
+    cold = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "cold", **still)
+    warm = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "warm",
+                               warm_start=yesterday[7].path, **still)  # fmt: skip
+    assert warm.identity != cold.identity
+    cold_model, warm_model = stamp.load(cold.path, device="cpu"), stamp.load(warm.path, device="cpu")
+    ids = warm_model.item_ids_.tolist()
+    assert ids == cold_model.item_ids_.tolist() and set(ids) - set(old.item_ids_) and set(ids) & set(old.item_ids_)
+    for row, item in enumerate(ids):
+        at = np.flatnonzero(old.item_ids_ == item)
+        expected = old.weights_["items"][at[0]] if len(at) else cold_model.weights_["items"][row]
+        np.testing.assert_allclose(warm_model.weights_["items"][row], expected, atol=1e-6)
+    np.testing.assert_allclose(warm_model.weights_["attention.w1"], old.weights_["attention.w1"], atol=1e-6)
+
+    both = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "new", warm_start=tmp_path / "old",
+                                **still)  # fmt: skip
+    assert same(weights_of(both[7].path), warm_model.weights_)
+    assert both[2].identity != both[7].identity  # which had no model yesterday
+    for option, value in (("dim", 9), ("residual", "anchor"), ("mlp_bias", True)):
+        with pytest.raises(ValueError, match=f"warm_start: that model has {option}="):
+            stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong",
+                                warm_start=yesterday[7].path, **{**SMALL, "config": {**OPTIONS, option: value}})  # fmt: skip
+    with pytest.raises(ValueError, match="not a saved model"):
+        stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong", warm_start=tmp_path, **SMALL)
+    with pytest.raises(ValueError, match="holds no report.json of train_clusters"):
+        stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "wrong", warm_start=tmp_path, **SMALL)
+
+
+def test_input_that_cannot_be(small, members, tmp_path):
+    clusters = Clusters(members)
+
+    def refused(message, *, data=small.sessions, clusters=clusters, cluster=2, **changed):
+        call = {**SMALL, "out": tmp_path, **changed}
+        with pytest.raises(ValueError, match=message):
+            stamp.train_cluster(data, clusters, cluster, **call)
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["status"] == "failed" and report["reason"]
+
+    refused("there is no cluster 3, expected one of 2, 7, 11", cluster=3)
+    refused("unknown option 'dims'", config={"dims": 3})
+    refused("dim is 0", config={"dim": 0})
+    refused("'device' is an argument", config={"device": "cpu"})
+    for value in (1, -0.1, True, "0.1", None):
+        refused(f"validation is {value!r}", config={"validation": value})
+    refused("refit is 1", config={"refit": 1})
+    refused("refit is True without validation", config={"refit": True, "validation": 0})
+    refused("patience needs validation", config={**OPTIONS, "patience": 1, "validation": 0})
+    refused("min_examples is -1", min_examples=-1)
+    refused("unknown device 'tpu'", device="tpu")
+    refused("no product of the data is in any cluster", clusters=Clusters({2: [1, 2, 3]}))
+    refused("there are no clusters", clusters=Clusters({}))
+    refused("cannot read int", data=17)
+    single = stamp.Sessions.from_frame([["a", "b"]])
+    refused(
+        "1 sessions have an example of cluster 2, expected 2 or more", data=single, clusters=Clusters({2: ["a", "b"]})
+    )
+    apart = stamp.Sessions.from_frame([["a", "b"], ["a", "b"]])
+    refused("no example in", data=apart, clusters=Clusters({2: ["a"], 3: ["b"]}))
+    for name in ("jobs", "threads", "memory"):
+        with pytest.raises(ValueError, match=f"{name} is 0"):
+            stamp.train_clusters(small.sessions, clusters, out=tmp_path, **{name: 0}, **SMALL)
+    with pytest.raises(ValueError, match="only: there is no cluster 3"):
+        stamp.train_clusters(small.sessions, clusters, out=tmp_path, only=[2, 3], **SMALL)
+    with pytest.raises(ValueError, match="unknown device"):
+        stamp.train_clusters(small.sessions, clusters, out=tmp_path, **{**SMALL, "device": "tpu"})
+    with pytest.raises(RuntimeError, match="holds no report.json of train_clusters"):
+        stamp.load_clusters(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError):
+        stamp.train_cluster(small.sessions, clusters, 2, out=tmp_path / "file", **SMALL)
+
+
+def test_without_validation_all_is_trained_on(small, members, tmp_path):
+    call = {**SMALL, "config": {**OPTIONS, "validation": 0}}
+    report = stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path, **call)
+    assert report.metrics == {} and report.training["examples"] == report.inside and report.config["refit"] is False
+
+
+def test_a_directory_of_parquet_files(small, tmp_path):
+    table = pa.table({name: pa.array(column) for name, column in small.events.items()})
+    (tmp_path / "day=2").mkdir()
+    pyarrow.parquet.write_table(table.slice(0, 900), tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(table.slice(900), tmp_path / "day=2" / "b.parquet")
+    (tmp_path / "_SUCCESS").write_text("")
+    assert stamp.Sessions.from_frame(tmp_path)._core.fingerprint() == small.sessions._core.fingerprint()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no .parquet files"):
+        stamp.Sessions.from_frame(tmp_path / "empty")
+
+
+def test_the_command_line(small, members, tmp_path, monkeypatch, capsys):
+    stand_in = types.ModuleType("stamp.clusters")
+    stand_in.CatalogClusters = types.SimpleNamespace(load=lambda path: Clusters(json.loads(open(path).read())))
+    monkeypatch.setitem(sys.modules, "stamp.clusters", stand_in)
+    monkeypatch.setattr(Clusters, "__init__", by_integers(Clusters.__init__))
+    (tmp_path / "clusters").write_text(json.dumps(members))
+    table = pa.table({name: pa.array(column) for name, column in small.events.items()})
+    pyarrow.parquet.write_table(table, tmp_path / "events.parquet")
+    common = [str(tmp_path / "events.parquet"), str(tmp_path / "clusters")]
+    options = ["--device", "cpu", "-o", "dim=8", "-o", "epochs=1", "-o", "validation=0.2"]
+    one = ["train-cluster", *common, "2", "--out", str(tmp_path / "one"), *options, "--min-examples", "1"]
+    assert cli.main([*one, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["status"] == "trained" and report["config"]["validation"] == 0.2
+    assert cli.main([*one, "--quiet"]) == 0
+    assert "cluster 2: trained" in capsys.readouterr().out
+    every = ["train-clusters", *common, "--out", str(tmp_path / "all"), *options, "--min-examples", "1"]
+    assert cli.main([*every, "--jobs", "2", "--json", "--memory", "1.5"]) == 0
+    reports = json.loads(capsys.readouterr().out)
+    assert sorted(reports) == ["11", "2", "7"] and reports["2"]["training"]["examples"] == report["inside"]
+    assert cli.main([*every, "--only", "2", "7", "--no-resume"]) == 0
+    written = capsys.readouterr()
+    assert written.out.count("trained") == 2 and "clusters: " in written.err
+    assert cli.main([*one[:3], "3", *one[4:]]) == 2
+    assert "there is no cluster 3" in capsys.readouterr().err
+    assert cli.main([*every, "-o", "learning_rate=1e18", "--quiet"]) == 2
+    assert "3 of 3 clusters failed" in capsys.readouterr().err
+
+
+def by_integers(init):
+    """Of JSON's keys, which are strings."""
+    return lambda self, members: init(self, {int(cluster): items for cluster, items in members.items()})

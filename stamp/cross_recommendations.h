@@ -30,8 +30,9 @@ struct CrossOptions {
 // groups[v] is the group of product v, or -1: pairs without a group on either side are not counted. progress(done, all)
 // counts examples and may be empty; where it returns false, what was counted so far comes back.
 //
-// Bound by the ranker's top-k, 2·V·D flops an example; counting is a sort of k pairs an example, on one core. Memory: at
-// most 64 bytes for each pair that occurs, and 24 MiB. Throws std::invalid_argument when an option or a group cannot be.
+// Bound by the ranker's top-k, 2·V·D flops an example; counting is a sort of k pairs an example, on one core. Memory:
+// at most 64 bytes for each pair that occurs, and 24 MiB. Throws std::invalid_argument when an option or a group cannot
+// be.
 STAMP_API GroupPairs cross_recommendations(Ranker& ranker, const Sessions& sessions,
                                            std::span<const std::int32_t> groups, const CrossOptions& options,
                                            const std::function<bool(std::int64_t, std::int64_t)>& progress = {});

@@ -103,6 +103,8 @@ def large_groups(clicks: np.ndarray, large: float | int) -> np.ndarray:
     """The `large` most clicked groups, or, for a float, the fewest that together hold this share of all clicks."""
     order = np.argsort(-clicks, kind="stable")
     order = order[clicks[order] > 0]
+    if not len(order):
+        raise ValueError("cluster_catalog: no group has a click")
     if isinstance(large, (int, np.integer)):
         if large < 1:
             raise ValueError(f"cluster_catalog: large is {large}, expected 1 or more groups, or a share of the clicks")
@@ -225,10 +227,12 @@ def _exchanged(exchanges: Any, clusters: _Clusters, groups: np.ndarray) -> Any:
 
 def _merge_small(clusters: _Clusters) -> None:
     """Clusters below the lower bounds, the smallest first, join the one that they exchange most with."""
+    products, examples, alive = clusters.products, clusters.examples, np.ones(clusters.size, bool)
+    if not clusters.bounds.below(products, examples).any():
+        return
     membership = clusters.membership()
     exchanged = (membership.T @ clusters.counts.exchanges @ membership).toarray()
     into = np.arange(clusters.size)
-    products, examples, alive = clusters.products, clusters.examples, np.ones(clusters.size, bool)
     while alive.sum() > 1:
         small = np.flatnonzero(alive & clusters.bounds.below(products, examples))
         if not len(small):
@@ -261,12 +265,12 @@ def _join(clusters: _Clusters, groups: np.ndarray, how: np.ndarray) -> int:
         (BY_RECOMMENDATIONS, _exchanged(counts.exchanges, clusters, groups)),
         (BY_TRANSITIONS, _exchanged(_symmetric(counts.transitions), clusters, groups)),
     )
+    exists = np.bincount(clusters.labels[clusters.labels >= 0], minlength=clusters.size) > 0
 
     def allowed(group: int) -> np.ndarray:
         room = clusters.has_room(group) & exists
         return room if room.any() else exists
 
-    exists = np.bincount(clusters.labels[clusters.labels >= 0], minlength=clusters.size) > 0
     rest = []
     for row, group in enumerate(groups.tolist()):
         open_to = allowed(group)

@@ -80,7 +80,7 @@ class Products:
         if len(catalog) < len(rows):
             first = int(np.argmax(rows != np.arange(len(rows))))  # rows fall behind at the first id that stood before
             raise ValueError(
-                f"from_frame: product {catalog.ids()[rows[first]]!r} stands twice, the second in row {first}"
+                f"from_frame: product {catalog.ids()[rows[first]]} stands twice, the second in row {first}"
             )
         return cls(catalog, ids, {
             name: _attribute(f"from_frame: column '{name}'", column, name in categories, name in numbers)

@@ -118,6 +118,8 @@ def test_large_groups():
     for wrong in (0, -1, 0.0, 1.5):
         with pytest.raises(ValueError, match="large is"):
             grouping.large_groups(clicks, wrong)
+    with pytest.raises(ValueError, match="no group has a click"):
+        grouping.large_groups(np.zeros(3, np.int64), 0.9)
 
 
 def test_distances_are_the_formula():

@@ -74,7 +74,7 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        ({"item_id": ["a", "b", "a"]}, {}, "product 'a' stands twice, the second in row 2"),
+        ({"item_id": ["a", "b", "a"]}, {}, "product a stands twice, the second in row 2"),
         ({"id": [1]}, {}, "no column 'item_id' among id"),
         ({"item_id": [1]}, {"numbers": ["price"]}, "no column 'price'"),
         ({"item_id": [1], "x": [1]}, {"numbers": ["x"], "categories": ["x"]}, "both categories and numbers"),

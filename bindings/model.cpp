@@ -119,7 +119,9 @@ void bind_model(py::module_& m) {
         for (const auto& [rows, model] : models) parts.push_back({rows, model});
         const auto ranker = cluster_ranker(static_cast<std::int64_t>(counts.size()), std::move(parts),
                                            open_device(device.name(), {.precision = device.precision()}));
-        return evaluate_with(*ranker, sessions, counts, metrics_options(k, min_history, last_only, ties, 0), progress);
+        MetricsOptions options = metrics_options(k, min_history, last_only, ties, 0);
+        options.batch *= std::min<std::int64_t>(64, static_cast<std::int64_t>(models.size()));  // each gets a share
+        return evaluate_with(*ranker, sessions, counts, options, progress);
       },
       py::arg("models"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
       py::arg("last_only"), py::arg("ties"), py::arg("progress"));

@@ -22,7 +22,7 @@ from . import _stamp
 from .columns import Ids
 from .evaluation import Evaluation
 from .hardware import peak_memory
-from .recommenders import StampRecommender, load
+from .recommenders import StampRecommender, _plain, load
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -111,10 +111,13 @@ class TrainReport:
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Written aside and renamed."""
+    """Written aside, flushed to disk, renamed."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        aside.write_text(json.dumps(values, indent=2, default=str) + "\n")
+        with open(aside, "w") as file:
+            file.write(json.dumps(values, indent=2, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -154,7 +157,7 @@ class Settings:
         options = dict(config or {})
         if "device" in options:
             raise ValueError("config: 'device' is an argument of the call, not of config")
-        validation = options.pop("validation", 0.1)
+        validation = _plain(options.pop("validation", 0.1))
         if isinstance(validation, bool) or not isinstance(validation, (int, float)) or not 0 <= validation < 1:
             raise ValueError(
                 f"config: validation is {validation!r}, expected the share of the last sessions that judges the epochs, "
@@ -471,6 +474,7 @@ def train_cluster(
     checkpoint.
     """
     start = time.perf_counter()
+    cluster_id = _plain(cluster_id)
     folder = pathlib.Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     known = TrainReport(cluster=cluster_id, status="failed", config=dict(config or {}))

@@ -107,7 +107,7 @@ def test_the_reports_are_files(trained):
 def test_clusters_train_in_processes_as_they_do_alone(small, members, trained, tmp_path):
     out, reports = trained
     train, _ = small.sessions.split_last(0.2)
-    alone = stamp.train_cluster(train, Clusters(members), 2, out=tmp_path, **SMALL)
+    alone = stamp.train_cluster(train, Clusters(members), np.int64(2), out=tmp_path, **SMALL)
     assert same(weights_of(alone.path), weights_of(reports[2].path))
     assert alone.metrics == reports[2].metrics and alone.identity == reports[2].identity
 
@@ -329,7 +329,8 @@ def test_a_failed_cluster_costs_no_other(small, members, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["status"] == "failed"
     assert json.loads((tmp_path / "99" / "report.json").read_text())["reason"] == reports[99].reason
     assert len(stamp.load_clusters(tmp_path, device="cpu").models) == 3
-    assert stamp.train_clusters(small.sessions, Clusters(lonely), out=tmp_path, only=[2], **SMALL)[2] == reports[2]
+    again = stamp.train_clusters(small.sessions, Clusters(lonely), out=tmp_path, only=np.array([2]), **SMALL)
+    assert again == {2: reports[2]}
 
 
 def trainings_of(parent):

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import _stamp
+from .clustered import trained_models
 from .columns import Ids, catalog_ids
 from .products import Products
-
-_MODEL = "model"  # in the directory of a cluster that train_clusters leaves
 
 
 def build_bundle(
@@ -104,20 +103,11 @@ def build_bundle(
 
 
 def _model_paths(models: Any) -> dict[int, str]:
-    if isinstance(models, Mapping):
-        paths = {int(cluster): os.fspath(path) for cluster, path in models.items()}
-    else:
-        root = pathlib.Path(models)
-        if not root.is_dir():
-            raise ValueError(f"build_bundle: there is no directory {root}")
-        paths = {
-            int(folder.name): str(folder / _MODEL)
-            for folder in root.iterdir()
-            if folder.name.isdigit() and (folder / _MODEL).is_dir()
-        }
-    if not paths:
-        raise ValueError(f"build_bundle: {models} names no model; expected directories of clusters, or paths by cluster id")
-    return paths
+    if not isinstance(models, Mapping):
+        return trained_models(models)
+    if not models:
+        raise ValueError("build_bundle: no models are given, expected paths by cluster id")
+    return {int(cluster): os.fspath(path) for cluster, path in models.items()}
 
 
 def _single(cluster: int, path: str, device: _stamp.Device) -> _stamp.Bundle:

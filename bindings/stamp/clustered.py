@@ -63,16 +63,22 @@ def load_clusters(
     RuntimeError
         There are no such models, or one is damaged.
     """
+    models = {id: load(model, device=device, precision=precision) for id, model in trained_models(path).items()}
+    catalog, counts = _stamp.load_catalog(os.path.join(path, "catalog.safetensors"))
+    return ClusteredRecommender(catalog, counts, models)
+
+
+def trained_models(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Paths of the models that the last call of :func:`train_clusters` left in `path`, by cluster."""
     folder = pathlib.Path(path)
     if not (folder / "report.json").is_file():
-        raise RuntimeError(f"load_clusters: {folder} holds no report.json of train_clusters")
+        raise RuntimeError(f"{folder} holds no report.json of train_clusters")
     summary = json.loads((folder / "report.json").read_text())
     models = {}
     for file in sorted(folder.glob("*/report.json")):
         report = json.loads(file.read_text())
         if report["status"] == "trained" and all(report[name] == summary[name] for name in ("data", "clusters")):
-            models[report["cluster"]] = load(file.parent / "model", device=device, precision=precision)
+            models[report["cluster"]] = str(file.parent / "model")
     if not models:
-        raise RuntimeError(f"load_clusters: {folder} holds no trained cluster")
-    catalog, counts = _stamp.load_catalog(os.fspath(folder / "catalog.safetensors"))
-    return ClusteredRecommender(catalog, counts, models)
+        raise RuntimeError(f"{folder} holds no trained cluster")
+    return models

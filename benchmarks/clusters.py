@@ -1,0 +1,123 @@
+"""One model per cluster beside a single model: accuracy over the whole catalog, on sparse products too, time, memory.
+
+    python benchmarks/clusters.py --data ../shared/data [--dataset diginetica …]
+
+Both train on all sessions for the same number of epochs with the same options, on the same cores: the single model with
+all threads, the clusters side by side, a process each. Both are ranked over the full catalog; a target outside its
+anchor's cluster is a miss. Sparse targets have at most 10 clicks in training. Clusters come from the single model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import numpy as np
+from common import record, resident_mib, worker
+
+import stamp
+from stamp import _stamp
+
+SPARSE = 10
+DATASETS = {
+    "diginetica": {
+        "attribute": "category_id",
+        "options": {"epochs": 4, "batch_size": 256, "learning_rate": 0.003, "schedule": "linear", "max_norm": 1.5},
+        "clusters": {"clusters": 8, "min_examples": 20_000, "max_examples": 180_000, "examples": 100_000},
+    },
+    "retailrocket_week": {
+        "attribute": "category_id",
+        "options": {"epochs": 4, "batch_size": 128, "learning_rate": 0.003, "schedule": "linear"},
+        "clusters": {"clusters": 4, "min_examples": 4_000, "max_examples": 12_000},
+    },
+}
+
+
+def read(dataset: str, data: pathlib.Path) -> tuple[stamp.Sessions, stamp.Sessions, stamp.Products]:
+    folder = data / dataset
+    items = stamp.Products.from_frame(folder / "items.tsv.gz")
+    if (folder / "train.tsv.gz").exists():
+        return *(stamp.Sessions.from_frame(folder / f"{part}.tsv.gz") for part in ("train", "test")), items
+    return *stamp.Sessions.from_frame(folder / "sessions.tsv.gz").split_last(0.15), items
+
+
+def single(settings: dict, train: stamp.Sessions, items: stamp.Products, work: pathlib.Path) -> dict:
+    start = time.perf_counter()
+    model = stamp.StampRecommender(device="cpu", **settings["options"]).fit(train, progress=False)
+    seconds = time.perf_counter() - start
+    model.save(work / "single")
+    return {"seconds": seconds, "peak_mib": resident_mib("VmHWM")}
+
+
+def clustered(settings: dict, train: stamp.Sessions, items: stamp.Products, work: pathlib.Path) -> dict:
+    start = time.perf_counter()
+    clusters = stamp.cluster_catalog(
+        stamp.load(work / "single", device="cpu"), items, train, attribute=settings["attribute"], progress=False,
+        **settings["clusters"],
+    )  # fmt: skip
+    found = time.perf_counter()
+    reports = stamp.train_clusters(
+        train, clusters, out=work / "clusters", config={**settings["options"], "validation": 0}, device="cpu",
+        progress=False,
+    )  # fmt: skip
+    peaks = sorted((report.peak_memory / 2**20 for report in reports.values()), reverse=True)
+    return {
+        "clusters": len(clusters.ids),
+        "models": sum(report.status == "trained" for report in reports.values()),
+        "recommendations_inside": clusters.recommendations_inside,
+        "transitions_inside": clusters.transitions_inside,
+        "clustering_seconds": found - start,
+        "seconds": time.perf_counter() - found,
+        "peak_mib": sum(peaks[: stamp.num_threads()]),  # of as many as run side by side
+    }
+
+
+def measured(model, test: stamp.Sessions) -> dict:
+    """Metrics at 20 over all targets, and over those that are sparse in training."""
+    clicks = dict(zip(model.item_ids_.tolist(), model._counts.tolist()))
+    of_row = np.array([clicks.get(item, 0) for item in test.item_ids.tolist()])
+    rows = test._core.items
+    sparse = (of_row[rows] <= SPARSE).astype(np.float32)  # events of weight 0 are no targets
+    core = _stamp.Sessions(rows, test._core.offsets, None, sparse)
+    result = {}
+    for name, sessions in (("all", test), ("sparse", stamp.Sessions(core, test._catalog))):
+        found = stamp.evaluate(model, sessions, k=20)
+        missed = (found.cold_targets + found.unanswered + found.unreachable) / found.examples
+        result[name] = {**found.at[20], "examples": found.examples, "ceiling": 1 - missed}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
+    parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/clusters"))
+    parser.add_argument("--step", choices=["single", "clustered"], help="of a process of its own")
+    args = parser.parse_args()
+    for dataset in args.dataset:
+        settings, work = DATASETS[dataset], args.work / dataset
+        train, test, items = read(dataset, args.data)
+        if args.step:
+            step = single if args.step == "single" else clustered
+            print(json.dumps(step(settings, train, items, work)))
+            continue
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        steps = {
+            step: worker(__file__, "--step", step, "--data", args.data, "--dataset", dataset, "--work", args.work)
+            for step in ("single", "clustered")
+        }
+        models = {
+            "single": stamp.load(work / "single", device="cpu"),
+            "clustered": stamp.load_clusters(work / "clusters", device="cpu"),
+        }
+        result = {step: {**steps[step], "test": measured(models[step], test)} for step in steps}
+        record("clusters", {"dataset": dataset, "options": settings["options"], **result}, stamp.num_threads())
+
+
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,7 @@ class Dendrogram:
     labels : int32 array [n]
         The cluster of each leaf.
     pairs, counts : int32 array [p,2], int64 array [p]
-        What leaves exchange: recommendations both ways of every pair i ≤ j that has any.
+        What leaves exchange: recommendations both ways, of every pair i < j that has any.
     """
 
     linkage: np.ndarray
@@ -364,7 +364,7 @@ def cluster_catalog(
     min_examples: int | None = None,
     max_examples: int | None = None,
     previous: CatalogClusters | None = None,
-    stickiness: float = 0.5,
+    stickiness: float = 1.0,
     progress: bool = True,
 ) -> CatalogClusters:
     """Split a catalog into clusters of products that are recommended together, so that each can have its own model.
@@ -469,7 +469,7 @@ def cluster_catalog(
         report["products_moved"] = int(np.count_nonzero((before >= 0) & (before != labels)))
     tree = None
     if found.leaves is not None and found.linkage is not None:
-        pairs = sparse.triu(counts.exchanges[found.leaves][:, found.leaves]).tocoo()
+        pairs = sparse.triu(counts.exchanges[found.leaves][:, found.leaves], 1).tocoo()
         tree = Dendrogram(
             found.linkage, [grouping.names[group] for group in found.leaves.tolist()],
             found.labels[found.leaves].astype(np.int32), np.stack([pairs.row, pairs.col], axis=1).astype(np.int32),

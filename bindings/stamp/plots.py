@@ -29,6 +29,7 @@ def plot_clusters(clusters: CatalogClusters) -> Any:
     if tree is None or not len(tree.linkage):
         axes = figure.subplots()
         both = (clusters.recommendations + clusters.recommendations.T).astype(float)
+        np.fill_diagonal(both, 0)
         _draw_matrix(axes, both, np.array(clusters.ids), len(clusters.ids), "clusters")
     else:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.3))
@@ -40,8 +41,7 @@ def plot_clusters(clusters: CatalogClusters) -> Any:
         matrix = np.zeros((cells, cells))
         i, j = cell[tree.pairs].T
         np.add.at(matrix, (i, j), tree.counts)
-        off = tree.pairs[:, 0] != tree.pairs[:, 1]
-        np.add.at(matrix, (j[off], i[off]), tree.counts[off])
+        np.add.at(matrix, (j, i), tree.counts)
         _draw_matrix(right, matrix, tree.labels[order], len(order), "groups, in the order of the dendrogram")
     figure.suptitle(clusters._footer())
     return figure

@@ -22,16 +22,21 @@ class Shop:
     sessions: Sessions
 
 
-def synthetic_shop(*, sessions: int = 20_000, products: int = 2_000, weeks: int = 4, seed: int = 7) -> Shop:
+def synthetic_shop(
+    *, sessions: int = 20_000, products: int = 2_000, categories: int = 10, weeks: int = 4, seed: int = 7
+) -> Shop:
     """A shop whose visitors have an intent that drifts between categories.
 
     Each step of a session goes to a neighbour of the current product in its collection (most often), to another
     product of the intended category by popularity, or the intent drifts to another category. Popularity has a long tail.
+    With more than ten categories, every tenth is of one department, which most drifts stay in.
 
     Parameters
     ----------
     sessions, products : int
         How many; sessions have 2 events or more, 5 on average.
+    categories : int
+        At least 10.
     weeks : int
         Time over which they are spread.
 
@@ -42,19 +47,21 @@ def synthetic_shop(*, sessions: int = 20_000, products: int = 2_000, weeks: int 
     >>> len(shop.sessions), len(shop.products["id"])
     (100, 50)
     """
-    if sessions < 1 or products < 20 or weeks < 1:
+    departments = len(_CATEGORIES)
+    if sessions < 1 or products < 20 or categories < departments or weeks < 1:
         raise ValueError(
-            f"synthetic_shop: {sessions} sessions, {products} products, {weeks} weeks; expected 1, 20 and 1 or more"
+            f"synthetic_shop: {sessions} sessions, {products} products, {categories} categories, {weeks} weeks; expected 1, "
+            f"20, {departments} and 1 or more"
         )
     random = np.random.default_rng(seed)
-    categories = len(_CATEGORIES)
     category = np.sort(random.integers(0, categories, products))
     start = np.searchsorted(category, np.arange(categories))
     size = np.maximum(1, np.bincount(category, minlength=categories))
     collection = np.arange(products) // 8
     price = np.round(np.exp(random.normal(3.2, 0.6, products)), 2)
     ids = np.array([f"sku-{i:05d}" for i in range(products)], object)
-    names = np.array([f"{_ADJECTIVES[i * 5 % 8]} {_CATEGORIES[c]} no. {i}" for i, c in enumerate(category)], object)
+    called = [_CATEGORIES[c % departments] + (f" {c // departments}" if c >= departments else "") for c in range(categories)]
+    names = np.array([f"{_ADJECTIVES[i * 5 % 8]} {called[c]} no. {i}" for i, c in enumerate(category)], object)
 
     def popular(of: np.ndarray) -> np.ndarray:
         """A product of each category, Zipf-like: the rank is the floor of a power of a uniform number."""
@@ -70,7 +77,12 @@ def synthetic_shop(*, sessions: int = 20_000, products: int = 2_000, weeks: int 
         alive = np.flatnonzero(length > step)
         choice = random.random(len(alive))
         drift = alive[choice > 0.93]
-        intent[drift] = random.integers(0, categories, len(drift))
+        elsewhere = random.integers(0, categories, len(drift))
+        if categories > departments:
+            at_home = random.random(len(drift)) < 0.8
+            shelf = random.integers(0, categories // departments, len(drift))
+            elsewhere = np.where(at_home, intent[drift] % departments + departments * shelf, elsewhere)
+        intent[drift] = elsewhere
         jump = alive[choice > 0.72]
         near = alive[choice <= 0.72]
         current[near] = collection[current[near]] * 8 + (current[near] + direction[near]) % 8
@@ -92,7 +104,7 @@ def synthetic_shop(*, sessions: int = 20_000, products: int = 2_000, weeks: int 
     table = {
         "id": ids,
         "name": names,
-        "category": np.array(_CATEGORIES, object)[category],
+        "category": np.array(called, object)[category],
         "collection": collection,
         "price": price,
     }

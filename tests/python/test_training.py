@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,9 +181,7 @@ def test_the_same_call_trains_once(small, members, tmp_path):
         again = stamp.train_cluster(data, clusters, 2, **{**call, **changed})
         assert (tmp_path / "report.json").stat().st_ino != before and again.status == "trained"
     stamp.train_cluster(small.sessions, Clusters(members), 2, **call)
-    (tmp_path / "model" / "manifest.json").unlink()
-    (tmp_path / "model" / "catalog.safetensors").unlink()
-    (tmp_path / "model" / "model.safetensors").unlink()
+    shutil.rmtree(tmp_path / "model")
     stamp.train_cluster(small.sessions, Clusters(members), 2, **call)
     assert (tmp_path / "model" / "manifest.json").exists()
 

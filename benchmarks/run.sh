@@ -11,4 +11,6 @@ benchmarks/.venv/bin/pip install --quiet ".[cluster,data]"
 benchmarks/.venv/bin/python benchmarks/train.py
 benchmarks/.venv/bin/python benchmarks/recommend.py
 benchmarks/.venv/bin/python benchmarks/cluster.py
+benchmarks/.venv/bin/python benchmarks/rules.py
+benchmarks/.venv/bin/python benchmarks/daily.py
 benchmarks/.venv/bin/python benchmarks/report.py

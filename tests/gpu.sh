@@ -63,7 +63,7 @@ build() {
   local cuda=(-DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF) ninja=() targets=()
   if [ "$rehearsal" = 1 ]; then
     cuda=(-DSTAMP_CUDA=OFF)
-    targets=(--target stamp_cuda_sim test_kernels_session test_recommender)
+    targets=(--target stamp_cuda_sim test_kernels_session test_release)
     for name in limits catalog_cross_entropy catalog_top_k session_attention elementwise; do targets+=(sim_bench_$name); done
   fi
   ! command -v ninja >/dev/null || ninja=(-G Ninja)
@@ -94,7 +94,7 @@ run_test() {
   local only=()
   if [ "$rehearsal" = 1 ]; then
     export STAMP_REQUIRE_CUDA_SIM=1
-    only=(-R '^test_(kernels_session|recommender)$')
+    only=(-R '^test_(kernels_session|release)$')
   else
     export STAMP_REQUIRE_CUDA=1
   fi

@@ -39,8 +39,8 @@ def rules_for(items: stamp.Products, attribute: str) -> dict:
     zone = [{"rule": "exclude_seen"}]
     if kinds.get("collection") == "text":
         zone.append({"rule": "limit", "attribute": "collection", "max": 1})
-    if kinds.get("price") == "number":
-        zone.append({"rule": "price_band", "attribute": "price", "from": 0.5, "to": 2})
+    for price in (name for name, kind in kinds.items() if name.startswith("price") and kind == "number"):
+        zone.append({"rule": "price_band", "attribute": price, "from": 0.5, "to": 2})
     build = [{"rule": "only_available"}] if kinds.get("available") == "number" else []
     return {
         "build": build,
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=200_000, help="of the made-up shop")
     parser.add_argument("--sessions-file", help="events of yours: session_id, item_id[, timestamp]")
     parser.add_argument("--items-file", help="products of yours: item_id and attributes")
+    parser.add_argument("--numbers", nargs="*", default=[], help="columns of integers in it that are no categories")
     parser.add_argument("--attribute", default="category", help="what groups the products")
     parser.add_argument("--clusters", type=int, default=8)
     parser.add_argument("--dim", type=int, default=32)
@@ -85,7 +86,7 @@ def main() -> None:
     step = Steps()
 
     if args.sessions_file:
-        items = stamp.Products.from_frame(args.items_file)
+        items = stamp.Products.from_frame(args.items_file, numbers=args.numbers)
         sessions = step("Reading the events", lambda: stamp.Sessions.from_frame(args.sessions_file))
     else:
         sessions, items = step("Making up a shop", lambda: made_up_shop(args.products, args.sessions))

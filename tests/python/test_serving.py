@@ -385,7 +385,7 @@ def test_routes(recommender):
     check(["b0", "a1"], "anchor", 7, a)
     check(["a1", "b0"], "anchor", 3, b)
     check(["b0", "b1", "a1", "x0"], "group", 7, a)  # x0 is of A, whose cluster knows an event
-    check(["b0", "a1", "b1", "x1"], "history", 3, b)
+    check(["b0", "b1", "a1", "x1"], "history", 3, b)  # most of them
     check(["a1", "b1", "x1"], "history", 3, b)  # one each: the later one
     check(["b0", "x0"], "history", 3, b)  # nothing of A was seen
     check(["b0", "nobody"], "history", 3, b)

@@ -78,7 +78,7 @@ def _recommend(args: argparse.Namespace) -> dict[str, Any]:
         if answer.explanation is not None:
             print(json.dumps(answer.explanation, indent=2))
         cluster = answer.cluster
-        found = "no model knows any of them: popular products" if cluster is None else f"cluster {cluster}"
+        found = "popular products, as no model knows an event" if cluster is None else f"cluster {cluster}"
         print(f"path: {answer.path} ({found})", file=sys.stderr)
         if answer.unknown:
             print(f"unknown products: {', '.join(map(str, answer.unknown))}", file=sys.stderr)

@@ -38,7 +38,7 @@ def test_train_evaluate_recommend(shop, tmp_path):
     popular = run("recommend", model, "nobody", "--k", 2)
     most = pd.Series(shop.events["item_id"]).value_counts()
     assert popular.stdout.split()[1] in most.index[most == most.iloc[0]] and popular.stdout.count("\n") == 2
-    assert popular.stderr == "path: popular (no model knows any of them: popular products)\nunknown products: nobody\n"
+    assert popular.stderr == "path: popular (popular products, as no model knows an event)\nunknown products: nobody\n"
     assert run("recommend", model, "--k", 2).stdout == popular.stdout  # nothing was seen yet
 
 

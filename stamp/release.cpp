@@ -78,7 +78,7 @@ struct Release::Job {
   std::shared_ptr<const Loaded> loaded;  // null for popular products
   std::vector<std::int32_t> votes;       // [clusters] zero between queries
   std::vector<std::int32_t> history;     // rows of the model
-  std::vector<std::int32_t> only;        // where those of the query meet those of a group
+  std::vector<std::uint64_t> outside;    // the places that are in another group
   std::vector<RuleSource> rules;
   SelectionProblem problem;
   Selection selection;
@@ -173,8 +173,9 @@ void Release::read_rules() {
   const auto natural = [](const Json& object, const char* key, const std::string& where) -> std::int64_t {
     if (!object.contains(key)) return 0;
     const Json& value = object.at(key);
-    require(value.is_number_integer() && value.get<std::int64_t>() >= 1, where, ".", key, " is ", value.dump(),
-            ", expected 1 or more");
+    const double number = value.is_number() ? value.get<double>() : 0;  // 5.0 is an integer too, as in rules
+    require(number >= 1 && number < 0x1p63 && number == std::floor(number), where, ".", key, " is ", value.dump(),
+            ", expected an integer of 1 or more");
     return value.get<std::int64_t>();
   };
   keys(file, "rules.json", {"build", "zones"});
@@ -368,6 +369,8 @@ void Release::start(const Query& query, Job& job) const {
   if (query.rules) job.rules.push_back({query.rules, nullptr});
   job.problem = {.catalog = &bundle_.catalog,
                  .candidates = &shelf.candidates,
+                 .outside = {},
+                 .recommendable = recommendable_,
                  .rules = job.rules,
                  .visit = {.attributes = &bundle_.attributes,
                            .anchor = query.events.empty() ? Catalog::kUnknown : query.events.back(),
@@ -381,12 +384,12 @@ void Release::start(const Query& query, Job& job) const {
                  .D = 0,
                  .embedding = nullptr};
   if (job.route.path == Path::category) {
-    const auto& rows = group_rows_[job.route.group];
-    job.only.clear();
-    for (std::int32_t row : query.only)
-      if (row >= 0 && row < V && group_[row] == job.route.group) job.only.push_back(row);
-    job.problem.only = query.restricted ? std::span<const std::int32_t>(job.only) : rows;
-    job.problem.restricted = true;
+    job.outside.assign(shelf.candidates.words(), ~std::uint64_t{0});
+    if (const auto last = shelf.candidates.size() % 64; last > 0) job.outside.back() = (std::uint64_t{1} << last) - 1;
+    for (std::int32_t row : group_rows_[job.route.group])
+      if (const std::int32_t place = shelf.candidates.find(row); place >= 0)
+        job.outside[place / 64] &= ~(std::uint64_t{1} << (place % 64));
+    job.problem.outside = job.outside;
   }
   if (job.loaded) {
     job.problem.D = job.loaded->scanner.model().config().dim;

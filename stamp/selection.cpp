@@ -116,6 +116,10 @@ void Selection::prepare(const SelectionProblem& problem) {
     if (source.fixed)
       require(source.fixed->excluded.size() == problem.candidates->words(), "recommend: rules were worked out for ",
               source.fixed->excluded.size(), " words of candidates, there are ", problem.candidates->words());
+  require(problem.outside.empty() || problem.outside.size() == problem.candidates->words(), "recommend: outside has ",
+          problem.outside.size(), " words of candidates, there are ", problem.candidates->words());
+  require(problem.recommendable.empty() || static_cast<std::int64_t>(problem.recommendable.size()) == V,
+          "recommend: recommendable is of ", problem.recommendable.size(), " products, expected ", V);
 
   problem_ = problem;
   prepare_exclusions();
@@ -134,7 +138,8 @@ void Selection::prepare(const SelectionProblem& problem) {
 
 void Selection::prepare_exclusions() {
   const Candidates& candidates = *problem_.candidates;
-  excluded_.assign(candidates.words(), 0);
+  excluded_.assign(problem_.outside.begin(), problem_.outside.end());
+  excluded_.resize(candidates.words());
   rules_.clear();
   const auto add = [&](const Rule& rule, bool fixed) {
     rules_.push_back(&rule);
@@ -182,6 +187,7 @@ void Selection::prepare_pins() {
     return std::any_of(pins_.begin(), pins_.end(), [&](const Pin& pin) { return pin.row == row; });
   };
   const auto forbidden = [&](std::int32_t row) {
+    if (!problem_.recommendable.empty() && !problem_.recommendable[row]) return true;
     return std::any_of(rules_.begin(), rules_.end(),
                        [&](const Rule* rule) { return is_exclusion(*rule) && forbids(*rule, problem_.visit, row); });
   };
@@ -310,9 +316,12 @@ SelectedProducts Selection::select(std::span<const Scored> first, const Scan& sc
   return selected;
 }
 
+std::int64_t Selection::candidates() const { return problem_.candidates->size() - count(problem_.outside); }
+
 template <class F>
 void Selection::for_exclusions(F&& f) const {
-  std::vector<std::uint64_t> excluded(excluded_.size());
+  std::vector<std::uint64_t> excluded(problem_.outside.begin(), problem_.outside.end());
+  excluded.resize(excluded_.size());
   for (const Rule* rule : rules_) {
     if (!is_exclusion(*rule)) continue;
     forbid(*rule, problem_.visit, *problem_.candidates, excluded);
@@ -321,7 +330,7 @@ void Selection::for_exclusions(F&& f) const {
 }
 
 std::string Selection::reason(std::size_t listed) const {
-  const std::int64_t n = problem_.candidates->size();
+  const std::int64_t n = candidates();
   std::string text = concat(listed, " of ", problem_.k, ": ", n, " candidates");
   std::int64_t before = n;
   for_exclusions([&](const Rule& rule, std::int64_t left) {
@@ -336,11 +345,11 @@ std::string Selection::reason(std::size_t listed) const {
 }
 
 std::string Selection::explanation(const SelectedProducts& selected, const Scan& scan) const {
-  const Candidates& candidates = *problem_.candidates;
-  Json json{{"candidates", candidates.size()}, {"rules", Json::array()}, {"listed", Json::array()}};
+  const Candidates& scanned = *problem_.candidates;
+  Json json{{"candidates", candidates()}, {"rules", Json::array()}, {"listed", Json::array()}};
 
   std::vector<std::int64_t> removed;
-  std::int64_t before = candidates.size();
+  std::int64_t before = candidates();
   for_exclusions([&](const Rule&, std::int64_t left) {
     removed.push_back(before - left);
     before = left;
@@ -362,7 +371,7 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
   }
 
   for (std::size_t i = 0; i < selected.rows.size(); ++i) {
-    const std::int32_t row = selected.rows[i], place = candidates.find(row);
+    const std::int32_t row = selected.rows[i], place = scanned.find(row);
     Json entry{{"id", to_json(problem_.catalog->id(row))}};
     if (i < pins_.size()) {
       entry["pinned"] = pins_[i].rule->path;
@@ -378,10 +387,11 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
   // What would have been listed without any rule, and the first thing that kept it out.
   json["missing"] = Json::array();
   std::vector<Scored> plain;
-  const std::vector<std::uint64_t> none(candidates.words());
-  scan(std::min(problem_.k, candidates.size()), none, {}, plain);
+  std::vector<std::uint64_t> outside(problem_.outside.begin(), problem_.outside.end());
+  outside.resize(scanned.words());
+  if (candidates() > 0) scan(std::min(problem_.k, candidates()), outside, {}, plain);
   for (std::size_t i = 0; i < plain.size(); ++i) {
-    const std::int32_t row = candidates.rows[plain[i].place];
+    const std::int32_t row = scanned.rows[plain[i].place];
     if (std::find(selected.rows.begin(), selected.rows.end(), row) != selected.rows.end()) continue;
     const float score = plain[i].score + (boosts_.empty() ? 0 : boosts_[plain[i].place]);
     const auto excluder = std::find_if(rules_.begin(), rules_.end(), [&](const Rule* rule) {

@@ -32,7 +32,9 @@ struct RuleSource {
 struct SelectionProblem {
   const Catalog* catalog = nullptr;
   const Candidates* candidates = nullptr;
-  std::span<const RuleSource> rules;  // they apply in this order
+  std::span<const std::uint64_t> outside = {};       // bit set over places that this list cannot choose from, or empty
+  std::span<const std::uint8_t> recommendable = {};  // [V] 0 for what is never listed, not even pinned; or empty
+  std::span<const RuleSource> rules;                 // they apply in this order
   Visit visit;
   std::span<const std::int32_t> exclude;  // catalog rows of the request's own, kUnknown entries skipped
   std::span<const std::int32_t> only;     // likewise, when restricted
@@ -97,6 +99,7 @@ class STAMP_API Selection {
   void diversify(const Scan& scan, SelectedProducts& selected);
 
   bool can_diversify() const { return diversify_->column >= 0 || problem_.embedding; }
+  std::int64_t candidates() const;  // that this list can choose from
   // Calls f(rule, candidates left) after each exclusion, in order.
   template <class F>
   void for_exclusions(F&& f) const;

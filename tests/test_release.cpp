@@ -276,6 +276,19 @@ TEST_CASE("routes: each answer comes from where it should, and says so") {
     const auto rules = release.rules(R"([{"rule": "boost", "attribute": "category", "values": ["new"], "by": 100}])");
     CHECK(release.rules(R"([{"rule": "boost", "attribute": "category", "values": ["new"], "by": 100}])") == rules);
     CHECK(list({}, {.k = 2, .rules = rules.get()}).items == std::vector<std::int32_t>{9, 2});
+
+    // A pin may come from elsewhere, but not from among what is gone; the group is what there is to choose from.
+    const auto pins = release.rules(R"([{"rule": "pin", "products": [110, 102]}])");
+    check(list({9}, {.rules = pins.get()}), Path::category, -1, {2, 9});
+    check(list({2}, {.k = 2, .rules = pins.get()}), Path::anchor, 7, {2, by(0, {1})[by(0, {1})[0] == 2]});
+    CHECK(list({9}).reason == "1 of 20: 1 candidates");
+    const std::vector<std::int32_t> only{3, 2, 7};
+    const Listing some = list({9, 7}, {.only = only, .restricted = true, .explain = true});
+    CHECK(some.reason == "2 of 20: 4 candidates, only leaves 2");
+    CHECK(some.explanation.starts_with(
+        R"({"candidates":4,"rules":[{"path":"only","rule":"only_products","removed":2}])"));
+    CHECK(list({9}, {.explain = true}).explanation ==
+          R"({"candidates":1,"rules":[],"listed":[{"id":109}],"left":1,"missing":[]})");
   }
 }
 
@@ -290,7 +303,7 @@ TEST_CASE("rules files that cannot be are refused with the path of the key") {
   refused(R"({"zone": {}})", "rules.json.zone is unknown");
   refused(R"({"zones": []})", "zones is []");
   refused(R"({"zones": {"a": {"rule": []}}})", "zones.a.rule is unknown");
-  refused(R"({"zones": {"a": {"k": 0}}})", "zones.a.k is 0, expected 1 or more");
+  refused(R"({"zones": {"a": {"k": 0}}})", "zones.a.k is 0, expected an integer of 1 or more");
   refused(R"({"zones": {"a": {"rules": [{"rule": "limit", "attribute": "colour", "max": 1}]}}})",
           "zones.a.rules[0].attribute is 'colour'");
   refused(R"({"build": [{"rule": "exclude_seen"}]})", "build[0].rule is 'exclude_seen'");

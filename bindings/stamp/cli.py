@@ -1,4 +1,4 @@
-"""The command line: stamp train | evaluate | recommend | cluster | train-cluster | train-clusters | devices."""
+"""The command line: stamp train | evaluate | recommend | cluster | train-cluster | train-clusters | bundle | devices."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import inspect
 import json
+import pathlib
 import sys
 from typing import Any
 
@@ -91,19 +92,105 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _recommend(args: argparse.Namespace) -> dict[str, Any]:
-    model = stamp.load(args.model, device=args.device, precision=args.precision)
+    recommender = stamp.Recommender(args.bundle, device=args.device, precision=args.precision)
 
     def parse(ids: list[str]) -> list[Any]:
         try:
-            return [int(i) for i in ids] if model.item_ids_.dtype.kind == "i" else list(ids)
+            return [int(i) for i in ids] if recommender.item_ids.dtype.kind == "i" else list(ids)
         except ValueError:
-            raise ValueError(f"recommend: product ids of this model are integers, got {' '.join(ids)}") from None
+            raise ValueError(f"recommend: product ids of this bundle are integers, got {' '.join(ids)}") from None
 
-    ids, scores = model.recommend(parse(args.items), k=args.k, exclude=parse(args.exclude))
+    answer = recommender.recommend(
+        parse(args.items),
+        k=args.k,
+        zone=args.zone,
+        rules=_rules(args.rules) if args.rules else (),
+        exclude=parse(args.exclude),
+        history=args.history,
+        explain=args.explain,
+    )
     if not args.json:
-        for rank, (item, score) in enumerate(zip(ids.tolist(), scores.tolist()), 1):
-            print(f"{rank:3d}  {item}  {score:.4f}")
-    return {"ids": ids.tolist(), "scores": scores.tolist()}
+        for rank, (item, score) in enumerate(zip(answer.ids.tolist(), answer.scores.tolist()), 1):
+            print(f"{rank:3d}  {item}  {'pinned' if score != score else format(score, '.4f')}")
+        if answer.explanation is not None:
+            print(json.dumps(answer.explanation, indent=2))
+        cluster = answer.cluster
+        found = "popular products, as no model knows an event" if cluster is None else f"cluster {cluster}"
+        print(f"path: {answer.path} ({found})", file=sys.stderr)
+        if answer.unknown:
+            print(f"unknown products: {', '.join(map(str, answer.unknown))}", file=sys.stderr)
+        if answer.reason:
+            print(answer.reason, file=sys.stderr)
+    return {
+        "ids": answer.ids.tolist(),
+        "scores": [None if score != score else score for score in answer.scores.tolist()],  # JSON has no NaN
+        "path": answer.path, "cluster": answer.cluster, "unknown": answer.unknown, "reason": answer.reason,
+        "explanation": answer.explanation,
+    }  # fmt: skip
+
+
+def _rules(given: str) -> Any:
+    """A list of rules, written out or in a file."""
+    text = given if given.lstrip().startswith("[") else pathlib.Path(given).read_text(encoding="utf-8")
+    try:
+        rules = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--rules {given}: not JSON: {error}") from None
+    if not isinstance(rules, list):
+        raise ValueError(f"--rules {given}: expected a JSON list of rules")
+    return rules
+
+
+def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
+    items = None
+    if args.items:
+        items = stamp.Products.from_frame(
+            args.items, item_id=args.item_id, categories=args.category, numbers=args.number
+        )
+    described = stamp.build_bundle(args.models, items, out=args.out, rules=args.rules, route_by=args.route_by)
+    if not args.json:
+        _print_bundle(described)
+    return described
+
+
+def _bundle_inspect(args: argparse.Namespace) -> dict[str, Any]:
+    described = stamp.inspect_bundle(args.path)
+    if not args.json:
+        _print_bundle(described)
+    return described
+
+
+def _bundle_verify(args: argparse.Namespace) -> dict[str, Any]:
+    described = stamp.verify_bundle(args.path)
+    if not args.json:
+        print(f"{args.path}: {described['products']:,} products, {len(described['clusters'])} clusters, all verified")
+    return described
+
+
+def _print_bundle(described: dict[str, Any]) -> None:
+    print(f"{described['products']:,} products, {described['in_no_cluster']:,} of them in no cluster")
+    for name in ("attributes", "zones"):
+        print(f"{name}: {', '.join(f'{key} ({value})' for key, value in described[name].items()) or 'none'}")
+    print(f"route by: {', '.join(described['route_by']) or 'nothing'}; rules of the build: {described['build_rules']}")
+    for cluster in described["clusters"]:
+        print(f"cluster {cluster['id']}: {cluster['products']:,} products, {cluster['clicks']:,} clicks, "
+              f"dim {cluster['dim']}, data {cluster['fingerprint'] or 'unknown'}")  # fmt: skip
+
+
+def _bundle_diff(args: argparse.Namespace) -> dict[str, Any]:
+    found = stamp.diff_bundles(args.old, args.new)
+    if not args.json:
+        products = found["products"]
+        print("products: " + ", ".join(f"{products[what]:,} {what}" for what in ("added", "removed", "moved")))
+        for name in ("clusters", "attributes", "zones"):
+            changes = []
+            for what, names in found[name].items():
+                listed = [f"{n} of {c:,} products" for n, c in names.items()] if isinstance(names, dict) else names
+                if listed:
+                    changes.append(f"{what.replace('_', ' ')} {', '.join(map(str, listed))}")
+            print(f"{name}: {'; '.join(changes) or 'the same'}")
+        print(f"rules of the build: {'changed' if found['build_rules_changed'] else 'the same'}")
+    return found
 
 
 def _cluster(args: argparse.Namespace) -> dict[str, Any]:
@@ -152,7 +239,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stamp", description="Session-based recommendation with STAMP.")
     parser.add_argument("--version", action="version", version=stamp.__version__)
     verbs = parser.add_subparsers(
-        required=True, metavar="train | evaluate | recommend | cluster | train-cluster | train-clusters | devices"
+        required=True,
+        metavar="train | evaluate | recommend | cluster | train-cluster | train-clusters | bundle | devices",
     )
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -198,10 +286,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(verb=_evaluate)
 
     recommend = verbs.add_parser("recommend", parents=[common], help="products for one session")
-    recommend.add_argument("model")
-    recommend.add_argument("items", nargs="+", help="product ids of the session, the current one last")
-    recommend.add_argument("--k", type=int, default=20)
-    recommend.add_argument("--exclude", nargs="*", default=[])
+    recommend.add_argument("bundle", help="a saved model, or a bundle of many clusters")
+    recommend.add_argument("items", nargs="*", help="product ids of the session, the current one last")
+    recommend.add_argument("--k", type=int, help="products to list; by default what the zone says, else 20")
+    recommend.add_argument("--exclude", nargs="*", default=[], metavar="ID")
+    recommend.add_argument("--zone", help="whose rules apply")
+    recommend.add_argument("--rules", help="file of a JSON list of rules, or the list itself")
+    recommend.add_argument("--history", type=int, help="last events to read; by default what the zone says, else all")
+    recommend.add_argument("--explain", action="store_true", help="say what rules removed and moved")
     recommend.set_defaults(verb=_recommend)
 
     defaults = inspect.signature(stamp.cluster_catalog).parameters
@@ -225,6 +317,32 @@ def _parser() -> argparse.ArgumentParser:
     cluster.add_argument("--item-id", default="item_id", help="column of product ids in items")
     cluster.add_argument("--quiet", action="store_true", help="no progress bar")
     cluster.set_defaults(verb=_cluster)
+
+    bundle = verbs.add_parser("bundle", help="releases of the recommender: bundles of many clusters")
+    bundles = bundle.add_subparsers(required=True, metavar="build | inspect | verify | diff")
+    build = bundles.add_parser("build", parents=[output], help="make one of the models of clusters")
+    build.add_argument("models", help="directory where training left a model for each cluster")
+    build.add_argument("--out", required=True, help="directory; the bundle that stands there is exchanged")
+    build.add_argument("--items", help="CSV, TSV or Parquet: item_id and attributes, for rules and routes")
+    build.add_argument("--item-id", default="item_id", help="column of product ids in items")
+    build.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
+    build.add_argument("--number", nargs="+", default=[], help="columns of integers that are numbers")
+    build.add_argument("--rules", help="JSON file: rules of the build and zones")
+    build.add_argument(
+        "--route-by", nargs="+", default=[], metavar="ATTRIBUTE", help="for products that no model knows"
+    )
+    build.set_defaults(verb=_bundle_build)
+    for name, verb, what in (
+        ("inspect", _bundle_inspect, "what one holds"),
+        ("verify", _bundle_verify, "whether one is whole: every checksum, shape and rule"),
+    ):
+        looks = bundles.add_parser(name, parents=[output], help=what)
+        looks.add_argument("path")
+        looks.set_defaults(verb=verb)
+    diff = bundles.add_parser("diff", parents=[output], help="what a release changes")
+    diff.add_argument("old")
+    diff.add_argument("new")
+    diff.set_defaults(verb=_bundle_diff)
 
     devices = verbs.add_parser("devices", parents=[output], help="what there is to compute on")
     devices.set_defaults(verb=_devices)

@@ -227,11 +227,16 @@ def catalog_ids(catalog: Catalog) -> np.ndarray:
     return ids if isinstance(ids, np.ndarray) else object_array(ids)
 
 
-def find_rows(what: str, ids: Iterable[Any], catalog: Catalog) -> np.ndarray:
-    """Rows [n] int32 of a list of product ids, -1 for unknown ones. Messages of ValueErrors begin with `what`."""
+def listed(what: str, ids: Iterable[Any]) -> list[Any]:
+    """Product ids as a list. Raises ValueError for what is one id; messages begin with `what`."""
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         raise ValueError(f"{what} is {ids!r}, expected a list of product ids")
-    values = object_array(ids)
+    return list(ids)
+
+
+def find_rows(what: str, ids: Iterable[Any], catalog: Catalog) -> np.ndarray:
+    """Rows [n] int32 of a list of product ids, -1 for unknown ones. Messages of ValueErrors begin with `what`."""
+    values = object_array(listed(what, ids))
     return Ids(what, values).find_in(catalog) if len(values) else np.empty(0, np.int32)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _stamp
-from .columns import catalog_ids, find_rows
+from .columns import catalog_ids, find_rows, listed
 
 RuleList = Sequence[Mapping[str, Any]]
 
@@ -168,12 +168,14 @@ class Recommender:
             An unknown zone, k or history below 1, or rules that cannot be, with the path of the key.
         """
         release = self._core.release()
-        ids = list(events)
+        ids = listed("recommend: events", events)
         rows = _rows(release, ids, "events")
         answer = release.list(
             rows,
             bought=_rows(release, bought, "bought"),
-            **_query(release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain),
+            **_query(
+                release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain
+            ),
         )
         return self._named(release, ids, rows, answer)
 
@@ -191,11 +193,13 @@ class Recommender:
     ) -> list[Recommendations]:
         """:meth:`recommend` for many visitors at once, on all cores."""
         release = self._core.release()
-        ids = [list(events) for events in sessions]
+        ids = [listed("recommend_batch: a session", events) for events in sessions]
         rows = [_rows(release, events, "events") for events in ids]
         answers = release.list_batch(
             rows,
-            **_query(release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain),
+            **_query(
+                release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain
+            ),
         )
         return [self._named(release, *each) for each in zip(ids, rows, answers)]
 
@@ -206,7 +210,9 @@ class Recommender:
         """
         self._core.reload(None if path is None else os.fspath(path))
 
-    def _named(self, release: _stamp.Release, ids: list[Any], rows: np.ndarray, answer: _stamp.Answer) -> Recommendations:
+    def _named(
+        self, release: _stamp.Release, ids: list[Any], rows: np.ndarray, answer: _stamp.Answer
+    ) -> Recommendations:
         found, scores, path, cluster, unknown, reason, explanation = answer
         return Recommendations(
             ids=self._item_ids(release)[found],
@@ -220,7 +226,9 @@ class Recommender:
 
     def __repr__(self) -> str:
         release = self._core.release()
-        return f"Recommender({len(release.catalog):,} products, {len(release.clusters)} clusters, zones: {release.zones})"
+        return (
+            f"Recommender({len(release.catalog):,} products, {len(release.clusters)} clusters, zones: {release.zones})"
+        )
 
 
 def _rows(release: _stamp.Release, ids: Iterable[Any], what: str) -> np.ndarray:

@@ -33,6 +33,84 @@ def test_train_evaluate_recommend(shop, tmp_path):
     answer = json.loads(run("recommend", model, "sku-00001", "--k", 3, "--exclude", "sku-00002", "--json").stdout)
     assert len(answer["ids"]) == 3 and "sku-00002" not in answer["ids"]
     assert run("recommend", model, "sku-00001", "--k", 3).stdout.count("\n") == 3
+    assert len(json.loads(run("recommend", model, "sku-00001", "--json").stdout)["ids"]) == 20
+
+    popular = run("recommend", model, "nobody", "--k", 2)
+    most = pd.Series(shop.events["item_id"]).value_counts()
+    assert popular.stdout.split()[1] in most.index[most == most.iloc[0]] and popular.stdout.count("\n") == 2
+    assert popular.stderr == "path: popular (popular products, as no model knows an event)\nunknown products: nobody\n"
+    assert run("recommend", model, "--k", 2).stdout == popular.stdout  # nothing was seen yet
+
+
+def test_bundles(shop, tmp_path):
+    """Two models of a half of the catalog each, as one bundle."""
+    names = sorted(set(shop.events["item_id"]))
+    events, halves = pd.DataFrame(shop.events), (names[::2], names[1::2])
+    for cluster, half in enumerate(halves):
+        events[events.item_id.isin(half)].to_csv(tmp_path / "events.csv", index=False)
+        out = tmp_path / "models" / str(cluster) / "model"
+        run("train", tmp_path / "events.csv", "--out", out, "-o", "dim=8", "-o", "epochs=1", "--quiet")
+    known = stamp.load(tmp_path / "models" / "0" / "model").item_ids_.tolist()
+    pd.DataFrame({
+        "sku": [*names, "new"], "side": [*(["even", "odd"] * len(names))[: len(names)], "even"],
+        "cents": range(len(names) + 1), "available": [name != known[0] for name in names] + [True],
+    }).to_csv(tmp_path / "items.csv", index=False)  # fmt: skip
+    rules = {"build": [{"rule": "only_available"}], "zones": {"home": {"k": 4, "history": 2, "rules": [
+        {"rule": "exclude_seen"}]}}}  # fmt: skip
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    items = ["--items", tmp_path / "items.csv", "--item-id", "sku", "--number", "cents"]
+    build = ["bundle", "build", tmp_path / "models", *items, "--route-by", "side"]
+    bundle, other = tmp_path / "bundle", tmp_path / "other"
+
+    built = json.loads(run(*build, "--rules", tmp_path / "rules.json", "--out", bundle, "--json").stdout)
+    assert built == stamp.inspect_bundle(bundle)
+    assert built["attributes"] == {"side": "text", "cents": "number", "available": "number"}
+    assert json.loads(run("bundle", "inspect", bundle, "--json").stdout) == built
+    assert json.loads(run("bundle", "verify", bundle, "--json").stdout) == built
+    shown = run("bundle", "inspect", bundle).stdout
+    assert "zones: home (1)\nroute by: side; rules of the build: 1\n" in shown and shown.count("\ncluster ") == 2
+    assert run("bundle", "verify", bundle).stdout.endswith(f"{built['products']} products, 2 clusters, all verified\n")
+    assert run(*build, "--out", other).stdout == shown.replace("home (1)", "none").replace("build: 1", "build: 0")
+    changes = json.loads(run("bundle", "diff", bundle, other, "--json").stdout)
+    assert changes == stamp.diff_bundles(bundle, other) and changes["zones"]["removed"] == ["home"]
+    assert run("bundle", "diff", bundle, other).stdout.splitlines() == [
+        "products: 0 added, 0 removed, 0 moved", "clusters: the same", "attributes: the same",
+        "zones: removed home", "rules of the build: changed",
+    ]  # fmt: skip
+
+    # The command line says what stamp.Recommender says.
+    recommender = stamp.Recommender(bundle)
+    session, limit = [known[3], known[5], known[1]], [{"rule": "limit", "attribute": "side", "max": 3}]
+    (tmp_path / "limit.json").write_text(json.dumps(limit))
+    expected = recommender.recommend(session, zone="home", rules=limit, history=1, explain=True)
+    for text in (json.dumps(limit), tmp_path / "limit.json"):
+        ask = ["recommend", bundle, *session, "--zone", "home", "--rules", text, "--history", 1, "--explain"]
+        answer = json.loads(run(*ask, "--json").stdout)
+        assert answer["ids"] == expected.ids.tolist() and answer["explanation"] == expected.explanation
+        assert (answer["path"], answer["cluster"], answer["reason"]) == ("anchor", 0, expected.reason)
+    assert run(*ask).stderr == f"path: anchor (cluster 0)\n{expected.reason}\n"
+    pinned = ["recommend", bundle, known[1], "--k", 1, "--rules", f'[{{"rule": "pin", "products": ["{known[2]}"]}}]']
+    assert run(*pinned).stdout == f"  1  {known[2]}  pinned\n"
+    assert json.loads(run(*pinned, "--json").stdout)["scores"] == [None]
+    group = run("recommend", bundle, known[1], "new", "--zone", "home")
+    assert group.stderr == "path: group (cluster 0)\n" and group.stdout.count("\n") == 4
+
+    damaged = bundle / "clusters" / "1.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    for arguments, message in (
+        (["bundle", "verify", bundle], "1.safetensors has"),
+        (["bundle", "inspect", tmp_path], "not a saved model"),
+        (["bundle", "diff", other, tmp_path], "not a saved model"),
+        (["bundle", "build", tmp_path, "--out", bundle], "names no model"),
+        ([*build, "--rules", tmp_path / "limit.json", "--out", bundle], "expected an object"),
+        (["recommend", other, known[0], "--zone", "home"], "zone is 'home', expected none"),
+        (["recommend", other, known[0], "--rules", "{}"], "No such file"),
+        (["recommend", other, known[0], "--rules", "[{]"], "--rules [{]: not JSON"),
+        (["recommend", other, known[0], "--rules", tmp_path / "rules.json"], "expected a JSON list of rules"),
+        (["recommend", other, known[0], "--k", 0], "k is 0"),
+    ):
+        error = run(*arguments, status=2).stderr
+        assert message in error and error.count("\n") == 1
 
 
 def test_cluster(fitted, shop, tmp_path):

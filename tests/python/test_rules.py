@@ -37,6 +37,8 @@ GOOD = [
     {"rule": "diversify", "by": "brand", "strength": 1, "pool": 10000},
     {"rule": "min_score", "score": 3.4028234663852886e38},
 ]
+# What a build may exclude for good.
+FIXED = [rule for rule in GOOD if rule["rule"].startswith(("exclude_products", "exclude_values", "only_"))]
 # What is wrong whatever the catalog.
 BAD = [
     7,
@@ -139,38 +141,60 @@ def test_examples_of_the_documentation(validator):
     blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "rules.md").read_text(encoding="utf-8"), re.DOTALL)
     examples = [json.loads(block) for block in blocks]
     lists = [example for example in examples if isinstance(example, list)]
-    assert lists
+    files = [example for example in examples if "zones" in example]
+    assert lists and files
+    for file in files:
+        validator.validate(file)
+        release_of(_stamp.Catalog("integers"), file)
     catalog = _stamp.Catalog("strings")
     for rules in lists:
         validator.validate(rules)
         _stamp.check_rules(json.dumps(rules), catalog, ["brand", "collection"], ["available", "price"])
 
 
-def test_documents(validator):
+def release_of(catalog, rules) -> _stamp.Release:
+    """Of a bundle without models that has this rules file."""
+    V = len(catalog)
+    codes, prices = np.full(V, -1, np.int32), np.ones(V, np.float32)
+    attributes = [("brand", codes, []), ("colour", codes, []), ("available", prices), ("price", prices)]
+    return _stamp.Release(_stamp.Bundle(catalog, [0] * V, attributes, [], [], json.dumps(rules)))
+
+
+def test_documents(validator, catalog):
     assert importlib.resources.files("stamp").joinpath("rules.schema.json").is_file()
     for good in [
         [],
         GOOD,
         {},
-        {"build": GOOD},
-        {"zones": {"home": {}, "product page": {"k": 12, "history": 0, "rules": GOOD}}},
+        {"build": FIXED},
+        {"zones": {"home": {}, "product page": {"k": 12, "history": 1.0, "rules": GOOD}}},
     ]:
         validator.validate(good)
+        if isinstance(good, dict):
+            release_of(catalog, good)
     for bad in [
         "exclude_seen",
         GOOD[0],
+    ]:
+        assert not validator.is_valid(bad), bad
+    for bad in [
         {"rules": []},
         {"build": {}},
         {"build": [{"rule": "?"}]},
+        *({"build": [FIXED[0], rule]} for rule in GOOD if rule not in FIXED),
         {"zones": []},
         {"zones": {"": {}}},
         {"zones": {"home": []}},
         {"zones": {"home": {"k": 0}}},
-        {"zones": {"home": {"history": -1}}},
+        {"zones": {"home": {"k": 1.5}}},
+        {"zones": {"home": {"k": "1"}}},
+        {"zones": {"home": {"history": 0}}},
         {"zones": {"home": {"rule": []}}},
         {"zones": {"home": {"rules": [{"rule": "pin"}]}}},
     ]:
         assert not validator.is_valid(bad), bad
+        with pytest.raises(ValueError, match=r"^(rules.json|zones|build)"):
+            release_of(catalog, bad)
 
 
 # The oracle: ten products "a" to "j", the first eight of them candidates with scores 8 to 1.

@@ -55,9 +55,9 @@ def measure(products: int, dim: int, batch: int, rounds: int, device: str) -> di
     requests = [events.astype(np.int32) for events in random.integers(0, products, (batch, 3))]
     table = model.weights()["items"]
     queries = random.standard_normal((batch, dim), dtype=np.float32)
-    plain = {"k": 20, **NO_FILTERS}
+    plain = {"k": 20, "bought": [], **NO_FILTERS}
     calls = {
-        "stamp": (lambda: release.list(requests[0], bought=[], **plain))
+        "stamp": (lambda: release.list(requests[0], **plain))
         if batch == 1
         else (lambda: release.list_batch(requests, **plain)),
     }

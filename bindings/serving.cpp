@@ -162,28 +162,34 @@ void bind_serving(py::module_& m) {
           py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("popular"), py::arg("explain"))
       .def(
           "list_batch",
-          [](const Release& release, const std::vector<Rows>& events, std::int64_t k, std::int64_t history,
-             Rows exclude, OptionalRows only, std::string zone, std::string rules, bool popular, bool explain) {
+          [](const Release& release, const std::vector<Rows>& events, const std::vector<Rows>& bought, std::int64_t k,
+             std::int64_t history, Rows exclude, OptionalRows only, std::string zone, std::string rules, bool popular,
+             bool explain) {
             const Options options{
                 k, history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), popular, explain};
+            require(bought.empty() || bought.size() == events.size(), "recommend_batch: bought is of ", bought.size(),
+                    " sessions, expected ", events.size());
             std::vector<Listing> listings;
             {
               py::gil_scoped_release unlocked;
               const auto parsed = options.parse(release);
               std::vector<Query> queries;
-              for (const Rows& rows : events) queries.push_back(options.query(rows, {}, parsed.get()));
+              const Rows nothing;
+              for (std::size_t i = 0; i < events.size(); ++i)
+                queries.push_back(options.query(events[i], bought.empty() ? nothing : bought[i], parsed.get()));
               listings = release.list(queries);
             }
             py::list answers;
             for (Listing& listing : listings) answers.append(answer_of(std::move(listing)));
             return answers;
           },
-          py::arg("events"), py::kw_only(), py::arg("k"), py::arg("history"), py::arg("exclude"), py::arg("only"),
-          py::arg("zone"), py::arg("rules"), py::arg("popular"), py::arg("explain"));
+          py::arg("events"), py::kw_only(), py::arg("bought"), py::arg("k"), py::arg("history"), py::arg("exclude"),
+          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("popular"), py::arg("explain"));
 
   py::class_<Recommender, std::shared_ptr<Recommender>>(m, "Recommender")
       .def(py::init([](const std::string& path, const std::string& device, const std::string& precision, bool lazy,
                        std::int64_t memory, double window) {
+             require(window >= 0 && window <= 1, "Recommender: window is ", window, ", expected 0 to 1 seconds");
              const ReleaseOptions options{
                  .device = device,
                  .precision = precision_from_string(precision),

@@ -1,5 +1,6 @@
 #include "stamp/bundle.h"
 
+#include <sys/stat.h>
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -27,12 +28,14 @@ std::string file_of(const Cluster& cluster) { return concat(kClusters, '/', clus
 
 Json described(const fs::path& file) { return {{"bytes", fs::file_size(file)}, {"checksum", file_checksum(file)}}; }
 
-Json read_manifest(const fs::path& path) {
+// `folder` is where the files are read, `path` what messages name.
+Json read_manifest(const fs::path& folder, const fs::path& path) {
   const auto file = path / kManifest;
-  if (!fs::exists(file)) fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
+  if (!fs::exists(folder / kManifest))
+    fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
   Json manifest;
   try {
-    manifest = Json::parse(read_file(file));
+    manifest = Json::parse(read_file(folder / kManifest));
   } catch (const Json::exception& error) {
     fail("load_bundle: ", file.string(), " is not JSON: ", error.what());
   }
@@ -45,18 +48,20 @@ Json read_manifest(const fs::path& path) {
   return manifest;
 }
 
-void verify_size(const fs::path& file, const Json& expected) {
-  if (!fs::exists(file)) fail("load_bundle: ", file.string(), " is missing");
+// `name` is what messages call the file.
+void verify_size(const fs::path& file, const std::string& name, const Json& expected) {
+  if (!fs::exists(file)) fail("load_bundle: ", name, " is missing");
   const std::uintmax_t bytes = fs::file_size(file);
   if (expected.at("bytes") != bytes)
-    fail("load_bundle: ", file.string(), " has ", bytes, " bytes, its manifest says ", expected.at("bytes").dump());
+    fail("load_bundle: ", name, " has ", bytes, " bytes, its manifest says ", expected.at("bytes").dump());
 }
 
-// `name` is what a message calls the file.
 void verify_checksum(const fs::path& file, const std::string& name, const std::string& expected) {
   const std::string sum = file_checksum(file);
   if (expected != sum) fail("load_bundle: ", name, " has checksum ", sum, ", its manifest says ", expected);
 }
+
+std::string open_path(std::FILE* file) { return concat("/proc/self/fd/", fileno(file)); }
 
 std::map<std::string, TensorSource> catalog_tensors(const Catalog& catalog, const std::vector<std::int64_t>& counts) {
   auto tensors = catalog.tensors();
@@ -88,6 +93,7 @@ void Bundle::validate() const {
   const std::int64_t V = catalog.size();
   require(static_cast<std::int64_t>(counts.size()) == V, "Bundle: counts of ", counts.size(), " products, expected ",
           V);
+  for (std::int64_t count : counts) require(count >= 0, "Bundle: counts hold ", count, ", expected 0 or more");
   require(attributes.V() == V, "Bundle: attributes of ", attributes.V(), " products, expected ", V);
   for (const std::string& name : route_by)
     require(attributes.find_text(name) >= 0, "Bundle: route_by names '", name, "', expected text attributes of ",
@@ -177,35 +183,58 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
   });
 }
 
+// Everything is read through one descriptor of the directory, so that all of it is of one bundle. Where another bundle
+// has taken its place meanwhile, its files may be gone: then that one is opened.
 BundleReader::BundleReader(const fs::path& path) : path_(path) {
-  const Json manifest = read_manifest(path);
+  for (;;) {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> folder(std::fopen(path.c_str(), "re"), &std::fclose);
+    if (!folder) fail("load_bundle: cannot read ", path.string(), ": ", std::strerror(errno));
+    try {
+      open(open_path(folder.get()));
+      return;
+    } catch (const std::runtime_error&) {
+      struct stat opened, now;
+      const bool same =
+          fstat(fileno(folder.get()), &opened) != 0 || stat(path.c_str(), &now) != 0 || opened.st_ino == now.st_ino;
+      if (same) throw;
+      bundle_ = Bundle();
+      files_.clear();
+    }
+  }
+}
+
+void BundleReader::open(const fs::path& folder) {
+  const Json manifest = read_manifest(folder, path_);
+  const auto named = [&](const std::string& file) { return (path_ / file).string(); };
   try {
     const Json& files = manifest.at("files");
     for (const char* name : {kCatalogFile, kRulesFile}) {
-      verify_size(path / name, files.at(name));
-      verify_checksum(path / name, (path / name).string(), files.at(name).at("checksum"));
+      verify_size(folder / name, named(name), files.at(name));
+      verify_checksum(folder / name, named(name), files.at(name).at("checksum"));
     }
-    const fs::path catalog_path = path / kCatalogFile;
-    const Safetensors file(catalog_path);
-    std::tie(bundle_.catalog, bundle_.counts) = read_catalog(file, catalog_path.string());
+    const std::string catalog_path = named(kCatalogFile);
+    const Safetensors file(folder / kCatalogFile, catalog_path);
+    std::tie(bundle_.catalog, bundle_.counts) = read_catalog(file, catalog_path);
     const std::int64_t V = bundle_.catalog.size();
     if (manifest.at("products") != V)
-      fail("load_bundle: ", catalog_path.string(), " has ", V, " ids, the manifest says ",
-           manifest.at("products").dump(), " products");
+      fail("load_bundle: ", catalog_path, " has ", V, " ids, the manifest says ", manifest.at("products").dump(),
+           " products");
     bundle_.attributes = Attributes::from(file, V);
-    bundle_.rules = read_file(path / kRulesFile);
+    bundle_.rules = read_file(folder / kRulesFile);
     bundle_.route_by = manifest.at("route_by").get<std::vector<std::string>>();
 
     for (const Json& described : manifest.at("clusters")) {
       const std::string name = described.at("file");
-      verify_size(path / name, files.at(name));
+      verify_size(folder / name, named(name), files.at(name));
       const Config config = config_from_json(described.at("config").dump());
-      files_.push_back({.open = {std::fopen((path / name).c_str(), "rbe"), &std::fclose},
-                        .name = (path / name).string(),
+      files_.push_back({.open = {std::fopen((folder / name).c_str(), "rbe"), &std::fclose},
+                        .name = named(name),
                         .checksum = files.at(name).at("checksum"),
                         .config = config,
                         .products = described.at("products")});
-      if (!files_.back().open) fail("load_bundle: cannot read ", files_.back().name, ": ", std::strerror(errno));
+      if (!files_.back().open)
+        fail("load_bundle: cannot read ", named(name), ": ", std::strerror(errno),
+             errno == EMFILE ? "; each model takes a file descriptor until it is loaded (ulimit -n)" : "");
       bundle_.clusters.push_back({.id = described.at("id"),
                                   .rows = {},
                                   .model = nullptr,
@@ -218,28 +247,27 @@ BundleReader::BundleReader(const fs::path& path) : path_(path) {
     const auto clusters = static_cast<std::int32_t>(bundle_.clusters.size());
     for (std::int64_t row = 0; row < V; ++row) {
       if (owner[row] < -1 || owner[row] >= clusters)
-        fail("load_bundle: ", catalog_path.string(), " puts product ", row, " into cluster ", owner[row], " of ",
-             clusters);
+        fail("load_bundle: ", catalog_path, " puts product ", row, " into cluster ", owner[row], " of ", clusters);
       if (owner[row] >= 0) bundle_.clusters[owner[row]].rows.push_back(static_cast<std::int32_t>(row));
     }
     for (std::size_t c = 0; c < bundle_.clusters.size(); ++c) {
       const Json& products = manifest.at("clusters")[c].at("products");
       if (products != bundle_.clusters[c].rows.size())
-        fail("load_bundle: ", catalog_path.string(), " has ", bundle_.clusters[c].rows.size(), " products of cluster ",
+        fail("load_bundle: ", catalog_path, " has ", bundle_.clusters[c].rows.size(), " products of cluster ",
              bundle_.clusters[c].id, ", the manifest says ", products.dump());
     }
     bundle_.validate();
   } catch (const Json::exception& error) {
-    fail("load_bundle: ", (path / kManifest).string(), " lacks something: ", error.what());
+    fail("load_bundle: ", named(kManifest), " lacks something: ", error.what());
   } catch (const std::invalid_argument& error) {
-    fail("load_bundle: ", (path / kManifest).string(), ": ", error.what());
+    fail("load_bundle: ", named(kManifest), ": ", error.what());
   }
 }
 
 std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<Device> device) const {
   const File& file = files_[cluster];
   // By its descriptor: another release may stand at the path by now.
-  const fs::path open_file = concat("/proc/self/fd/", fileno(file.open.get()));
+  const fs::path open_file = open_path(file.open.get());
   verify_checksum(open_file, file.name, file.checksum);
   const Safetensors tensors(open_file, file.name);
   auto model = std::make_shared<Model>(file.config, file.products, std::move(device), tensors);

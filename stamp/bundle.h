@@ -53,9 +53,9 @@ STAMP_API std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const std::
 // that holds anything else is refused. Every model must be loaded.
 STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);
 
-// An open bundle: everything but the models, which are loaded one by one, whatever has replaced the directory by then.
-// Formats, sizes, checksums and shapes are verified when a file is read; std::runtime_error names the file and the
-// tensor that disagree.
+// An open bundle: everything but the models, which are loaded one by one, whatever has replaced the directory by then:
+// each model keeps a file descriptor until it is forgotten. Formats, sizes, checksums and shapes are verified when a
+// file is read; std::runtime_error names the file and the tensor that disagree.
 class STAMP_API BundleReader {
  public:
   explicit BundleReader(const std::filesystem::path& path);
@@ -65,8 +65,12 @@ class STAMP_API BundleReader {
   // The bundle, which is the caller's from then on; load goes on.
   Bundle take() { return std::move(bundle_); }
   std::shared_ptr<Model> load(std::size_t cluster, std::shared_ptr<Device> device) const;
+  // Gives up the file of a model that will not be loaded again.
+  void forget(std::size_t cluster) { files_[cluster].open.reset(); }
 
  private:
+  void open(const std::filesystem::path& folder);
+
   struct File {
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> open;
     std::string name, checksum;

@@ -73,10 +73,8 @@ struct Release::Loaded {
 struct Release::Job {
   const Query* query;
   Route route;
-  std::int64_t k;
   std::int64_t unknown;
   std::shared_ptr<const Loaded> loaded;  // null for popular products
-  std::vector<std::int32_t> votes;       // [clusters] zero between queries
   std::vector<std::int32_t> history;     // rows of the model
   std::vector<std::uint64_t> outside;    // the places that are in another group
   std::vector<RuleSource> rules;
@@ -255,24 +253,29 @@ std::shared_ptr<const Release::Loaded> Release::loaded(std::size_t cluster) cons
       rows.push_back(row);
       candidates.push_back(model_row_[row]);
     }
+  if (options_.memory > 0) make_room(bytes_of(cluster));
   const auto model = reader_ ? reader_->load(cluster, device_) : bundle_.clusters[cluster].model;
+  if (reader_ && options_.memory == 0) reader_->forget(cluster);
   auto fresh = std::make_shared<const Loaded>(model, shelf_of(std::move(rows)), std::move(candidates), options_.scan);
-
-  std::vector<std::shared_ptr<const Loaded>> evicted;  // which end after the lock
   std::lock_guard lock(mutex_);
   slots_[cluster].loaded = fresh;
-  if (options_.memory == 0) return fresh;
-  std::int64_t held = 0;
+  return fresh;
+}
+
+// Lets the least recently used models go, until `bytes` more fit or none is left.
+void Release::make_room(std::int64_t bytes) const {
+  std::vector<std::shared_ptr<const Loaded>> evicted;  // which end after the lock
+  std::lock_guard lock(mutex_);
+  std::int64_t held = bytes;
   for (std::size_t c = 0; c < slots_.size(); ++c) held += slots_[c].loaded ? bytes_of(c) : 0;
   while (held > options_.memory) {
     Slot* oldest = nullptr;
     for (Slot& slot : slots_)
-      if (slot.loaded && slot.loaded != fresh && (!oldest || slot.used < oldest->used)) oldest = &slot;
-    if (!oldest) break;
+      if (slot.loaded && (!oldest || slot.used < oldest->used)) oldest = &slot;
+    if (!oldest) return;
     held -= bytes_of(static_cast<std::size_t>(oldest - slots_.data()));
     evicted.push_back(std::exchange(oldest->loaded, nullptr));
   }
-  return fresh;
 }
 
 std::unique_ptr<Release::Job> Release::borrow() const {
@@ -284,9 +287,7 @@ std::unique_ptr<Release::Job> Release::borrow() const {
       return job;
     }
   }
-  auto job = std::make_unique<Job>();
-  job->votes.resize(bundle_.clusters.size());
-  return job;
+  return std::make_unique<Job>();
 }
 
 void Release::give_back(std::unique_ptr<Job> job) const {
@@ -295,73 +296,78 @@ void Release::give_back(std::unique_ptr<Job> job) const {
   idle_.push_back(std::move(job));
 }
 
-Release::Route Release::route(std::span<const std::int32_t> events, Job& job) const {
+void Release::check_rows(const Query& query) const {
+  const std::int64_t V = bundle_.catalog.size();
+  const auto check = [&](std::span<const std::int32_t> rows, const char* where) {
+    for (std::int32_t row : rows)
+      require(row >= Catalog::kUnknown && row < V, "recommend: ", where, " holds row ", row, ", expected below ", V);
+  };
+  check(query.events, "events");
+  check(query.bought, "bought");
+  check(query.exclude, "exclude");
+  check(query.only, "only");
+}
+
+const Release::Zone* Release::zone_of(const Query& query) const {
+  if (query.zone.empty()) return nullptr;
+  const auto found = zones_.find(query.zone);
+  if (found != zones_.end()) return &found->second;
+  std::string names;
+  for (const auto& [name, other] : zones_) names += (names.empty() ? "" : ", ") + name;
+  throw std::invalid_argument(concat("recommend: zone is '", query.zone, "', expected ",
+                                     names.empty() ? "none, this bundle has no zones" : "one of " + names));
+}
+
+std::span<const std::int32_t> Release::events_read(const Query& query, const Zone* zone) const {
+  require(query.history >= 0, "recommend: history is ", query.history, ", expected 1 or more");
+  const auto limit = static_cast<std::size_t>(query.history > 0 ? query.history : zone ? zone->history : 0);
+  return limit > 0 && limit < query.events.size() ? query.events.last(limit) : query.events;
+}
+
+// Checks the query, and says who answers it.
+Release::Route Release::route(const Query& query) const {
+  check_rows(query);
+  const auto events = events_read(query, zone_of(query));
+  const auto owner = [&](std::int32_t event) { return event == Catalog::kUnknown ? -1 : owner_[event]; };
   const std::int32_t anchor = events.empty() ? Catalog::kUnknown : events.back();
   Route route;
-  if (anchor != Catalog::kUnknown) {
-    if (owner_[anchor] >= 0) return {.path = Path::anchor, .cluster = owner_[anchor]};
-    route.group = group_[anchor];
-  }
-  std::int32_t most = 0;
-  for (std::size_t i = events.size(); i-- > 0;) {  // from the last, whose cluster goes before equals
-    const std::int32_t owner = events[i] == Catalog::kUnknown ? -1 : owner_[events[i]];
-    if (owner >= 0) most = std::max(most, ++job.votes[owner]);
-  }
+  if (owner(anchor) >= 0) return {.path = Path::anchor, .cluster = owner(anchor)};
+  if (anchor != Catalog::kUnknown) route.group = group_[anchor];
+
   const std::int32_t home = route.group >= 0 ? group_cluster_[route.group] : -1;
-  for (std::size_t i = events.size(); i-- > 0 && route.path == Path::none;) {
-    const std::int32_t owner = events[i] == Catalog::kUnknown ? -1 : owner_[events[i]];
-    if (owner < 0) continue;
-    if (home >= 0 && job.votes[home] > 0) {
-      route.path = Path::group;
-      route.cluster = home;
-    } else if (job.votes[owner] == most) {
-      route.path = Path::history;
-      route.cluster = owner;
-    }
-  }
+  std::map<std::int32_t, int> votes;
   for (std::int32_t event : events)
-    if (event != Catalog::kUnknown && owner_[event] >= 0) job.votes[owner_[event]] = 0;
-  if (route.path == Path::none && job.query->popular) route.path = route.group >= 0 ? Path::category : Path::popular;
+    if (owner(event) >= 0) ++votes[owner(event)];
+  if (home >= 0 && votes.count(home)) return {.path = Path::group, .cluster = home, .group = route.group};
+  int most = 0;
+  for (std::size_t i = events.size(); i-- > 0;) {  // from the last, whose cluster goes before equals
+    const auto vote = votes.find(owner(events[i]));
+    if (vote == votes.end() || vote->second <= most) continue;
+    most = vote->second;
+    route.path = Path::history;
+    route.cluster = vote->first;
+  }
+  if (route.path == Path::none && query.popular) route.path = route.group >= 0 ? Path::category : Path::popular;
   return route;
 }
 
-void Release::start(const Query& query, Job& job) const {
-  job.query = &query;
-  const Zone* zone = nullptr;
-  if (!query.zone.empty()) {
-    const auto found = zones_.find(query.zone);
-    if (found == zones_.end()) {
-      std::string names;
-      for (const auto& [name, other] : zones_) names += (names.empty() ? "" : ", ") + name;
-      throw std::invalid_argument(concat("recommend: zone is '", query.zone, "', expected ",
-                                         names.empty() ? "none, this bundle has no zones" : "one of " + names));
-    }
-    zone = &found->second;
-  }
+void Release::start(const Query& query, const Route& route, Job& job) const {
+  const Zone* zone = zone_of(query);
   require(query.k >= 0, "recommend: k is ", query.k, ", expected 1 or more");
-  require(query.history >= 0, "recommend: history is ", query.history, ", expected 1 or more");
-  job.k = query.k > 0 ? query.k : zone && zone->k > 0 ? zone->k : kListed;
-
-  const auto V = static_cast<std::int32_t>(bundle_.catalog.size());
-  job.unknown = 0;
-  for (std::int32_t row : query.events) {
-    require(row >= Catalog::kUnknown && row < V, "recommend: events hold row ", row, ", expected below ", V);
-    job.unknown += row == Catalog::kUnknown;
-  }
-  const std::int64_t limit = query.history > 0 ? query.history : zone ? zone->history : 0;
-  auto events = query.events;
-  if (limit > 0 && static_cast<std::size_t>(limit) < events.size())
-    events = events.last(static_cast<std::size_t>(limit));
-  job.route = route(events, job);
+  job.query = &query;
+  job.route = route;
+  job.unknown = std::count(query.events.begin(), query.events.end(), Catalog::kUnknown);
+  job.list.clear();
   job.history.clear();
-  if (job.route.path == Path::none) return;
+  if (route.path == Path::none) return;
 
-  if (job.route.cluster >= 0) {
-    job.loaded = loaded(static_cast<std::size_t>(job.route.cluster));
-    for (std::int32_t event : events)
-      if (event != Catalog::kUnknown && owner_[event] == job.route.cluster) job.history.push_back(model_row_[event]);
-    const auto read = static_cast<std::size_t>(job.loaded->scanner.model().config().history);
-    if (read > 0 && job.history.size() > read) job.history.erase(job.history.begin(), job.history.end() - read);
+  if (route.cluster >= 0) {
+    job.loaded = loaded(static_cast<std::size_t>(route.cluster));
+    for (std::int32_t event : events_read(query, zone))
+      if (event != Catalog::kUnknown && owner_[event] == route.cluster) job.history.push_back(model_row_[event]);
+    const auto read = job.loaded->scanner.model().config().history;
+    if (const auto extra = static_cast<std::int64_t>(job.history.size()) - read; read > 0 && extra > 0)
+      job.history.erase(job.history.begin(), job.history.begin() + extra);
   }
   const Shelf& shelf = job.loaded ? job.loaded->shelf : all_;
   job.rules.clear();
@@ -379,14 +385,16 @@ void Release::start(const Query& query, Job& job) const {
                  .exclude = query.exclude,
                  .only = query.only,
                  .restricted = query.restricted,
-                 .k = job.k,
+                 .k = query.k > 0           ? query.k
+                      : zone && zone->k > 0 ? zone->k
+                                            : kListed,
                  .min_score = job.loaded != nullptr,
                  .D = 0,
                  .embedding = nullptr};
-  if (job.route.path == Path::category) {
+  if (route.path == Path::category) {
     job.outside.assign(shelf.candidates.words(), ~std::uint64_t{0});
     if (const auto last = shelf.candidates.size() % 64; last > 0) job.outside.back() = (std::uint64_t{1} << last) - 1;
-    for (std::int32_t row : group_rows_[job.route.group])
+    for (std::int32_t row : group_rows_[route.group])
       if (const std::int32_t place = shelf.candidates.find(row); place >= 0)
         job.outside[place / 64] &= ~(std::uint64_t{1} << (place % 64));
     job.problem.outside = job.outside;
@@ -421,6 +429,14 @@ void Release::scan_popular(std::int64_t n, std::span<const std::uint64_t> exclud
   list.resize(static_cast<std::size_t>(size));
 }
 
+void Release::scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                   std::vector<Scored>& list) const {
+  if (job.loaded)
+    job.loaded->scanner.scan(job.scan(n, excluded, boosts, list));
+  else
+    scan_popular(n, excluded, boosts, list);
+}
+
 Listing Release::finish(Job& job) const {
   Listing listing;
   listing.path = job.route.path;
@@ -430,13 +446,10 @@ Listing Release::finish(Job& job) const {
     return listing;
   }
   if (job.loaded) listing.cluster = bundle_.clusters[job.route.cluster].id;
-  const Scan scan = [this, &job](std::int64_t n, auto excluded, auto boosts, std::vector<Scored>& list) {
-    if (job.loaded)
-      job.loaded->scanner.scan(job.scan(n, excluded, boosts, list));
-    else
-      scan_popular(n, excluded, boosts, list);
-  };
-  SelectedProducts selected = job.selection.select(job.list, scan, job.query->explain);
+  SelectedProducts selected = job.selection.select(
+      job.list,
+      [this, &job](std::int64_t n, auto excluded, auto boosts, auto& list) { scan(job, n, excluded, boosts, list); },
+      job.query->explain);
   listing.items = std::move(selected.rows);
   listing.scores = std::move(selected.scores);
   listing.reason = std::move(selected.reason);
@@ -446,44 +459,51 @@ Listing Release::finish(Job& job) const {
 
 Listing Release::list(const Query& query) const {
   auto job = borrow();
-  start(query, *job);
-  job->list.clear();
-  if (job->route.path != Path::none)
-    if (const std::int64_t n = job->selection.first_scan(); n > 0) {
-      if (job->loaded)
-        job->loaded->scanner.scan(job->scan(n, job->selection.excluded(), job->selection.boosts(), job->list));
-      else
-        scan_popular(n, job->selection.excluded(), job->selection.boosts(), job->list);
-    }
+  start(query, route(query), *job);
+  const Selection& selection = job->selection;
+  if (job->route.path != Path::none && selection.first_scan() > 0) {
+    if (job->loaded)
+      job->loaded->scanner.scan_shared(
+          job->scan(selection.first_scan(), selection.excluded(), selection.boosts(), job->list));
+    else
+      scan(*job, selection.first_scan(), selection.excluded(), selection.boosts(), job->list);
+  }
   Listing listing = finish(*job);
   give_back(std::move(job));
   return listing;
 }
 
+// One model after the other, so that no more of them need be held than one query takes.
 std::vector<Listing> Release::list(std::span<const Query> queries) const {
+  std::vector<Route> routes;
+  routes.reserve(queries.size());
+  for (const Query& query : queries) routes.push_back(route(query));
+  std::vector<std::size_t> order(queries.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return routes[a].cluster < routes[b].cluster; });
+
   std::vector<Listing> listings(queries.size());
   std::vector<std::unique_ptr<Job>> jobs;
-  std::map<const Loaded*, std::vector<ScanRequest>> scans;  // of each model, together
-  for (std::size_t first = 0; first < queries.size(); first += kAtOnce) {
-    const std::size_t count = std::min(kAtOnce, queries.size() - first);
+  std::vector<ScanRequest> scans;
+  for (std::size_t first = 0, end = 0; first < order.size(); first = end) {
+    const std::int32_t cluster = routes[order[first]].cluster;
     scans.clear();
-    while (jobs.size() < count) jobs.push_back(borrow());
-    for (std::size_t i = 0; i < count; ++i) {
-      Job& job = *jobs[i];
-      start(queries[first + i], job);
-      job.list.clear();
-      if (job.route.path == Path::none) continue;
-      const std::int64_t n = job.selection.first_scan();
-      if (n == 0) continue;
+    for (; end < order.size() && end - first < kAtOnce && routes[order[end]].cluster == cluster; ++end) {
+      if (jobs.size() == end - first) jobs.push_back(borrow());
+      Job& job = *jobs[end - first];
+      start(queries[order[end]], routes[order[end]], job);
+      if (job.route.path == Path::none || job.selection.first_scan() == 0) continue;
+      const Selection& selection = job.selection;
       if (job.loaded)
-        scans[job.loaded.get()].push_back(job.scan(n, job.selection.excluded(), job.selection.boosts(), job.list));
+        scans.push_back(job.scan(selection.first_scan(), selection.excluded(), selection.boosts(), job.list));
       else
-        scan_popular(n, job.selection.excluded(), job.selection.boosts(), job.list);
+        scan(job, selection.first_scan(), selection.excluded(), selection.boosts(), job.list);
     }
-    for (const auto& [model, requests] : scans) model->scanner.scan(requests);
-    for (std::size_t i = 0; i < count; ++i) {
-      listings[first + i] = finish(*jobs[i]);
-      jobs[i]->loaded.reset();
+    if (!scans.empty()) jobs.front()->loaded->scanner.scan(scans);
+    for (std::size_t i = first; i < end; ++i) {
+      listings[order[i]] = finish(*jobs[i - first]);
+      jobs[i - first]->loaded.reset();
     }
   }
   for (auto& job : jobs) give_back(std::move(job));

@@ -57,12 +57,14 @@ struct Listing {
 struct ReleaseOptions {
   std::string device = "auto";
   Precision precision = Precision::automatic;
-  bool lazy = false;        // load a model when it is first asked for
-  std::int64_t memory = 0;  // bytes of models to hold at once, the least recently used go first; 0: no bound
+  bool lazy = false;  // load a model when it is first asked for
+  // Bytes of models to hold, by an estimate; the least recently used go first, once nobody is using them. 0: no bound.
+  // Attributes, rules and what requests need while they run come on top.
+  std::int64_t memory = 0;
   ScanOptions scan = {};
 };
 
-// Thread-safe. One query stays on the thread that makes it; list(queries) uses all cores.
+// Thread-safe. One query stays on the thread that makes it, unless scans are shared; list(queries) scans on all cores.
 class STAMP_API Release {
  public:
   // Throws std::runtime_error for a bundle that is damaged, std::invalid_argument with the path of the key for rules
@@ -111,17 +113,23 @@ class STAMP_API Release {
   Shelf shelf_of(std::vector<std::int32_t> rows) const;
   std::int64_t bytes_of(std::size_t cluster) const;
   std::shared_ptr<const Loaded> loaded(std::size_t cluster) const;
+  void make_room(std::int64_t bytes) const;
 
   std::unique_ptr<Job> borrow() const;
   void give_back(std::unique_ptr<Job> job) const;
-  Route route(std::span<const std::int32_t> events, Job& job) const;
-  void start(const Query& query, Job& job) const;
+  void check_rows(const Query& query) const;
+  const Zone* zone_of(const Query& query) const;
+  std::span<const std::int32_t> events_read(const Query& query, const Zone* zone) const;
+  Route route(const Query& query) const;
+  void start(const Query& query, const Route& route, Job& job) const;
   void scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                     std::vector<Scored>& list) const;
+  void scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+            std::vector<Scored>& list) const;
   Listing finish(Job& job) const;
 
   Bundle bundle_;
-  std::optional<BundleReader> reader_;
+  mutable std::optional<BundleReader> reader_;  // used while loading_ is held
   std::shared_ptr<Device> device_;
   ReleaseOptions options_;
   std::map<std::string, Zone, std::less<>> zones_;

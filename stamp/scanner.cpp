@@ -10,6 +10,8 @@ namespace stamp {
 namespace {
 
 constexpr std::size_t kAtOnce = 512;
+constexpr std::int64_t kListed = 1 << 21;   // entries of all lists that are made at once
+constexpr std::int64_t kSharedList = 4096;  // longer lists are made for whoever wants them alone
 // Where filters leave less than a sixteenth of the candidates, those are gathered and scored, and not all scanned.
 constexpr std::int64_t kFew = 16;
 
@@ -47,7 +49,8 @@ struct Scanner::Context {
   Batch batch;
   std::vector<ScanRequest> order;              // of the batch: those that scan everything, then the others
   std::vector<std::uint64_t> excluded;         // a bit set for each request that excludes
-  std::vector<float> boosts;                   // a row for each request that boosts
+  std::vector<float> boosts;                   // a row for each different ones
+  std::vector<const float*> boosted;           // where those came from
   std::vector<std::int32_t> exclusion, boost;  // which is whose
   std::vector<std::int32_t> few, few_rows;     // places and rows that a filter leaves
   std::vector<std::int32_t> listed;            // ids and scores, on the host
@@ -80,6 +83,8 @@ Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> 
     : model_(std::move(shared)), candidates_(std::move(candidates)), options_(options) {
   const std::int64_t D = model_->config().dim, n = size();
   const bool normalize = model_->config().score == Score::cosine;
+  require(options_.window.count() >= 0 && options_.window <= std::chrono::seconds(1), "Scanner: window is ",
+          options_.window.count(), " microseconds, expected 0 to 1000000");
   if (options_.window.count() > 0) shared_ = std::make_unique<Shared>();
   if (n == 0) return;
   auto& device = *model_->device();
@@ -118,7 +123,6 @@ void Scanner::give_back(std::unique_ptr<Context> context, int threads) const {
 }
 
 void Scanner::scan(const ScanRequest& request) const {
-  if (shared_) return share(request);
   auto context = borrow(1);
   answer(*context, std::span(&request, 1));
   give_back(std::move(context), 1);
@@ -131,7 +135,8 @@ void Scanner::scan(std::span<const ScanRequest> requests) const {
   give_back(std::move(context), 0);
 }
 
-void Scanner::share(const ScanRequest& request) const {
+void Scanner::scan_shared(const ScanRequest& request) const {
+  if (!shared_ || request.n > kSharedList) return scan(request);
   Shared& shared = *shared_;
   Shared::Ticket ticket{.request = &request};
   std::unique_lock lock(shared.mutex);
@@ -175,32 +180,41 @@ void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {
   c.activations.upload(c.batch, model_->config().dim);
   model_->forward(*c.device, c.activations);
   const auto all = static_cast<std::size_t>(few - c.order.begin());
-  if (all > 0) scan_all(c, all);
+  for (std::size_t first = 0, end = 0; first < all; first = end) {  // as many as their lists allow
+    std::int64_t longest = 0;
+    do longest = std::max(longest, std::min(c.order[end++].n, size()));
+    while (end < all && std::max(longest, c.order[end].n) * static_cast<std::int64_t>(end + 1 - first) <= kListed);
+    scan_all(c, first, end - first);
+  }
   for (std::size_t row = all; row < c.order.size(); ++row) scan_few(c, row);
 }
 
-void Scanner::scan_all(Context& c, std::size_t count) const {
+void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
   const std::size_t words = static_cast<std::size_t>((size() + 63) / 64);
   c.excluded.clear();
   c.boosts.clear();
+  c.boosted.clear();
   c.exclusion.assign(count, -1);
   c.boost.assign(count, -1);
   std::int64_t n = 0;
   for (std::size_t b = 0; b < count; ++b) {
-    const ScanRequest& request = c.order[b];
-    n = std::max(n, request.n);
+    const ScanRequest& request = c.order[first + b];
+    n = std::max(n, std::min(request.n, size()));
     if (!request.excluded.empty()) {
       c.exclusion[b] = static_cast<std::int32_t>(c.excluded.size() / words);
       c.excluded.insert(c.excluded.end(), request.excluded.begin(), request.excluded.begin() + words);
     }
-    if (!request.boosts.empty()) {
-      c.boost[b] = static_cast<std::int32_t>(c.boosts.size() / static_cast<std::size_t>(size()));
-      c.boosts.insert(c.boosts.end(), request.boosts.begin(), request.boosts.begin() + size());
+    if (!request.boosts.empty()) {  // a zone's are the same for all
+      const auto known = std::find(c.boosted.begin(), c.boosted.end(), request.boosts.data());
+      c.boost[b] = static_cast<std::int32_t>(known - c.boosted.begin());
+      if (known == c.boosted.end()) {
+        c.boosted.push_back(request.boosts.data());
+        c.boosts.insert(c.boosts.end(), request.boosts.begin(), request.boosts.begin() + size());
+      }
     }
   }
-  n = std::min(n, size());
-  top_k(c, 0, static_cast<std::int64_t>(count), size(), n, packed_.data());
-  for (std::size_t b = 0; b < count; ++b) take(c, b, n, nullptr, c.order[b]);
+  top_k(c, first, static_cast<std::int64_t>(count), size(), n, packed_.data());
+  for (std::size_t b = 0; b < count; ++b) take(c, b, n, nullptr, c.order[first + b]);
 }
 
 void Scanner::scan_few(Context& c, std::size_t row) const {

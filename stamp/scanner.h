@@ -22,7 +22,8 @@ struct ScanRequest {
 };
 
 struct ScanOptions {
-  // Single requests of several threads wait for each other so long, to share one pass over the catalog; 0: never.
+  // Single requests of several threads wait for each other so long, a second at most, to share one pass over the
+  // catalog; 0: never.
   std::chrono::microseconds window{0};
   std::size_t most = 64;  // that share one
 };
@@ -37,8 +38,10 @@ class STAMP_API Scanner {
   const Model& model() const { return *model_; }
   std::int64_t size() const { return static_cast<std::int64_t>(candidates_.size()); }
 
-  // On the thread that calls, or shared with others that call meanwhile.
+  // On the thread that calls.
   void scan(const ScanRequest& request) const;
+  // The same, but where there is a window together with what other threads ask for meanwhile, on all cores.
+  void scan_shared(const ScanRequest& request) const;
   // All at once, on all cores.
   void scan(std::span<const ScanRequest> requests) const;
 
@@ -52,12 +55,11 @@ class STAMP_API Scanner {
   std::unique_ptr<Context> borrow(int threads) const;
   void give_back(std::unique_ptr<Context> context, int threads) const;
   void answer(Context& c, std::span<const ScanRequest> requests) const;
-  // Of the batch in c: its first `count` requests over all candidates; request `row` over those that it leaves.
-  void scan_all(Context& c, std::size_t count) const;
+  // Of the batch in c: `count` requests from `first` on over all candidates; request `row` over those that it leaves.
+  void scan_all(Context& c, std::size_t first, std::size_t count) const;
   void scan_few(Context& c, std::size_t row) const;
   void top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t n, const float* packed) const;
   void take(const Context& c, std::size_t b, std::int64_t n, const std::int32_t* few, const ScanRequest& request) const;
-  void share(const ScanRequest& request) const;
 
   std::shared_ptr<const Model> model_;
   std::vector<std::int32_t> candidates_;

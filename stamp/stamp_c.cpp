@@ -21,21 +21,27 @@ using namespace stamp;
 
 thread_local std::string last_error;
 
+stamp_status failed(stamp_status status, const char* why) noexcept {
+  try {
+    last_error = why;
+  } catch (...) {  // no memory for the message
+    last_error.clear();
+  }
+  return status;
+}
+
 // Runs `work`; what it throws becomes a status and a message.
 template <class Work>
-stamp_status guarded(Work&& work) {
+stamp_status guarded(Work&& work) noexcept {
   try {
     work();
     return STAMP_OK;
   } catch (const std::invalid_argument& error) {
-    last_error = error.what();
-    return STAMP_INVALID;
+    return failed(STAMP_INVALID, error.what());
   } catch (const std::exception& error) {
-    last_error = error.what();
-    return STAMP_FAILED;
+    return failed(STAMP_FAILED, error.what());
   } catch (...) {
-    last_error = "an unknown error";
-    return STAMP_FAILED;
+    return failed(STAMP_FAILED, "an unknown error");
   }
 }
 

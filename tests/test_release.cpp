@@ -333,3 +333,83 @@ TEST_CASE("models are loaded when they are asked for, and go when memory is shor
   const std::vector<std::int32_t> events{1};
   CHECK(lazy.list({.events = events}).scores == whole.list({.events = events}).scores);
 }
+
+TEST_CASE("a bundle is of one release, however often another takes its place") {
+  const check::Folder folder;
+  const auto device = open_device("cpu");
+  const auto version = [&](std::uint64_t seed) {
+    Bundle bundle = shop(device);
+    for (Cluster& cluster : bundle.clusters) {
+      const auto V = static_cast<std::int64_t>(cluster.rows.size());
+      cluster.model = model_of(Score::dot, device, 0, V, seed);
+      cluster.fingerprint = std::to_string(seed);
+    }
+    return bundle;
+  };
+  save_bundle(folder / "bundle", version(0));
+  std::atomic<bool> done{false};
+  std::thread writer([&] {
+    for (std::uint64_t seed = 1; !done; ++seed) save_bundle(folder / "bundle", version(seed));
+  });
+  for (int i = 0; i < 200; ++i) {
+    const Bundle bundle = load_bundle(folder / "bundle", device);
+    for (const Cluster& cluster : bundle.clusters) {
+      const auto V = static_cast<std::int64_t>(cluster.rows.size());
+      CHECK(cluster.fingerprint == bundle.clusters[0].fingerprint);
+      CHECK(cluster.model->download() ==
+            model_of(Score::dot, device, 0, V, std::stoull(cluster.fingerprint))->download());
+    }
+  }
+  done = true;
+  writer.join();
+}
+
+TEST_CASE("one zone's boosts and long lists in a batch give what they give alone") {
+  const auto device = open_device("cpu");
+  Bundle bundle = bundle_of(model_of(Score::dot, device));
+  std::mt19937 random(3);
+  TextAttribute brand{.name = "brand", .values = {"a", "b", "c"}, .codes = {}};
+  for (std::int64_t v = 0; v < kProducts; ++v) brand.codes.push_back(static_cast<std::int32_t>(random() % 3));
+  bundle.attributes.add(brand);
+  bundle.rules = R"({"zones": {"a": {"rules": [{"rule": "boost", "attribute": "brand", "values": ["a"], "by": 0.5}]},
+                               "b": {"rules": [{"rule": "boost", "attribute": "brand", "values": ["b"], "by": -0.5}]}}})";
+  const Release release(std::move(bundle), {.window = std::chrono::milliseconds(1)});
+  const auto asked_for = asked(400);
+  std::vector<Query> queries = queries_of(asked_for);
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    queries[i].zone = i % 3 == 0 ? "a" : i % 3 == 1 ? "b" : "";
+    queries[i].k = i % 50 == 7 ? kProducts : 20;
+    queries[i].explain = i % 4 == 0;
+  }
+  const auto together = release.list(queries);
+  const Release unshared(Bundle(release.bundle()));
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    const Listing alone = unshared.list(queries[i]);
+    CHECK(together[i].items == alone.items);
+    CHECK(together[i].scores == alone.scores);
+    CHECK(together[i].explanation == alone.explanation);
+  }
+}
+
+TEST_CASE("what cannot be asked is refused, on every path") {
+  const Release release(shop(open_device("cpu")));
+  const std::vector<std::int32_t> bad{12}, known{1}, fresh{9}, none;
+  for (const auto& events : {known, fresh, none})
+    for (bool popular : {true, false}) {
+      const Query query{.events = events, .popular = popular};
+      for (auto list : {&Query::bought, &Query::exclude, &Query::only}) {
+        Query other = query;
+        other.*list = bad;
+        other.restricted = true;
+        CHECK_THROWS_WITH_AS(release.list(other), doctest::Contains("holds row 12, expected below 12"),
+                             std::invalid_argument);
+      }
+    }
+  for (int microseconds : {-1, 1'000'001})
+    CHECK_THROWS_WITH_AS(Release(shop(open_device("cpu")), {.window = std::chrono::microseconds(microseconds)}),
+                         doctest::Contains("expected 0 to 1000000"), std::invalid_argument);
+  Bundle negative = shop(open_device("cpu"));
+  negative.counts[3] = -5;
+  CHECK_THROWS_WITH_AS(Release(std::move(negative)), "Bundle: counts hold -5, expected 0 or more",
+                       std::invalid_argument);
+}

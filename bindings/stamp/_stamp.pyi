@@ -133,6 +133,7 @@ class Release:
         self,
         events: Sequence[ArrayLike],
         *,
+        bought: Sequence[ArrayLike],
         k: int,
         history: int,
         exclude: ArrayLike,

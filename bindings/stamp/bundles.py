@@ -107,6 +107,9 @@ def _model_paths(models: Any) -> dict[int, str]:
         return trained_models(models)
     if not models:
         raise ValueError("build_bundle: no models are given, expected paths by cluster id")
+    for cluster in models:
+        if isinstance(cluster, bool) or not isinstance(cluster, (int, np.integer)):
+            raise ValueError(f"build_bundle: {cluster!r} is no cluster id, expected integers of 0 or more")
     return {int(cluster): os.fspath(path) for cluster, path in models.items()}
 
 

@@ -333,7 +333,7 @@ class StampRecommender(_CatalogRecommender):
         self._require_fitted("recommend_batch")
         _check_k("recommend_batch", k)
         rows = [self._rows(items, "items") for items in sessions]
-        answers = self._listing().list_batch(rows, k=k, **self._filters(exclude, only))
+        answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters(exclude, only))
         unknown = sum(answer[4] for answer in answers)
         if unknown:
             warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)

@@ -189,14 +189,16 @@ class Recommender:
         exclude: Iterable[Any] = (),
         only: Iterable[Any] | None = None,
         history: int | None = None,
+        bought: Iterable[Iterable[Any]] = (),
         explain: bool = False,
     ) -> list[Recommendations]:
-        """:meth:`recommend` for many visitors at once, on all cores."""
+        """:meth:`recommend` for many visitors at once, scanned on all cores; `bought` is a list for each, or absent."""
         release = self._core.release()
         ids = [listed("recommend_batch: a session", events) for events in sessions]
         rows = [_rows(release, events, "events") for events in ids]
         answers = release.list_batch(
             rows,
+            bought=[_rows(release, each, "bought") for each in bought],
             **_query(
                 release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain
             ),

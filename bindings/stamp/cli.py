@@ -141,13 +141,28 @@ def _rules(given: str) -> Any:
     return rules
 
 
+def _models(given: list[str]) -> str | dict[int, str]:
+    """Where train-clusters left them, or saved models as ID=PATH."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    models: dict[int, str] = {}
+    for text in given:
+        id, separator, path = text.partition("=")
+        if not (separator and id.isdigit()) or int(id) in models:
+            raise ValueError(f"bundle build: {text}: expected ID=PATH of a saved model, each id once")
+        models[int(id)] = path
+    return models
+
+
 def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
     items = None
     if args.items:
         items = stamp.Products.from_frame(
             args.items, item_id=args.item_id, categories=args.category, numbers=args.number
         )
-    described = stamp.build_bundle(args.models, items, out=args.out, rules=args.rules, route_by=args.route_by)
+    described = stamp.build_bundle(
+        _models(args.models), items, out=args.out, rules=args.rules, route_by=args.route_by
+    )  # fmt: skip
     if not args.json:
         _print_bundle(described)
     return described
@@ -321,7 +336,9 @@ def _parser() -> argparse.ArgumentParser:
     bundle = verbs.add_parser("bundle", help="releases of the recommender: bundles of many clusters")
     bundles = bundle.add_subparsers(required=True, metavar="build | inspect | verify | diff")
     build = bundles.add_parser("build", parents=[output], help="make one of the models of clusters")
-    build.add_argument("models", help="directory where training left a model for each cluster")
+    build.add_argument(
+        "models", nargs="+", help="the --out of train-clusters, or ID=PATH of the saved model of each cluster"
+    )
     build.add_argument("--out", required=True, help="directory; the bundle that stands there is exchanged")
     build.add_argument("--items", help="CSV, TSV or Parquet: item_id and attributes, for rules and routes")
     build.add_argument("--item-id", default="item_id", help="column of product ids in items")

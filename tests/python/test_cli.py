@@ -59,7 +59,8 @@ def test_bundles(shop, tmp_path):
         {"rule": "exclude_seen"}]}}}  # fmt: skip
     (tmp_path / "rules.json").write_text(json.dumps(rules))
     items = ["--items", tmp_path / "items.csv", "--item-id", "sku", "--number", "cents"]
-    build = ["bundle", "build", tmp_path / "models", *items, "--route-by", "side"]
+    models = [f"{cluster}={tmp_path / 'models' / str(cluster) / 'model'}" for cluster in (0, 1)]
+    build = ["bundle", "build", *models, *items, "--route-by", "side"]
     bundle, other = tmp_path / "bundle", tmp_path / "other"
 
     built = json.loads(run(*build, "--rules", tmp_path / "rules.json", "--out", bundle, "--json").stdout)
@@ -101,7 +102,7 @@ def test_bundles(shop, tmp_path):
         (["bundle", "verify", bundle], "1.safetensors has"),
         (["bundle", "inspect", tmp_path], "not a saved model"),
         (["bundle", "diff", other, tmp_path], "not a saved model"),
-        (["bundle", "build", tmp_path, "--out", bundle], "names no model"),
+        (["bundle", "build", tmp_path, "--out", bundle], "holds no report.json"),
         ([*build, "--rules", tmp_path / "limit.json", "--out", bundle], "expected an object"),
         (["recommend", other, known[0], "--zone", "home"], "zone is 'home', expected none"),
         (["recommend", other, known[0], "--rules", "{}"], "No such file"),

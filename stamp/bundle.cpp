@@ -188,7 +188,8 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
 BundleReader::BundleReader(const fs::path& path) : path_(path) {
   for (;;) {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> folder(std::fopen(path.c_str(), "re"), &std::fclose);
-    if (!folder) fail("load_bundle: cannot read ", path.string(), ": ", std::strerror(errno));
+    if (!folder)
+      fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model (", std::strerror(errno), ")");
     try {
       open(open_path(folder.get()));
       return;

@@ -350,10 +350,11 @@ def save_model(path, ids, seed, counts):
 
 @pytest.fixture
 def models(tmp_path):
-    """Where training leaves the models of clusters."""
-    save_model(tmp_path / "models" / "7" / "model", IDS[:4], 1, [5, 9, 2, 4])
-    save_model(tmp_path / "models" / "3" / "model", IDS[4:7], 2, [3, 8, 1])
-    return tmp_path / "models"
+    """Saved models by cluster."""
+    return {
+        7: save_model(tmp_path / "models" / "7", IDS[:4], 1, [5, 9, 2, 4]),
+        3: save_model(tmp_path / "models" / "3", IDS[4:7], 2, [3, 8, 1]),
+    }
 
 
 @pytest.fixture
@@ -533,7 +534,7 @@ def test_loading_lazily_within_memory_and_sharing_scans_change_no_answer(built, 
 
 
 def test_threads_ask_while_releases_change(models, built, tmp_path):
-    save_model(models / "7" / "model", IDS[:4], 11, [5, 9, 2, 4])
+    save_model(models[7], IDS[:4], 11, [5, 9, 2, 4])
     stamp.build_bundle(models, ITEMS, out=tmp_path / "next", rules=RULES, route_by="category")
     sessions = [["a1"], ["b0", "a0"], [], ["a3", "x0"]]
     whole = [
@@ -558,15 +559,17 @@ def test_threads_ask_while_releases_change(models, built, tmp_path):
     for thread in threads:
         thread.start()
     rounds = 0
-    while not wrong and (rounds < 20 or min(answered[0], answered[1]) < 200):
-        rounds += 1
-        recommender.reload((built, tmp_path / "next")[rounds % 2])
-        if rounds % 5 == 0:
-            with pytest.raises(RuntimeError, match="holds no manifest.json"):
-                recommender.reload(tmp_path / "nothing")
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        while not wrong and (rounds < 20 or min(answered[0], answered[1]) < 200):
+            rounds += 1
+            recommender.reload((built, tmp_path / "next")[rounds % 2])
+            if rounds % 5 == 0:
+                with pytest.raises(RuntimeError, match="holds no manifest.json"):
+                    recommender.reload(tmp_path / "nothing")
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert wrong == []
 
 
@@ -649,9 +652,8 @@ def test_build_inspect_verify(models, built, tmp_path):
     ]
 
     (tmp_path / "rules.json").write_text(json.dumps(RULES))
-    by_id = {7: models / "7" / "model", 3: models / "3" / "model"}
     again = stamp.build_bundle(
-        by_id, ITEMS, out=tmp_path / "again", rules=tmp_path / "rules.json", route_by=["category"]
+        models, ITEMS, out=tmp_path / "again", rules=tmp_path / "rules.json", route_by=["category"]
     )
     assert again == described
     for name in ("catalog.safetensors", "clusters/3.safetensors"):
@@ -680,13 +682,12 @@ def test_builds_that_cannot_be(models, built, tmp_path):
 
     twice = save_model(tmp_path / "twice", ["b1", "c0"], 3, [1, 1])
     numbers = save_model(tmp_path / "numbers", [1, 2], 3, [1, 1])
-    of = {7: models / "7" / "model", 3: models / "3" / "model"}
-    refused("product 'b1' is claimed by clusters 3 and 12", {**of, 12: twice})
-    refused("some models know products by integers, some by strings", {**of, 12: numbers})
+    refused("product 'b1' is claimed by clusters 3 and 12", {**models, 12: twice})
+    refused("some models know products by integers, some by strings", {**models, 12: numbers})
     refused("holds 2 clusters, expected the one of 12", {12: built})
-    refused("names no model", {})
-    refused("there is no directory", tmp_path / "none")
-    refused("names no model", tmp_path / "twice")
+    refused("no models are given", {})
+    refused("'7' is no cluster id", {"7": twice})
+    refused("holds no report.json of train_clusters", tmp_path / "none", error=RuntimeError)
     refused("holds no manifest.json", {1: tmp_path}, error=RuntimeError)
     refused("product 'a1' stands twice", items={"item_id": ["a1", "a1"]})
     refused("items have ids that are integers, the models strings", items={"item_id": [1]})

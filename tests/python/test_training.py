@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from stamp.training import merge
+from stamp.training import merge, write_json
 
 import stamp
-from stamp import cli
+from stamp import cli, parallel_training
 
 OPTIONS = {"dim": 8, "epochs": 2, "batch_size": 64}
 SMALL = {"config": OPTIONS, "device": "cpu", "min_examples": 0, "progress": False}
@@ -259,6 +259,49 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     assert process.returncode == -signal.SIGINT
     assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
     assert not (tmp_path / "report.json").exists()
+
+
+def test_a_damaged_checkpoint_is_none(tmp_path):
+    kill_at_checkpoint(tmp_path / "killed", 2)
+    written = (tmp_path / "killed" / "checkpoint.safetensors").read_bytes()
+    assert start(tmp_path / "whole", 2).communicate()[0].split() == ["trained", "False"]
+    for name, content in (
+        ("garbage", b"garbage" * 99), ("cut", written[:-1]), ("empty", b""),
+        ("other", b"\2\0\0\0\0\0\0\0{}"),
+        ("tensor", written.replace(b"moment1/", b"moment3/")),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint.safetensors").write_bytes(content)
+        assert start(tmp_path / name, 2).communicate()[0].split() == ["trained", "False"], name
+        assert same(weights_of(tmp_path / "whole" / "model"), weights_of(tmp_path / name / "model"))
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        assert "checkpoint.safetensors" in report["training"]["damaged_checkpoint"]
+    assert "damaged_checkpoint" not in json.loads((tmp_path / "whole" / "report.json").read_text())["training"]
+
+
+def test_what_fails_beside_a_healthy_checkpoint_leaves_it(small, members, tmp_path, monkeypatch):
+    def no_memory(*_):
+        raise RuntimeError("no memory on the device")
+
+    monkeypatch.setattr(stamp._stamp, "train", no_memory)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"of an earlier call")
+    with pytest.raises(RuntimeError, match="no memory on the device"):
+        stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path, **SMALL)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"of an earlier call"
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def meanwhile(file):
+        monkeypatch.setattr(os, "fsync", flush)
+        write_json(tmp_path / "file", {"of": "a container where this process has the same number"})
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_json(tmp_path / "file", {"of": "the last"})
+    assert json.loads((tmp_path / "file").read_text()) == {"of": "the last"}
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_every_device(small, members, device, tmp_path):

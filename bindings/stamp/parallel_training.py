@@ -20,7 +20,18 @@ from .columns import Ids
 from .hardware import available_memory, devices
 from .progress import ClustersBar
 from .recommenders import _plain
-from .training import MIN_EXAMPLES, Job, Plan, Settings, TrainReport, failure, finished, write_json, write_report
+from .training import (
+    MIN_EXAMPLES,
+    Job,
+    Plan,
+    Settings,
+    TrainReport,
+    failure,
+    finished,
+    read_report,
+    write_json,
+    write_report,
+)
 
 if TYPE_CHECKING:
     from .clusters import CatalogClusters
@@ -70,7 +81,7 @@ def train_clusters(
         As of :func:`train_cluster`.
     out : path
         Directory for one directory a cluster, ``catalog.safetensors`` (all products of the data, with their clicks) and
-        ``report.json``, a summary. :func:`load_clusters` reads it.
+        ``report.json``, a summary, which is written last. :func:`load_clusters` reads it.
     device : str
         "auto" and "cuda" spread the clusters over all GPUs.
     jobs : int, optional
@@ -85,7 +96,7 @@ def train_clusters(
     progress : bool
         One bar over the examples of all clusters, and a line for each that is done.
     only : ids of clusters, optional
-        Others are left as they are.
+        Others are left as they are, and in the summary if data, clusters and `min_examples` are still the same.
 
     Raises
     ------
@@ -105,24 +116,32 @@ def train_clusters(
     for cluster in wanted:
         plan.require("train_clusters: only", cluster)
     folder = pathlib.Path(out)
+    tasks = []
+    for cluster in wanted:
+        warm = _warm_model(warm_start, cluster)
+        report = plan.report(cluster, settings, plan.identity(cluster, settings, warm))
+        tasks.append(_Task(report, folder / str(cluster), warm))
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").unlink(missing_ok=True)  # from here to the end, what is there is of two calls
     _save_catalog(folder / "catalog.safetensors", plan)
 
     reports: dict[int, TrainReport] = {}
     todo: list[_Task] = []
-    for cluster in wanted:
-        place, warm = folder / str(cluster), _warm_model(warm_start, cluster)
-        identity = plan.identity(cluster, settings, warm)
-        if resume and (done := finished(place, identity)):
+    for task in tasks:
+        cluster = task.report.cluster
+        if resume and (done := finished(task.out, task.report.identity)):
             reports[cluster] = done
             continue
-        report = plan.report(cluster, settings, identity)
-        if report.status == "merged":
-            reports[cluster] = write_report(place, report)
+        try:
+            if task.report.status == "merged":
+                reports[cluster] = write_report(task.out, task.report)
+                continue
+            if not resume:
+                (task.out / "checkpoint.safetensors").unlink(missing_ok=True)
+        except OSError as error:
+            reports[cluster] = failure(task.report, error)
             continue
-        if not resume:
-            (place / "checkpoint.safetensors").unlink(missing_ok=True)
-        todo.append(_Task(report, place, warm))
+        todo.append(task)
     todo.sort(key=lambda task: (-task.report.inside, task.report.cluster))
 
     jobs = min(jobs or (len(names) if names[0] != "cpu" else _stamp.num_threads()), max(1, len(todo)))
@@ -136,15 +155,16 @@ def train_clusters(
     )
     reports.update(pool.run(deque(todo)))
     reports = {cluster: reports[cluster] for cluster in wanted}
-    failed = [report for report in reports.values() if report.status == "failed"]
+    every = _with_others(reports, folder, plan, settings)
     summary = {
-        "status": "failed" if failed else "trained",
+        "status": "failed" if any(report.status == "failed" for report in every.values()) else "trained",
         "data": plan.data_fingerprint,
         "clusters": plan.clusters_fingerprint,
         "seconds": time.perf_counter() - start,
-        "reports": {cluster: report.to_dict() for cluster, report in reports.items()},
+        "reports": {cluster: report.to_dict() for cluster, report in every.items()},
     }
     write_json(folder / "report.json", summary)
+    failed = [report for report in reports.values() if report.status == "failed"]
     if failed:
         first = "; ".join(f"cluster {report.cluster}: {report.reason}" for report in failed[:3])
         raise TrainingFailed(
@@ -152,6 +172,20 @@ def train_clusters(
             reports,
         )
     return reports
+
+
+def _with_others(
+    reports: dict[int, TrainReport], folder: pathlib.Path, plan: Plan, settings: Settings
+) -> dict[int, TrainReport]:
+    """By cluster, `reports` and those of clusters that a call left as they are, where they are of the same plan."""
+    every = {}
+    for cluster in plan.ids:
+        report = reports[cluster] if cluster in reports else read_report(folder / str(cluster))
+        if report is not None and (report.data, report.clusters, report.config.get("min_examples")) == (
+            plan.data_fingerprint, plan.clusters_fingerprint, settings.min_examples,
+        ):  # fmt: skip
+            every[cluster] = report
+    return every
 
 
 def _device_names(device: str, settings: Settings) -> list[str]:

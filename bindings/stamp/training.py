@@ -131,18 +131,22 @@ def write_report(out: pathlib.Path, report: TrainReport) -> TrainReport:
     return report
 
 
-def finished(out: pathlib.Path, identity: str) -> TrainReport | None:
-    """The report of an earlier call of this identity that needs no repetition."""
+def read_report(out: pathlib.Path) -> TrainReport | None:
+    """The report of an earlier call, where what it tells of is there."""
     try:
         values = json.loads((out / _REPORT).read_text())
         report = TrainReport.from_dict(values) if values["format"] == _FORMAT else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if report is None or report.identity != identity or report.status == "failed":
-        return None
-    if report.status == "trained" and not (out / "model" / "manifest.json").exists():
+    if report is not None and report.status == "trained" and not (out / "model" / "manifest.json").exists():
         return None
     return report
+
+
+def finished(out: pathlib.Path, identity: str) -> TrainReport | None:
+    """The report of an earlier call of this identity that needs no repetition."""
+    report = read_report(out)
+    return report if report is not None and report.identity == identity and report.status != "failed" else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -353,6 +353,66 @@ def test_a_merged_cluster_trains_in_its_parent(small, members, tmp_path, trained
     assert len(stamp.load_clusters(tmp_path / "all", device="cpu").models) == 2
 
 
+def test_a_cluster_that_has_fallen_counts_no_more_by_its_old_model(small, members, tmp_path):
+    train, _ = small.sessions.split_last(0.2)
+    clusters = Clusters(members, {11: 7})
+    call = {**SMALL, "out": tmp_path / "models"}
+    before = stamp.train_clusters(train, clusters, **call)
+    least = {**call, "min_examples": before[11].inside + 1}
+    assert before[11].inside < min(before[2].inside, before[7].inside)
+    after = stamp.train_clusters(train, clusters, only=[7], **least)
+    assert after[7].products == before[7].products + before[11].products
+    for only, expected in (([7], [7]), ([2], [2, 7]), ([11], [2, 7])):  # the summary knows what others have left
+        stamp.train_clusters(train, clusters, only=only, **least)
+        assert list(stamp.load_clusters(tmp_path / "models", device="cpu").models) == expected
+        bundle = stamp.build_bundle(tmp_path / "models", out=tmp_path / "bundle")
+        assert [cluster["id"] for cluster in bundle["clusters"]] == expected
+    summary = json.loads((tmp_path / "models" / "report.json").read_text())
+    assert {cluster: report["status"] for cluster, report in summary["reports"].items()} == {
+        "2": "trained", "7": "trained", "11": "merged",
+    }  # fmt: skip
+
+
+def test_other_options_for_one_cluster_leave_the_others(small, members, tmp_path):
+    stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, **SMALL)
+    other = {**SMALL, "config": {**OPTIONS, "dim": 4}}
+    stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, only=[7], **other)
+    models = stamp.load_clusters(tmp_path, device="cpu").models
+    assert {cluster: model.weights_["items"].shape[1] for cluster, model in models.items()} == {2: 8, 7: 4, 11: 8}
+    stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path / "2", **other)
+    with pytest.raises(RuntimeError, match="2 is not what the last call of train_clusters left there"):
+        stamp.load_clusters(tmp_path, device="cpu")
+    stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, only=[2], **other)
+    assert stamp.load_clusters(tmp_path, device="cpu").models[2].weights_["items"].shape[1] == 4
+
+
+def test_a_directory_of_two_calls_is_refused(small, members, tmp_path, monkeypatch):
+    models, finish = tmp_path / "models", parallel_training._Pool._finish
+    call = {"out": models, "jobs": 1, **SMALL}
+    yesterday = stamp.train_clusters(small.sessions.split_last(0.2)[0], Clusters(members), **call)
+    with pytest.raises(ValueError, match="only"):  # refused before anything is touched
+        stamp.train_clusters(small.sessions, Clusters(members), only=[3], **call)
+    assert sorted(stamp.load_clusters(models, device="cpu").models) == [2, 7, 11]
+
+    def interrupted(*args):
+        finish(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel_training._Pool, "_finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stamp.train_clusters(small.sessions, Clusters(members), **call)
+    for read in (stamp.load_clusters, lambda path: stamp.build_bundle(path, out=tmp_path / "bundle")):
+        with pytest.raises(RuntimeError, match="if a call was interrupted, repeat it"):
+            read(models)
+    done = (models / "7" / "report.json").read_text()  # the biggest goes first
+    assert json.loads(done)["data"] != yesterday[7].data
+    reports = stamp.train_clusters(small.sessions, Clusters(members), **call)
+    assert (models / "7" / "report.json").read_text() == done
+    assert {report.data for report in reports.values()} == {json.loads(done)["data"]}
+    assert list(stamp.load_clusters(models, device="cpu").models) == [2, 7, 11]
+
+
 def test_a_training_that_diverges_says_so(small, members, tmp_path):
     with pytest.raises(stamp.TrainingDiverged, match="at step"):
         stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path,

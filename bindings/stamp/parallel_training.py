@@ -225,6 +225,7 @@ class _Task:
 @dataclasses.dataclass
 class _Worker:
     task: _Task
+    job: Job | None  # until it is sent
     device: str
     process: Any
     bytes: int
@@ -283,7 +284,7 @@ class _Pool:
         device = min(self._devices, key=used.count)
         try:
             return task, self._make(task, device), device
-        except ValueError as error:
+        except Exception as error:
             self._finish(task, failure(task.report, error))
             return None
 
@@ -292,21 +293,33 @@ class _Pool:
         size = bytes_needed(job)
         if self._running and size + sum(worker.bytes for worker in self._running.values()) > self._memory:
             return False
-        task.out.mkdir(parents=True, exist_ok=True)
-        here, there = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(job, self._threads, there), daemon=True)
-        process.start()
-        there.close()  # so that the end of the process is the end of what can be read
-        self._running[here] = _Worker(task, device, process, size)
+        try:
+            task.out.mkdir(parents=True, exist_ok=True)
+            here, there = self._context.Pipe()
+            with there:  # closed here, so that the end of the process is the end of what can be read, or sent
+                # The job is sent once the process asks for it: start() waits for ever to hand over more than a pipe
+                # holds to a process that dies first.
+                process = self._context.Process(target=_work, args=(self._threads, there), daemon=True)
+                process.start()
+            self._running[here] = _Worker(task, job, device, process, size)
+        except Exception as error:
+            self._finish(task, failure(task.report, error))
         return True
 
     def _listen(self, connection: Any) -> None:
         worker = self._running[connection]
         try:
             message = connection.recv()
-        except (EOFError, OSError):
+            if message is None:  # it reads now
+                connection.send(worker.job)
+                worker.job = None
+                return
+        except (EOFError, ConnectionError):
             worker.process.join()
             message = failure(worker.task.report, RuntimeError(_how_it_ended(worker.process.exitcode)))
+        except Exception as error:  # no memory to send or receive in, say
+            worker.process.kill()
+            message = failure(worker.task.report, error)
         if isinstance(message, TrainReport):
             del self._running[connection]
             worker.process.join()
@@ -316,7 +329,11 @@ class _Pool:
 
     def _finish(self, task: _Task, report: TrainReport) -> None:
         if report.status == "failed":
-            write_report(task.out, report)
+            try:
+                write_report(task.out, report)
+            except OSError as error:
+                reason = f"{report.reason} (and the report of it cannot be written: {error})"
+                report = dataclasses.replace(report, reason=reason)
         self._reports[report.cluster] = report
         if self._bar is not None:
             self._bar.finish(report.cluster, task.report.inside, repr(report))
@@ -329,10 +346,12 @@ def _how_it_ended(status: int) -> str:
     return f"its process was killed by {signal.Signals(-status).name}{hint}"
 
 
-def _work(job: Job, threads: int, connection: Any) -> None:
-    """What a process does: train, and send shares of the work that are done, then the report."""
+def _work(threads: int, connection: Any) -> None:
+    """What a process does: ask for a job (None), train, send shares of the work that are done, then the report."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits, which ends this one
     _stamp.set_num_threads(threads)
+    connection.send(None)
+    job: Job = connection.recv()
     selection = 0.5 if job.settings.refit else 1.0  # of all the work, unless patience or the best epoch cut it short
 
     def advance(phase: str, epoch: int, epochs: int, done: int, total: int, *_: float) -> None:

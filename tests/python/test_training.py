@@ -1,8 +1,10 @@
 """One model per cluster: semantics against naive loops, repetition, kills, merging, failures, warm starts, the CLI."""
 
 import json
+import multiprocessing.context
 import os
 import pathlib
+import pickle
 import shutil
 import signal
 import subprocess
@@ -481,6 +483,94 @@ def test_processes_that_are_killed_and_memory_that_is_scarce(small, members, tmp
     if kill:
         again = stamp.train_clusters(small.sessions, Clusters(members), **call)
         assert again[7].status == "trained" and again[2] == reports[2]
+
+
+BIG_SCRIPT = SCRIPT.replace("sessions=2000", "sessions=30000").replace(
+    "report = stamp.train_cluster(shop.sessions, Clusters(), 0,",
+    "stamp.train_clusters(shop.sessions, Clusters(), jobs=2, ",
+).replace("print(report.status, report.training[\"resumed\"])", "")  # fmt: skip
+
+
+def test_jobs_are_bigger_than_a_pipe(tmp_path):
+    """What the next tests rely on; a healthy process takes such a job."""
+    shop = stamp.datasets.synthetic_shop(sessions=30000, products=60, seed=5)
+    assert len(pickle.dumps(shop.sessions._core)) > 500_000
+    everything = Clusters({0: shop.products["id"].tolist()})
+    config = {**OPTIONS, "epochs": 1, "batch_size": 4096}
+    reports = stamp.train_clusters(shop.sessions, everything, out=tmp_path, **{**SMALL, "config": config})
+    assert reports[0].status == "trained"
+
+
+def test_processes_that_die_before_they_read_their_job(tmp_path):
+    (tmp_path / "unguarded.py").write_text(BIG_SCRIPT)  # no `if __name__ == "__main__"`: each process tries to train
+    command = [sys.executable, tmp_path / "unguarded.py", tmp_path, "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "TrainingFailed: train_clusters: 2 of 2 clusters failed" in done.stderr
+    assert "its process ended with status 1 before it was done" in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["status"] == "failed"
+
+
+def test_a_process_that_never_reads_its_job_costs_no_other(tmp_path):
+    script = """
+import os, sys, time
+if __name__ == "__mp_main__":
+    try:
+        os.close(os.open(os.path.join(sys.argv[1], "stuck"), os.O_CREAT | os.O_EXCL))
+        time.sleep(1000)
+    except FileExistsError:  # the other one is
+        pass
+if __name__ == "__main__":
+""" + "".join(f"    {line}\n" for line in BIG_SCRIPT.splitlines())
+    (tmp_path / "script.py").write_text(script)
+    process = subprocess.Popen([sys.executable, tmp_path / "script.py", tmp_path, "1"], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("*/report.json")) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    children = trainings_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+    [report] = tmp_path.glob("*/report.json")
+    assert json.loads(report.read_text())["status"] == "trained"
+    assert children and not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("what", ["cut", "start"])
+def test_a_cluster_that_cannot_be_started_costs_no_other(small, members, tmp_path, monkeypatch, what):
+    owner, name = {
+        "cut": (parallel_training.Plan, "job"),
+        "start": (multiprocessing.context.SpawnProcess, "start"),
+    }[what]
+    real, calls = getattr(owner, name), []
+
+    def fails_once(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise MemoryError if what == "cut" else OSError("no more processes")
+        return real(*args)
+
+    monkeypatch.setattr(owner, name, fails_once)
+    with pytest.raises(stamp.TrainingFailed, match="1 of 3 .* cluster 7: (MemoryError|no more processes)"):
+        stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, **SMALL)
+    assert json.loads((tmp_path / "7" / "report.json").read_text())["status"] == "failed"
+    assert list(stamp.load_clusters(tmp_path, device="cpu").models) == [2, 11]
+    again = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, **SMALL)
+    assert {report.status for report in again.values()} == {"trained"}
+
+
+@pytest.mark.parametrize("changed", [{}, {"resume": False}, {"min_examples": 1}])
+def test_a_directory_that_cannot_be_written_costs_no_other(small, members, tmp_path, changed):
+    lonely = {**members, 99: ["never clicked", "nor this"]}
+    (tmp_path / "99").write_text("a file")
+    with pytest.raises(stamp.TrainingFailed, match="1 of 4 clusters failed: cluster 99: ") as failed:
+        clusters = Clusters(lonely, {99: 7})
+        stamp.train_clusters(small.sessions, clusters, out=tmp_path, **{**SMALL, **changed})
+    assert [report.status for report in failed.value.reports.values()] == ["trained"] * 3 + ["failed"]
+    assert "99" in json.loads((tmp_path / "report.json").read_text())["reports"]
+    assert list(stamp.load_clusters(tmp_path, device="cpu").models) == [2, 7, 11]
 
 
 def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):

@@ -51,7 +51,7 @@ def load_clusters(
 ) -> ClusteredRecommender:
     """Read the models that :func:`train_clusters` left in `path`.
 
-    Those of other data or other clusters than the last call's are left out, as are failed ones.
+    Those of another plan than the last call's (other data, clusters or `min_examples`) are left out, as are failed ones.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def load_clusters(
     Raises
     ------
     RuntimeError
-        There are no such models, or one is damaged.
+        There are no such models, the last call was interrupted, or a model is damaged or of a later
+        :func:`train_cluster`.
     """
     models = {id: load(model, device=device, precision=precision) for id, model in trained_models(path).items()}
     catalog, counts = _stamp.load_catalog(os.path.join(path, "catalog.safetensors"))
@@ -70,15 +71,21 @@ def load_clusters(
 
 def trained_models(path: str | os.PathLike[str]) -> dict[int, str]:
     """Paths of the models that the last call of :func:`train_clusters` left in `path`, by cluster."""
+    from .training import finished  # which evaluates, and that knows the class above
+
     folder = pathlib.Path(path)
     if not (folder / "report.json").is_file():
-        raise RuntimeError(f"{folder} holds no report.json of train_clusters")
-    summary = json.loads((folder / "report.json").read_text())
+        raise RuntimeError(
+            f"{folder} holds no report.json of train_clusters, which is written last; if a call was interrupted, repeat it"
+        )
     models = {}
-    for file in sorted(folder.glob("*/report.json")):
-        report = json.loads(file.read_text())
-        if report["status"] == "trained" and all(report[name] == summary[name] for name in ("data", "clusters")):
-            models[report["cluster"]] = str(file.parent / "model")
+    for cluster, report in json.loads((folder / "report.json").read_text())["reports"].items():
+        if report["status"] != "trained":
+            continue
+        place = folder / cluster
+        if finished(place, report["identity"]) is None:
+            raise RuntimeError(f"{place} is not what the last call of train_clusters left there; repeat that call")
+        models[int(cluster)] = str(place / "model")
     if not models:
         raise RuntimeError(f"{folder} holds no trained cluster")
     return models

@@ -20,7 +20,18 @@ from .columns import Ids
 from .hardware import available_memory, devices
 from .progress import ClustersBar
 from .recommenders import _plain
-from .training import MIN_EXAMPLES, Job, Plan, Settings, TrainReport, failure, finished, write_json, write_report
+from .training import (
+    MIN_EXAMPLES,
+    Job,
+    Plan,
+    Settings,
+    TrainReport,
+    failure,
+    finished,
+    read_report,
+    write_json,
+    write_report,
+)
 
 if TYPE_CHECKING:
     from .clusters import CatalogClusters
@@ -70,7 +81,7 @@ def train_clusters(
         As of :func:`train_cluster`.
     out : path
         Directory for one directory a cluster, ``catalog.safetensors`` (all products of the data, with their clicks) and
-        ``report.json``, a summary. :func:`load_clusters` reads it.
+        ``report.json``, a summary, which is written last. :func:`load_clusters` reads it.
     device : str
         "auto" and "cuda" spread the clusters over all GPUs.
     jobs : int, optional
@@ -85,7 +96,7 @@ def train_clusters(
     progress : bool
         One bar over the examples of all clusters, and a line for each that is done.
     only : ids of clusters, optional
-        Others are left as they are.
+        Others are left as they are, and in the summary if data, clusters and `min_examples` are still the same.
 
     Raises
     ------
@@ -105,24 +116,32 @@ def train_clusters(
     for cluster in wanted:
         plan.require("train_clusters: only", cluster)
     folder = pathlib.Path(out)
+    tasks = []
+    for cluster in wanted:
+        warm = _warm_model(warm_start, cluster)
+        report = plan.report(cluster, settings, plan.identity(cluster, settings, warm))
+        tasks.append(_Task(report, folder / str(cluster), warm))
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").unlink(missing_ok=True)  # from here to the end, what is there is of two calls
     _save_catalog(folder / "catalog.safetensors", plan)
 
     reports: dict[int, TrainReport] = {}
     todo: list[_Task] = []
-    for cluster in wanted:
-        place, warm = folder / str(cluster), _warm_model(warm_start, cluster)
-        identity = plan.identity(cluster, settings, warm)
-        if resume and (done := finished(place, identity)):
+    for task in tasks:
+        cluster = task.report.cluster
+        if resume and (done := finished(task.out, task.report.identity)):
             reports[cluster] = done
             continue
-        report = plan.report(cluster, settings, identity)
-        if report.status == "merged":
-            reports[cluster] = write_report(place, report)
+        try:
+            if task.report.status == "merged":
+                reports[cluster] = write_report(task.out, task.report)
+                continue
+            if not resume:
+                (task.out / "checkpoint.safetensors").unlink(missing_ok=True)
+        except OSError as error:
+            reports[cluster] = failure(task.report, error)
             continue
-        if not resume:
-            (place / "checkpoint.safetensors").unlink(missing_ok=True)
-        todo.append(_Task(report, place, warm))
+        todo.append(task)
     todo.sort(key=lambda task: (-task.report.inside, task.report.cluster))
 
     jobs = min(jobs or (len(names) if names[0] != "cpu" else _stamp.num_threads()), max(1, len(todo)))
@@ -136,15 +155,16 @@ def train_clusters(
     )
     reports.update(pool.run(deque(todo)))
     reports = {cluster: reports[cluster] for cluster in wanted}
-    failed = [report for report in reports.values() if report.status == "failed"]
+    every = _with_others(reports, folder, plan, settings)
     summary = {
-        "status": "failed" if failed else "trained",
+        "status": "failed" if any(report.status == "failed" for report in every.values()) else "trained",
         "data": plan.data_fingerprint,
         "clusters": plan.clusters_fingerprint,
         "seconds": time.perf_counter() - start,
-        "reports": {cluster: report.to_dict() for cluster, report in reports.items()},
+        "reports": {cluster: report.to_dict() for cluster, report in every.items()},
     }
     write_json(folder / "report.json", summary)
+    failed = [report for report in reports.values() if report.status == "failed"]
     if failed:
         first = "; ".join(f"cluster {report.cluster}: {report.reason}" for report in failed[:3])
         raise TrainingFailed(
@@ -152,6 +172,20 @@ def train_clusters(
             reports,
         )
     return reports
+
+
+def _with_others(
+    reports: dict[int, TrainReport], folder: pathlib.Path, plan: Plan, settings: Settings
+) -> dict[int, TrainReport]:
+    """By cluster, `reports` and those of clusters that a call left as they are, where they are of the same plan."""
+    every = {}
+    for cluster in plan.ids:
+        report = reports[cluster] if cluster in reports else read_report(folder / str(cluster))
+        if report is not None and (report.data, report.clusters, report.config.get("min_examples")) == (
+            plan.data_fingerprint, plan.clusters_fingerprint, settings.min_examples,
+        ):  # fmt: skip
+            every[cluster] = report
+    return every
 
 
 def _device_names(device: str, settings: Settings) -> list[str]:
@@ -191,6 +225,7 @@ class _Task:
 @dataclasses.dataclass
 class _Worker:
     task: _Task
+    job: Job | None  # until it is sent
     device: str
     process: Any
     bytes: int
@@ -249,7 +284,7 @@ class _Pool:
         device = min(self._devices, key=used.count)
         try:
             return task, self._make(task, device), device
-        except ValueError as error:
+        except Exception as error:
             self._finish(task, failure(task.report, error))
             return None
 
@@ -258,21 +293,33 @@ class _Pool:
         size = bytes_needed(job)
         if self._running and size + sum(worker.bytes for worker in self._running.values()) > self._memory:
             return False
-        task.out.mkdir(parents=True, exist_ok=True)
-        here, there = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(job, self._threads, there), daemon=True)
-        process.start()
-        there.close()  # so that the end of the process is the end of what can be read
-        self._running[here] = _Worker(task, device, process, size)
+        try:
+            task.out.mkdir(parents=True, exist_ok=True)
+            here, there = self._context.Pipe()
+            with there:  # closed here, so that the end of the process is the end of what can be read, or sent
+                # The job is sent once the process asks for it: start() waits for ever to hand over more than a pipe
+                # holds to a process that dies first.
+                process = self._context.Process(target=_work, args=(self._threads, there), daemon=True)
+                process.start()
+            self._running[here] = _Worker(task, job, device, process, size)
+        except Exception as error:
+            self._finish(task, failure(task.report, error))
         return True
 
     def _listen(self, connection: Any) -> None:
         worker = self._running[connection]
         try:
             message = connection.recv()
-        except (EOFError, OSError):
+            if message is None:  # it reads now
+                connection.send(worker.job)
+                worker.job = None
+                return
+        except (EOFError, ConnectionError):
             worker.process.join()
             message = failure(worker.task.report, RuntimeError(_how_it_ended(worker.process.exitcode)))
+        except Exception as error:  # no memory to send or receive in, say
+            worker.process.kill()
+            message = failure(worker.task.report, error)
         if isinstance(message, TrainReport):
             del self._running[connection]
             worker.process.join()
@@ -282,7 +329,11 @@ class _Pool:
 
     def _finish(self, task: _Task, report: TrainReport) -> None:
         if report.status == "failed":
-            write_report(task.out, report)
+            try:
+                write_report(task.out, report)
+            except OSError as error:
+                reason = f"{report.reason} (and the report of it cannot be written: {error})"
+                report = dataclasses.replace(report, reason=reason)
         self._reports[report.cluster] = report
         if self._bar is not None:
             self._bar.finish(report.cluster, task.report.inside, repr(report))
@@ -295,10 +346,12 @@ def _how_it_ended(status: int) -> str:
     return f"its process was killed by {signal.Signals(-status).name}{hint}"
 
 
-def _work(job: Job, threads: int, connection: Any) -> None:
-    """What a process does: train, and send shares of the work that are done, then the report."""
+def _work(threads: int, connection: Any) -> None:
+    """What a process does: ask for a job (None), train, send shares of the work that are done, then the report."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits, which ends this one
     _stamp.set_num_threads(threads)
+    connection.send(None)
+    job: Job = connection.recv()
     selection = 0.5 if job.settings.refit else 1.0  # of all the work, unless patience or the best epoch cut it short
 
     def advance(phase: str, epoch: int, epochs: int, done: int, total: int, *_: float) -> None:

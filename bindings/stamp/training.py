@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import platform
+import secrets
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class TrainReport:
         On the validation part, of the epoch that was best: ``hr@20`` and so on, `examples`, and their `ceiling`. Empty
         without validation.
     training : dict
-        :attr:`StampRecommender.report_`.
+        :attr:`StampRecommender.report_`, and `damaged_checkpoint`, what was wrong with one that was of no use.
     seconds : dict of str to float
         Of `prepare` (reading, cutting), `train`, `save` and `total`.
     peak_memory : int
@@ -112,7 +113,8 @@ class TrainReport:
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     """Written aside, flushed to disk, renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    # At random: containers share volumes, and process numbers.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(aside, "w") as file:
             file.write(json.dumps(values, indent=2, default=str) + "\n")
@@ -129,18 +131,22 @@ def write_report(out: pathlib.Path, report: TrainReport) -> TrainReport:
     return report
 
 
-def finished(out: pathlib.Path, identity: str) -> TrainReport | None:
-    """The report of an earlier call of this identity that needs no repetition."""
+def read_report(out: pathlib.Path) -> TrainReport | None:
+    """The report of an earlier call, where what it tells of is there."""
     try:
         values = json.loads((out / _REPORT).read_text())
         report = TrainReport.from_dict(values) if values["format"] == _FORMAT else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if report is None or report.identity != identity or report.status == "failed":
-        return None
-    if report.status == "trained" and not (out / "model" / "manifest.json").exists():
+    if report is not None and report.status == "trained" and not (out / "model" / "manifest.json").exists():
         return None
     return report
+
+
+def finished(out: pathlib.Path, identity: str) -> TrainReport | None:
+    """The report of an earlier call of this identity that needs no repetition."""
+    report = read_report(out)
+    return report if report is not None and report.identity == identity and report.status != "failed" else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -384,11 +390,20 @@ class Job:
                 progress=progress, warm_start=old,
             )  # fmt: skip
 
+        damage = None
         try:
             fit()
         except _stamp.CheckpointMismatch:  # of an earlier run with other data, options or device
             checkpoint.unlink()
             fit()
+        except (RuntimeError, ValueError) as error:
+            damage = str(error)
+            if not damage.startswith(_unreadable(checkpoint)):
+                raise
+            checkpoint.unlink()
+            fit()
+        if damage is not None:
+            recommender.report_["damaged_checkpoint"] = damage
         if recommender.report_["stopped"] == "interrupted":
             raise KeyboardInterrupt
         trained = time.perf_counter()
@@ -413,6 +428,11 @@ class Job:
         write_report(out, report)
         checkpoint.unlink(missing_ok=True)
         return report
+
+
+def _unreadable(checkpoint: pathlib.Path) -> tuple[str, ...]:
+    """How errors of reading a checkpoint begin, which those of training and of writing one do not."""
+    return f"{checkpoint}: ", f"cannot read {checkpoint}: ", f"train: {checkpoint} is not a checkpoint"
 
 
 def _best_metrics(report: Mapping[str, Any]) -> dict[str, float]:

@@ -1,8 +1,10 @@
 """One model per cluster: semantics against naive loops, repetition, kills, merging, failures, warm starts, the CLI."""
 
 import json
+import multiprocessing.context
 import os
 import pathlib
+import pickle
 import shutil
 import signal
 import subprocess
@@ -15,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from stamp.training import merge
+from stamp.training import merge, write_json
 
 import stamp
-from stamp import cli
+from stamp import cli, parallel_training
 
 OPTIONS = {"dim": 8, "epochs": 2, "batch_size": 64}
 SMALL = {"config": OPTIONS, "device": "cpu", "min_examples": 0, "progress": False}
@@ -261,6 +263,49 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     assert not (tmp_path / "report.json").exists()
 
 
+def test_a_damaged_checkpoint_is_none(tmp_path):
+    kill_at_checkpoint(tmp_path / "killed", 2)
+    written = (tmp_path / "killed" / "checkpoint.safetensors").read_bytes()
+    assert start(tmp_path / "whole", 2).communicate()[0].split() == ["trained", "False"]
+    for name, content in (
+        ("garbage", b"garbage" * 99), ("cut", written[:-1]), ("empty", b""),
+        ("other", b"\2\0\0\0\0\0\0\0{}"),
+        ("tensor", written.replace(b"moment1/", b"moment3/")),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint.safetensors").write_bytes(content)
+        assert start(tmp_path / name, 2).communicate()[0].split() == ["trained", "False"], name
+        assert same(weights_of(tmp_path / "whole" / "model"), weights_of(tmp_path / name / "model"))
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        assert "checkpoint.safetensors" in report["training"]["damaged_checkpoint"]
+    assert "damaged_checkpoint" not in json.loads((tmp_path / "whole" / "report.json").read_text())["training"]
+
+
+def test_what_fails_beside_a_healthy_checkpoint_leaves_it(small, members, tmp_path, monkeypatch):
+    def no_memory(*_):
+        raise RuntimeError("no memory on the device")
+
+    monkeypatch.setattr(stamp._stamp, "train", no_memory)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"of an earlier call")
+    with pytest.raises(RuntimeError, match="no memory on the device"):
+        stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path, **SMALL)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"of an earlier call"
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def meanwhile(file):
+        monkeypatch.setattr(os, "fsync", flush)
+        write_json(tmp_path / "file", {"of": "a container where this process has the same number"})
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_json(tmp_path / "file", {"of": "the last"})
+    assert json.loads((tmp_path / "file").read_text()) == {"of": "the last"}
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
 def test_every_device(small, members, device, tmp_path):
     train, _ = small.sessions.split_last(0.8)
     config = {"dim": 4, "epochs": 1, "batch_size": 256}
@@ -308,6 +353,66 @@ def test_a_merged_cluster_trains_in_its_parent(small, members, tmp_path, trained
     assert same(weights_of(reports[parent].path), weights_of(union.path))
     assert (reports[parent].examples, reports[parent].inside) == (union.examples, union.inside)
     assert len(stamp.load_clusters(tmp_path / "all", device="cpu").models) == 2
+
+
+def test_a_cluster_that_has_fallen_counts_no_more_by_its_old_model(small, members, tmp_path):
+    train, _ = small.sessions.split_last(0.2)
+    clusters = Clusters(members, {11: 7})
+    call = {**SMALL, "out": tmp_path / "models"}
+    before = stamp.train_clusters(train, clusters, **call)
+    least = {**call, "min_examples": before[11].inside + 1}
+    assert before[11].inside < min(before[2].inside, before[7].inside)
+    after = stamp.train_clusters(train, clusters, only=[7], **least)
+    assert after[7].products == before[7].products + before[11].products
+    for only, expected in (([7], [7]), ([2], [2, 7]), ([11], [2, 7])):  # the summary knows what others have left
+        stamp.train_clusters(train, clusters, only=only, **least)
+        assert list(stamp.load_clusters(tmp_path / "models", device="cpu").models) == expected
+        bundle = stamp.build_bundle(tmp_path / "models", out=tmp_path / "bundle")
+        assert [cluster["id"] for cluster in bundle["clusters"]] == expected
+    summary = json.loads((tmp_path / "models" / "report.json").read_text())
+    assert {cluster: report["status"] for cluster, report in summary["reports"].items()} == {
+        "2": "trained", "7": "trained", "11": "merged",
+    }  # fmt: skip
+
+
+def test_other_options_for_one_cluster_leave_the_others(small, members, tmp_path):
+    stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, **SMALL)
+    other = {**SMALL, "config": {**OPTIONS, "dim": 4}}
+    stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, only=[7], **other)
+    models = stamp.load_clusters(tmp_path, device="cpu").models
+    assert {cluster: model.weights_["items"].shape[1] for cluster, model in models.items()} == {2: 8, 7: 4, 11: 8}
+    stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path / "2", **other)
+    with pytest.raises(RuntimeError, match="2 is not what the last call of train_clusters left there"):
+        stamp.load_clusters(tmp_path, device="cpu")
+    stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, only=[2], **other)
+    assert stamp.load_clusters(tmp_path, device="cpu").models[2].weights_["items"].shape[1] == 4
+
+
+def test_a_directory_of_two_calls_is_refused(small, members, tmp_path, monkeypatch):
+    models, finish = tmp_path / "models", parallel_training._Pool._finish
+    call = {"out": models, "jobs": 1, **SMALL}
+    yesterday = stamp.train_clusters(small.sessions.split_last(0.2)[0], Clusters(members), **call)
+    with pytest.raises(ValueError, match="only"):  # refused before anything is touched
+        stamp.train_clusters(small.sessions, Clusters(members), only=[3], **call)
+    assert sorted(stamp.load_clusters(models, device="cpu").models) == [2, 7, 11]
+
+    def interrupted(*args):
+        finish(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel_training._Pool, "_finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stamp.train_clusters(small.sessions, Clusters(members), **call)
+    for read in (stamp.load_clusters, lambda path: stamp.build_bundle(path, out=tmp_path / "bundle")):
+        with pytest.raises(RuntimeError, match="if a call was interrupted, repeat it"):
+            read(models)
+    done = (models / "7" / "report.json").read_text()  # the biggest goes first
+    assert json.loads(done)["data"] != yesterday[7].data
+    reports = stamp.train_clusters(small.sessions, Clusters(members), **call)
+    assert (models / "7" / "report.json").read_text() == done
+    assert {report.data for report in reports.values()} == {json.loads(done)["data"]}
+    assert list(stamp.load_clusters(models, device="cpu").models) == [2, 7, 11]
 
 
 def test_a_training_that_diverges_says_so(small, members, tmp_path):
@@ -378,6 +483,94 @@ def test_processes_that_are_killed_and_memory_that_is_scarce(small, members, tmp
     if kill:
         again = stamp.train_clusters(small.sessions, Clusters(members), **call)
         assert again[7].status == "trained" and again[2] == reports[2]
+
+
+BIG_SCRIPT = SCRIPT.replace("sessions=2000", "sessions=30000").replace(
+    "report = stamp.train_cluster(shop.sessions, Clusters(), 0,",
+    "stamp.train_clusters(shop.sessions, Clusters(), jobs=2, ",
+).replace("print(report.status, report.training[\"resumed\"])", "")  # fmt: skip
+
+
+def test_jobs_are_bigger_than_a_pipe(tmp_path):
+    """What the next tests rely on; a healthy process takes such a job."""
+    shop = stamp.datasets.synthetic_shop(sessions=30000, products=60, seed=5)
+    assert len(pickle.dumps(shop.sessions._core)) > 500_000
+    everything = Clusters({0: shop.products["id"].tolist()})
+    config = {**OPTIONS, "epochs": 1, "batch_size": 4096}
+    reports = stamp.train_clusters(shop.sessions, everything, out=tmp_path, **{**SMALL, "config": config})
+    assert reports[0].status == "trained"
+
+
+def test_processes_that_die_before_they_read_their_job(tmp_path):
+    (tmp_path / "unguarded.py").write_text(BIG_SCRIPT)  # no `if __name__ == "__main__"`: each process tries to train
+    command = [sys.executable, tmp_path / "unguarded.py", tmp_path, "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "TrainingFailed: train_clusters: 2 of 2 clusters failed" in done.stderr
+    assert "its process ended with status 1 before it was done" in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["status"] == "failed"
+
+
+def test_a_process_that_never_reads_its_job_costs_no_other(tmp_path):
+    script = """
+import os, sys, time
+if __name__ == "__mp_main__":
+    try:
+        os.close(os.open(os.path.join(sys.argv[1], "stuck"), os.O_CREAT | os.O_EXCL))
+        time.sleep(1000)
+    except FileExistsError:  # the other one is
+        pass
+if __name__ == "__main__":
+""" + "".join(f"    {line}\n" for line in BIG_SCRIPT.splitlines())
+    (tmp_path / "script.py").write_text(script)
+    process = subprocess.Popen([sys.executable, tmp_path / "script.py", tmp_path, "1"], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("*/report.json")) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    children = trainings_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+    [report] = tmp_path.glob("*/report.json")
+    assert json.loads(report.read_text())["status"] == "trained"
+    assert children and not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("what", ["cut", "start"])
+def test_a_cluster_that_cannot_be_started_costs_no_other(small, members, tmp_path, monkeypatch, what):
+    owner, name = {
+        "cut": (parallel_training.Plan, "job"),
+        "start": (multiprocessing.context.SpawnProcess, "start"),
+    }[what]
+    real, calls = getattr(owner, name), []
+
+    def fails_once(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise MemoryError if what == "cut" else OSError("no more processes")
+        return real(*args)
+
+    monkeypatch.setattr(owner, name, fails_once)
+    with pytest.raises(stamp.TrainingFailed, match="1 of 3 .* cluster 7: (MemoryError|no more processes)"):
+        stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, **SMALL)
+    assert json.loads((tmp_path / "7" / "report.json").read_text())["status"] == "failed"
+    assert list(stamp.load_clusters(tmp_path, device="cpu").models) == [2, 11]
+    again = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path, **SMALL)
+    assert {report.status for report in again.values()} == {"trained"}
+
+
+@pytest.mark.parametrize("changed", [{}, {"resume": False}, {"min_examples": 1}])
+def test_a_directory_that_cannot_be_written_costs_no_other(small, members, tmp_path, changed):
+    lonely = {**members, 99: ["never clicked", "nor this"]}
+    (tmp_path / "99").write_text("a file")
+    with pytest.raises(stamp.TrainingFailed, match="1 of 4 clusters failed: cluster 99: ") as failed:
+        clusters = Clusters(lonely, {99: 7})
+        stamp.train_clusters(small.sessions, clusters, out=tmp_path, **{**SMALL, **changed})
+    assert [report.status for report in failed.value.reports.values()] == ["trained"] * 3 + ["failed"]
+    assert "99" in json.loads((tmp_path / "report.json").read_text())["reports"]
+    assert list(stamp.load_clusters(tmp_path, device="cpu").models) == [2, 7, 11]
 
 
 def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):

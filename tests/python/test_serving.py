@@ -689,7 +689,7 @@ def test_builds_that_cannot_be(models, built, tmp_path):
     refused("'7' is no cluster id", {"7": twice})
     refused("holds no report.json of train_clusters", tmp_path / "none", error=RuntimeError)
     refused("holds no manifest.json", {1: tmp_path}, error=RuntimeError)
-    refused("product 'a1' stands twice", items={"item_id": ["a1", "a1"]})
+    refused("product a1 stands twice", items={"item_id": ["a1", "a1"]})
     refused("items have ids that are integers, the models strings", items={"item_id": [1]})
     refused("route_by names 'colour', expected text attributes of available, category", route_by="colour")
     refused("route_by names 'available'", route_by=["category", "available"])

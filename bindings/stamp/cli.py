@@ -279,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     clustered = argparse.ArgumentParser(add_help=False, parents=[training])
     clustered.add_argument("clusters", help="clusters of the catalog")
     clustered.add_argument("--min-examples", type=int, default=MIN_EXAMPLES, help="smaller clusters join their parent")
-    clustered.add_argument("--warm-start", help="what to begin with: yesterday's model, or its --out of train-clusters")
+    clustered.add_argument("--warm-start", help="what to begin with: a saved model, or yesterday's --out of train-clusters")
     clustered.add_argument("--no-resume", action="store_true", help="train anew, whatever is there")
     one = verbs.add_parser("train-cluster", parents=[clustered], help="train the model of one cluster of the catalog")
     one.add_argument("cluster_id", type=int)

@@ -92,7 +92,8 @@ def train_clusters(
         Bytes that all processes together may hold, by an estimate: what the container may use, unless given. One cluster
         at a time is always trained.
     warm_start : path, optional
-        Yesterday's `out`: a cluster begins with the model it had there, where it had one.
+        Yesterday's `out`: a cluster begins with the model it had there, where it had one. Or a saved model, that of the
+        whole catalog say, which all begin with.
     progress : bool
         One bar over the examples of all clusters, and a line for each that is done.
     only : ids of clusters, optional
@@ -198,11 +199,15 @@ def _device_names(device: str, settings: Settings) -> list[str]:
 
 
 def _warm_model(warm_start: str | os.PathLike[str] | None, cluster: int) -> str | None:
-    """The model that a cluster had yesterday, if it had one."""
+    """The model that a cluster begins with: what it had yesterday, if it had one, or the one for all."""
     if warm_start is None:
         return None
+    if os.path.isfile(os.path.join(warm_start, "manifest.json")):
+        return os.fspath(warm_start)
     if not os.path.isfile(os.path.join(warm_start, "report.json")):
-        raise ValueError(f"warm_start: {os.fspath(warm_start)} holds no report.json of train_clusters")
+        raise ValueError(
+            f"warm_start: {os.fspath(warm_start)} holds no report.json of train_clusters, nor the manifest.json of a model"
+        )
     model = os.path.join(warm_start, str(cluster), "model")
     return model if os.path.isdir(model) else None
 
@@ -237,8 +242,11 @@ def bytes_needed(job: Job) -> int:
     table = len(job.item_ids) * options["dim"] * 4
     # The weights and two moments; the best weights; the rows in the layout that validation scans.
     tables = 5 + (options["clip_norm"] > 0) + (job.warm_start is not None)  # the gradient; the weights to begin with
+    old = 0
+    if job.warm_start is not None:  # which may know the whole catalog
+        old = sum(file.stat().st_size for file in pathlib.Path(job.warm_start).rglob("*.safetensors"))
     # As handed over, cut in two, without misses, and put together for the refit: an item and a weight an event each.
-    return _PROCESS + tables * table + options["workspace_bytes"] + 5 * 8 * job.sessions.events
+    return _PROCESS + tables * table + old + options["workspace_bytes"] + 5 * 8 * job.sessions.events
 
 
 class _Pool:

@@ -596,6 +596,16 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
                                 **still)  # fmt: skip
     assert same(weights_of(both[7].path), warm_model.weights_)
     assert both[2].identity != both[7].identity  # which had no model yesterday
+    # One model for all, of the whole catalog: each begins with its own rows of it.
+    whole = stamp.StampRecommender(device="cpu", **{**OPTIONS, "epochs": 1}).fit(small.sessions, progress=False)
+    whole.save(tmp_path / "whole")
+    all_ = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "from", warm_start=tmp_path / "whole",
+                                **still)  # fmt: skip
+    rows = {item: row for row, item in enumerate(whole.item_ids_.tolist())}
+    for report in all_.values():
+        model = stamp.load(report.path, device="cpu")
+        expected = whole.weights_["items"][[rows[item] for item in model.item_ids_.tolist()]]
+        np.testing.assert_allclose(model.weights_["items"], expected, atol=1e-6)
     for option, value in (("dim", 9), ("residual", "anchor"), ("mlp_bias", True)):
         with pytest.raises(ValueError, match=f"warm_start: that model has {option}="):
             stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong",

@@ -358,10 +358,14 @@ def clustered_accuracy() -> list[str]:
         return [TITLES[r["dataset"]], models, *cells, f"{100 * made['test']['all']['coverage']:.1f}",
                 f"{made['seconds']:,.0f}", f"{made['peak_mib']:,.0f}"]  # fmt: skip
 
-    body = [row for r in rows for row in (line(r, "single", "1"), line(r, "clustered", str(r["clustered"]["models"])))]
+    titles = {"single": "1", "clustered": "{} clusters", "tuned": "{} clusters, from the single model"}
+    body = [
+        line(r, step, title.format(r[step].get("models"))) for r in rows for step, title in titles.items()
+    ]  # fmt: skip
     options = [
-        f"- {TITLES[r['dataset']]}: `{json.dumps(r['options'])}`, of clusters `{json.dumps(r['of_clusters'])}`; transitions "
-        f"of training inside {100 * r['clustered']['transitions_inside']:.1f} %; the clusters took {r['clustered']['clustering_seconds']:.0f} s"
+        f"- {TITLES[r['dataset']]}: {r['clusters']['clusters']} clusters in {r['clusters']['seconds']:.0f} s, "
+        f"{100 * r['clusters']['transitions_inside']:.1f} % of training's transitions inside; "
+        + "; ".join(f"{step} `{json.dumps(r[step]['options'])}`" for step in titles)
         for r in rows
     ]
     return ["## One model per cluster, beside a single one", "Both trained on all of training, without the tenth and the "

@@ -11,7 +11,7 @@ status=0
 # ours takes them away. Those of other libraries must not be there.
 exported=$(nm -D --defined-only --demangle "$library" | sed -E 's/^[0-9a-f]* //')
 others=$(grep -vE -e '^[A-Zu] ((vtable|typeinfo|typeinfo name) for |[a-z ]+ )?stamp::' -e '^T stamp_[a-z_]+$' \
-  -e '^[VWu] ((vtable|typeinfo|typeinfo name) for |.* )?(std|__gnu_cxx)::' <<<"$exported" || true)
+  -e '^[VWu] ([^(]* )?(std|__gnu_cxx)::' <<<"$exported" || true)
 others+=$(grep -E 'nlohmann|\(anonymous namespace\)' <<<"$exported" || true)
 if [[ -n $others ]]; then
   echo "exported beside the API:"

@@ -9,7 +9,9 @@ cmake --install build/release --prefix "$prefix" --component library >/dev/null
 cmake -S examples/consumer -B build/consumer -G Ninja -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
 cmake --build build/consumer
 build/consumer/consumer build/consumer/bundle
-build/consumer/client build/consumer/bundle red sku-41 sku-42 | tee /dev/stderr | grep -q '^sku-45 '
+answer=$(build/consumer/client build/consumer/bundle red sku-41 sku-42)
+echo "$answer"
+grep -q '^sku-45 ' <<<"$answer"
 
 export PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name stamp.pc)")
 g++ -std=c++20 examples/consumer/main.cpp -o build/consumer/by_pkg_config \

@@ -187,7 +187,7 @@ def test_recommending_is_brute_force_on_every_device(on_device, small, tmp_path)
 def test_models_move_between_devices(on_device, small, options, tmp_path):
     on_device.save(tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
-    assert manifest["report"]["device"] == options["device"]
+    assert manifest["clusters"][0]["report"]["device"] == options["device"]
     same = stamp.load(tmp_path / "model", device=options["device"], precision="fp32")
     cpu = stamp.load(tmp_path / "model", device="cpu")
     assert (same.device_, cpu.device_) == (options["device"], "cpu")

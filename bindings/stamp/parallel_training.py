@@ -127,7 +127,7 @@ def train_clusters(
     _save_catalog(folder / "catalog.safetensors", plan)
 
     reports: dict[int, TrainReport] = {}
-    todo: list[_Task] = []
+    waiting: list[_Task] = []
     for task in tasks:
         cluster = task.report.cluster
         if resume and (done := finished(task.out, task.report.identity)):
@@ -142,19 +142,19 @@ def train_clusters(
         except OSError as error:
             reports[cluster] = failure(task.report, error)
             continue
-        todo.append(task)
-    todo.sort(key=lambda task: (-task.report.inside, task.report.cluster))
+        waiting.append(task)
+    waiting.sort(key=lambda task: (-task.report.inside, task.report.cluster))
 
-    jobs = min(jobs or (len(names) if names[0] != "cpu" else _stamp.num_threads()), max(1, len(todo)))
+    jobs = min(jobs or (len(names) if names[0] != "cpu" else _stamp.num_threads()), max(1, len(waiting)))
     pool = _Pool(
         make=lambda task, name: plan.job(task.report, settings, task.out, name, task.warm_start),
         devices=names,
         jobs=jobs,
         threads=threads or max(1, _stamp.num_threads() // jobs),
         memory=memory or available_memory(),
-        bar=ClustersBar(sum(task.report.inside for task in todo)) if progress and todo else None,
+        bar=ClustersBar(sum(task.report.inside for task in waiting)) if progress and waiting else None,
     )
-    reports.update(pool.run(deque(todo)))
+    reports.update(pool.run(deque(waiting)))
     reports = {cluster: reports[cluster] for cluster in wanted}
     every = _with_others(reports, folder, plan, settings)
     summary = {

@@ -15,8 +15,14 @@ Config Config::preset(const std::string& name) {
   } else if (name == "official") {
     config.residual = Residual::mean;
     config.max_norm = 1;
+  } else if (name == "tuned") {
+    config.attention_bias = config.mlp_bias = true;
+    config.score = Score::cosine;
+    config.scale = 12;
+    config.dropout = 0.3f;
+    config.item_std = 0.1f;
   } else {
-    require(false, "Config::preset: unknown preset '", name, "', expected 'paper' or 'official'");
+    require(false, "Config::preset: unknown preset '", name, "', expected 'paper', 'official' or 'tuned'");
   }
   return config;
 }

@@ -36,7 +36,8 @@ struct STAMP_API Config {
   float weight_std = 0.05f;
   std::uint64_t seed = 42;
 
-  // "paper", "official" (the authors' published code). Throws std::invalid_argument for another name.
+  // "paper", "official" (the authors' published code), "tuned" (what was found to rank best at the same cost of
+  // serving: docs/model.md). Throws std::invalid_argument for another name.
   static Config preset(const std::string& name);
   // Throws std::invalid_argument naming the option that cannot be.
   void validate() const;

@@ -15,8 +15,12 @@ namespace stamp {
 TrainConfig TrainConfig::preset(const std::string& name) {
   Config::preset(name);  // throws for an unknown name
   TrainConfig config;
-  config.optimizer.learning_rate = name == "paper" ? 0.005f : 0.003f;
-  config.epochs = name == "paper" ? 30 : 10;
+  config.optimizer.learning_rate = name == "paper" ? 0.005f : name == "official" ? 0.003f : 0.008f;
+  config.epochs = name == "paper" ? 30 : name == "official" ? 10 : 6;
+  if (name == "tuned") {
+    config.batch_size = 256;
+    config.optimizer.schedule = Schedule::linear;
+  }
   return config;
 }
 

@@ -19,7 +19,7 @@ namespace stamp {
 struct ScoredProducts {
   std::span<const std::int32_t> rows = {};
   std::span<const float> scores = {};
-  bool sorted = false;  // best first
+  bool sorted = false;  // best first, and good as long as the baseline is; else until the scratch is used again
 };
 
 // Positions of the n largest scores, best first, of equal ones the first; all where there are fewer.
@@ -44,8 +44,7 @@ class STAMP_API Baseline {
   virtual bool needs_history() const { return true; }
   // Whether score has a product for this history; Catalog::kUnknown entries are skipped.
   virtual bool answers(std::span<const std::int32_t> history) const = 0;
-  // history: rows of 0 … V-1, the current product last. What comes back is good until `scratch`, which is this
-  // baseline's, is used again.
+  // history: rows of 0 … V-1, the current product last. `scratch` is this baseline's.
   virtual ScoredProducts score(std::span<const std::int32_t> history, Scratch& scratch) const = 0;
   virtual std::unique_ptr<Scratch> scratch() const { return std::make_unique<Scratch>(); }
 

@@ -83,9 +83,10 @@ struct Release::Job {
   std::vector<Scored> list;
   std::vector<float> embedding;
 
-  std::unique_ptr<Baseline::Scratch> scratch;  // of the fallback,
-  ScoredProducts scored;                       // what it says of this history,
-  std::vector<std::int32_t> places, best;      // and of that what one scan may list
+  ScoredProducts scored;  // what the fallback says of this history,
+  std::vector<std::int32_t> scored_rows;
+  std::vector<float> scored_scores;
+  std::vector<std::int32_t> places, best;  // and of that what one scan may list
   std::vector<float> scores;
 
   ScanRequest scan(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
@@ -381,8 +382,7 @@ void Release::start(const Query& query, const Route& route, Job& job) const {
   if (route.path == Path::fallback) {
     for (std::int32_t event : events_read(query, zone))
       if (event != Catalog::kUnknown) job.history.push_back(event);
-    if (!job.scratch) job.scratch = bundle_.fallback->scratch();
-    job.scored = bundle_.fallback->score(job.history, *job.scratch);
+    ask_fallback(job);
   }
   const Shelf& shelf = job.loaded ? job.loaded->shelf : all_;
   job.rules.clear();
@@ -444,6 +444,26 @@ void Release::scan_popular(std::int64_t n, std::span<const std::uint64_t> exclud
     return a.score > b.score || (a.score == b.score && a.place < b.place);
   });
   list.resize(static_cast<std::size_t>(size));
+}
+
+void Release::ask_fallback(Job& job) const {
+  Scratch scratch;
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle_scratch_.empty()) {
+      scratch = std::move(idle_scratch_.back());
+      idle_scratch_.pop_back();
+    }
+  }
+  if (!scratch) scratch = bundle_.fallback->scratch();
+  job.scored = bundle_.fallback->score(job.history, *scratch);
+  if (!job.scored.sorted) {
+    job.scored_rows.assign(job.scored.rows.begin(), job.scored.rows.end());
+    job.scored_scores.assign(job.scored.scores.begin(), job.scored.scores.end());
+    job.scored = {.rows = job.scored_rows, .scores = job.scored_scores};
+  }
+  std::lock_guard lock(mutex_);
+  idle_scratch_.push_back(std::move(scratch));
 }
 
 // Of what the fallback scores; ties in its own order.

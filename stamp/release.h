@@ -47,7 +47,7 @@ struct Query {
 
 struct Listing {
   std::vector<std::int32_t> items;  // best first, ties by lower row
-  std::vector<float> scores;        // logits with boosts; of popular products ln(1 + clicks)
+  std::vector<float> scores;        // logits with boosts; what a fallback defines; of popular products ln(1 + clicks)
   Path path = Path::none;
   std::int64_t cluster = -1;  // id of the cluster whose model answered
   std::int64_t unknown = 0;   // events that the catalog does not know
@@ -108,6 +108,7 @@ class STAMP_API Release {
     std::int32_t group = -1;    // attribute group of the current product
   };
   struct Job;  // a query on its way, and room for the next one
+  using Scratch = std::unique_ptr<Baseline::Scratch>;
 
   void set_up();
   void read_rules();
@@ -123,6 +124,7 @@ class STAMP_API Release {
   std::span<const std::int32_t> events_read(const Query& query, const Zone* zone) const;
   Route route(const Query& query) const;
   void start(const Query& query, const Route& route, Job& job) const;
+  void ask_fallback(Job& job) const;
   void scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                     std::vector<Scored>& list) const;
   void scan_fallback(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
@@ -152,6 +154,7 @@ class STAMP_API Release {
   mutable std::vector<Slot> slots_;
   mutable std::uint64_t clock_ = 0;
   mutable std::vector<std::unique_ptr<Job>> idle_;
+  mutable std::vector<Scratch> idle_scratch_;  // of the fallback, for each thread one: jobs are many, and it is of V
   mutable std::map<std::string, std::shared_ptr<const Rules>> rules_;
 };
 

@@ -116,7 +116,7 @@ TEST_CASE("more pairs than wait at once are merged") {
   constexpr std::int32_t V = 300;
   std::vector<std::int64_t> clicks(V);
   std::vector<std::int32_t> groups(V);
-  for (std::int32_t v = 0; v < V; ++v) clicks[v] = v, groups[v] = v;
+  for (std::int32_t v = 0; v < V; ++v) clicks[v] = v + 1, groups[v] = v;
   const Sessions sessions = random_sessions(6000, V, 8);
   Counts expected;
   for (const auto& example : examples_of(sessions, V))

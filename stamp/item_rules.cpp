@@ -21,11 +21,12 @@ class ItemRules final : public Baseline {
         weights_(std::move(weights)) {}
 
   bool answers(std::span<const std::int32_t> history) const override {
-    const std::int64_t read = read_.history > 0 ? read_.history : static_cast<std::int64_t>(history.size());
-    for (std::int64_t i = static_cast<std::int64_t>(history.size()) - 1, n = 0; i >= 0 && n < read; --i) {
-      if (history[i] == Catalog::kUnknown) continue;
-      if (!rules_[history[i]].empty()) return true;
-      ++n;
+    std::int64_t i = 0;  // from the end
+    for (auto row = history.rbegin(); row != history.rend(); ++row) {
+      if (*row == Catalog::kUnknown) continue;
+      if (++i > read_.history && read_.history > 0) return false;
+      if (read_.history != 1 && decayed(read_.decay, i) == 0) return false;
+      if (!rules_[*row].empty()) return true;
     }
     return false;
   }

@@ -37,12 +37,14 @@ class SessionKnn final : public Baseline {
         factors_(std::move(factors)) {}
 
   bool answers(std::span<const std::int32_t> history) const override {
-    const auto length = static_cast<std::int64_t>(history.size());
-    const std::int64_t read = options_.history > 0 ? options_.history : length;
-    for (std::int64_t i = length - 1, n = 0; i >= 0 && n < read; --i) {
-      if (history[i] == Catalog::kUnknown) continue;
-      if (!sessions_of_[history[i]].empty()) return true;
-      ++n;
+    std::int64_t i = 0;  // from the end
+    for (auto row = history.rbegin(); row != history.rend(); ++row) {
+      if (*row == Catalog::kUnknown) continue;
+      if (++i > options_.history && options_.history > 0) return false;
+      const bool counts = decayed(options_.score_weighting, i) > 0 &&
+                          (options_.weighting != Decay::linear || position_weight(Decay::linear, 1, i) > 0);
+      if (!counts) return false;
+      if (!sessions_of_[*row].empty()) return true;
     }
     return false;
   }

@@ -358,6 +358,25 @@ TEST_CASE("session kNN is its definition over all sessions, sorted") {
   }
 }
 
+TEST_CASE("a session whose known events are too far back is not answered") {
+  const Sessions sessions({0, 1, 2, 3}, {0, 2, 4});
+  Rows history(12, 4);  // in no session
+  AssociationRuleOptions rules;
+  rules.history = 0;
+  rules.decay = Decay::linear;
+  for (const auto& baseline :
+       {fit_association_rules(sessions, 5, rules), fit_session_knn(sessions, 5, SessionKnnOptions::preset("vmis-knn")),
+        fit_session_knn(sessions, 5, {.weighting = Decay::linear})}) {
+    history.front() = 4;
+    CHECK(scored(*baseline, history).empty());
+    history.front() = 0;  // the 12th from the end
+    CHECK(scored(*baseline, history).empty());
+    history[7] = 0;
+    CHECK(!scored(*baseline, history).empty());
+    history[7] = 4;
+  }
+}
+
 TEST_CASE("fitting and ranking do not depend on the number of threads") {
   const Sessions sessions = random_sessions(2000, 700, 9);
   const auto tensors_of = [](const Baseline& baseline) {

@@ -167,7 +167,7 @@ def test_popularity_by_category_and_of_late():
     assert by_kind.recommend(["shoe"])[0].tolist() == ["shoe", "boot"]
     assert by_kind.recommend()[0].tolist() == ["shoe", "hat", "cap", "boot"]
     late = stamp.PopularityRecommender(recent="10D").fit(clicks)
-    assert late.recommend()[0].tolist() == ["hat", "shoe", "boot"]  # one click each, more over all first
+    assert late.recommend()[0].tolist() == ["shoe", "hat", "boot"]  # one click each, more over all first
     halved = stamp.PopularityRecommender(half_life="1D").fit(clicks)
     ids, weights = halved.recommend(k=2)
     assert ids.tolist() == ["hat", "boot"] and weights.tolist() == pytest.approx([1, 0.5])

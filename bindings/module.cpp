@@ -9,5 +9,6 @@ PYBIND11_MODULE(_stamp, m) {
   bind_model(m);
   bind_rules(m);
   bind_clusters(m);
+  bind_baselines(m);
   bind_serving(m);
 }

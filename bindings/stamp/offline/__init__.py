@@ -2,7 +2,7 @@
 
 from .metrics import METRICS, Metric
 from .questions import Lists, Questions
-from .replay import Replay
+from .replay import Replay, replay
 from .tables import Table
 from .zones import Zone, cart, home, product_page
 
@@ -17,4 +17,5 @@ __all__ = [
     "cart",
     "home",
     "product_page",
+    "replay",
 ]

@@ -31,18 +31,18 @@ class Served:
         self.name, self._release, self._popular = name, release, popular
         self.item_ids = catalog_ids(release.catalog)
 
-    def answer(
-        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
-    ) -> Lists:
+    def check(self, zone: Zone) -> None:
+        """Raises ValueError for a zone whose rules this release cannot apply."""
         if zone.bundle_zone and zone.bundle_zone not in self._release.zones:
             raise ValueError(
                 f"replay: zone '{zone.name}' asks for the rules of zone '{zone.bundle_zone}', '{self.name}' has "
                 f"{', '.join(self._release.zones) or 'none'}"
             )
-        here = Ids("replay: the products", catalog_ids(catalog)).find_in(self._release.catalog)
-        there = Ids("replay: the products", self.item_ids).find_in(catalog)
-        asked = (np.append(here, np.int32(-1))[history.events], history.begin, history.end)
-        options: dict[str, Any] = {
+        query = {name: value for name, value in self._options(zone).items() if name != "exclude"}
+        self._release.list([], bought=[], exclude=[], only=None, explain=False, **query)
+
+    def _options(self, zone: Zone) -> dict[str, Any]:
+        return {
             "k": zone.k,
             "history": zone.history or 0,
             "exclude": zone.exclude,
@@ -50,6 +50,14 @@ class Served:
             "rules": json.dumps(list(zone.rules)) if zone.rules else "",
             "popular": self._popular,
         }
+
+    def answer(
+        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
+    ) -> Lists:
+        here = Ids("replay: the products", catalog_ids(catalog)).find_in(self._release.catalog)
+        there = Ids("replay: the products", self.item_ids).find_in(catalog)
+        asked = (np.append(here, np.int32(-1))[history.events], history.begin, history.end)
+        options = self._options(zone)
         start = time.perf_counter()
         rows, scores = _stamp.replay(self._release, *asked, **options, progress=lambda done, _: advance(done))
         seconds = time.perf_counter() - start
@@ -67,14 +75,17 @@ class Foreign:
     def __init__(self, name: str, recommender: Any):
         self.name, self._recommender = name, recommender
 
-    def answer(
-        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
-    ) -> Lists:
+    def check(self, zone: Zone) -> None:
+        """Raises ValueError for a zone with rules, which nobody told the recommender of."""
         if zone.rules or zone.bundle_zone:
             raise ValueError(
                 f"replay: zone '{zone.name}' has rules, which '{self.name}' ({type(self._recommender).__name__}) cannot "
                 "apply; expected recommenders of stamp, or a zone without rules"
             )
+
+    def answer(
+        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
+    ) -> Lists:
         ids, n = catalog_ids(catalog), len(history.begin)
         rows = np.full((n, zone.k), -1, np.int32)
         scores = np.full((n, zone.k), np.nan, np.float32)
@@ -83,9 +94,10 @@ class Foreign:
         times = []
         begin = history.begin if zone.history is None else np.maximum(history.begin, history.end - zone.history)
         start = time.perf_counter()
-        for first in range(0, n, _BLOCK):
+        edges = [0, *range(1, n, _BLOCK), n]  # the first answer by itself: what cannot be is said at once
+        for first, last in zip(edges, edges[1:]):
             found: list[Any] = []
-            for i in range(first, min(n, first + _BLOCK)):
+            for i in range(first, last):
                 items = ids[history.events[begin[i] : history.end[i]]].tolist()
                 since = time.perf_counter()
                 try:
@@ -101,9 +113,8 @@ class Foreign:
                     nan[i, : len(scored)] = np.isnan(scored)
                 found += listed
             if found:
-                block = rows[first : first + _BLOCK]
-                block[given[first : first + _BLOCK]] = self._find(found, catalog)
-            advance(min(n, first + _BLOCK))
+                rows[first:last][given[first:last]] = self._find(found, catalog)
+            advance(last)
         seconds = time.perf_counter() - start
         faults = check_lists(rows, scores, given, history, zone, len(catalog), len(catalog), nan)
         return Lists(rows=rows, scores=scores, faults=faults, seconds=seconds, latency=times)

@@ -19,6 +19,7 @@ from .questions import Lists, Questions
 from .tables import Table
 from .zones import Zone
 
+TIES = ("served", "conservative")
 _KS = (5, 10, 20)
 _QUANTILES = (0.5, 0.95, 0.99)
 _KINDS = 8  # types of events that a table of all metrics has columns for
@@ -81,8 +82,8 @@ class Replay:
         for what, per_product in (("clicks", self.clicks), ("embeddings", self.embeddings), ("clusters", self.clusters)):
             if per_product is not None and len(per_product) != len(self.item_ids):
                 raise ValueError(f"Replay: {what} is of {len(per_product)} products, expected {len(self.item_ids)}")
-        if ties not in ("served", "conservative"):
-            raise ValueError(f"replay: ties is {ties!r}, expected 'served' or 'conservative'")
+        if ties not in TIES:
+            raise ValueError(f"Replay: ties is {ties!r}, expected one of {', '.join(TIES)}")
         for name, zone in self.lists:
             if zone not in self.questions or zone not in self.zones:
                 raise ValueError(f"Replay: the lists of '{name}' are of zone '{zone}', expected one of {list(self.zones)}")

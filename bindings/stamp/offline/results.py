@@ -155,16 +155,18 @@ class Replay:
         ks = [k] if isinstance(k, (int, np.integer)) else list(k or [each for each in _KS if each <= longest] or [longest])
         wanted, notes = self._wanted(metrics)
         columns = [(name, at) for name, one in wanted for at in ([one] if one is not None else ks)]
-        for name, one in wanted:
-            if one is not None and one > longest:
-                raise ValueError(f"{name}@{one} is asked for, but the longest lists have {longest} products")
+        for metric, at in columns:
+            if not 1 <= at <= longest:
+                raise ValueError(f"{metric}@{at} is asked for, but the longest lists have {longest} products")
         rows = []
         for name, of_zone in self._pairs(zones):
             K = self.lists[name, of_zone].k
             found: dict[tuple[str, int], float] = {}
             for metric in dict.fromkeys(name for name, _ in columns):
-                at = [each for other, each in columns if other == metric and (each <= K or k is not None)]
-                found.update({(metric, each): v for each, v in zip(at, self._aggregates(metric, name, of_zone, at, None))})
+                lengths = [at for other, at in columns if other == metric and at <= K]
+                if lengths:
+                    values = self._aggregates(metric, name, of_zone, lengths, None)
+                    found.update(zip(((metric, at) for at in lengths), values))
             latency = self.lists[name, of_zone].latency
             times = np.quantile(latency, _QUANTILES) * 1e3 if len(latency) else np.full(len(_QUANTILES), np.nan)
             rows.append([name, *([of_zone] if len(zones) > 1 else []), len(self.questions[of_zone]),

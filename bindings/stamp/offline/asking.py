@@ -14,7 +14,7 @@ from .. import _stamp
 from ..clustered import ClusteredRecommender
 from ..columns import Ids, catalog_ids, object_array
 from ..products import Products
-from ..recommenders import PopularityRecommender, StampRecommender, _CatalogRecommender
+from ..recommenders import _ListingRecommender
 from ..serving import Recommender
 from .parts import distinct, members
 from .questions import FAULTS, History, Lists
@@ -198,15 +198,9 @@ def served_or_foreign(name: str, recommender: Any, products: Products | None) ->
         recommender = Recommender(recommender)
     if isinstance(recommender, Recommender):
         return Served(name, recommender._core.release(), popular=True)
-    if isinstance(recommender, _CatalogRecommender):
+    if isinstance(recommender, (_ListingRecommender, ClusteredRecommender)):
         recommender._require_fitted("replay")
-        if isinstance(recommender, (StampRecommender, ClusteredRecommender)):
-            bundle = recommender._bundle()
-            return Served(name, _stamp.Release(_with_attributes(bundle, products)), popular=False)
-        if isinstance(recommender, PopularityRecommender):
-            counts = recommender._counts.tolist()
-            bundle = _stamp.Bundle(recommender._catalog, counts, _attributes(products, recommender._catalog), [], [], "{}")
-            return Served(name, _stamp.Release(bundle), popular=True)
+        return Served(name, _stamp.Release(_with_attributes(recommender._bundle(), products)), popular=False)
     if callable(getattr(recommender, "recommend", None)):
         return Foreign(name, recommender)
     raise ValueError(
@@ -216,18 +210,22 @@ def served_or_foreign(name: str, recommender: Any, products: Products | None) ->
 
 
 def _with_attributes(bundle: _stamp.Bundle, products: Products | None) -> _stamp.Bundle:
+    """The same bundle; rules may name the attributes of `products`, too."""
+    if products is None:
+        return bundle
     clusters = [
         (each["id"], each["rows"], each["model"], each["train"], each["fingerprint"], each["report"])
         for each in bundle.clusters
     ]
-    columns = _attributes(products, bundle.catalog)
-    return _stamp.Bundle(bundle.catalog, bundle.counts.tolist(), columns, clusters, bundle.route_by, bundle.rules)
-
-
-def _attributes(products: Products | None, catalog: _stamp.Catalog) -> list[_stamp.Attribute]:
-    if products is None:
-        return []
-    return [
-        (name, *products.codes(name, catalog)) if kind == "text" else (name, products.numbers(name, catalog))
-        for name, kind in products.attributes.items()
-    ]
+    columns = bundle.attributes
+    known = {column[0] for column in columns}
+    for name, kind in products.attributes.items():
+        if name in known:
+            continue
+        if kind == "text":
+            columns.append((name, *products.codes(name, bundle.catalog)))
+        else:
+            columns.append((name, products.numbers(name, bundle.catalog)))
+    return _stamp.Bundle(
+        bundle.catalog, bundle.counts.tolist(), columns, clusters, bundle.route_by, bundle.rules, bundle.fallback
+    )  # fmt: skip

@@ -52,8 +52,8 @@ class Facts:
 
     @cached_property
     def tail(self) -> np.ndarray:
-        """Whether a product is of the long tail: bool [V]. The head: the fewest of the most clicked products that have 80 %
-        of all clicks, and those that have as many clicks as the last of them."""
+        """Whether a product is of the long tail: bool [V]. The head: the fewest of the most clicked products that have
+        80 % of all clicks, and those that have as many clicks as the last of them."""
         falling = np.sort(self.clicks)[::-1]
         if not falling.sum():
             return np.ones(len(falling), bool)

@@ -1,17 +1,34 @@
 """Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md)."""
 
+from .leakage import LeakageError, LeakageReport, check_leakage
+from .plots import plot_by, plot_comparison, plot_coverage, plot_tradeoff
 from .questions import Lists, Questions
 from .replay import Replay
 from .tables import Table
+from .verdicts import Comparison, compare
+from .windows import Window, Windows, replay_windows, windows
 from .zones import Zone, cart, home, product_page
 
 __all__ = [
+    "Comparison",
+    "LeakageError",
+    "LeakageReport",
     "Lists",
     "Questions",
     "Replay",
     "Table",
+    "Window",
+    "Windows",
     "Zone",
     "cart",
+    "check_leakage",
+    "compare",
     "home",
+    "plot_by",
+    "plot_comparison",
+    "plot_coverage",
+    "plot_tradeoff",
     "product_page",
+    "replay_windows",
+    "windows",
 ]

@@ -14,11 +14,10 @@ import numpy as np
 from ..plots import _pyplot
 from .bootstrap import percentile_interval, resampled_sums
 from .replay import Replay
-
 from .verdicts import Comparison, MetricAt, metric_at
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vPX"
+_MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
 _GREY = "0.55"
 _RESAMPLES = 500  # of intervals that are only drawn
 
@@ -59,27 +58,20 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
             color, marker = styles[name]
             if name == comparison.baseline:
                 _interval(left, reference, low, high, place, color, marker, True)
-                right.annotate("baseline", (0, place), (5, 0), textcoords="offset points", va="center", color="0.35", fontsize=8)
+                _annotate(right, "baseline", 0, place)
                 continue
             row = mine[name]
             _interval(left, row.value, row.value_low, row.value_high, place, color, marker, True)
             _interval(right, row.difference, row.low, row.high, place, color, marker, row.verdict in ("better", "worse", "different"))
-            edge = row.difference if np.isnan(row.high) else max(row.high, 0)
-            right.annotate(
-                row.verdict or "no interval",
-                (edge, place),
-                (6, 0),
-                textcoords="offset points",
-                va="center",
-                color="0.35",
-                fontsize=8,
-            )
+            edge = row.difference if np.isnan(row.high) else row.high
+            _annotate(right, row.verdict or "no interval", edge, place)
         for axes in (left, right):
             axes.set_ylim(len(names) - 0.4, -0.6)
             _tidy(axes, grid="x")
         left.set_yticks(range(len(names)), names)
         right.set_yticks([])
-        right.margins(x=0.28)
+        low_end, high_end = right.get_xlim()
+        right.set_xlim(low_end, high_end + 0.5 * (high_end - low_end))  # room for the words
         left.set_title(f"{metric}, {at}" if zones else metric, loc="left", fontsize=10, fontweight="bold")
         right.set_title(f"difference from {comparison.baseline}", loc="left", fontsize=10)
     level = f"{100 * comparison.confidence:g} % intervals, bootstrap over {comparison.units}"
@@ -93,6 +85,7 @@ def plot_tradeoff(
     accuracy: str = "hr@20",
     against: Sequence[str] = ("popularity@20", "coverage@20"),
     zone: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Any:
     """Accuracy against popularity, diversity or whatever it may be paid with: a panel for each, a point a recommender.
 
@@ -104,6 +97,8 @@ def plot_tradeoff(
         Metrics to the right, a panel each.
     zone : str, optional
         Needed where there are several.
+    names : list of str, optional
+        Recommenders; else all.
 
     Returns
     -------
@@ -111,25 +106,26 @@ def plot_tradeoff(
     """
     pyplot = _pyplot()
     against = [against] if isinstance(against, str) else list(against)
-    zone = _one_zone("plot_tradeoff", replay, zone)
-    styles = _styles(replay.names)
+    zone, names = _asked("plot_tradeoff", replay, zone, names)
+    styles = _styles(names)
     asked = {text: metric_at("plot_tradeoff", text, [replay], zone) for text in (accuracy, *against)}
     values = {
-        text: {name: replay.aggregate(at.name, name=name, zone=zone, k=at.k) for name in replay.names}
+        text: {name: replay.aggregate(at.name, name=name, zone=zone, k=at.k) for name in names}
         for text, at in asked.items()
     }
     figure = pyplot.figure(figsize=(1 + 4.6 * len(against), 4.2), layout="constrained")
     pyplot.close(figure)
     grid = figure.subplots(1, len(against), squeeze=False, sharey=True)[0]
     for axes, text in zip(grid, against):
-        for name in replay.names:
+        for name in names:
             color, marker = styles[name]
             x, y = values[text][name], values[accuracy][name]
             axes.plot(x, y, marker=marker, color=color, markersize=8, linestyle="none")
-        axes.margins(0.18)
+        axes.margins(x=0.3, y=0.15)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(_named(asked[text]))
         _tidy(axes, grid="both")
-        _label_points(axes, [(values[text][n], values[accuracy][n], n, styles[n][0]) for n in replay.names])
+        _label_points(axes, [(values[text][n], values[accuracy][n], n, styles[n][0]) for n in names])
     grid[0].set_ylabel(_named(asked[accuracy]))
     figure.suptitle(f"{zone}: {len(replay.questions[zone]):,} questions", fontsize=10, x=0.01, ha="left")
     return figure
@@ -141,6 +137,7 @@ def plot_by(
     cuts: Sequence[Any] = ("session_length", "popularity"),
     metric: str = "hr@20",
     zone: str | None = None,
+    names: Sequence[str] | None = None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Any:
@@ -156,6 +153,8 @@ def plot_by(
         One with a value per question.
     zone : str, optional
         Needed where there are several.
+    names : list of str, optional
+        Recommenders; else all.
 
     Returns
     -------
@@ -163,38 +162,39 @@ def plot_by(
     """
     pyplot = _pyplot()
     cuts = [cuts] if isinstance(cuts, (str, dict)) else list(cuts)
-    zone = _one_zone("plot_by", replay, zone)
+    zone, names = _asked("plot_by", replay, zone, names)
     if not 0 < confidence < 1:
         raise ValueError(f"plot_by: confidence is {confidence}, expected a number between 0 and 1, like 0.95")
-    styles = _styles(replay.names)
+    styles = _styles(names)
     figure = pyplot.figure(figsize=(1.4 + 4.4 * len(cuts), 4.2), layout="constrained")
     pyplot.close(figure)
     grid = figure.subplots(1, len(cuts), squeeze=False, sharey=True)[0]
+    lowest = 0.0
     for axes, cut in zip(grid, cuts):
-        groups, counts, means, low, high = _by_group(replay, cut, metric, zone, confidence, seed)
-        width = 0.5 / max(1, len(replay.names) - 1)
-        ends = []
-        for j, name in enumerate(replay.names):
+        groups, counts, means, low, high = _by_group(replay, cut, metric, zone, names, confidence, seed)
+        width = 0.5 / max(1, len(names) - 1)
+        for j, name in enumerate(names):
             color, marker = styles[name]
-            x = np.arange(len(groups)) + (j - (len(replay.names) - 1) / 2) * min(0.12, width)
+            x = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * min(0.12, width)
             spread = np.maximum(0, [means[:, j] - low[:, j], high[:, j] - means[:, j]])
-            axes.errorbar(x, means[:, j], spread, color=color, marker=marker, markersize=5, linewidth=1.4, elinewidth=1)
-            shown = np.flatnonzero(~np.isnan(means[:, j]))
-            if len(shown):
-                ends.append((float(x[shown[-1]]), float(means[shown[-1], j]), name, color))
+            axes.errorbar(
+                x, means[:, j], spread, color=color, marker=marker, markersize=5, linewidth=1.4, elinewidth=1, label=name
+            )
         axes.set_xticks(range(len(groups)), [f"{group}\n{n:,}" for group, n in zip(groups, counts)], fontsize=8)
         axes.set_xlabel(f"{_words(cut)}  (below: questions)")
+        lowest = min(lowest, np.nanmin(means, initial=0))
         axes.set_xlim(-0.5, len(groups) - 0.5)
-        axes.set_ylim(bottom=0)
         _tidy(axes, grid="y")
-        if axes is grid[-1]:
-            _label_ends(axes, ends)
+    grid[0].set_ylim(bottom=min(0, grid[0].get_ylim()[0] if lowest < 0 else 0))
+    _legend(figure, grid[0])
     grid[0].set_ylabel(_named(metric_at("plot_by", metric, [replay], zone)))
     figure.suptitle(f"{zone}: {100 * confidence:g} % intervals", fontsize=10, x=0.01, ha="left")
     return figure
 
 
-def plot_coverage(replay: Replay, *, k: int = 20, zone: str | None = None) -> Any:
+def plot_coverage(
+    replay: Replay, *, k: int = 20, zone: str | None = None, names: Sequence[str] | None = None
+) -> Any:
     """What share of all recommendations goes to what share of the catalog, the most recommended products first.
 
     A curve that rises at once shows the same few products to everybody; the dotted line shows every product equally often.
@@ -206,24 +206,27 @@ def plot_coverage(replay: Replay, *, k: int = 20, zone: str | None = None) -> An
         The first k of each list.
     zone : str, optional
         Needed where there are several.
+    names : list of str, optional
+        Recommenders; else all.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     pyplot = _pyplot()
-    zone = _one_zone("plot_coverage", replay, zone)
-    styles = _styles(replay.names)
-    figure = pyplot.figure(figsize=(7.5, 4.6), layout="constrained")
+    zone, names = _asked("plot_coverage", replay, zone, names)
+    longest = min(replay.lists[name, zone].k for name in names)
+    if not 1 <= k <= longest:
+        raise ValueError(f"plot_coverage: k is {k}, expected 1 to {longest}, as long as lists of zone '{zone}' are")
+    styles = _styles(names)
+    figure = pyplot.figure(figsize=(9.5, 4.6), layout="constrained")
     pyplot.close(figure)
     axes = figure.subplots()
     products = len(replay.item_ids)
     everything = np.geomspace(1 / products, 1, 200)
     axes.plot(everything, everything, color=_GREY, linestyle=":", linewidth=1)
-    axes.annotate(
-        "every product equally often", (0.5, 0.5), (-8, 0), textcoords="offset points", ha="right", color="0.4", fontsize=8
-    )
-    for name in replay.names:
+    axes.text(0.97, 0.005, "dotted: every product equally often", ha="right", color="0.4", fontsize=8)
+    for name in names:
         color, marker = styles[name]
         rows = replay.lists[name, zone].rows[:, :k]
         shown = np.sort(np.bincount(rows[rows >= 0], minlength=products))[::-1]
@@ -233,20 +236,20 @@ def plot_coverage(replay: Replay, *, k: int = 20, zone: str | None = None) -> An
         share = np.cumsum(shown[:covered]) / shown.sum()
         x = np.arange(1, covered + 1) / products
         axes.plot(x, share, color=color, linewidth=1.8)
-        axes.plot(x[-1], 1, marker=marker, color=color, clip_on=False, label=f"{name}: {x[-1]:.2%} shown")
+        axes.plot(x[-1], 1, marker=marker, color=color, linewidth=1.8, clip_on=False, label=f"{name}: {_percent(x[-1])} of the catalog")
     axes.set(xscale="log", xlim=(1 / products, 1), ylim=(0, 1.02))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4%}".rstrip("0%").rstrip(".") + " %")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _percent(value))
     axes.set_xlabel(f"share of the catalog of {products:,}, most recommended first")
     axes.set_ylabel(f"share of all recommendations, k = {k}")
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
     _tidy(axes, grid="both")
     axes.set_title(f"{zone}: {len(replay.questions[zone]):,} lists", fontsize=10, loc="left")
     return figure
 
 
 def _by_group(
-    replay: Replay, cut: Any, metric: str, zone: str, confidence: float, seed: int
+    replay: Replay, cut: Any, metric: str, zone: str, names: Sequence[str], confidence: float, seed: int
 ) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Groups that have questions, how many, and mean, low and high [groups, recommenders]."""
     at = metric_at("plot_by", metric, [replay], zone)
@@ -255,8 +258,8 @@ def _by_group(
     label, groups = replay.cut(cut, zone)
     _, unit = np.unique(replay.questions[zone].unit, return_inverse=True)
     n, width = int(unit.max(initial=-1)) + 1, len(groups)
-    columns = np.zeros((n, width, len(replay.names), 2))
-    for j, name in enumerate(replay.names):
+    columns = np.zeros((n, width, len(names), 2))
+    for j, name in enumerate(names):
         values = replay.values(at.name, name=name, zone=zone, k=at.k)
         there = ~np.isnan(values) & (label >= 0)
         cell = unit[there] * width + label[there]
@@ -272,7 +275,8 @@ def _by_group(
     return [groups[g] for g in filled], counts[filled], means[filled], low[filled], high[filled]
 
 
-def _one_zone(call: str, replay: Replay, zone: str | None) -> str:
+def _asked(call: str, replay: Replay, zone: str | None, names: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The zone, and the recommenders that were asked there."""
     zones = list(replay.questions)
     if zone is None and len(zones) == 1:
         zone = zones[0]
@@ -280,7 +284,13 @@ def _one_zone(call: str, replay: Replay, zone: str | None) -> str:
         raise ValueError(f"{call}: zone is {zone!r}, expected one of {', '.join(map(repr, zones))}")
     if not len(replay.questions[zone]):
         raise ValueError(f"{call}: zone '{zone}' has no questions")
-    return zone
+    there = [name for name in replay.names if (name, zone) in replay.lists]
+    if names is None:
+        return zone, there
+    unknown = [name for name in names if name not in there]
+    if unknown or not len(names):
+        raise ValueError(f"{call}: names is {list(names)}, expected some of {', '.join(map(repr, there))}")
+    return zone, list(names)
 
 
 def _named(at: MetricAt) -> str:
@@ -298,6 +308,12 @@ def _interval(axes: Any, x: float, low: float, high: float, y: float, color: str
     if not np.isnan(low):
         axes.plot([low, high], [y, y], color=color, linewidth=2, solid_capstyle="butt")
     axes.plot(x, y, marker=marker, color=color, markerfacecolor=color if filled else "white", markersize=6)
+
+
+def _annotate(axes: Any, text: str, x: float, y: float) -> None:
+    """Words to the right of a point, over what lines there are."""
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+    axes.annotate(text, (x, y), (8, 0), textcoords="offset points", va="center", color="0.3", fontsize=8, bbox=box)
 
 
 def _tidy(axes: Any, grid: str) -> None:
@@ -326,17 +342,10 @@ def _apart(places: np.ndarray, least: float) -> np.ndarray:
     return result
 
 
-def _label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names to the right of where lines end."""
-    if not ends:
-        return
-    bottom, top = axes.get_ylim()
-    places = _apart(np.array([y for _, y, _, _ in ends]), 0.055 * (top - bottom))
-    right = axes.get_xlim()[1]
-    for (_, _, name, color), place in zip(ends, places.tolist()):
-        axes.annotate(
-            name, (right, place), (4, 0), textcoords="offset points", va="center", color=color, annotation_clip=False
-        )
+def _legend(figure: Any, axes: Any) -> None:
+    """Names and markers above all panels, beside the title."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=min(4, len(labels)), frameon=False, fontsize=9)
 
 
 def _label_points(axes: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
@@ -357,6 +366,10 @@ def _label_points(axes: Any, points: Sequence[tuple[float, float, str, str]]) ->
             va="center",
             color=color,
         )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _words(cut: Any) -> str:

@@ -4,7 +4,7 @@ from .leakage import LeakageError, LeakageReport, check_leakage
 from .metrics import METRICS, Metric
 from .plots import plot_by, plot_comparison, plot_coverage, plot_tradeoff
 from .questions import Lists, Questions
-from .replay import Replay
+from .replay import Replay, replay
 from .tables import Table
 from .verdicts import Comparison, compare
 from .windows import Window, Windows, replay_windows, windows
@@ -32,6 +32,7 @@ __all__ = [
     "plot_coverage",
     "plot_tradeoff",
     "product_page",
+    "replay",
     "replay_windows",
     "windows",
 ]

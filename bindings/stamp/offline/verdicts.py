@@ -453,7 +453,7 @@ def _require_alike(replays: Sequence[Replay], baseline: str, zone: str | None) -
             missing = [name for name in first.names if (name, z) not in replay.lists]
             if missing:
                 raise ValueError(
-                    f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; the questions must be the same for all"
+                    f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; all are asked the same questions"
                 )
             if not len(replay.questions[z]):
                 raise ValueError(f"compare: zone '{z}'{place} has no questions")

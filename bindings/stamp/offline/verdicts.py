@@ -11,8 +11,8 @@ import numpy as np
 
 from ..columns import take
 from .bootstrap import holm, least_resamples, percentile_interval, resampled_sums, two_sided_p
-from .metrics import Metric, find_metric
-from .replay import Replay
+from .metrics import Metric, find_metric, lacks, split_at
+from .results import Replay
 from .tables import Table
 from .windows import short_moments
 
@@ -147,10 +147,7 @@ class Comparison:
             {"zone": zone, "metric": metric, "low": _number(low), "high": _number(high)}
             for (zone, metric), (low, high) in self.baseline_intervals.items()
         ]
-        rows = [
-            {name: [_number(v) for v in value] if isinstance(value, tuple) else _number(value) for name, value in row.items()}
-            for row in map(asdict, self.rows)
-        ]
+        rows = [{name: _number(value) for name, value in asdict(row).items()} for row in self.rows]
         rest = {
             name: getattr(self, name)
             for name in ("baseline", "comparisons", "confidence", "resamples", "seed", "units", "windows")
@@ -198,7 +195,7 @@ class Comparison:
         if any(not row.verdict for row in self.rows):
             notes.append("Metrics of a whole set of lists have no value per question, so no interval and no verdict.")
         if self.windows:
-            notes.append(f"{len(self.windows)} windows, pooled; same sign: windows whose difference points the same way.")
+            notes.append(f"{len(self.windows)} windows, pooled; same sign: those whose difference points the same way.")
         return notes
 
 
@@ -214,15 +211,15 @@ def compare(
 ) -> Comparison:
     """Compare recommenders with a baseline over the same questions: differences, intervals, and verdicts.
 
-    Questions of one visitor resemble each other, so visitors are resampled (sessions where visitors are unknown), all their
-    questions at once. Recommenders share the resamples: what makes a visitor easy for both cancels out of the
+    Questions of one visitor resemble each other, so visitors are resampled (sessions where visitors are unknown), all
+    their questions at once. Recommenders share the resamples: what makes a visitor easy for both cancels out of the
     difference. A metric is a mean over the questions it applies to, the ratio of two sums over the resampled units.
 
     Parameters
     ----------
     replay : Replay, or list of Replay
-        Several are windows (:func:`replay_windows`) of the same recommenders and zones: their questions are pooled, and a
-        visitor who comes back is one unit. Questions must not be in two of them.
+        Several are windows (:func:`replay_windows`) of the same recommenders and zones: their questions are pooled, and
+        a visitor who comes back is one unit. Questions must not be in two of them.
     baseline : str
         Name of the recommender that the others are compared with.
     metrics : list of str
@@ -246,14 +243,15 @@ def compare(
 
     Notes
     -----
-    - Percentile intervals of the difference: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13.
-      Paired, for evaluating retrieval: Sakai, "Evaluating evaluation metrics based on the bootstrap" (SIGIR 2006).
+    - Percentile intervals of the difference: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter
+      13. Paired, for evaluating retrieval: Sakai, "Evaluating evaluation metrics based on the bootstrap" (SIGIR 2006).
     - ``p = 2 · min((1 + #{d* ≤ 0}), (1 + #{d* ≥ 0})) / (1 + R)``, at most 1: see :func:`bootstrap.two_sided_p`.
     - Holm (1979) over all comparisons of the call that have a p: zones × metrics × (recommenders − 1).
-    - Coverage, Gini index and other metrics of a whole set of lists are shown without an interval. The bootstrap fails for
-      them: a resample repeats a third of its units and leaves a third out, so it covers less of the catalog than what it
-      was drawn from, and its interval can miss the very value it is about. Their difference in each window
+    - Coverage, Gini index and other metrics of a whole set of lists are shown without an interval. The bootstrap fails
+      for them: a resample leaves out 37 % of its units (1/e), so it covers less of the catalog than what it was drawn
+      from, and its interval can miss the very value it is about. Their difference in each window
       (:meth:`Comparison.window_table`) says more. Over windows they are the mean of the windows' values.
+    - "weighted_hr" is taken as the mean of weighted hits over the mean weight of all questions, which is held fixed.
 
     Examples
     --------
@@ -273,9 +271,10 @@ def compare(
     others = [name for name in names if name != baseline]
     if isinstance(metrics, str) or not metrics:
         raise ValueError(f"compare: metrics is {metrics!r}, expected a list like ['hr@20', 'mrr@20']")
-    if len(set(metrics)) < len(metrics):
-        raise ValueError(f"compare: metrics has one twice: {list(metrics)}")
-    asked = {z: [_at(metric, replays[0].zones[z].k) for metric in metrics] for z in zones}
+    asked = {z: [metric_at("compare", metric, replays, z) for metric in metrics] for z in zones}
+    for z in zones:
+        if len({a.label for a in asked[z]}) < len(metrics):
+            raise ValueError(f"compare: metrics has one twice: {list(metrics)}")
     if not 0 < confidence < 1:
         raise ValueError(f"compare: confidence is {confidence}, expected a number between 0 and 1, like 0.95")
     if resamples < 100 or seed < 0:
@@ -291,44 +290,14 @@ def compare(
     rows: list[Row] = []
     intervals: dict[tuple[str, str], tuple[float, float]] = {}
     for z in zones:
-        units = _units(replays, z)
-        sampled = [a for a in asked[z] if a.metric.per_question]
-        sums = _Sums(replays, z, sampled, names, units) if sampled else None
-        means = sums.resampled_means(resamples, seed) if sums else None
+        paired = _Paired(replays, z, [a for a in asked[z] if a.metric.per_question], names)
+        paired.resample(resamples, seed)
         for a in asked[z]:
-            if not a.metric.per_question:
+            if a.metric.per_question:
+                intervals[z, a.label] = paired.interval(a, baseline, confidence)
+                rows += [paired.row(a, name, baseline, confidence) for name in others]
+            else:
                 rows += [_whole(replays, z, a, name, baseline) for name in others]
-                continue
-            assert sums is not None and means is not None
-            at, i = sampled.index(a), names.index(baseline)
-            low, high = percentile_interval(means[:, at], confidence)
-            intervals[z, a.label] = (float(low[i]), float(high[i]))
-            for name in others:
-                j = names.index(name)
-                difference = means[:, at, j] - means[:, at, i]
-                [d_low], [d_high] = percentile_interval(difference[:, None], confidence)
-                value, reference = sums.means[at, j], sums.means[at, i]
-                rows.append(
-                    Row(
-                        zone=z,
-                        metric=a.label,
-                        recommender=name,
-                        value=float(value),
-                        value_low=float(low[j]),
-                        value_high=float(high[j]),
-                        baseline_value=float(reference),
-                        difference=float(value - reference),
-                        low=float(d_low),
-                        high=float(d_high),
-                        relative=_ratio(value - reference, reference),
-                        p=float(two_sided_p(difference[:, None])[0]),
-                        p_holm=math.nan,
-                        verdict="",
-                        questions=int(sums.questions[at, j]),
-                        units=int(sums.units[at, j]),
-                        by_window=tuple((sums.by_window[:, at, j] - sums.by_window[:, at, i]).tolist()),
-                    )
-                )
     corrected = holm(np.array([row.p for row in rows]))
     better = {a.label: a.metric.better for z in zones for a in asked[z]}
     rows = [
@@ -339,7 +308,7 @@ def compare(
         rows=rows,
         baseline=baseline,
         baseline_intervals=intervals,
-        comparisons=comparisons,
+        comparisons=int(np.count_nonzero(~np.isnan(corrected))),
         confidence=confidence,
         resamples=resamples,
         seed=seed,
@@ -349,8 +318,8 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _At:
-    """A metric at a length."""
+class MetricAt:
+    """A metric at a list length. `name` has the event type, as "recall:transaction"."""
 
     metric: Metric
     name: str
@@ -361,14 +330,39 @@ class _At:
         return f"{self.name}@{self.k}"
 
 
-class _Sums:
-    """Sums and counts per unit of every metric and recommender, NaN left out."""
+def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> MetricAt:
+    """What "hr@20" says, of lists of that zone; without "@" at the zone's k.
 
-    def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[_At], names: list[str], units: list[np.ndarray]):
-        n = 1 + max(int(unit.max(initial=-1)) for unit in units)
-        shape = (len(asked), len(names))
-        self._columns = np.zeros((n, *shape, 2))
-        self.by_window = np.full((len(replays), *shape), np.nan)
+    Raises
+    ------
+    ValueError
+        The metric is unknown, the lists are shorter, or a replay lacks what it needs. Messages begin with `call`.
+    """
+    try:
+        name, k = split_at(text)
+        metric, kind = find_metric(name)
+    except ValueError as error:
+        raise ValueError(f"{call}: {error}") from None
+    k = replays[0].zones[zone].k if k is None else k
+    for replay in replays:
+        need = lacks(replay, metric, kind)
+        if need is not None:
+            raise ValueError(f"{call}: '{text}' needs {need}")
+        shortest = min(lists.k for (_, at), lists in replay.lists.items() if at == zone)
+        if k > shortest:
+            raise ValueError(f"{call}: '{text}' is of longer lists than the {shortest} products of zone '{zone}'")
+    return MetricAt(metric, name, k)
+
+
+class _Paired:
+    """Metrics of recommenders in one zone, over the same resamples of its units. Arrays are [..., metrics, recommenders]."""
+
+    def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[MetricAt], names: Sequence[str]):
+        self._zone, self._asked, self._names = zone, list(asked), list(names)
+        units = _units(replays, zone)
+        n, shape = 1 + max(int(unit.max()) for unit in units), (len(asked), len(names))
+        self._columns = np.zeros((n, *shape, 2))  # sums and counts of each unit, NaN left out
+        self._by_window = np.full((len(replays), *shape), np.nan)
         for w, (replay, unit) in enumerate(zip(replays, units)):
             for a, at in enumerate(asked):
                 for j, name in enumerate(names):
@@ -377,25 +371,55 @@ class _Sums:
                     self._columns[:, a, j, 0] += np.bincount(unit[there], values[there], minlength=n)
                     self._columns[:, a, j, 1] += np.bincount(unit[there], minlength=n)
                     if there.any():
-                        self.by_window[w, a, j] = values[there].mean()
-        self.questions = self._columns[..., 1].sum(axis=0)
-        self.units = (self._columns[..., 1] > 0).sum(axis=0)
-        for a, at in enumerate(asked):
-            for j, name in enumerate(names):
-                if self.units[a, j] < 2:
-                    raise ValueError(
-                        f"compare: '{at.label}' of '{name}' in zone '{zone}' applies to {int(self.questions[a, j])} questions of "
-                        f"{int(self.units[a, j])} visitors or sessions, expected 2 of these or more"
-                    )
-        totals = self._columns.sum(axis=0)
-        self.means = totals[..., 0] / totals[..., 1]
+                        self._by_window[w, a, j] = values[there].mean()
+        self._questions = self._columns[..., 1].sum(axis=0)
+        self._units = (self._columns[..., 1] > 0).sum(axis=0)
+        for a, j in zip(*np.nonzero(self._units < 2)):
+            raise ValueError(
+                f"compare: '{asked[a].label}' of '{names[j]}' in zone '{zone}' applies to {int(self._questions[a, j])} "
+                f"questions of {int(self._units[a, j])} visitors or sessions, expected 2 of these or more"
+            )
+        self._means = self._columns[..., 0].sum(axis=0) / self._questions
+        self._resampled = np.empty((0, *shape))
 
-    def resampled_means(self, resamples: int, seed: int) -> np.ndarray:
-        """[R, metrics, recommenders]."""
+    def resample(self, resamples: int, seed: int) -> None:
         columns = self._columns.reshape(len(self._columns), -1)
         sums = resampled_sums(columns, resamples=resamples, seed=seed).reshape(resamples, *self._columns.shape[1:])
-        with np.errstate(invalid="ignore"):  # a resample without any question it applies to
-            return sums[..., 0] / sums[..., 1]
+        with np.errstate(invalid="ignore"):  # a resample without any question that a metric applies to: NaN
+            self._resampled = sums[..., 0] / sums[..., 1]
+
+    def interval(self, at: MetricAt, name: str, confidence: float) -> tuple[float, float]:
+        """Of one recommender alone."""
+        low, high = percentile_interval(self._resampled[:, self._asked.index(at), self._names.index(name)], confidence)
+        return float(low), float(high)
+
+    def row(self, at: MetricAt, name: str, baseline: str, confidence: float) -> Row:
+        """Without correction and verdict, which are of all rows together."""
+        a, i, j = self._asked.index(at), self._names.index(baseline), self._names.index(name)
+        value, reference = float(self._means[a, j]), float(self._means[a, i])
+        value_low, value_high = self.interval(at, name, confidence)
+        differences = _difference(self._resampled[:, a, j], self._resampled[:, a, i])
+        low, high = percentile_interval(differences, confidence)
+        difference = float(_difference(self._means[a, j], self._means[a, i]))
+        return Row(
+            zone=self._zone,
+            metric=at.label,
+            recommender=name,
+            value=value,
+            value_low=value_low,
+            value_high=value_high,
+            baseline_value=reference,
+            difference=difference,
+            low=float(low),
+            high=float(high),
+            relative=_ratio(difference, reference),
+            p=float(two_sided_p(differences)),
+            p_holm=math.nan,
+            verdict="",
+            questions=int(self._questions[a, j]),
+            units=int(self._units[a, j]),
+            by_window=tuple((self._by_window[:, a, j] - self._by_window[:, a, i]).tolist()),
+        )
 
 
 def _require_alike(replays: Sequence[Replay], baseline: str, zone: str | None) -> tuple[list[str], list[str]]:
@@ -422,7 +446,9 @@ def _require_alike(replays: Sequence[Replay], baseline: str, zone: str | None) -
         for z in zones:
             missing = [name for name in first.names if (name, z) not in replay.lists]
             if missing:
-                raise ValueError(f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; the questions must be the same")
+                raise ValueError(
+                    f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; all are asked the same questions"
+                )
             if not len(replay.questions[z]):
                 raise ValueError(f"compare: zone '{z}'{place} has no questions")
     kinds = {replay.questions[z].visitor is None for replay in replays for z in zones}
@@ -457,7 +483,7 @@ def _visitor_ids(replay: Replay, events: np.ndarray) -> list[Any]:
     return take(column, events).tolist()
 
 
-def _whole(replays: Sequence[Replay], zone: str, at: _At, name: str, baseline: str) -> Row:
+def _whole(replays: Sequence[Replay], zone: str, at: MetricAt, name: str, baseline: str) -> Row:
     """A metric of a whole set of lists: values, and no interval."""
     values, references = (
         np.array([replay.aggregate(at.name, name=which, zone=zone, k=at.k) for replay in replays])
@@ -509,9 +535,17 @@ def _window_names(replays: Sequence[Replay]) -> list[str]:
     return [f"window {w}" for w in range(len(replays))]
 
 
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a − b, 0 where they differ by the rounding of sums alone: else equal recommenders could be told apart."""
+    return np.where(np.isclose(a, b, rtol=1e-12, atol=0), 0.0, a - b)
+
+
 def _ratio(a: float, b: float) -> float:
     return float(a / b) if b else math.nan
 
 
 def _number(value: Any) -> Any:
+    """As JSON can have it: NaN is None, a tuple is a list."""
+    if isinstance(value, tuple):
+        return [_number(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

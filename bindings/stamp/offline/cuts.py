@@ -144,8 +144,8 @@ def _popularity(replay: Replay, zone: str) -> Labels:
     total = falling.sum()
     band = np.full(replay.V, 2, np.int64)
     if total:
-        for share, code in ((2 / 3, 1), (1 / 3, 0)):  # a product belongs where the most clicked of its equals does
-            last = int(np.searchsorted(np.cumsum(falling), share * total))
+        for thirds, code in ((2, 1), (1, 0)):  # a product belongs where the most clicked of its equals does
+            last = int(np.searchsorted(3 * np.cumsum(falling), thirds * total))
             band[replay.clicks >= falling[last]] = code
     band[replay.clicks == 0] = 3
     return _compact(_of_target(band, replay.questions[zone].target, 3), _BANDS)

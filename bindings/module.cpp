@@ -11,4 +11,5 @@ PYBIND11_MODULE(_stamp, m) {
   bind_clusters(m);
   bind_baselines(m);
   bind_serving(m);
+  bind_offline(m);
 }

@@ -133,7 +133,7 @@ def _seconds(name: str, span: Any) -> float:
     """A span as seconds, 0 for None."""
     if span is None:
         return 0.0
-    kind, value = ("", 0) if isinstance(span, (bool, int, float)) else parse_span(span)
+    kind, value = ("", 0) if isinstance(span, (bool, int, float)) else parse_span(name, span)
     if kind != "span" or value <= 0:
         raise ValueError(f"{name} is {span!r}, expected a span like '7D' or '12h', or a timedelta")
     return value / 1e6

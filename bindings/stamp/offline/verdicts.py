@@ -266,7 +266,7 @@ def compare(
     >>> stamp.offline.compare(asked, baseline="popularity", metrics=["hr@20"]).rows[0].verdict
     'better'
     """
-    replays = [replay] if isinstance(replay, Replay) else list(replay)
+    replays = list(replay) if isinstance(replay, Sequence) else [replay]
     names, zones = _require_alike(replays, baseline, zone)
     others = [name for name in names if name != baseline]
     if isinstance(metrics, str) or not metrics:

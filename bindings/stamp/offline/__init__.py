@@ -1,5 +1,28 @@
-"""Offline testing of recommenders (docs/offline.md)."""
+"""Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md)."""
 
 from .policy import Check, Estimate, Judgement, Measured, Policy, Verdict, policy_schema
+from .questions import Lists, Questions
+from .replay import Replay
+from .report import Report, report
+from .tables import Table
+from .zones import Zone, cart, home, product_page
 
-__all__ = ["Check", "Estimate", "Judgement", "Measured", "Policy", "Verdict", "policy_schema"]
+__all__ = [
+    "Check",
+    "Estimate",
+    "Judgement",
+    "Lists",
+    "Measured",
+    "Policy",
+    "Questions",
+    "Replay",
+    "Report",
+    "Table",
+    "Verdict",
+    "Zone",
+    "cart",
+    "home",
+    "policy_schema",
+    "product_page",
+    "report",
+]

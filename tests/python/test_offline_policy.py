@@ -10,7 +10,9 @@ import jsonschema
 import pytest
 
 from stamp.offline import Check, Estimate, Policy, policy_schema
-from stamp.offline.policy import FAULTS, LATENCIES
+from stamp.offline.metrics import METRICS
+from stamp.offline.policy import LATENCIES
+from stamp.offline.questions import FAULTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -28,9 +30,11 @@ GOOD = [
 BAD = [
     ({}, "has neither metric nor fault"),
     ("hr@20", "is 'hr@20', expected an object"),
-    ({"metric": "hr", "at_least": 0.4}, ".metric is 'hr', expected a metric and a length as 'hr@20', or 'latency_p99_ms'"),
+    ({"metric": "hr", "at_least": 0.4}, ".metric is 'hr', expected it with a length of the list, as hr@20"),
     ({"metric": "hr@0", "at_least": 0.4}, ".metric is 'hr@0', expected"),
-    ({"metric": 20, "at_least": 0.4}, ".metric is 20, expected"),
+    ({"metric": "hits@5", "at_least": 0.4}, ".metric is 'hits', expected one of hr, mrr, "),
+    ({"metric": "gini:cart@5", "at_least": 0.4}, ".metric is 'gini:cart', but gini is not by type of event; expected"),
+    ({"metric": 20, "at_least": 0.4}, ".metric is 20, expected a text"),
     ({"metric": "hr@20"}, " has no bound, expected one of at_least, at_most"),
     ({"metric": "hr@20", "at_least": 0.4, "at_most": 1}, " has at_least and at_most, expected one of at_least, at_most"),
     ({"metric": "hr@20", "at_least": "0.4"}, ".at_least is '0.4', expected a number"),
@@ -49,7 +53,7 @@ BAD = [
     ),
     ({"metric": "latency_p99_ms", "at_least": 1}, " has the key 'at_least', expected some of metric, zone, at_most"),
     ({"metric": "latency_p99_ms", "at_most": -1}, ".at_most is -1, expected a number of 0 or more"),
-    ({"metric": "latency_p98_ms", "at_most": 1}, ".metric is 'latency_p98_ms', expected"),
+    ({"metric": "latency_p98_ms", "at_most": 1}, ".metric is 'latency_p98_ms', expected one of"),
     ({"fault": "slow", "at_most": 0}, f".fault is 'slow', expected one of {', '.join(FAULTS)}"),
     ({"fault": "short", "at_most": 0.5}, ".at_most is 0.5, expected a whole number of 0 or more"),
     ({"fault": "short"}, " has no bound, expected one of at_most"),
@@ -114,6 +118,21 @@ def test_files(tmp_path):
     assert (policy.confidence, policy.min_units, len(policy.checks)) == (0.9, 5, len(GOOD))
 
 
+def test_a_difference_needs_a_better_side():
+    check = {"metric": "popularity@20", "no_worse_than": "current", "by": 1}
+    with pytest.raises(ValueError, match=r"checks\[0\]\.metric is 'popularity@20', of which neither more nor less is"):
+        Policy.read({"format": 1, "checks": [check]})
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+def test_schema_knows_the_metrics(metric, validator):
+    for name, known in ((metric.name, True), (f"{metric.name}:cart", metric.by_type), (f"{metric.name}s", False)):
+        given = {"format": 1, "checks": [{"metric": f"{name}@20", "at_least": 0}]}
+        assert validator.is_valid(given) == known
+        if known:
+            Policy.read(given)
+
+
 def test_schema_has_what_the_reader_has(validator):
     definitions = policy_schema()["$defs"]
     assert definitions["fault"]["properties"]["fault"]["enum"] == list(FAULTS)
@@ -129,8 +148,8 @@ class Fixed:
 
     zones = ("product_page", "home")
 
-    def __init__(self, estimates, better="higher"):
-        self.estimates, self.confidences, self._better = estimates, [], better
+    def __init__(self, estimates):
+        self.estimates, self.confidences = estimates, []
 
     def estimate(self, check, zone, confidence):
         self.confidences.append(confidence)
@@ -140,15 +159,11 @@ class Fixed:
 
     difference = estimate
 
-    def better(self, metric):
-        return self._better
-
 
 def judge(check, estimate, **options):
     """Of product_page alone."""
-    better = options.pop("better", "higher")
     policy = Policy.read({"format": 1, **options, "checks": [{"zone": "product_page", **check}]})
-    [judgement] = policy.judge(Fixed({"product_page": estimate}, better)).judgements
+    [judgement] = policy.judge(Fixed({"product_page": estimate})).judgements
     return judgement
 
 
@@ -163,13 +178,13 @@ def test_the_worse_end_decides():
     assert judge({"metric": "hr@20", "at_least": 0.4}, wide).outcome == "passed"  # just as much as is asked for
 
 
-@pytest.mark.parametrize("better, sign", [("higher", 1), ("lower", -1)])
-@pytest.mark.parametrize("lost, scale", [({"by": 0.01}, 1), ({"by_percent": 1}, 1)], ids=str)
-def test_no_worse_than(better, sign, lost, scale):
-    def outcome(value, half, **options):
+@pytest.mark.parametrize("metric, sign", [("hr@20", 1), ("gini@20", -1)])  # of which more, and less, is better
+@pytest.mark.parametrize("lost", [{"by": 0.01}, {"by_percent": 1}], ids=str)
+def test_no_worse_than(metric, sign, lost):
+    def outcome(value, half):
         ends = sorted([sign * (value - half), sign * (value + half)])
         estimate = Estimate(value=sign * value, low=ends[0], high=ends[1], units=1000)
-        judgement = judge({"metric": "gini@20", "no_worse_than": "current", **lost}, estimate, better=better, **options)
+        judgement = judge({"metric": metric, "no_worse_than": "current", **lost}, estimate)
         assert judgement.needed == -sign * 0.01 and judgement.bound == sign * (value - half)
         return judgement.outcome
 
@@ -195,12 +210,11 @@ def test_what_cannot_be_judged_has_not_passed():
     judgement = judge(check, few)
     assert judgement.outcome == "not judged" and math.isnan(judgement.bound)
     assert judgement.sentence == (
-        "hr@20 in product_page could not be judged: 29 visitors or sessions, 30 are needed for its interval."
+        "hr@20 in product_page could not be judged: its interval would be of 29 visitors or sessions, 30 are "
+        "needed."
     )
     assert judge(check, few, min_units=29).outcome == "passed"
     assert judge(check, Estimate(value=math.nan)).outcome == "not judged"
-    neither = judge({"metric": "popularity@20", "no_worse_than": "current", "by": 1}, few, better="neither")
-    assert "neither more nor less of popularity@20 is better" in neither.sentence
     unknown = Policy.read({"format": 1, "checks": [{**check, "zone": "cart"}]}).judge(Fixed({}))
     assert not unknown.passed
     assert unknown.reasons == [
@@ -236,11 +250,11 @@ def test_sentences_of_differences():
     estimate = Estimate(value=-0.004, low=-0.0123, high=0.0021, units=99)
     check = {"metric": "mrr@20", "no_worse_than": "current"}
     assert judge({**check, "by": 0.01}, estimate).sentence == (
-        "mrr@20 in product_page differs by -0.00400 (between -0.01230 and +0.00210); "
+        "mrr@20 in product_page differs from current by -0.00400 (between -0.01230 and +0.00210); "
         "it must be no worse than current by more than 0.01."
     )
     assert judge({**check, "by_percent": 1}, estimate).sentence == (
-        "mrr@20 in product_page differs by -0.40 % (between -1.23 % and +0.21 %); "
+        "mrr@20 in product_page differs from current by -0.40 % (between -1.23 % and +0.21 %); "
         "it must be no worse than current by more than 1 %."
     )
     assert Check(metric="hr@20", at_least=0.45).requirement == "at least 0.45"

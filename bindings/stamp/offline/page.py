@@ -17,12 +17,8 @@ from .tables import Table
 _OUTCOMES = {
     "passed": "good", "better": "good", "failed": "bad", "not judged": "bad", "worse": "bad", "refused": "bad"
 }  # fmt: skip
-# Of matplotlib's drawings; the style sheet has each for light and for dark paper.
-_CYCLE = "#1f77b4 #ff7f0e #2ca02c #d62728 #9467bd #8c564b #e377c2 #7f7f7f #bcbd22 #17becf"
-_COLOURS = {
-    "#000000": "currentColor", "#ffffff": "var(--paper)", "#cccccc": "var(--line)",
-    **{colour: f"var(--series-{i})" for i, colour in enumerate(_CYCLE.split())},
-}  # fmt: skip
+# Colours of plots.py; the style sheet has each for light and for dark paper.
+_SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 @dataclass(frozen=True)
@@ -179,6 +175,15 @@ def _of_the_page(tag: re.Match[str]) -> str:
         return text
     text = re.sub(r"font-family: [^;\"]+", "font-family: inherit", text)
     text = re.sub(r"(font: [^;\"']*?px) [^;\"]+", r"\1 system-ui, sans-serif", text)  # as matplotlib 3.7 writes it
-    for colour, name in _COLOURS.items():
-        text = text.replace(colour, name)
+    return re.sub(r"#[0-9a-f]{6}\b", _colour, text)
+
+
+def _colour(found: re.Match[str]) -> str:
+    text = found[0]
+    if text in _SERIES:
+        return f"var(--series-{_SERIES.index(text)})"
+    if text[1:3] == text[3:5] == text[5:7]:  # greys
+        level = int(text[1:3], 16)
+        named = {0: "currentColor", 255: "var(--paper)"}
+        return named.get(level, "var(--quiet)" if level < 0xB0 else "var(--line)")
     return text

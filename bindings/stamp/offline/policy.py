@@ -7,15 +7,14 @@ import json
 import math
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-LATENCIES = ("latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms")
-FAULTS = ("short", "duplicates", "unknown", "nan", "anchor")
+from .metrics import find_metric, split_at
+from .questions import FAULTS
 
-_METRIC = re.compile(r"([a-z_]+)(:[^@]+)?@[1-9][0-9]*")
+LATENCIES = ("latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms")
 
 
 def policy_schema() -> dict[str, Any]:
@@ -42,6 +41,10 @@ class Estimate:
     high: float = math.nan
     units: int = 0  # visitors or sessions that the interval was drawn from
 
+    @property
+    def has_interval(self) -> bool:
+        return not math.isnan(self.low) and not math.isnan(self.high)
+
 
 class Measured(Protocol):
     """What a policy is judged on. A ValueError says why something was not measured."""
@@ -54,9 +57,6 @@ class Measured(Protocol):
 
     def difference(self, check: Check, zone: str, confidence: float) -> Estimate:
         """Candidate less the other; relative to the other's value, as a share, where the check says `by_percent`."""
-
-    def better(self, metric: str) -> str:
-        """Whether "higher", "lower" or "neither" is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,48 +213,50 @@ class Policy:
 
     def judge(self, measured: Measured) -> Verdict:
         """Hold every check against what was measured, in every zone it is for."""
-        judgements = []
-        for check in self.checks:
-            for zone in measured.zones if check.zone is None else [check.zone]:
-                try:
-                    judgements.append(self._judge(check, zone, measured))
-                except ValueError as reason:
-                    judgements.append(_not_judged(check, zone, str(reason)))
-        return Verdict(judgements)
+        return Verdict([
+            self._judge(check, zone, measured)
+            for check in self.checks
+            for zone in (measured.zones if check.zone is None else [check.zone])
+        ])  # fmt: skip
 
     def _judge(self, check: Check, zone: str, measured: Measured) -> Judgement:
+        try:
+            found, more_is_good, needed = self._measure(check, zone, measured)
+        except ValueError as reason:
+            return _not_judged(check, zone, str(reason))
+        bound = (found.low if more_is_good else found.high) if found.has_interval else found.value
+        return Judgement(
+            check=check,
+            zone=zone,
+            outcome="passed" if (bound >= needed if more_is_good else bound <= needed) else "failed",
+            value=found.value,
+            bound=bound,
+            needed=needed,
+            sentence=_sentence(check, zone, found),
+        )
+
+    def _measure(self, check: Check, zone: str, measured: Measured) -> tuple[Estimate, bool, float]:
+        """What is to be judged, whether more of it is good, and what its worse end must reach."""
         if zone not in measured.zones:
             raise ValueError(f"there is no zone '{zone}' among {', '.join(measured.zones)}")
         if check.no_worse_than is None:
             found = measured.estimate(check, zone, self.confidence)
-            high_is_good = check.at_most is None
+            more_is_good = check.at_most is None
             needed = check.at_least if check.at_most is None else check.at_most
-            assert needed is not None
         else:
-            better = measured.better(check.metric)
-            if better == "neither":
-                raise ValueError(f"neither more nor less of {check.metric} is better; at_least and at_most can bound it")
             found = measured.difference(check, zone, self.confidence)
-            high_is_good = better == "higher"
+            more_is_good = _better(check.metric) == "higher"
             lost = check.by if check.by_percent is None else check.by_percent / 100
             assert lost is not None
-            needed = -lost if high_is_good else lost
+            needed = -lost if more_is_good else lost
+        assert needed is not None
         if not math.isfinite(found.value):
-            raise ValueError("no question to measure it on")
-        has_interval = math.isfinite(found.low) and math.isfinite(found.high)
-        if has_interval and found.units < self.min_units:
-            raise ValueError(f"{found.units} visitors or sessions, {self.min_units} are needed for its interval")
-        bound = found.value if not has_interval else found.low if high_is_good else found.high
-        passed = bound >= needed if high_is_good else bound <= needed
-        return Judgement(
-            check=check,
-            zone=zone,
-            outcome="passed" if passed else "failed",
-            value=found.value,
-            bound=bound,
-            needed=needed,
-            sentence=_sentence(check, zone, found, has_interval),
-        )
+            raise ValueError("there is no question to measure it on")
+        if found.has_interval and found.units < self.min_units:
+            raise ValueError(
+                f"its interval would be of {found.units:,} visitors or sessions, {self.min_units:,} are needed"
+            )  # fmt: skip
+        return found, more_is_good, needed
 
 
 def _not_judged(check: Check, zone: str, reason: str) -> Judgement:
@@ -265,18 +267,17 @@ def _not_judged(check: Check, zone: str, reason: str) -> Judgement:
     )  # fmt: skip
 
 
-def _sentence(check: Check, zone: str, found: Estimate, has_interval: bool) -> str:
+def _sentence(check: Check, zone: str, found: Estimate) -> str:
     """What was measured, and what is asked for: whether it passed is the outcome's to say."""
-    if check.no_worse_than is not None and check.by is None:
-        shown = [f"{100 * x:+.2f} %" for x in (found.value, found.low, found.high)]
-    elif check.no_worse_than is not None:
-        shown = [f"{x:+.5f}" for x in (found.value, found.low, found.high)]
-    else:
-        shown = [_text(x) for x in (found.value, found.low, found.high)]
-    what = f"{check.subject} in {zone}"
-    is_what = f"{what} is {shown[0]}" if check.no_worse_than is None else f"{what} differs by {shown[0]}"
-    interval = f" (between {shown[1]} and {shown[2]})" if has_interval else ""
-    return f"{is_what}{interval}; it must be {check.requirement}."
+
+    def text(number: float) -> str:
+        if check.no_worse_than is None:
+            return _text(number)
+        return f"{number:+.5f}" if check.by_percent is None else f"{100 * number:+.2f} %"
+
+    verb = "is" if check.no_worse_than is None else f"differs from {check.no_worse_than} by"
+    interval = f" (between {text(found.low)} and {text(found.high)})" if found.has_interval else ""
+    return f"{check.subject} in {zone} {verb} {text(found.value)}{interval}; it must be {check.requirement}."
 
 
 def _text(number: float | None) -> str:
@@ -319,10 +320,20 @@ def _check(path: str, given: Any) -> Check:
             raise _Wrong(f"{path}.fault is {given['fault']!r}, expected one of {', '.join(FAULTS)}")
     elif "metric" in given:
         metric = given["metric"]
-        latency = isinstance(metric, str) and metric in LATENCIES
-        if not latency and not (isinstance(metric, str) and _METRIC.fullmatch(metric)):
-            raise _Wrong(f"{path}.metric is {metric!r}, expected a metric and a length as 'hr@20', or {LATENCIES[-1]!r}")
-        keys = _LATENCY if latency else _NO_WORSE if "no_worse_than" in given else _BOUND
+        if not isinstance(metric, str):
+            raise _Wrong(f"{path}.metric is {metric!r}, expected a text")
+        if metric in LATENCIES:
+            keys = _LATENCY
+        else:
+            keys = _NO_WORSE if "no_worse_than" in given else _BOUND
+            try:
+                better = _better(metric)
+            except ValueError as error:
+                raise _Wrong(f"{path}.{error}") from None
+            if keys is _NO_WORSE and better == "neither":
+                raise _Wrong(
+                    f"{path}.metric is '{metric}', of which neither more nor less is better: bound it by at_least or at_most"
+                )
     else:
         raise _Wrong(f"{path} has neither metric nor fault")
     _object(given, path, keys)
@@ -340,6 +351,15 @@ def _check(path: str, given: Any) -> Check:
         if key in ("by", "by_percent"):
             read[key] = _number(f"{path}.{key}", value, low=0, below=100 if key == "by_percent" else math.inf)
     return Check(**read)
+
+
+def _better(metric: str) -> str:
+    """Whether "higher", "lower" or "neither" is better; a ValueError where there is no such metric at a length."""
+    name, k = split_at(metric)
+    found, _ = find_metric(name)
+    if k is None:
+        raise ValueError(f"metric is '{metric}', expected it with a length of the list, as {metric}@20")
+    return found.better
 
 
 def _where(path: str, given: Any) -> dict[str, str]:

@@ -1,0 +1,254 @@
+"""What a report says, section by section."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import stamp
+
+from ..bundles import diff_bundles, inspect_bundle
+from ..sessions import Sessions
+from .leakage import LeakageReport
+from .metrics import find_metric
+from .page import Figure, Section, drawing
+from .plots import plot_cut
+from .policy import Verdict
+from .replay import Replay
+from .tables import Table
+from .verdicts import Comparison
+
+_GROUPS = 20  # of a cut, that a table shows
+
+
+def checks(verdict: Verdict) -> Section:
+    rows = [
+        [j.outcome, j.check.subject, j.zone, j.check.requirement, j.value, j.bound, j.needed] for j in verdict.judgements
+    ]
+    return Section(
+        key="checks",
+        title="Checks of the policy",
+        text=[
+            "Each check is judged on the worse end of its interval, not on the value itself: what is not known well enough "
+            "does not pass. Metrics of a whole set of lists, latencies and faults have no interval and are judged as they "
+            "are. What could not be judged has not passed."
+        ],
+        tables=[
+            Table(
+                ["outcome", "what", "zone", "must be", "value", "worse end", "needed"],
+                rows,
+                title="Checks",
+                notes=[
+                    "For “no worse than”: value, worse end and needed are differences, candidate less the other; shares of "
+                    "the other's value where the check is in per cent."
+                ],
+                formats={"value": ".5g", "worse end": ".5g", "needed": ".5g"},
+            )
+        ],
+    )
+
+
+def beside(comparison: Comparison, replay: Replay, k: int | None) -> Section:
+    """The comparison with the current release, drawn, and how much of the lists changes."""
+    figures = []
+    for zone in dict.fromkeys(row.zone for row in comparison.rows):
+        rows = [row for row in comparison.rows if row.zone == zone and math.isfinite(row.low)]
+        if rows:
+            figures.append(
+                Figure(
+                    drawing(comparison.plot(zone=zone)),
+                    f"{zone}: with {100 * comparison.confidence:g} % intervals.",
+                    "; ".join(
+                        f"{row.recommender} differs from {comparison.baseline} by {row.difference:+.4f} in {row.metric}, "
+                        f"interval {row.low:+.4f} to {row.high:+.4f}"
+                        for row in rows
+                    ),
+                )
+            )
+    churn = [
+        [zone, name, replay.churn(name, comparison.baseline, zone=zone, k=_length(replay, zone, k))]
+        for zone in replay.zones
+        for name in replay.names
+        if name != comparison.baseline
+    ]
+    return Section(
+        key="comparison",
+        title=f"Beside {comparison.baseline}",
+        text=[
+            f"The same questions were asked of all; differences are the recommender's value less that of "
+            f"{comparison.baseline}."
+        ],
+        figures=figures,
+        tables=[
+            comparison.table(),
+            Table(
+                ["zone", "recommender", "churn"],
+                churn,
+                title=f"Share of the list that is not in that of {comparison.baseline}, on average",
+                formats={"churn": ".1%"},
+            ),
+        ],
+    )
+
+
+def metrics(replay: Replay, k: Sequence[int] | None) -> Section:
+    tables = []
+    for zone in replay.zones:
+        table = replay.metrics(k=k, zone=zone)
+        tables.append(table)
+    return Section(key="metrics", title="Metrics by zone", tables=tables)
+
+
+def definitions(shown: Sequence[str]) -> Section:
+    rows = [[m.name, m.better, m.text, m.source] for m in map(find_metric, shown)]
+    return Section(
+        key="definitions",
+        title="Definitions",
+        tables=[Table(["metric", "better", "definition", "source"], rows, title="The metrics of this report, at a list of k")],
+    )
+
+
+def faults(replay: Replay) -> Section:
+    kinds = list(dict.fromkeys(kind for lists in replay.lists.values() for kind in lists.faults))
+    rows = [
+        [zone, name, *(replay.lists[name, zone].faults[kind] for kind in kinds), len(replay.questions[zone])]
+        for zone in replay.zones
+        for name in replay.names
+    ]
+    return Section(
+        key="faults",
+        title="Faults",
+        text=["Entries of lists that should not be there count as misses; their places stay empty."],
+        tables=[Table(["zone", "recommender", *kinds, "lists"], rows, title="Lists and entries that are not as they should be")],
+    )
+
+
+def latency(replay: Replay) -> Section:
+    rows = []
+    for zone in replay.zones:
+        for name in replay.names:
+            lists = replay.lists[name, zone]
+            timed = 1e3 * np.percentile(lists.latency, (50, 90, 95, 99)) if len(lists.latency) else [math.nan] * 4
+            each = len(lists.rows) / lists.seconds if lists.seconds else math.nan
+            rows.append([zone, name, *timed, len(lists.latency), each])
+    quantiles = ["p50", "p90", "p95", "p99"]
+    return Section(
+        key="latency",
+        title="Latency",
+        tables=[
+            Table(
+                ["zone", "recommender", *quantiles, "requests", "lists a second"],
+                rows,
+                title="Milliseconds of a single request on one thread, and lists a second of all questions as batches",
+                notes=[f"Measured on {os.cpu_count()} cores, {platform.machine()}; other machines have other times."],
+                formats={**dict.fromkeys(quantiles, ".3f"), "lists a second": ",.0f"},
+            )
+        ],
+    )
+
+
+def cuts(replay: Replay, names: Sequence[str], k: int | None) -> Section:
+    tables, figures = [], []
+    for zone in replay.zones:
+        for cut in names:
+            found = replay.by(cut, metric="hr", k=_length(replay, zone, k), zone=zone)
+            tables.append(found)
+    return Section(key="cuts", title="By group", tables=tables, figures=figures)
+
+
+def inputs(
+    recommenders: Mapping[str, Any],
+    sessions: Sessions,
+    train: Sessions | None,
+    replay: Replay,
+    leakage: LeakageReport | None,
+) -> Section:
+    tables = [_compared(recommenders)]
+    if all(_is_path(recommenders.get(name)) for name in ("current", "candidate")):
+        tables.append(_changes(recommenders["current"], recommenders["candidate"]))
+    tables += [_data(sessions, train), _asked(replay)]
+    if leakage is not None:
+        tables.append(leakage.table())
+    text = [] if leakage is not None else ["Without the training sessions nobody could look for leakage from them."]
+    return Section(key="inputs", title="What was compared, on what", text=text, tables=tables)
+
+
+def _is_path(recommender: Any) -> bool:
+    return isinstance(recommender, (str, os.PathLike))
+
+
+def name_of(recommender: Any) -> str:
+    """A bundle's folder, or what a recommender is."""
+    return pathlib.Path(recommender).resolve().name if _is_path(recommender) else type(recommender).__name__
+
+
+def _compared(recommenders: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, recommender in recommenders.items():
+        row: list[Any] = [name, name_of(recommender), None, None, None, None, None]
+        if _is_path(recommender):
+            found = inspect_bundle(recommender)
+            manifest = json.loads((pathlib.Path(recommender) / "manifest.json").read_text(encoding="utf-8"))
+            size = sum(file["bytes"] for file in manifest["files"].values())
+            data = ", ".join(dict.fromkeys(cluster["fingerprint"] or "unknown" for cluster in found["clusters"]))
+            row[2:] = [found["products"], len(found["clusters"]), data, size / 2**20]
+            row.append(f"{manifest['format']} {manifest['version']}, stamp {manifest['library']}")
+        rows.append(row)
+    return Table(
+        ["recommender", "what", "products", "clusters", "learnt from data", "MiB", "format"],
+        rows,
+        title="Recommenders",
+        formats={"MiB": ",.1f"},
+    )
+
+
+def _changes(current: Any, candidate: Any) -> Table:
+    found = diff_bundles(current, candidate)
+    rows = [[what, n] for what, n in found["products"].items()]
+    return Table(["products", "number"], rows, title="What the release changes in the catalog")
+
+
+def _data(sessions: Sessions, train: Sessions | None) -> Table:
+    rows = []
+    for name, part in (("train", train), ("test", sessions)):
+        if part is not None:
+            times = part.timestamps
+            span = [None, None] if times is None else [str(t.astype("datetime64[s]")) for t in (times.min(), times.max())]
+            rows.append([name, len(part), part.n_events, part.n_items, *span, part._core.fingerprint()])
+    return Table(["sessions", "number", "events", "products", "from", "to", "fingerprint"], rows, title="Data")
+
+
+def _asked(replay: Replay) -> Table:
+    rows = []
+    for name, zone in replay.zones.items():
+        questions = replay.questions[name]
+        units = len(np.unique(questions.unit))
+        rows.append([
+            name, zone.k, zone.history, zone.exclude, len(zone.rules), zone.bundle_zone, ", ".join(zone.after) or None,
+            len(questions), units, "sessions" if questions.visitor is None else "visitors",
+        ])  # fmt: skip
+    return Table(
+        ["zone", "k", "history", "excludes", "rules", "bundle's zone", "only after", "questions", "asked by", "who"],
+        rows,
+        title="Zones",
+    )
+
+
+def again(command: str | None, **settings: Any) -> Section:
+    return Section(
+        key="settings",
+        title="To make this report again",
+        tables=[Table(["setting", "value"], [[name, str(value)] for name, value in settings.items()], title="Settings")],
+        code=command or "",
+    )
+
+
+def _length(replay: Replay, zone: str, k: int | None) -> int:
+    return replay.zones[zone].k if k is None else k

@@ -107,5 +107,6 @@ void bind_model(py::module_& m);
 void bind_rules(py::module_& m);
 void bind_clusters(py::module_& m);
 void bind_serving(py::module_& m);
+void bind_offline(py::module_& m);
 
 }  // namespace stamp::bindings

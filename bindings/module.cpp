@@ -10,4 +10,5 @@ PYBIND11_MODULE(_stamp, m) {
   bind_rules(m);
   bind_clusters(m);
   bind_serving(m);
+  bind_offline(m);
 }

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "kernels/cpu/thread_pool.h"
+
 namespace stamp {
 
 namespace {
@@ -473,11 +475,14 @@ Listing Release::list(const Query& query) const {
   return listing;
 }
 
-// One model after the other, so that no more of them need be held than one query takes.
+// One model after the other, so that no more of them need be held than one query takes. What rules do to each query,
+// and lists by popularity, are made on all cores too, each by the code of one query.
 std::vector<Listing> Release::list(std::span<const Query> queries) const {
-  std::vector<Route> routes;
-  routes.reserve(queries.size());
-  for (const Query& query : queries) routes.push_back(route(query));
+  const auto on_all_cores = [](std::size_t n, cpu::FunctionRef<void(std::int64_t)> work) {
+    cpu::parallel_for(static_cast<std::int64_t>(n), 0, work);
+  };
+  std::vector<Route> routes(queries.size());
+  on_all_cores(queries.size(), [&](std::int64_t i) { routes[i] = route(queries[i]); });
   std::vector<std::size_t> order(queries.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
@@ -488,23 +493,27 @@ std::vector<Listing> Release::list(std::span<const Query> queries) const {
   std::vector<ScanRequest> scans;
   for (std::size_t first = 0, end = 0; first < order.size(); first = end) {
     const std::int32_t cluster = routes[order[first]].cluster;
-    scans.clear();
-    for (; end < order.size() && end - first < kAtOnce && routes[order[end]].cluster == cluster; ++end) {
-      if (jobs.size() == end - first) jobs.push_back(borrow());
-      Job& job = *jobs[end - first];
-      start(queries[order[end]], routes[order[end]], job);
-      if (job.route.path == Path::none || job.selection.first_scan() == 0) continue;
+    while (end < order.size() && end - first < kAtOnce && routes[order[end]].cluster == cluster) ++end;
+    while (jobs.size() < end - first) jobs.push_back(borrow());
+    on_all_cores(end - first, [&](std::int64_t i) {
+      Job& job = *jobs[i];
+      start(queries[order[first + i]], routes[order[first + i]], job);
       const Selection& selection = job.selection;
-      if (job.loaded)
-        scans.push_back(job.scan(selection.first_scan(), selection.excluded(), selection.boosts(), job.list));
-      else
+      if (job.route.path != Path::none && !job.loaded && selection.first_scan() > 0)
         scan(job, selection.first_scan(), selection.excluded(), selection.boosts(), job.list);
+    });
+    scans.clear();
+    for (std::size_t i = 0; i < end - first; ++i) {
+      Job& job = *jobs[i];
+      const Selection& selection = job.selection;
+      if (job.route.path != Path::none && job.loaded && selection.first_scan() > 0)
+        scans.push_back(job.scan(selection.first_scan(), selection.excluded(), selection.boosts(), job.list));
     }
     if (!scans.empty()) jobs.front()->loaded->scanner.scan(scans);
-    for (std::size_t i = first; i < end; ++i) {
-      listings[order[i]] = finish(*jobs[i - first]);
-      jobs[i - first]->loaded.reset();
-    }
+    on_all_cores(end - first, [&](std::int64_t i) {
+      listings[order[first + i]] = finish(*jobs[i]);
+      jobs[i]->loaded.reset();
+    });
   }
   for (auto& job : jobs) give_back(std::move(job));
   return listings;

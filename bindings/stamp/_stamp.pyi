@@ -155,6 +155,34 @@ class Recommender:
     def path(self) -> str: ...
     def reload(self, path: str | None) -> None: ...
 
+def replay(
+    release: Release,
+    events: ArrayLike,
+    begin: ArrayLike,
+    end: ArrayLike,
+    *,
+    k: int,
+    history: int,
+    exclude: str,
+    zone: str,
+    rules: str,
+    popular: bool,
+    progress: Callable[[int, int], bool | None] | None,
+) -> tuple[Int32, Float32]: ...
+def time_requests(
+    release: Release,
+    events: ArrayLike,
+    begin: ArrayLike,
+    end: ArrayLike,
+    which: ArrayLike,
+    *,
+    k: int,
+    history: int,
+    exclude: str,
+    zone: str,
+    rules: str,
+    popular: bool,
+) -> NDArray[np.float64]: ...
 def check_rules(rules: str, catalog: Catalog, texts: Sequence[str], numbers: Sequence[str]) -> int: ...
 def cluster_sessions(sessions: Sessions, rows: ArrayLike, keep_misses: bool) -> tuple[Sessions, int, int]: ...
 def count_cluster_examples(sessions: Sessions, labels: ArrayLike, clusters: int) -> tuple[Int64, Int64]: ...

@@ -1,5 +1,6 @@
 """Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md)."""
 
+from .metrics import METRICS, Metric
 from .policy import Check, Estimate, Judgement, Measured, Policy, Verdict, policy_schema
 from .questions import Lists, Questions
 from .replay import Replay
@@ -8,11 +9,13 @@ from .tables import Table
 from .zones import Zone, cart, home, product_page
 
 __all__ = [
+    "METRICS",
     "Check",
     "Estimate",
     "Judgement",
     "Lists",
     "Measured",
+    "Metric",
     "Policy",
     "Questions",
     "Replay",

@@ -1,0 +1,158 @@
+"""Cuts: questions sorted into kinds, to see where a recommender is good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..columns import find_rows
+from .facts import column_of
+
+if TYPE_CHECKING:
+    from .replay import Replay
+
+Labels = tuple[np.ndarray, list[str]]
+_DISTINCT = 20  # values of a numeric column that stand for themselves; more are cut into quarters
+_LENGTHS = ([2, 3, 4, 5, 10], ["1", "2", "3", "4", "5 to 9", "10 and more"])
+_POSITIONS = ([1, 2, 3, 4, 5, 10], ["0", "1", "2", "3", "4", "5 to 9", "10 and more"])
+_BANDS = ["popular", "medium", "rare", "cold"]
+_UNKNOWN = "(unknown)"
+
+
+def cut_questions(replay: Replay, cut: Any, zone: str) -> Labels:
+    """See :meth:`Replay.cut`."""
+    if isinstance(cut, Mapping):
+        return _by_mapping(replay, cut, zone)
+    if not isinstance(cut, str):
+        raise ValueError(f"cut: {cut!r} is neither a name nor a mapping of products")
+    built_in = {
+        "session_length": _session_length,
+        "position": _position,
+        "popularity": _popularity,
+        "cold": _cold,
+        "cluster": _cluster,
+    }
+    if cut in built_in:
+        return built_in[cut](replay, zone)
+    questions = replay.questions[zone]
+    attributes = {} if replay.products is None else replay.products.attributes
+    columns = {} if replay.sessions is None else replay.sessions.columns
+    if cut in attributes:
+        assert replay.products is not None
+        if attributes[cut] == "text":
+            codes, names = replay.products.codes(cut, replay.facts.catalog)
+            return _compact(_of_target(codes, questions.target), names)
+        return _quarters(_of_target(replay.facts.attributes[cut], questions.target, np.nan))
+    if cut in columns:
+        assert replay.sessions is not None
+        return _of_values(column_of(replay.sessions, cut)[questions.event])
+    names = [*built_in, *attributes, *columns]
+    raise ValueError(
+        f"cut: no '{cut}', expected one of {', '.join(names)} (attributes are those of products=…, columns those of the "
+        "sessions), or a mapping of products"
+    )
+
+
+def _of_target(values: np.ndarray, target: np.ndarray, missing: Any = -1) -> np.ndarray:
+    """values [V] of the targets [N]."""
+    return np.where(target >= 0, values[target], missing) if len(values) else np.full(len(target), missing)
+
+
+def _compact(codes: np.ndarray, names: list[str]) -> Labels:
+    """Only the names that occur, in the order of their codes; -1 as one of them, the last."""
+    found, labels = np.unique(np.where(codes < 0, len(names), codes), return_inverse=True)
+    return labels.astype(np.int64), [names[code] if code < len(names) else _UNKNOWN for code in found.tolist()]
+
+
+def _binned(values: np.ndarray, edges: list[int], names: list[str]) -> Labels:
+    return _compact(np.searchsorted(edges, values, "right"), names)
+
+
+def _quarters(values: np.ndarray) -> Labels:
+    """By the quartiles of what is known."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return _compact(np.full(len(values), -1), [])
+    edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75]))
+    names = [f"up to {edges[0]:g}"]
+    names += [f"over {low:g}, up to {high:g}" for low, high in zip(edges, edges[1:])] + [f"over {edges[-1]:g}"]
+    return _compact(np.where(np.isnan(values), -1, np.searchsorted(edges, values, "left")), names)
+
+
+def _of_values(values: np.ndarray) -> Labels:
+    """Numbers of many values by their quartiles; all else by value, in order."""
+    if values.dtype.kind in "iuf":
+        known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+        distinct = np.unique(known)
+        if len(distinct) > _DISTINCT:
+            return _quarters(values.astype(np.float64))
+        codes = np.where(np.isin(values, distinct), np.searchsorted(distinct, values), -1)
+        return _compact(codes, [f"{value:g}" if values.dtype.kind == "f" else str(value) for value in distinct])
+    texts = np.array([_UNKNOWN if value is None or value != value else str(value) for value in values.tolist()], str)
+    names, labels = np.unique(texts, return_inverse=True)
+    return labels.astype(np.int64), names.tolist()
+
+
+def _by_mapping(replay: Replay, clusters: Mapping[Any, Any], zone: str) -> Labels:
+    """A mapping of products to anything that can be named, by the target."""
+    rows = find_rows("cut: the products", clusters.keys(), replay.facts.catalog)
+    values = list(dict.fromkeys(clusters.values()))
+    try:
+        values.sort()
+    except TypeError:
+        pass  # they keep the order in which they came
+    code = {value: index for index, value in enumerate(values)}
+    codes = np.full(replay.V, -1, np.int64)
+    known = rows >= 0
+    codes[rows[known]] = np.array([code[value] for value in clusters.values()], np.int64)[known]
+    return _compact(_of_target(codes, replay.questions[zone].target), [str(value) for value in values])
+
+
+def _cluster(replay: Replay, zone: str) -> Labels:
+    if replay.clusters is None:
+        raise ValueError("cut: 'cluster' needs a bundle of clusters among the recommenders, or a mapping of products")
+    ids, codes = np.unique(replay.clusters, return_inverse=True)
+    codes = np.where(replay.clusters < 0, -1, codes)
+    return _compact(_of_target(codes, replay.questions[zone].target), [f"cluster {id}" for id in ids])
+
+
+def _offsets(replay: Replay, cut: str) -> np.ndarray:
+    if replay.sessions is None:
+        raise ValueError(f"cut: '{cut}' needs the sessions that were replayed")
+    return replay.sessions._core.offsets
+
+
+def _session_length(replay: Replay, zone: str) -> Labels:
+    """Events of the session."""
+    lengths = np.diff(_offsets(replay, "session_length"))
+    return _binned(lengths[replay.questions[zone].session], *_LENGTHS)
+
+
+def _position(replay: Replay, zone: str) -> Labels:
+    """Events of the session before the target."""
+    questions = replay.questions[zone]
+    return _binned(questions.event - _offsets(replay, "position")[questions.session], *_POSITIONS)
+
+
+def _popularity(replay: Replay, zone: str) -> Labels:
+    """Of the target: the most clicked products that have a third of the clicks, those that have the next, the others."""
+    if replay.clicks is None:
+        raise ValueError("cut: 'popularity' needs the clicks of training: hand train=… to replay")
+    falling = np.sort(replay.clicks)[::-1]
+    total = falling.sum()
+    band = np.full(replay.V, 2, np.int64)
+    if total:
+        for share, code in ((2 / 3, 1), (1 / 3, 0)):  # a product belongs where the most clicked of its equals does
+            last = int(np.searchsorted(np.cumsum(falling), share * total))
+            band[replay.clicks >= falling[last]] = code
+    band[replay.clicks == 0] = 3
+    return _compact(_of_target(band, replay.questions[zone].target, 3), _BANDS)
+
+
+def _cold(replay: Replay, zone: str) -> Labels:
+    """Whether training saw the target."""
+    if replay.clicks is None:
+        raise ValueError("cut: 'cold' needs the clicks of training: hand train=… to replay")
+    return _compact(_of_target((replay.clicks == 0).astype(np.int64), replay.questions[zone].target, 1), ["warm", "cold"])

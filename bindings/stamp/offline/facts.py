@@ -1,0 +1,155 @@
+"""What metrics need to know beside lists: popularity in training, ages, attributes, embeddings, the sessions again."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import _stamp
+from ..columns import Ids
+from ..sessions import Sessions
+from .parts import Sets, distinct
+
+if TYPE_CHECKING:
+    from .replay import Replay
+
+HEAD = 0.8  # share of the clicks of training that the products of the head have
+
+
+class Facts:
+    """Worked out when first asked for, and kept. Arrays [V] are by row of :attr:`Replay.item_ids`."""
+
+    def __init__(self, replay: Replay):
+        self._replay = replay
+        self._rest: dict[tuple[str, str], Sets] = {}
+        self._seen: dict[str, Sets] = {}
+        self._worth: dict[str, tuple[Sets, np.ndarray]] = {}
+
+    @cached_property
+    def catalog(self) -> _stamp.Catalog:
+        ids = Ids("Replay: item_ids", self._replay.item_ids)
+        catalog = _stamp.Catalog(ids.kind)
+        ids.add_to(catalog)
+        return catalog
+
+    # Of training.
+
+    @property
+    def clicks(self) -> np.ndarray:
+        clicks = self._replay.clicks
+        assert clicks is not None  # checked by the metric's needs
+        return clicks
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """Place [V] by clicks, 0 the most clicked, ties by lower row."""
+        order = np.argsort(-self.clicks, kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return place
+
+    @cached_property
+    def tail(self) -> np.ndarray:
+        """Whether a product is of the long tail: bool [V]. The head: the fewest of the most clicked products that have 80 %
+        of all clicks, and those that have as many clicks as the last of them."""
+        falling = np.sort(self.clicks)[::-1]
+        if not falling.sum():
+            return np.ones(len(falling), bool)
+        last = int(np.searchsorted(np.cumsum(falling), HEAD * falling.sum()))
+        return self.clicks < falling[last]
+
+    @cached_property
+    def information(self) -> np.ndarray:
+        """Self-information in bits [V]: -log2 of the share of the clicks, one more for each product."""
+        return -np.log2((self.clicks + 1) / (self.clicks.sum() + len(self.clicks)))
+
+    @cached_property
+    def first_seen(self) -> np.ndarray:
+        """Microseconds since 1970 [V] of the first event in training; the end of time where there is none."""
+        train = self._replay.train
+        assert train is not None
+        core = train.rows_in(self.catalog)
+        first = np.full(self._replay.V, np.iinfo(np.int64).max)
+        known = core.items >= 0
+        np.minimum.at(first, core.items[known], core.timestamps[known])
+        return first
+
+    # Of products.
+
+    @cached_property
+    def attributes(self) -> dict[str, np.ndarray]:
+        """Codes int32 [V] of texts, -1 where missing; float32 [V] of numbers, NaN where missing."""
+        products = self._replay.products
+        assert products is not None
+        return {
+            name: products.codes(name, self.catalog)[0] if kind == "text" else products.numbers(name, self.catalog)
+            for name, kind in products.attributes.items()
+        }
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """Embeddings of length 1, float32 [V,D]; 0 where a product has none."""
+        vectors = self._replay.embeddings
+        assert vectors is not None
+        vectors = np.nan_to_num(np.asarray(vectors, np.float32))
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+
+    # Of the sessions that were replayed.
+
+    @property
+    def sessions(self) -> Sessions:
+        sessions = self._replay.sessions
+        assert sessions is not None
+        return sessions
+
+    @cached_property
+    def event_rows(self) -> np.ndarray:
+        """Row [events] of each event's product."""
+        return self.sessions.rows_in(self.catalog).items
+
+    @cached_property
+    def event_types(self) -> np.ndarray:
+        """Type [events] of each event, as text."""
+        return column_of(self.sessions, "event_type").astype(str)
+
+    @cached_property
+    def event_values(self) -> np.ndarray:
+        """Value [events] of each event, 0 where missing."""
+        try:
+            return np.nan_to_num(column_of(self.sessions, "value").astype(np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"revenue: the column 'value' of the sessions is not numeric: {error}") from error
+
+    def rest(self, zone: str, kind: str) -> Sets:
+        """The distinct products of the events of a type from the target on, by question."""
+        if (zone, kind) not in self._rest:
+            events = np.where(self.event_types == kind, self.event_rows, -1)
+            self._rest[zone, kind] = distinct(events, *self._from_target(zone), self._replay.V)[0]
+        return self._rest[zone, kind]
+
+    def worth(self, zone: str) -> tuple[Sets, np.ndarray]:
+        """The distinct products from the target on, by question, and what their events there are worth."""
+        if zone not in self._worth:
+            self._worth[zone] = distinct(self.event_rows, *self._from_target(zone), self._replay.V, self.event_values)
+        return self._worth[zone]
+
+    def seen(self, zone: str) -> Sets:
+        """The distinct products of the session before the target, by question."""
+        if zone not in self._seen:
+            questions = self._replay.questions[zone]
+            begin = self.sessions._core.offsets[questions.session]
+            self._seen[zone] = distinct(self.event_rows, begin, questions.event, self._replay.V)[0]
+        return self._seen[zone]
+
+    def _from_target(self, zone: str) -> tuple[np.ndarray, np.ndarray]:
+        questions = self._replay.questions[zone]
+        return questions.event, self.sessions._core.offsets[questions.session + 1]
+
+
+def column_of(sessions: Sessions, name: str) -> np.ndarray:
+    """A column of the events, as NumPy's."""
+    column = sessions.columns[name]
+    return column.to_numpy(zero_copy_only=False) if hasattr(column, "to_numpy") else np.asarray(column)

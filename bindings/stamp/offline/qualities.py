@@ -1,0 +1,163 @@
+"""Metrics of what is listed, whatever was relevant: popular or rare, alike or different, new or seen.
+
+Those of a list give a value per question and list length, float64 [n,len(ks)], NaN for an empty list. Those of a set of
+lists, rows [n,k] and whose they are [n], give one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .parts import Part, up_to
+
+if TYPE_CHECKING:
+    from .replay import Replay
+
+FRESH = 7 * 86_400_000_000  # microseconds for which a product is new
+
+
+def _mean_of_listed(part: Part, values: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """Mean of values [n,K] over the products that are listed."""
+    return _ratio(up_to(np.where(part.listed, values, 0), ks), up_to(part.listed, ks))
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+# Of a list.
+
+
+def popularity(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    clicks = part.replay.facts.clicks
+    return _mean_of_listed(part, part.gather(clicks) / max(1, clicks.max(initial=0)), ks)
+
+
+def tail_share(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    return _mean_of_listed(part, part.gather(part.replay.facts.tail), ks)
+
+
+def novelty(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    return _mean_of_listed(part, part.gather(part.replay.facts.information), ks)
+
+
+def serendipity(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    relevant, place = part.relevant(), part.gather(part.replay.facts.place)
+    return np.stack([(relevant & (place >= k))[:, :k].sum(axis=1) / k for k in ks], axis=1)
+
+
+def repeat_rate(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    return _mean_of_listed(part, part.seen(), ks)
+
+
+def freshness(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    asked = part.replay.facts.sessions._core.timestamps[part.event]
+    return _mean_of_listed(part, part.gather(part.replay.facts.first_seen) > (asked - FRESH)[:, None], ks)
+
+
+def ild_attributes(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    sums, counts = np.zeros((len(part), len(ks))), np.zeros((len(part), len(ks)))
+    for values in part.replay.facts.attributes.values():
+        distance = _ratio(*_pair_distances(part.gather(values), part.listed, _range(values), ks))
+        sums += np.nan_to_num(distance)
+        counts += ~np.isnan(distance)
+    return _ratio(sums, counts)
+
+
+def _range(values: np.ndarray) -> float:
+    """Of numbers; 0 of codes."""
+    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values[:0]
+    return float(known.max() - known.min()) if len(known) else 0.0
+
+
+def _pair_distances(
+    values: np.ndarray, listed: np.ndarray, span: float, ks: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Summed distances of the pairs of the first k of values [n,K] that are both known, and how many pairs there are."""
+    is_number = values.dtype.kind == "f"
+    known = listed & (~np.isnan(values) if is_number else values >= 0)
+    sums, pairs = np.zeros(values.shape), np.zeros(values.shape)
+    for j in range(1, values.shape[1]):  # each product beside those before it
+        both = known[:, :j] & known[:, j : j + 1]
+        if is_number:
+            difference = np.abs(values[:, :j].astype(np.float64) - values[:, j : j + 1])
+            sums[:, j] = np.where(both, difference, 0).sum(axis=1) / (span or 1.0)
+        else:
+            sums[:, j] = (both & (values[:, :j] != values[:, j : j + 1])).sum(axis=1)
+        pairs[:, j] = both.sum(axis=1)
+    return up_to(sums, ks), up_to(pairs, ks)
+
+
+def ild_embeddings(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
+    """Of directions u the cosines of all pairs sum to (|Σu|² - n) / 2; |Σu|² grows by 2 u·Σu + 1 with each."""
+    directions = part.replay.facts.directions
+    has_one = directions.any(axis=1)
+    total = np.zeros((len(part), directions.shape[1]))
+    cosines, known = np.zeros(part.rows.shape), part.listed & part.gather(has_one)
+    for j in range(part.rows.shape[1]):
+        u = np.where(known[:, j : j + 1], directions[part.rows[:, j]], 0)
+        cosines[:, j] = np.einsum("nd,nd->n", u, total)
+        total += u
+    n = up_to(known, ks)
+    pairs = n * (n - 1) / 2
+    return _ratio(pairs - up_to(cosines, ks), pairs)
+
+
+# Of a set of lists.
+
+
+def coverage(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
+    return float(np.count_nonzero(_exposure(replay, rows)) / replay.V) if replay.V else np.nan
+
+
+def tail_coverage(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
+    tail = replay.facts.tail
+    return float(np.count_nonzero(_exposure(replay, rows)[tail]) / tail.sum()) if tail.any() else np.nan
+
+
+def gini(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
+    listed = np.sort(_exposure(replay, rows))
+    V, total = len(listed), listed.sum()
+    return float((2 * np.arange(1, V + 1) - V - 1) @ listed / (V * total)) if total else np.nan
+
+
+def personalisation(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
+    """A product on c lists is common to c (c - 1) / 2 pairs of them: no pair need be looked at."""
+    _, unit = np.unique(unit, return_inverse=True)
+    pairs = _pairs(np.array([len(rows)])) - _pairs(np.bincount(unit)).sum()
+    common = _pairs(_exposure(replay, rows)).sum()
+    listed = rows >= 0
+    keys = np.broadcast_to(unit[:, None], rows.shape)[listed].astype(np.int64) * replay.V + rows[listed]
+    common -= _pairs(np.unique(keys, return_counts=True)[1]).sum()
+    return float(1 - common / rows.shape[1] / pairs[0]) if pairs[0] else np.nan
+
+
+def _pairs(n: np.ndarray) -> np.ndarray:
+    return n * (n - 1) // 2
+
+
+def _exposure(replay: Replay, rows: np.ndarray) -> np.ndarray:
+    """On how many lists each product is: int64 [V]."""
+    return np.bincount(rows[rows >= 0], minlength=replay.V)
+
+
+# Of two sets of lists for the same questions.
+
+
+def churn(a: np.ndarray, b: np.ndarray) -> float:
+    """1 - mean over questions of the share of the longer list that both have; of rows [n,k], each product once a list."""
+    if not len(a):
+        return np.nan
+    overlap = np.zeros(len(a))
+    for column in _columns(b):
+        overlap += ((a == column) & (a >= 0)).any(axis=1)
+    longer = np.maximum((a >= 0).sum(axis=1), (b >= 0).sum(axis=1))
+    return float(1 - np.divide(overlap, longer, out=np.ones(len(a)), where=longer > 0).mean())
+
+
+def _columns(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for j in range(rows.shape[1]):
+        yield rows[:, j : j + 1]

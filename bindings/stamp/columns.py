@@ -332,8 +332,9 @@ def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
 _UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def parse_span(value: Any) -> tuple[str, int]:
-    """("span", microseconds) for "7D", "12h" or a timedelta; ("time", microseconds since 1970) for a moment."""
+def parse_span(call: str, value: Any) -> tuple[str, int]:
+    """("span", microseconds) for "7D", "12h" or a timedelta; ("time", microseconds since 1970) for a moment. Messages of
+    ValueErrors begin with `call`."""
     if isinstance(value, datetime.timedelta):
         return "span", round(value.total_seconds() * 1e6)
     if isinstance(value, np.timedelta64):
@@ -355,5 +356,5 @@ def parse_span(value: Any) -> tuple[str, int]:
         return "time", int(np.datetime64(value, "us").astype(np.int64))
     except (ValueError, TypeError):
         raise ValueError(
-            f"split_by_time: {value!r} is neither a span like '7D' or '12h', a timedelta, nor a moment"
+            f"{call}: {value!r} is neither a span like '7D' or '12h', a timedelta, nor a moment"
         ) from None

@@ -161,7 +161,7 @@ class Sessions:
         times = self._core.timestamps
         if not len(times):
             raise ValueError("split_by_time: these sessions have no timestamps; split_last splits by order")
-        kind, value = parse_span(span)
+        kind, value = parse_span("split_by_time", span)
         moment = int(times.max()) - value if kind == "span" else value
         return self._split(self._core.count_before(moment), f"split_by_time({span!r})")
 
@@ -180,6 +180,31 @@ class Sessions:
             columns = {name: column[int(begin) : int(end)] for name, column in self.columns.items()}
             parts.append(Sessions(self._core.slice(first, last), self._catalog, columns))
         return parts[0], parts[1]
+
+    def select(self, mask: np.ndarray) -> Sessions:
+        """The sessions where `mask` [len] is true, in their order.
+
+        Raises
+        ------
+        ValueError
+            `mask` is not one bool per session.
+        """
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.shape != (len(self),):
+            raise ValueError(
+                f"select: mask has dtype {mask.dtype} and shape {mask.shape}, expected one bool for each of {len(self)} sessions"
+            )
+        core = self._core
+        lengths = np.diff(core.offsets)
+        events = np.flatnonzero(np.repeat(mask, lengths))
+        offsets = np.concatenate(([0], np.cumsum(lengths[mask])))
+        chosen = _stamp.Sessions(
+            core.items[events],
+            offsets,
+            core.timestamps[events] if len(core.timestamps) else None,
+            core.weights[events] if len(core.weights) else None,
+        )
+        return Sessions(chosen, self._catalog, {name: take(column, events) for name, column in self.columns.items()})
 
     def rows_in(self, catalog: _stamp.Catalog) -> _stamp.Sessions:
         """The same sessions in the rows of another catalog, -1 where it lacks a product."""

@@ -1,0 +1,517 @@
+"""Verdicts: is one recommender better than another, or was it luck? Paired over the same questions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..columns import take
+from .bootstrap import holm, least_resamples, percentile_interval, resampled_sums, two_sided_p
+from .metrics import Metric, find_metric
+from .replay import Replay
+from .tables import Table
+from .windows import short_moments
+
+_FEW_UNITS = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recommender against the baseline, in one zone, by one metric.
+
+    Attributes
+    ----------
+    value, value_low, value_high : float
+        Of the recommender, with the interval of itself alone.
+    baseline_value : float
+    difference, low, high : float
+        value − baseline_value, with the interval of the paired difference.
+    relative : float
+        difference / baseline_value.
+    p, p_holm : float
+        Two-sided; before and after Holm's correction for all comparisons of the call.
+    verdict : str
+        "better", "worse" or "no difference shown"; "different" for metrics of which neither more nor less is better; ""
+        for metrics of a whole set of lists, which have no interval.
+    by_window : tuple of float
+        Difference in each window.
+    questions, units : int
+        Questions to which the metric applies, and visitors (or sessions) that asked them.
+    """
+
+    zone: str
+    metric: str
+    recommender: str
+    value: float
+    value_low: float
+    value_high: float
+    baseline_value: float
+    difference: float
+    low: float
+    high: float
+    relative: float
+    p: float
+    p_holm: float
+    verdict: str
+    questions: int
+    units: int
+    by_window: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes
+    ----------
+    rows : list of Row
+        By zone, then metric, then recommender.
+    baseline : str
+    baseline_intervals : dict of (str, str) to (float, float)
+        By zone and metric, of the baseline alone.
+    comparisons : int
+        How many were made, and corrected for.
+    confidence, resamples, seed
+        As given.
+    units : str
+        What was resampled: "visitors" or "sessions".
+    windows : list of str
+        Where more than one replay was given.
+    """
+
+    rows: list[Row]
+    baseline: str
+    baseline_intervals: dict[tuple[str, str], tuple[float, float]]
+    comparisons: int
+    confidence: float
+    resamples: int
+    seed: int
+    units: str
+    windows: list[str]
+
+    def table(self) -> Table:
+        """A row for each recommender, zone and metric."""
+        zones = len({row.zone for row in self.rows}) > 1
+        head = ["zone"] if zones else []
+        head += ["metric", "recommender", "value", "baseline", "difference", "low", "high", "relative", "p", "p (Holm)"]
+        head += ["same sign", "verdict"] if self.windows else ["verdict"]
+        rows: list[list[Any]] = []
+        for row in self.rows:
+            cells: list[Any] = [row.zone] if zones else []
+            cells += [row.metric, row.recommender, row.value, row.baseline_value, row.difference, row.low, row.high]
+            cells += [row.relative, row.p, row.p_holm]
+            cells += [_agreement(row)] if self.windows else []
+            rows.append([*cells, row.verdict or None])
+        signed = dict.fromkeys(("difference", "low", "high"), "+.4f")
+        return Table(
+            head,
+            rows,
+            title=f"Beside {self.baseline}",
+            notes=self._notes(),
+            formats={**signed, "relative": "+.1%", "p": ".4f", "p (Holm)": ".4f"},
+        )
+
+    def window_table(self) -> Table:
+        """Differences in each window, and in how many the sign is that of the whole.
+
+        Raises
+        ------
+        ValueError
+            One replay was compared.
+        """
+        if not self.windows:
+            raise ValueError("window_table: one replay was compared; see stamp.offline.replay_windows for several")
+        zones = len({row.zone for row in self.rows}) > 1
+        head = [*(["zone"] if zones else []), "metric", "recommender", *self.windows, "all", "same sign"]
+        rows = [
+            [
+                *([row.zone] if zones else []),
+                row.metric,
+                row.recommender,
+                *row.by_window,
+                row.difference,
+                _agreement(row),
+            ]
+            for row in self.rows
+        ]
+        formats = dict.fromkeys([*self.windows, "all"], "+.4f")
+        return Table(head, rows, title=f"Difference from {self.baseline} by window", formats=formats)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, NaN as None."""
+        intervals = [
+            {"zone": zone, "metric": metric, "low": _number(low), "high": _number(high)}
+            for (zone, metric), (low, high) in self.baseline_intervals.items()
+        ]
+        rows = [
+            {name: [_number(v) for v in value] if isinstance(value, tuple) else _number(value) for name, value in row.items()}
+            for row in map(asdict, self.rows)
+        ]
+        rest = {
+            name: getattr(self, name)
+            for name in ("baseline", "comparisons", "confidence", "resamples", "seed", "units", "windows")
+        }
+        return {**rest, "rows": rows, "baseline_intervals": intervals, "notes": self._notes()}
+
+    def to_text(self) -> str:
+        return self.table().to_text()
+
+    def to_markdown(self) -> str:
+        return self.table().to_markdown()
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as JSON."""
+        import json
+
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+    def plot(self, *, zone: str | None = None) -> Any:
+        """Metrics side by side with intervals: see :func:`stamp.offline.plot_comparison`."""
+        from .plots import plot_comparison
+
+        return plot_comparison(self, zone=zone)
+
+    def __repr__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def _notes(self) -> list[str]:
+        level = f"{100 * self.confidence:g} %"
+        sizes = {(row.zone, row.questions, row.units) for row in self.rows if row.verdict}
+        asked = max((size[1] for size in sizes), default=0)
+        drawn = max((size[2] for size in sizes), default=0)
+        notes = [
+            f"low, high: {level} interval of the paired difference, bootstrap over {self.units} ({self.resamples:,} "
+            f"resamples, seed {self.seed}); up to {asked:,} questions of {drawn:,} {self.units} a row.",
+            f"verdict: p after Holm's correction for the {self.comparisons:,} comparisons made is below "
+            f"{1 - self.confidence:.4g}; an interval that leaves 0 out is not enough.",
+        ]
+        few = min((size[2] for size in sizes), default=_FEW_UNITS)
+        if few < _FEW_UNITS:
+            notes.append(f"only {few:,} {self.units} in a row: percentile intervals of so few are too narrow.")
+        if any(not row.verdict for row in self.rows):
+            notes.append("Metrics of a whole set of lists have no value per question, so no interval and no verdict.")
+        if self.windows:
+            notes.append(f"{len(self.windows)} windows, pooled; same sign: windows whose difference points the same way.")
+        return notes
+
+
+def compare(
+    replay: Replay | Sequence[Replay],
+    *,
+    baseline: str,
+    metrics: Sequence[str] = ("hr@20", "mrr@20"),
+    zone: str | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare recommenders with a baseline over the same questions: differences, intervals, and verdicts.
+
+    Questions of one visitor resemble each other, so visitors are resampled (sessions where visitors are unknown), all their
+    questions at once. Recommenders share the resamples: what makes a visitor easy for both cancels out of the
+    difference. A metric is a mean over the questions it applies to, the ratio of two sums over the resampled units.
+
+    Parameters
+    ----------
+    replay : Replay, or list of Replay
+        Several are windows (:func:`replay_windows`) of the same recommenders and zones: their questions are pooled, and a
+        visitor who comes back is one unit. Questions must not be in two of them.
+    baseline : str
+        Name of the recommender that the others are compared with.
+    metrics : list of str
+        As "hr@20"; without "@", at the zone's k.
+    zone : str, optional
+        One zone; else all.
+    confidence : float
+        Of the intervals; a verdict needs a p below 1 − confidence after correction.
+    resamples, seed : int
+        Of the bootstrap. 100 resamples or more.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        There is nothing to compare, a name is unknown, a metric lacks what it needs, an option is out of its range, or
+        there are too few resamples for so many comparisons.
+
+    Notes
+    -----
+    - Percentile intervals of the difference: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13.
+      Paired, for evaluating retrieval: Sakai, "Evaluating evaluation metrics based on the bootstrap" (SIGIR 2006).
+    - ``p = 2 · min((1 + #{d* ≤ 0}), (1 + #{d* ≥ 0})) / (1 + R)``, at most 1: see :func:`bootstrap.two_sided_p`.
+    - Holm (1979) over all comparisons of the call that have a p: zones × metrics × (recommenders − 1).
+    - Coverage, Gini index and other metrics of a whole set of lists are shown without an interval. The bootstrap fails for
+      them: a resample repeats a third of its units and leaves a third out, so it covers less of the catalog than what it
+      was drawn from, and its interval can miss the very value it is about. Their difference in each window
+      (:meth:`Comparison.window_table`) says more. Over windows they are the mean of the windows' values.
+
+    Examples
+    --------
+    >>> import stamp
+    >>> shop = stamp.datasets.synthetic_shop(sessions=1000, products=100)
+    >>> train, test = shop.sessions.split_by_time("7D")
+    >>> models = {
+    ...     "popularity": stamp.PopularityRecommender().fit(train),
+    ...     "stamp": stamp.StampRecommender(dim=16, epochs=5).fit(train, progress=False),
+    ... }
+    >>> asked = stamp.offline.replay(models, test, train=train)
+    >>> stamp.offline.compare(asked, baseline="popularity", metrics=["hr@20"]).rows[0].verdict
+    'better'
+    """
+    replays = [replay] if isinstance(replay, Replay) else list(replay)
+    names, zones = _require_alike(replays, baseline, zone)
+    others = [name for name in names if name != baseline]
+    if isinstance(metrics, str) or not metrics:
+        raise ValueError(f"compare: metrics is {metrics!r}, expected a list like ['hr@20', 'mrr@20']")
+    if len(set(metrics)) < len(metrics):
+        raise ValueError(f"compare: metrics has one twice: {list(metrics)}")
+    asked = {z: [_at(metric, replays[0].zones[z].k) for metric in metrics] for z in zones}
+    if not 0 < confidence < 1:
+        raise ValueError(f"compare: confidence is {confidence}, expected a number between 0 and 1, like 0.95")
+    if resamples < 100 or seed < 0:
+        raise ValueError(f"compare: resamples={resamples}, seed={seed}; expected 100 or more, 0 or more")
+    comparisons = sum(a.metric.per_question for z in zones for a in asked[z]) * len(others)
+    least = least_resamples(comparisons, confidence)
+    if resamples < least:
+        raise ValueError(
+            f"compare: {resamples:,} resamples cannot show any of {comparisons:,} comparisons at a confidence of "
+            f"{confidence}; give {least:,} or more, or compare less"
+        )
+
+    rows: list[Row] = []
+    intervals: dict[tuple[str, str], tuple[float, float]] = {}
+    for z in zones:
+        units = _units(replays, z)
+        sampled = [a for a in asked[z] if a.metric.per_question]
+        sums = _Sums(replays, z, sampled, names, units) if sampled else None
+        means = sums.resampled_means(resamples, seed) if sums else None
+        for a in asked[z]:
+            if not a.metric.per_question:
+                rows += [_whole(replays, z, a, name, baseline) for name in others]
+                continue
+            assert sums is not None and means is not None
+            at, i = sampled.index(a), names.index(baseline)
+            low, high = percentile_interval(means[:, at], confidence)
+            intervals[z, a.label] = (float(low[i]), float(high[i]))
+            for name in others:
+                j = names.index(name)
+                difference = means[:, at, j] - means[:, at, i]
+                [d_low], [d_high] = percentile_interval(difference[:, None], confidence)
+                value, reference = sums.means[at, j], sums.means[at, i]
+                rows.append(
+                    Row(
+                        zone=z,
+                        metric=a.label,
+                        recommender=name,
+                        value=float(value),
+                        value_low=float(low[j]),
+                        value_high=float(high[j]),
+                        baseline_value=float(reference),
+                        difference=float(value - reference),
+                        low=float(d_low),
+                        high=float(d_high),
+                        relative=_ratio(value - reference, reference),
+                        p=float(two_sided_p(difference[:, None])[0]),
+                        p_holm=math.nan,
+                        verdict="",
+                        questions=int(sums.questions[at, j]),
+                        units=int(sums.units[at, j]),
+                        by_window=tuple((sums.by_window[:, at, j] - sums.by_window[:, at, i]).tolist()),
+                    )
+                )
+    corrected = holm(np.array([row.p for row in rows]))
+    better = {a.label: a.metric.better for z in zones for a in asked[z]}
+    rows = [
+        replace(row, p_holm=float(p), verdict=_verdict(row, float(p), better[row.metric], 1 - confidence))
+        for row, p in zip(rows, corrected)
+    ]
+    return Comparison(
+        rows=rows,
+        baseline=baseline,
+        baseline_intervals=intervals,
+        comparisons=comparisons,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        units="sessions" if replays[0].questions[zones[0]].visitor is None else "visitors",
+        windows=_window_names(replays) if len(replays) > 1 else [],
+    )
+
+
+@dataclass(frozen=True)
+class _At:
+    """A metric at a length."""
+
+    metric: Metric
+    name: str
+    k: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}@{self.k}"
+
+
+class _Sums:
+    """Sums and counts per unit of every metric and recommender, NaN left out."""
+
+    def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[_At], names: list[str], units: list[np.ndarray]):
+        n = 1 + max(int(unit.max(initial=-1)) for unit in units)
+        shape = (len(asked), len(names))
+        self._columns = np.zeros((n, *shape, 2))
+        self.by_window = np.full((len(replays), *shape), np.nan)
+        for w, (replay, unit) in enumerate(zip(replays, units)):
+            for a, at in enumerate(asked):
+                for j, name in enumerate(names):
+                    values = replay.values(at.name, name=name, zone=zone, k=at.k)
+                    there = ~np.isnan(values)
+                    self._columns[:, a, j, 0] += np.bincount(unit[there], values[there], minlength=n)
+                    self._columns[:, a, j, 1] += np.bincount(unit[there], minlength=n)
+                    if there.any():
+                        self.by_window[w, a, j] = values[there].mean()
+        self.questions = self._columns[..., 1].sum(axis=0)
+        self.units = (self._columns[..., 1] > 0).sum(axis=0)
+        for a, at in enumerate(asked):
+            for j, name in enumerate(names):
+                if self.units[a, j] < 2:
+                    raise ValueError(
+                        f"compare: '{at.label}' of '{name}' in zone '{zone}' applies to {int(self.questions[a, j])} questions of "
+                        f"{int(self.units[a, j])} visitors or sessions, expected 2 of these or more"
+                    )
+        totals = self._columns.sum(axis=0)
+        self.means = totals[..., 0] / totals[..., 1]
+
+    def resampled_means(self, resamples: int, seed: int) -> np.ndarray:
+        """[R, metrics, recommenders]."""
+        columns = self._columns.reshape(len(self._columns), -1)
+        sums = resampled_sums(columns, resamples=resamples, seed=seed).reshape(resamples, *self._columns.shape[1:])
+        with np.errstate(invalid="ignore"):  # a resample without any question it applies to
+            return sums[..., 0] / sums[..., 1]
+
+
+def _require_alike(replays: Sequence[Replay], baseline: str, zone: str | None) -> tuple[list[str], list[str]]:
+    """Names of recommenders and of the zones asked about, which all replays share."""
+    if not replays or not all(isinstance(replay, Replay) for replay in replays):
+        raise ValueError("compare: expected a Replay (see stamp.offline.replay), or a list of them, one per window")
+    if len({id(replay) for replay in replays}) < len(replays):
+        raise ValueError("compare: a replay is in the list twice, so its questions would count twice")
+    first = replays[0]
+    for w, replay in enumerate(replays[1:], 1):
+        for what in ("names", "zones"):
+            mine, its = list(getattr(first, what)), list(getattr(replay, what))
+            if set(mine) != set(its):
+                raise ValueError(f"compare: the {what} of window {w} are {its}, those of window 0 are {mine}")
+    if baseline not in first.names:
+        raise ValueError(f"compare: baseline is {baseline!r}, expected one of {', '.join(map(repr, first.names))}")
+    if len(first.names) < 2:
+        raise ValueError(f"compare: {baseline!r} is the only recommender, expected one or more to compare it with")
+    if zone is not None and zone not in first.zones:
+        raise ValueError(f"compare: zone is {zone!r}, expected one of {', '.join(map(repr, first.zones))}")
+    zones = list(first.zones) if zone is None else [zone]
+    for w, replay in enumerate(replays):
+        place = f" of window {w}" if len(replays) > 1 else ""
+        for z in zones:
+            missing = [name for name in first.names if (name, z) not in replay.lists]
+            if missing:
+                raise ValueError(f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; the questions must be the same")
+            if not len(replay.questions[z]):
+                raise ValueError(f"compare: zone '{z}'{place} has no questions")
+    kinds = {replay.questions[z].visitor is None for replay in replays for z in zones}
+    if len(kinds) > 1:
+        raise ValueError("compare: visitors are known in some of the questions and not in others")
+    return list(first.names), zones
+
+
+def _units(replays: Sequence[Replay], zone: str) -> list[np.ndarray]:
+    """What is resampled, numbered from 0 [N] for each replay: sessions, or visitors, who may come back in another."""
+    numbers: dict[Any, int] = {}
+    result = []
+    for w, replay in enumerate(replays):
+        questions = replay.questions[zone]
+        codes, first, inverse = np.unique(questions.unit, return_index=True, return_inverse=True)
+        ids: list[Any]
+        if len(replays) == 1:
+            ids = codes.tolist()
+        elif questions.visitor is None:
+            ids = [(w, code) for code in codes.tolist()]
+        else:
+            ids = _visitor_ids(replay, questions.event[first])
+        result.append(np.array([numbers.setdefault(i, len(numbers)) for i in ids], np.int64)[inverse])
+    return result
+
+
+def _visitor_ids(replay: Replay, events: np.ndarray) -> list[Any]:
+    """The visitors of events: codes are numbered anew in each replay."""
+    column = None if replay.sessions is None else replay.sessions.columns.get("visitor_id")
+    if column is None:
+        raise ValueError("compare: replays of visitors are paired over windows by their sessions' column 'visitor_id'")
+    return take(column, events).tolist()
+
+
+def _whole(replays: Sequence[Replay], zone: str, at: _At, name: str, baseline: str) -> Row:
+    """A metric of a whole set of lists: values, and no interval."""
+    values, references = (
+        np.array([replay.aggregate(at.name, name=which, zone=zone, k=at.k) for replay in replays])
+        for which in (name, baseline)
+    )
+    value, reference = float(values.mean()), float(references.mean())
+    return Row(
+        zone=zone,
+        metric=at.label,
+        recommender=name,
+        value=value,
+        value_low=math.nan,
+        value_high=math.nan,
+        baseline_value=reference,
+        difference=value - reference,
+        low=math.nan,
+        high=math.nan,
+        relative=_ratio(value - reference, reference),
+        p=math.nan,
+        p_holm=math.nan,
+        verdict="",
+        questions=sum(len(replay.questions[zone]) for replay in replays),
+        units=0,
+        by_window=tuple((values - references).tolist()),
+    )
+
+
+def _verdict(row: Row, p: float, better: str, level: float) -> str:
+    if not row.units:
+        return ""
+    if math.isnan(p):
+        return "too little data"
+    if p >= level:
+        return "no difference shown"
+    if better == "neither":
+        return "different"
+    return "better" if (row.difference > 0) == (better == "higher") else "worse"
+
+
+def _agreement(row: Row) -> str:
+    same = sum(np.sign(d) == np.sign(row.difference) for d in row.by_window)
+    return f"{same} of {len(row.by_window)}"
+
+
+def _window_names(replays: Sequence[Replay]) -> list[str]:
+    begins = [None if replay.sessions is None else replay.sessions.timestamps for replay in replays]
+    if all(times is not None for times in begins):
+        return short_moments(np.array([times.min() for times in begins if times is not None]))
+    return [f"window {w}" for w in range(len(replays))]
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a / b) if b else math.nan
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

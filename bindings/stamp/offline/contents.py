@@ -12,26 +12,26 @@ from typing import Any
 
 import numpy as np
 
-import stamp
-
 from ..bundles import diff_bundles, inspect_bundle
 from ..sessions import Sessions
 from .leakage import LeakageReport
-from .metrics import find_metric
+from .metrics import METRICS, find_metric, split_at
 from .page import Figure, Section, drawing
-from .plots import plot_cut
+from .plots import plot_by
 from .policy import Verdict
 from .replay import Replay
 from .tables import Table
 from .verdicts import Comparison
 
-_GROUPS = 20  # of a cut, that a table shows
+_ROWS = 20  # of a table of a cut
+_DRAWN = 8  # kinds of a cut that can be told apart in a drawing
 
 
 def checks(verdict: Verdict) -> Section:
-    rows = [
-        [j.outcome, j.check.subject, j.zone, j.check.requirement, j.value, j.bound, j.needed] for j in verdict.judgements
-    ]
+    rows = []
+    for j in verdict.judgements:
+        numbers = [None if math.isnan(x) else j.check.shown(x) for x in (j.value, j.bound, j.needed)]
+        rows.append([j.outcome, j.check.subject, j.zone, j.check.requirement, *numbers])
     return Section(
         key="checks",
         title="Checks of the policy",
@@ -45,36 +45,27 @@ def checks(verdict: Verdict) -> Section:
                 ["outcome", "what", "zone", "must be", "value", "worse end", "needed"],
                 rows,
                 title="Checks",
-                notes=[
-                    "For “no worse than”: value, worse end and needed are differences, candidate less the other; shares of "
-                    "the other's value where the check is in per cent."
-                ],
-                formats={"value": ".5g", "worse end": ".5g", "needed": ".5g"},
+                notes=["Of “no worse than”: value, worse end and needed are the candidate's less the other's."],
             )
         ],
     )
 
 
-def beside(comparison: Comparison, replay: Replay, k: int | None) -> Section:
+def beside(comparison: Comparison, replay: Replay) -> Section:
     """The comparison with the current release, drawn, and how much of the lists changes."""
     figures = []
     for zone in dict.fromkeys(row.zone for row in comparison.rows):
-        rows = [row for row in comparison.rows if row.zone == zone and math.isfinite(row.low)]
-        if rows:
-            figures.append(
-                Figure(
-                    drawing(comparison.plot(zone=zone)),
-                    f"{zone}: with {100 * comparison.confidence:g} % intervals.",
-                    "; ".join(
-                        f"{row.recommender} differs from {comparison.baseline} by {row.difference:+.4f} in {row.metric}, "
-                        f"interval {row.low:+.4f} to {row.high:+.4f}"
-                        for row in rows
-                    ),
-                )
-            )
+        told = [
+            f"{row.metric} of {row.recommender} differs by {row.difference:+.4f}, interval {row.low:+.4f} to {row.high:+.4f}"
+            for row in comparison.rows
+            if row.zone == zone and math.isfinite(row.low)
+        ]
+        if told:
+            text = f"Beside {comparison.baseline} in {zone}: {'; '.join(told)}."
+            figures.append(Figure(drawing(comparison.plot(zone=zone)), f"Beside {comparison.baseline} in {zone}.", text))
     churn = [
-        [zone, name, replay.churn(name, comparison.baseline, zone=zone, k=_length(replay, zone, k))]
-        for zone in replay.zones
+        [zone, name, k, replay.churn(name, comparison.baseline, zone=zone, k=k)]
+        for zone, k in _lengths(replay).items()
         for name in replay.names
         if name != comparison.baseline
     ]
@@ -82,36 +73,43 @@ def beside(comparison: Comparison, replay: Replay, k: int | None) -> Section:
         key="comparison",
         title=f"Beside {comparison.baseline}",
         text=[
-            f"The same questions were asked of all; differences are the recommender's value less that of "
-            f"{comparison.baseline}."
+            f"All were asked the same questions. A difference is the recommender's value less that of {comparison.baseline}."
         ],
         figures=figures,
         tables=[
             comparison.table(),
             Table(
-                ["zone", "recommender", "churn"],
+                ["zone", "recommender", "k", "churn"],
                 churn,
-                title=f"Share of the list that is not in that of {comparison.baseline}, on average",
+                title=f"What is not in the list of {comparison.baseline}, on average",
                 formats={"churn": ".1%"},
             ),
         ],
     )
 
 
-def metrics(replay: Replay, k: Sequence[int] | None) -> Section:
-    tables = []
-    for zone in replay.zones:
-        table = replay.metrics(k=k, zone=zone)
-        tables.append(table)
-    return Section(key="metrics", title="Metrics by zone", tables=tables)
+def metrics(replay: Replay, k: Sequence[int] | None) -> tuple[Section, list[str]]:
+    """A table for each zone, a row for each metric; and the names of the metrics."""
+    tables, shown = [], dict[str, None]()
+    for zone, longest in _lengths(replay).items():
+        wide = replay.metrics(k=list(k) if k else longest, zone=zone)
+        names = wide.column("recommender")
+        columns = [column for column in wide.columns if "@" in column]
+        shown.update(dict.fromkeys(split_at(column)[0] for column in columns))
+        rows = [[column, *wide.column(column)] for column in columns]
+        n = len(replay.questions[zone])
+        tables.append(Table(["metric", *names], rows, title=f"{zone}: {n:,} questions", notes=wide.notes))
+    return Section(key="metrics", title="Metrics by zone", tables=tables), list(shown)
 
 
 def definitions(shown: Sequence[str]) -> Section:
-    rows = [[m.name, m.better, m.text, m.source] for m in map(find_metric, shown)]
+    known = dict.fromkeys(find_metric(name)[0].name for name in shown)
+    rows = [[METRICS[name].name, METRICS[name].better, METRICS[name].text, METRICS[name].source] for name in known]
     return Section(
         key="definitions",
         title="Definitions",
-        tables=[Table(["metric", "better", "definition", "source"], rows, title="The metrics of this report, at a list of k")],
+        text=["A metric at k, “hr@20”, looks at the first k products of each list; “hr:TYPE” at the events of one type."],
+        tables=[Table(["metric", "better", "definition", "source"], rows, title="Metrics of this report")],
     )
 
 
@@ -154,13 +152,30 @@ def latency(replay: Replay) -> Section:
     )
 
 
-def cuts(replay: Replay, names: Sequence[str], k: int | None) -> Section:
+def cuts(replay: Replay, names: Sequence[str]) -> Section:
+    """The hit rate by kind of question."""
     tables, figures = [], []
-    for zone in replay.zones:
-        for cut in names:
-            found = replay.by(cut, metric="hr", k=_length(replay, zone, k), zone=zone)
-            tables.append(found)
-    return Section(key="cuts", title="By group", tables=tables, figures=figures)
+    for zone, k in _lengths(replay).items():
+        if not len(replay.questions[zone]):
+            continue
+        for name in names:
+            tables.append(_by_kind(replay.by(name, metric=f"hr@{k}", zone=zone), f"{zone}: hr@{k} by {name}"))
+        drawn = [name for name in names if len(replay.cut(name, zone)[1]) <= _DRAWN]
+        if drawn:
+            text = f"hr@{k} in {zone} by {', '.join(drawn)}; the tables below have the figures."
+            figures.append(Figure(drawing(plot_by(replay, cuts=drawn, metric=f"hr@{k}", zone=zone)), text, text))
+    return Section(key="cuts", title="By kind of question", tables=tables, figures=figures)
+
+
+def _by_kind(table: Table, title: str) -> Table:
+    """Many kinds in the order of their questions, and only the first of them. Recommenders may be called what a cut is."""
+    rows, notes = table.rows, list(table.notes)
+    if len(rows) > _DRAWN:
+        place = table.columns.index("questions")
+        rows = sorted(rows, key=lambda row: -row[place])[:_ROWS]
+    if len(table) > _ROWS:
+        notes.append(f"{_ROWS} of {len(table):,} kinds, those of most questions")
+    return Table(["kind", *table.columns[1:]], rows, title=title, notes=notes, formats=table.formats)
 
 
 def inputs(
@@ -241,14 +256,16 @@ def _asked(replay: Replay) -> Table:
     )
 
 
-def again(command: str | None, **settings: Any) -> Section:
+def again(command: str | None, settings: Mapping[str, Any]) -> Section:
+    rows = [[name, str(value)] for name, value in settings.items()]
     return Section(
         key="settings",
         title="To make this report again",
-        tables=[Table(["setting", "value"], [[name, str(value)] for name, value in settings.items()], title="Settings")],
+        tables=[Table(["setting", "value"], rows, title="Settings")],
         code=command or "",
     )
 
 
-def _length(replay: Replay, zone: str, k: int | None) -> int:
-    return replay.zones[zone].k if k is None else k
+def _lengths(replay: Replay) -> dict[str, int]:
+    """The longest list that was asked for, by zone."""
+    return {zone: min(lists.k for (_, of), lists in replay.lists.items() if of == zone) for zone in replay.zones}

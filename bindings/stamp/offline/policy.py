@@ -101,6 +101,12 @@ class Check:
         lost = f"{_text(self.by_percent)} %" if self.by is None else _text(self.by)
         return f"no worse than {self.no_worse_than} by more than {lost}"
 
+    def shown(self, number: float) -> str:
+        """What was measured, with the sign of a difference and per cent of a share."""
+        if self.no_worse_than is None:
+            return _text(number)
+        return f"{number:+.5f}" if self.by_percent is None else f"{100 * number:+.2f} %"
+
     def to_dict(self) -> dict[str, Any]:
         """As in the file: what says nothing is left out."""
         return {name: value for name, value in vars(self).items() if value is not None and value not in ("", {})}
@@ -269,15 +275,9 @@ def _not_judged(check: Check, zone: str, reason: str) -> Judgement:
 
 def _sentence(check: Check, zone: str, found: Estimate) -> str:
     """What was measured, and what is asked for: whether it passed is the outcome's to say."""
-
-    def text(number: float) -> str:
-        if check.no_worse_than is None:
-            return _text(number)
-        return f"{number:+.5f}" if check.by_percent is None else f"{100 * number:+.2f} %"
-
     verb = "is" if check.no_worse_than is None else f"differs from {check.no_worse_than} by"
-    interval = f" (between {text(found.low)} and {text(found.high)})" if found.has_interval else ""
-    return f"{check.subject} in {zone} {verb} {text(found.value)}{interval}; it must be {check.requirement}."
+    interval = f" (between {check.shown(found.low)} and {check.shown(found.high)})" if found.has_interval else ""
+    return f"{check.subject} in {zone} {verb} {check.shown(found.value)}{interval}; it must be {check.requirement}."
 
 
 def _text(number: float | None) -> str:

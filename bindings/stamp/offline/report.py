@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import os
 import pathlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 import stamp
 
+from ..files import write_text
 from ..products import Products
 from ..sessions import Sessions
-from .leakage import LeakageReport, check_leakage
+from . import contents
+from .leakage import check_leakage
 from .measured import MeasuredReplay
-from .metrics import find_metric
-from .page import Figure, Section, drawing, render
-from .plots import plot_cut
+from .metrics import split_at
+from .page import Section, render
 from .policy import Policy, Verdict
 from .replay import Replay, replay
-from .tables import Table
 from .verdicts import Comparison, compare
 from .zones import Zone, product_page
 
-_GROUPS = 20  # of a cut, that a table shows
-_LENGTHS = ("hr", "mrr", "coverage")  # metrics that are compared where nobody says which
+_TAKEN = ("candidate", "current", "metric", "kind", "questions", "share")  # columns of tables
 
 
 class Report:
@@ -108,9 +103,9 @@ class Report:
             raise ValueError("Report.save: give html_path, json_path or both")
         if json_path is not None:
             text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
-            _write(pathlib.Path(json_path), text + "\n")
+            write_text(pathlib.Path(json_path), text + "\n")
         if html_path is not None:
-            _write(pathlib.Path(html_path), self.html)
+            write_text(pathlib.Path(html_path), self.html)
 
     def _repr_html_(self) -> str:
         """In a notebook: the page in a frame, as its style is its own."""
@@ -134,7 +129,7 @@ def report(
     zones: Sequence[Zone] = (),
     policy: Policy | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     k: Sequence[int] | int | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str] = ("hr", "mrr", "coverage"),
     cuts: Sequence[str] | None = None,
     resamples: int = 2000,
     seed: int = 0,
@@ -165,8 +160,8 @@ def report(
         What decides whether the release may go on.
     k : int or sequence of int, optional
         Lengths of the lists that are measured; the zone's own where absent.
-    metrics : sequence of str, optional
-        What is compared, "hr@20" say; hr, mrr and coverage at the longest list where absent.
+    metrics : sequence of str
+        What is compared: "hr@20", or "hr" at the zone's k.
     cuts : sequence of str, optional
         Of :meth:`Replay.by`; the length of sessions where absent, with `train` popularity and cold products too, and
         with an attribute `category` of products that.
@@ -200,10 +195,10 @@ def report(
     >>> made.passed
     True
     """
-    named = _named(candidate, current, baselines)
+    named = _named(candidate, current, baselines or {})
     judged_by = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
     leakage = None if train is None else check_leakage(train, sessions)
-    lengths = [k] if isinstance(k, int) else None if k is None else list(k)
+    lengths = None if k is None else [k] if isinstance(k, int) else list(k)
     asked = replay(
         named,
         sessions,
@@ -214,38 +209,54 @@ def report(
         latency=latency,
         progress=progress,
     )
-    reference = "current" if current is not None else next(iter(baselines), None) if baselines else None
-    confidence = judged_by.confidence if judged_by is not None else Policy.confidence
+    confidence = Policy.confidence if judged_by is None else judged_by.confidence
+    others = [name for name in named if name != "candidate"]
     comparison = None
-    if reference is not None and any(len(questions) for questions in asked.questions.values()):
+    if others:
         comparison = compare(
-            asked,
-            baseline=reference,
-            metrics=list(metrics) if metrics is not None else [_at(name, lengths) for name in _LENGTHS],
-            confidence=confidence,
-            resamples=resamples,
-            seed=seed,
-        )
-    measured = MeasuredReplay(asked, "candidate", resamples=resamples, seed=seed)
-    verdict = None if judged_by is None else judged_by.judge(measured)
+            asked, baseline=others[0], metrics=metrics, confidence=confidence, resamples=resamples, seed=seed
+        )  # fmt: skip
+    verdict = None
+    if judged_by is not None:
+        verdict = judged_by.judge(MeasuredReplay(asked, "candidate", resamples=resamples, seed=seed))
+    figures, shown = contents.metrics(asked, lengths)
     sections = [
-        *([_checks(verdict)] if verdict is not None else []),
-        *([_beside(comparison, asked, lengths)] if comparison is not None else []),
-        _metrics(asked, lengths),
-        _cuts(asked, _default_cuts(train, products) if cuts is None else cuts, lengths),
-        _faults(asked),
-        _latency(asked),
-        _inputs(named, sessions, train, asked, leakage),
-        _definitions(asked, lengths),
-        _again(command, confidence, resamples, seed, latency),
+        *([contents.checks(verdict)] if verdict is not None else []),
+        *([contents.beside(comparison, asked)] if comparison is not None else []),
+        figures,
+        contents.cuts(asked, _default_cuts(train, products) if cuts is None else cuts),
+        contents.faults(asked),
+        contents.latency(asked),
+        contents.inputs(named, sessions, train, asked, leakage),
+        contents.definitions([*shown, *(split_at(metric)[0] for metric in metrics)]),
+        contents.again(
+            command,
+            {"confidence of intervals": confidence, "resamples": resamples, "seed": seed, "requests timed": latency},
+        ),
     ]
-    created = datetime.datetime.now(datetime.timezone.utc)
+    created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    what = contents.name_of(candidate)
+    against = f" beside {contents.name_of(current)}" if current is not None else ""
     return Report(
-        title=title or f"Release report: {_name(candidate)}",
-        about=_about(candidate, current, sessions, created),
+        title=title or f"Release report: {what}",
+        about=f"{what}{against}, on {len(sessions):,} sessions. Made {created:%Y-%m-%d %H:%M} UTC by stamp {stamp.__version__}.",
         created=created,
         replay=asked,
         comparison=comparison,
         verdict=verdict,
         sections=sections,
     )
+
+
+def _named(candidate: Any, current: Any, baselines: Mapping[str, Any]) -> dict[str, Any]:
+    """Recommenders by name, in the order of columns and rows."""
+    for name in baselines:
+        if name in _TAKEN:
+            raise ValueError(f"report: a baseline is named '{name}', expected another name: that one is taken")
+    return {"candidate": candidate, **({} if current is None else {"current": current}), **baselines}
+
+
+def _default_cuts(train: Sessions | None, products: Products | None) -> list[str]:
+    by_clicks = [] if train is None else ["popularity", "cold"]
+    by_category = ["category"] if products is not None and "category" in products.attributes else []
+    return ["session_length", *by_clicks, *by_category]

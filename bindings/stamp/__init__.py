@@ -9,6 +9,8 @@
 5
 """
 
+from typing import TYPE_CHECKING, Any
+
 from . import datasets
 from ._stamp import cpu_isa, num_threads, set_num_threads
 from .bundles import build_bundle, diff_bundles, inspect_bundle, verify_bundle
@@ -23,6 +25,9 @@ from .rules import rules_schema
 from .serving import Recommendations, Recommender
 from .sessions import Sessions
 from .training import TrainReport, train_cluster
+
+if TYPE_CHECKING:
+    from . import offline
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,9 +55,19 @@ __all__ = [
     "load",
     "load_clusters",
     "num_threads",
+    "offline",
     "rules_schema",
     "set_num_threads",
     "train_cluster",
     "train_clusters",
     "verify_bundle",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The offline library is imported when it is first asked for: serving has no need of it."""
+    if name == "offline":
+        import importlib
+
+        return importlib.import_module(".offline", __name__)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -42,6 +42,13 @@ class ClusteredRecommender(_CatalogRecommender):
             self._parts, sessions.rows_in(self._catalog), self._counts.tolist(), **options
         )  # fmt: skip
 
+    def _bundle(self) -> _stamp.Bundle:
+        clusters = [
+            (cluster, rows, model._model, model._trained_with, model.fingerprint_, json.dumps(model.report_))
+            for (cluster, model), (rows, _) in zip(self.models.items(), self._parts)
+        ]
+        return _stamp.Bundle(self._catalog, self._counts.tolist(), [], clusters, [], "{}")
+
     def __repr__(self) -> str:
         return f"ClusteredRecommender({len(self.models):,} models, {self.n_items_:,} products)"
 

@@ -4,6 +4,7 @@ from .metrics import METRICS, Metric
 from .policy import Check, Estimate, Judgement, Measured, Policy, Verdict, policy_schema
 from .questions import Lists, Questions
 from .replay import Replay
+from .replay import Replay, replay
 from .report import Report, report
 from .tables import Table
 from .zones import Zone, cart, home, product_page
@@ -27,5 +28,6 @@ __all__ = [
     "home",
     "policy_schema",
     "product_page",
+    "replay",
     "report",
 ]

@@ -11,7 +11,7 @@ from ..columns import find_rows
 from .facts import column_of
 
 if TYPE_CHECKING:
-    from .replay import Replay
+    from .results import Replay
 
 Labels = tuple[np.ndarray, list[str]]
 _DISTINCT = 20  # values of a numeric column that stand for themselves; more are cut into quarters

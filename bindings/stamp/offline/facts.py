@@ -13,7 +13,7 @@ from ..sessions import Sessions
 from .parts import Sets, distinct
 
 if TYPE_CHECKING:
-    from .replay import Replay
+    from .results import Replay
 
 HEAD = 0.8  # share of the clicks of training that the products of the head have
 

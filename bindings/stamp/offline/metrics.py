@@ -12,7 +12,7 @@ from . import accuracy, qualities
 from .parts import Part
 
 if TYPE_CHECKING:
-    from .replay import Replay
+    from .results import Replay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,28 +56,25 @@ NEEDS = {
     "weight": "weights of events: the sessions need a column weight",
 }
 
-_EVENT = {"better": "higher", "by_type": True}
-_LISTED = {"per_question": True}
-
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(name="hr", **_EVENT, of_part=accuracy.hr,
+        Metric(name="hr", better="higher", by_type=True, of_part=accuracy.hr,
                text="share of questions whose next event is among the first k",
                source="Deshpande and Karypis, TOIS 2004"),
-        Metric(name="mrr", **_EVENT, of_part=accuracy.mrr,
+        Metric(name="mrr", better="higher", by_type=True, of_part=accuracy.mrr,
                text="mean of 1/rank of the next event, 0 beyond k",
                source="Voorhees, TREC-8 1999; cut at k as in Hidasi et al., ICLR 2016"),
-        Metric(name="ndcg", **_EVENT, of_part=accuracy.ndcg,
+        Metric(name="ndcg", better="higher", by_type=True, of_part=accuracy.ndcg,
                text="mean of 1/log2(rank + 1) of the next event, 0 beyond k",
                source="Järvelin and Kekäläinen, TOIS 2002, with one relevant product"),
-        Metric(name="precision", **_EVENT, of_part=accuracy.precision,
+        Metric(name="precision", better="higher", by_type=True, of_part=accuracy.precision,
                text="products of the rest of the session among the first k, over k",
                source="Manning et al., Introduction to Information Retrieval 2008, 8.4"),
-        Metric(name="recall", **_EVENT, of_part=accuracy.recall,
+        Metric(name="recall", better="higher", by_type=True, of_part=accuracy.recall,
                text="products of the rest of the session among the first k, over how many there are",
                source="Manning et al. 2008, 8.3"),
-        Metric(name="map", **_EVENT, of_part=accuracy.average_precision,
+        Metric(name="map", better="higher", by_type=True, of_part=accuracy.average_precision,
                text="mean over questions of the precisions at the ranks of relevant products, summed, over min(k, relevant)",
                source="Manning et al. 2008, 8.4; cut at k as in the Million Song Dataset Challenge, WWW 2012"),
         Metric(name="revenue", better="higher", needs=("value",), of_part=accuracy.revenue,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .replay import Replay
+    from .results import Replay
 
 _ENTRIES = 1 << 21  # of lists that are judged at once, which bounds memory
 _EVENTS = 1 << 22  # of the sets that are laid out at once

@@ -14,7 +14,7 @@ import numpy as np
 from .parts import Part, up_to
 
 if TYPE_CHECKING:
-    from .replay import Replay
+    from .results import Replay
 
 FRESH = 7 * 86_400_000_000  # microseconds for which a product is new
 
@@ -94,7 +94,7 @@ def _pair_distances(
 def ild_embeddings(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
     """Of directions u the cosines of all pairs sum to (|Σu|² - n) / 2; |Σu|² grows by 2 u·Σu + 1 with each."""
     directions = part.replay.facts.directions
-    has_one = directions.any(axis=1)
+    has_one = (directions != 0).sum(axis=1) > 0
     total = np.zeros((len(part), directions.shape[1]))
     cosines, known = np.zeros(part.rows.shape), part.listed & part.gather(has_one)
     for j in range(part.rows.shape[1]):

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from ..sessions import Sessions
+from .facts import column_of
+from .parts import distinct
+from .zones import Zone
 
 FAULTS = ("short", "duplicates", "unknown", "nan", "anchor", "seen")
 
@@ -104,3 +111,71 @@ class Lists:
     def k(self) -> int:
         """Of the longest list, K."""
         return self.rows.shape[1]
+
+
+@dataclass(frozen=True)
+class History:
+    """What had happened before each question: events[begin … end-1], rows, the last of which is the current product."""
+
+    events: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+
+def ask(
+    sessions: Sessions, rows: np.ndarray, V: int, zone: Zone, *, min_history: int
+) -> tuple[Questions, History, list[str]]:
+    """The questions of a zone, what was known at each, and notes. `rows` [events] of a catalog of V products."""
+    core = sessions._core
+    lengths, n = np.diff(core.offsets), len(rows)
+    session = np.repeat(np.arange(len(core)), lengths)
+    first = core.offsets[session]  # event of the session
+    visitor, notes = visitors(sessions), []
+    events, begin, end = rows, first, np.arange(n)
+    if zone.earlier_sessions and visitor is None:
+        notes.append(f"{zone.name}: sessions have no visitor_id, so earlier sessions are not read")
+    elif zone.earlier_sessions:
+        assert visitor is not None
+        if len(core.timestamps):
+            timeline = np.lexsort((np.arange(n), core.timestamps, visitor[session]))
+        else:
+            timeline = np.lexsort((np.arange(n), visitor[session]))
+            notes.append(f"{zone.name}: sessions have no timestamps, so earlier ones are those that stand before")
+        events, end = rows[timeline], np.empty(n, np.int64)
+        end[timeline] = np.arange(n)
+        begin = np.searchsorted(visitor[session][timeline], visitor[session])
+    is_target = core.weights > 0 if len(core.weights) else np.ones(n, bool)
+    asked = is_target & (end - begin >= min_history)
+    if zone.after:
+        if "event_type" not in sessions.columns:
+            raise ValueError(f"replay: zone '{zone.name}' asks after {tuple(zone.after)}, but there is no column event_type")
+        types = column_of(sessions, "event_type").astype(str)
+        asked[1:] &= np.isin(types[:-1], [*zone.after])
+        asked &= np.arange(n) > first
+    event = np.flatnonzero(asked)
+    if not len(event):
+        after = f" after {', '.join(zone.after)}" if zone.after else ""
+        raise ValueError(f"replay: zone '{zone.name}' has no question in {sessions!r}{after}, min_history {min_history}")
+    history = History(events, begin[event], end[event])
+    remaining, _ = distinct(np.where(is_target, rows, -1), event, core.offsets[session[event] + 1], V)
+    questions = Questions(
+        session=session[event],
+        event=event,
+        anchor=np.where(history.end > history.begin, events[history.end - 1], -1),
+        target=rows[event],
+        visitor=None if visitor is None else visitor[session[event]],
+        remaining=remaining,
+    )
+    return questions, history, notes
+
+
+def visitors(sessions: Sessions) -> np.ndarray | None:
+    """Codes [sessions] of visitors, by the first event of each session; a session of an unknown one has its own."""
+    if "visitor_id" not in sessions.columns:
+        return None
+    values = column_of(sessions, "visitor_id")[sessions._core.offsets[:-1]]
+    if values.dtype.kind in "iu":
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    codes: dict[Any, int] = {}
+    found = [codes.setdefault(v if v is not None and v == v else ("unknown", i), len(codes)) for i, v in enumerate(values)]
+    return np.array(found, np.int64)

@@ -2,335 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from .. import _stamp
+from ..columns import catalog_ids
 from ..products import Products
+from ..progress import make_bar
+from ..recommenders import StampRecommender
 from ..sessions import Sessions
-from . import qualities
-from .cuts import cut_questions
-from .facts import Facts
-from .metrics import METRICS, Metric, find_metric, lacks, split_at
-from .parts import parts
-from .questions import Lists, Questions
-from .tables import Table
-from .zones import Zone
+from .asking import served_or_foreign
+from .catalogs import clusters_of, lay_out, union_catalog
+from .leakage import KINDS, LeakageReport, check_leakage
+from .questions import Lists, ask
+from .results import Replay
+from .zones import Zone, product_page
 
-_KS = (5, 10, 20)
-_QUANTILES = (0.5, 0.95, 0.99)
-_KINDS = 8  # types of events that a table of all metrics has columns for
+__all__ = ["Replay", "replay"]
 
 
-class Replay:
-    """Questions, and the lists that recommenders answered. Made by :func:`replay`, or by hand of plain arrays.
+def replay(
+    recommenders: Any,
+    sessions: Sessions,
+    *,
+    zones: Zone | Sequence[Zone] = (product_page(),),
+    k: int | None = None,
+    train: Sessions | None = None,
+    products: Products | None = None,
+    embeddings: Any = None,
+    min_history: int = 1,
+    ties: str = "served",
+    latency: int = 200,
+    leakage: str = "refuse",
+    progress: bool = False,
+) -> Replay:
+    """Ask recommenders over held-out sessions, event by event, the way zones of a shop would.
 
-    Attributes
+    Every event of a weight above 0 with enough events before it is a target: the question is asked after the event before
+    it. The lists are what serving would show, made by the same code, on all cores.
+
+    Parameters
     ----------
-    names : list of str
-        Of the recommenders.
-    zones : dict of str to Zone
-    questions : dict of str to Questions
-        By zone.
-    lists : dict of (str, str) to Lists
-        By recommender and zone.
-    item_ids : array [V]
-        Ids of the rows that are used everywhere.
-    clicks : int64 [V] or None
-        In training.
-    sessions, train : Sessions or None
-    products : Products or None
-    embeddings : float32 [V,D] or None
-        By which pairs on a list are compared; rows of 0 or NaN where a product has none.
-    clusters : int64 [V] or None
-        Of a bundle; -1 where a product has none.
+    recommenders : dict of str to recommender, or one recommender
+        A fitted recommender of stamp, a :class:`stamp.Recommender` or the path of a bundle, or any object with
+        ``recommend(items, k=…)``, which gives ids, or ids and scores, best first.
+    sessions : Sessions
+        That no recommender has learnt from.
+    zones : Zone or sequence of Zone
+        See :func:`product_page`, :func:`home`, :func:`cart`.
+    k : int, optional
+        Products to list; what each zone says where absent.
+    train : Sessions, optional
+        That the recommenders have learnt from: popularity, novelty, the long tail, cold products and freshness come
+        from there. Overlap with `sessions` is looked for (:func:`check_leakage`).
+    products : Products, optional
+        Attributes, for diversity, cuts, and rules of zones.
+    embeddings : StampRecommender, or (ids, vectors [n,D]), optional
+        By which products of a list are compared; those of the first StampRecommender where absent.
+    min_history : int
+        Events before a target, at least.
     ties : {"served", "conservative"}
-        Relevant products count where they were served, or at the last place among listed products of equal score.
-    notes : list of str
-        What a reader of any figure should know.
+        Where relevant products of lists with equal scores count: where they were served, or last among their equals.
+    latency : int
+        Single requests that are timed for each recommender and zone, on one thread.
+    leakage : {"refuse", "report"}
+        What to do about overlap of `train` and `sessions`.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Replay
+
+    Raises
+    ------
+    ValueError
+        An option cannot be, no event is a target, recommenders know products by ids of different kinds, or training and
+        sessions overlap.
+    RuntimeError
+        A recommender that is not stamp's failed; the message says at which question.
+
+    Examples
+    --------
+    >>> import stamp
+    >>> shop = stamp.datasets.synthetic_shop(sessions=600, products=60, seed=1)
+    >>> train, test = shop.sessions.split_by_time("7D")
+    >>> popular = stamp.PopularityRecommender().fit(train)
+    >>> stamp.offline.replay({"popular": popular}, test, train=train).metrics(k=20, metrics=["hr", "coverage"]).columns
+    ['recommender', 'questions', 'hr@20', 'coverage@20', 'p50 ms', 'p95 ms', 'p99 ms']
     """
+    named = dict(recommenders) if isinstance(recommenders, Mapping) else {type(recommenders).__name__: recommenders}
+    asked_zones = [zones] if isinstance(zones, Zone) else list(zones)
+    if k is not None:
+        asked_zones = [dataclasses.replace(zone, k=k) for zone in asked_zones]
+    _check(named, sessions, asked_zones, train, min_history, latency, leakage)
+    found = None if train is None else _look_for_leakage(train, sessions, leakage)
+    if isinstance(embeddings, StampRecommender):
+        embeddings = (embeddings.item_ids_, embeddings.weights_["items"])
+    if embeddings is None:
+        first = next((each for each in named.values() if isinstance(each, StampRecommender)), None)
+        embeddings = None if first is None else (first.item_ids_, first.weights_["items"])
+    answering = [served_or_foreign(name, each, products) for name, each in named.items()]
+    catalog = union_catalog(answering, sessions, train)
+    rows = sessions.rows_in(catalog).items
 
-    def __init__(
-        self,
-        *,
-        zones: Mapping[str, Zone],
-        questions: Mapping[str, Questions],
-        lists: Mapping[tuple[str, str], Lists],
-        item_ids: Any,
-        clicks: Any = None,
-        sessions: Sessions | None = None,
-        train: Sessions | None = None,
-        products: Products | None = None,
-        embeddings: Any = None,
-        clusters: Any = None,
-        ties: str = "served",
-        notes: Sequence[str] = (),
-    ):
-        self.names = list(dict.fromkeys(name for name, _ in lists))
-        self.zones = dict(zones)
-        self.questions = dict(questions)
-        self.lists = dict(lists)
-        self.item_ids = np.asarray(item_ids)
-        self.clicks = None if clicks is None else np.asarray(clicks, np.int64)
-        self.sessions, self.train, self.products = sessions, train, products
-        self.embeddings = None if embeddings is None else np.asarray(embeddings, np.float32)
-        self.clusters = None if clusters is None else np.asarray(clusters, np.int64)
-        self.ties, self.notes = ties, list(notes)
-        for what, per_product in (("clicks", self.clicks), ("embeddings", self.embeddings), ("clusters", self.clusters)):
-            if per_product is not None and len(per_product) != len(self.item_ids):
-                raise ValueError(f"Replay: {what} is of {len(per_product)} products, expected {len(self.item_ids)}")
-        if ties not in ("served", "conservative"):
-            raise ValueError(f"replay: ties is {ties!r}, expected 'served' or 'conservative'")
-        for name, zone in self.lists:
-            if zone not in self.questions or zone not in self.zones:
-                raise ValueError(f"Replay: the lists of '{name}' are of zone '{zone}', expected one of {list(self.zones)}")
-            if len(self.lists[name, zone].rows) != len(self.questions[zone]):
-                raise ValueError(
-                    f"Replay: '{name}' has {len(self.lists[name, zone].rows)} lists in zone '{zone}', expected "
-                    f"{len(self.questions[zone])}, one a question"
-                )
-
-    @property
-    def V(self) -> int:
-        """Products of the union of all catalogs."""
-        return len(self.item_ids)
-
-    @cached_property
-    def facts(self) -> Facts:
-        return Facts(self)
-
-    def values(self, metric: str, *, name: str, zone: str, k: int) -> np.ndarray:
-        """A metric question by question.
-
-        Parameters
-        ----------
-        metric : str
-            A key of :data:`METRICS` whose ``per_question`` is true, or ``"hr:TYPE"`` for one type of events.
-        name, zone : str
-            Of the recommender, and of the zone.
-        k : int
-            Length that lists are cut to.
-
-        Returns
-        -------
-        float64 [N]
-            NaN where the metric does not apply (no purchase is left, an empty list). The mean of the others is the metric.
-
-        Raises
-        ------
-        ValueError
-            There is no such metric, recommender, zone or k, or the replay lacks what the metric needs.
-        """
-        return self._values(metric, name, zone, [k])[:, 0]
-
-    def aggregate(self, metric: str, *, name: str, zone: str, k: int, where: np.ndarray | None = None) -> float:
-        """A metric of all questions of a zone, or of those `where` (bool [N]) says; any metric, those of all lists together
-        included. NaN where it applies to none."""
-        return float(self._aggregates(metric, name, zone, [k], where)[0])
-
-    def metrics(
-        self, *, k: Sequence[int] | int | None = None, metrics: Collection[str] | None = None, zone: str | None = None
-    ) -> Table:
-        """All metrics, or some, of every recommender.
-
-        Parameters
-        ----------
-        k : int or sequence of int, optional
-            List lengths; 5, 10 and 20 as far as lists go where absent.
-        metrics : collection of str, optional
-            Names, each for every k, or "hr@20" for one. All that the replay has what they need for, where absent.
-        zone : str, optional
-            Of one zone only.
-
-        Returns
-        -------
-        Table
-            A row per recommender and zone; columns "hr@20" and so on, and quantiles of the time of one request in ms.
-        """
-        zones = self._zones(zone)
-        longest = max((self.lists[key].k for key in self.lists if key[1] in zones), default=1)
-        ks = [k] if isinstance(k, (int, np.integer)) else list(k or [each for each in _KS if each <= longest] or [longest])
-        wanted, notes = self._wanted(metrics)
-        columns = [(name, at) for name, one in wanted for at in ([one] if one is not None else ks)]
-        rows = []
-        for name, of_zone in self._pairs(zones):
-            K = self.lists[name, of_zone].k
-            found: dict[tuple[str, int], float] = {}
-            for metric in dict.fromkeys(name for name, _ in columns):
-                at = [each for other, each in columns if other == metric and (each <= K or k is not None)]
-                found.update({(metric, each): v for each, v in zip(at, self._aggregates(metric, name, of_zone, at, None))})
-            latency = self.lists[name, of_zone].latency
-            times = np.quantile(latency, _QUANTILES) * 1e3 if len(latency) else np.full(len(_QUANTILES), np.nan)
-            rows.append([name, *([of_zone] if len(zones) > 1 else []), len(self.questions[of_zone]),
-                         *(found.get(column, np.nan) for column in columns), *times])  # fmt: skip
-            faults = [f"{count:,} {fault}" for fault, count in self.lists[name, of_zone].faults.items() if count]
-            if faults:
-                notes.append(f"{name} in {of_zone}: {', '.join(faults)}")
-        head = ["recommender", *(["zone"] if len(zones) > 1 else []), "questions"]
-        quantiles = [f"p{100 * q:.0f} ms" for q in _QUANTILES]
-        named = [f"{metric}@{at}" for metric, at in columns]
-        return Table(
-            [*head, *named, *quantiles],
-            rows,
-            title=zones[0] if len(zones) == 1 else "",
-            notes=[*self.notes, *notes],
-            formats=dict.fromkeys(quantiles, ".2f"),
+    questions, histories, notes = {}, {}, []
+    for zone in asked_zones:
+        questions[zone.name], histories[zone.name], said = ask(
+            sessions, rows, len(catalog), zone, min_history=min_history
         )
+        notes += said
+    lists: dict[tuple[str, str], Lists] = {}
+    total = len(answering) * sum(map(len, questions.values()))
+    bar = make_bar(total, "replay", "questions") if progress else None
+    done = 0
 
-    def by(self, cut: Any, *, metric: str = "hr", k: int = 20, zone: str | None = None) -> Table:
-        """A metric for each kind of question.
+    def advance(answered: int) -> None:
+        if bar is not None:
+            bar.update(done + answered - bar.n)
 
-        Parameters
-        ----------
-        cut : str or mapping
-            See :meth:`cut`.
-        metric : str
-            With or without its k: "hr", "hr@10".
-        k : int
-        zone : str, optional
-            Of one zone only.
+    try:
+        for zone in asked_zones:
+            for each in answering:
+                history = histories[zone.name]
+                lists[each.name, zone.name] = each.answer(history, zone, catalog, latency=latency, advance=advance)
+                done += len(questions[zone.name])
+    finally:
+        if bar is not None:
+            bar.close()
+    return Replay(
+        zones={zone.name: zone for zone in asked_zones},
+        questions=questions,
+        lists=lists,
+        item_ids=catalog_ids(catalog),
+        clicks=None if train is None else _stamp.item_counts(train.rows_in(catalog), len(catalog)),
+        sessions=sessions,
+        train=train,
+        products=products,
+        embeddings=None if embeddings is None else lay_out(catalog, *embeddings),
+        clusters=clusters_of(catalog, named.values()),
+        ties=ties,
+        notes=[*notes, *(found.notes if found is not None and any(map(len, found.offenders.values())) else ())],
+    )
 
-        Returns
-        -------
-        Table
-            A row per kind (and zone): its questions, their share, and the metric of each recommender.
-        """
-        metric, at = split_at(metric)
-        zones = self._zones(zone)
-        rows: list[list[Any]] = []
-        for of_zone in zones:
-            labels, names = self.cut(cut, of_zone)
-            asked = [name for name in self.names if (name, of_zone) in self.lists]
-            for label, kind in enumerate(names):
-                where = labels == label
-                found = {name: self.aggregate(metric, name=name, zone=of_zone, k=at or k, where=where) for name in asked}
-                rows.append([kind, *([of_zone] if len(zones) > 1 else []), int(where.sum()), float(where.mean()),
-                             *(found.get(name, np.nan) for name in self.names)])  # fmt: skip
-        what = cut if isinstance(cut, str) else "cluster"
-        return Table(
-            [what, *(["zone"] if len(zones) > 1 else []), "questions", "share", *self.names],
-            rows,
-            title=f"{metric}@{at or k} by {what}",
-            formats={"share": ".1%"},
-        )
 
-    def cut(self, cut: Any, zone: str) -> tuple[np.ndarray, list[str]]:
-        """Questions sorted into kinds.
-
-        Parameters
-        ----------
-        cut : str or mapping
-            "session_length", "position" (events before the target), "popularity", "cold" (whether training saw the
-            target), "cluster" (of a bundle), a text or number attribute of the products (of the target), a column of the
-            sessions (of the target's event), or a mapping of products to kinds. Numbers of many values are cut at their
-            quartiles.
-
-        Returns
-        -------
-        labels : int64 [N]
-        names : list of str
-            labels[i] is an index into these; all of them occur.
-        """
-        self._zones(zone)
-        return cut_questions(self, cut, zone)
-
-    def churn(self, a: str, b: str, *, zone: str, k: int) -> float:
-        """How much of the lists changes from one recommender to another, yesterday's model and today's say: 1 - the mean
-        share of the longer list that both have; 0 for the same products, 1 for none in common."""
-        return qualities.churn(*(self._lists(name, zone, k).rows[:, :k] for name in (a, b)))
-
-    def _zones(self, zone: str | None) -> list[str]:
-        if zone is None:
-            return list(self.zones)
-        if zone not in self.zones:
-            raise ValueError(f"Replay: zone is '{zone}', expected one of {', '.join(self.zones)}")
-        return [zone]
-
-    def _pairs(self, zones: Sequence[str]) -> list[tuple[str, str]]:
-        return [(name, zone) for zone in zones for name in self.names if (name, zone) in self.lists]
-
-    def _lists(self, name: str, zone: str, k: int) -> Lists:
-        self._zones(zone)
-        if (name, zone) not in self.lists:
-            raise ValueError(f"Replay: recommender is '{name}', expected one of {', '.join(self.names)}")
-        lists = self.lists[name, zone]
-        if not 1 <= k <= lists.k:
-            raise ValueError(f"Replay: k is {k}, expected 1 to {lists.k}, as long as lists of zone '{zone}' were asked for")
-        return lists
-
-    def _wanted(self, metrics: Collection[str] | None) -> tuple[list[tuple[str, int | None]], list[str]]:
-        """(name, k or None for every k) of what a table shows, and notes on what it cannot."""
-        if metrics is not None:
-            return [split_at(text) for text in ([metrics] if isinstance(metrics, str) else metrics)], []
-        wanted: list[tuple[str, int | None]] = []
-        left_out: dict[str, list[str]] = {}
-        for metric in METRICS.values():
-            reason = lacks(self, metric, None)
-            if reason:
-                left_out.setdefault(reason, []).append(metric.name)
-            else:
-                wanted.append((metric.name, None))
-        if not lacks(self, METRICS["hr"], "any"):
-            kinds = np.unique(self.facts.event_types).tolist()
-            wanted += [(f"{name}:{kind}", None) for kind in kinds[:_KINDS] for name in ("hr", "recall")]
-        return wanted, [f"left out: {', '.join(names)}, for want of {reason}" for reason, names in left_out.items()]
-
-    def _found(self, text: str, name: str, zone: str, ks: Sequence[int]) -> tuple[Metric, str | None, Lists]:
-        """The metric and the lists, checked."""
-        metric, kind = find_metric(text)
-        lists = self._lists(name, zone, max(ks, default=1))
-        self._lists(name, zone, min(ks, default=1))
-        reason = lacks(self, metric, kind)
-        if reason:
-            raise ValueError(f"{text} needs {reason}")
-        if kind and kind not in self.facts.event_types:
-            known = ", ".join(np.unique(self.facts.event_types).tolist())
-            raise ValueError(f"{text}: no event is of type '{kind}', expected one of {known}")
-        return metric, kind, lists
-
-    def _values(self, text: str, name: str, zone: str, ks: Sequence[int]) -> np.ndarray:
-        """[N,len(ks)], one pass for all k."""
-        metric, kind, lists = self._found(text, name, zone, ks)
-        if metric.of_part is None:
-            raise ValueError(f"{text} is of all lists together, so it has no value per question; see Replay.aggregate")
-        values = np.empty((len(lists.rows), len(ks)))
-        for part in parts(self, name, zone):
-            values[part.first : part.last] = metric.of_part(part, ks, kind)
-        return values
-
-    def _aggregates(
-        self, text: str, name: str, zone: str, ks: Sequence[int], where: np.ndarray | None
-    ) -> list[float]:
-        metric, _, lists = self._found(text, name, zone, ks)
-        chosen = self._where(where, zone)
-        if metric.of_lists is not None:
-            unit = self.questions[zone].unit[chosen]
-            return [metric.of_lists(self, lists.rows[chosen, :k], unit) for k in ks]
-        values = self._values(text, name, zone, ks)[chosen]
-        if metric.name == "weighted_hr":  # over the weights of the questions asked for
-            values = values / self._mean_weight(zone, chosen)
-        counts = (~np.isnan(values)).sum(axis=0)
-        sums = np.nansum(values, axis=0)
-        return np.divide(sums, counts, out=np.full(len(ks), np.nan), where=counts > 0).tolist()
-
-    def _where(self, where: np.ndarray | None, zone: str) -> Any:
-        if where is None:
-            return slice(None)
-        where = np.asarray(where)
-        if where.dtype != bool or where.shape != (len(self.questions[zone]),):
+def _check(
+    named: dict[str, Any],
+    sessions: Any,
+    zones: list[Zone],
+    train: Any,
+    min_history: int,
+    latency: int,
+    leakage: str,
+) -> None:
+    if not named:
+        raise ValueError("replay: there are no recommenders")
+    for what, given in (("sessions", sessions), ("train", train)):
+        if not (isinstance(given, Sessions) or (what == "train" and given is None)):
             raise ValueError(
-                f"Replay: where is {where.dtype} of shape {where.shape}, expected bool of {len(self.questions[zone])}"
+                f"replay: {what} is {type(given).__name__}, expected stamp.Sessions (see Sessions.from_frame)"
             )
-        return where
+    for zone in zones:
+        if not isinstance(zone, Zone):
+            raise ValueError(f"replay: zones holds {zone!r}, expected stamp.offline.Zone")
+    names = [zone.name for zone in zones]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"replay: zones are {names}, expected one or more, of different names")
+    if min_history < 1:
+        raise ValueError(f"replay: min_history is {min_history}, expected 1 or more")
+    if latency < 0:
+        raise ValueError(f"replay: latency is {latency}, expected a number of requests to time, or 0")
+    if leakage not in ("refuse", "report"):
+        raise ValueError(f"replay: leakage is {leakage!r}, expected 'refuse' or 'report'")
 
-    def _mean_weight(self, zone: str, chosen: Any) -> float:
-        """Of the chosen questions, relative to the mean of the zone's."""
-        assert self.sessions is not None
-        weights = self.sessions._core.weights[self.questions[zone].event].astype(np.float64)
-        return float(weights[chosen].mean() / weights.mean()) if len(weights[chosen]) else np.nan
 
-    def __repr__(self) -> str:
-        asked = ", ".join(f"{len(questions):,} questions in {zone}" for zone, questions in self.questions.items())
-        return f"Replay({', '.join(self.names)}; {asked}; {self.V:,} products)"
+def _look_for_leakage(train: Sessions, sessions: Sessions, leakage: str) -> LeakageReport:
+    return check_leakage(train, sessions, allow=() if leakage == "refuse" else KINDS)

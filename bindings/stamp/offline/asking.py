@@ -1,0 +1,222 @@
+"""Asking recommenders: those of stamp all questions at once by the code that serves, others one by one; and faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import _stamp
+from ..clustered import ClusteredRecommender
+from ..columns import Ids, catalog_ids, object_array
+from ..products import Products
+from ..recommenders import PopularityRecommender, StampRecommender, _CatalogRecommender
+from ..serving import Recommender
+from .parts import distinct, members
+from .questions import FAULTS, History, Lists
+from .zones import Zone
+
+Advance = Callable[[int], None]  # gets how many questions of a replay are answered
+_BLOCK = 4096  # answers whose ids are looked up at once
+
+
+class Served:
+    """A release: all that stamp trains, builds or counts."""
+
+    def __init__(self, name: str, release: _stamp.Release, *, popular: bool):
+        self.name, self._release, self._popular = name, release, popular
+        self.item_ids = catalog_ids(release.catalog)
+
+    def answer(
+        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
+    ) -> Lists:
+        if zone.bundle_zone and zone.bundle_zone not in self._release.zones:
+            raise ValueError(
+                f"replay: zone '{zone.name}' asks for the rules of zone '{zone.bundle_zone}', '{self.name}' has "
+                f"{', '.join(self._release.zones) or 'none'}"
+            )
+        here = Ids("replay: the products", catalog_ids(catalog)).find_in(self._release.catalog)
+        there = Ids("replay: the products", self.item_ids).find_in(catalog)
+        asked = (np.append(here, np.int32(-1))[history.events], history.begin, history.end)
+        options: dict[str, Any] = {
+            "k": zone.k,
+            "history": zone.history or 0,
+            "exclude": zone.exclude,
+            "zone": zone.bundle_zone or "",
+            "rules": json.dumps(list(zone.rules)) if zone.rules else "",
+            "popular": self._popular,
+        }
+        start = time.perf_counter()
+        rows, scores = _stamp.replay(self._release, *asked, **options, progress=lambda done, _: advance(done))
+        seconds = time.perf_counter() - start
+        rows = np.append(there, np.int32(-1))[rows]
+        faults = check_lists(rows, scores, rows >= 0, history, zone, len(self.item_ids), len(catalog))
+        times = _stamp.time_requests(self._release, *asked, _spread(len(rows), latency), **options)
+        return Lists(rows=rows, scores=scores, faults=faults, seconds=seconds, latency=times)
+
+
+class Foreign:
+    """Anything with ``recommend(items, k=k)``, asked in the shop's own ids."""
+
+    item_ids: np.ndarray | None = None  # of a catalog that nobody told
+
+    def __init__(self, name: str, recommender: Any):
+        self.name, self._recommender = name, recommender
+
+    def answer(
+        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
+    ) -> Lists:
+        if zone.rules or zone.bundle_zone:
+            raise ValueError(
+                f"replay: zone '{zone.name}' has rules, which '{self.name}' ({type(self._recommender).__name__}) cannot "
+                "apply; expected recommenders of stamp, or a zone without rules"
+            )
+        ids, n = catalog_ids(catalog), len(history.begin)
+        rows = np.full((n, zone.k), -1, np.int32)
+        scores = np.full((n, zone.k), np.nan, np.float32)
+        given, nan = np.zeros(rows.shape, bool), np.zeros(rows.shape, bool)
+        timed = set(_spread(n, latency).tolist())
+        times = []
+        begin = history.begin if zone.history is None else np.maximum(history.begin, history.end - zone.history)
+        start = time.perf_counter()
+        for first in range(0, n, _BLOCK):
+            found: list[Any] = []
+            for i in range(first, min(n, first + _BLOCK)):
+                items = ids[history.events[begin[i] : history.end[i]]].tolist()
+                since = time.perf_counter()
+                try:
+                    answer = self._recommender.recommend(items, k=zone.k)
+                except Exception as error:
+                    raise RuntimeError(f"replay: '{self.name}' failed in zone '{zone.name}' at {items}: {error}") from error
+                if i in timed:
+                    times.append(time.perf_counter() - since)
+                listed, scored = self._read(answer, zone.k)
+                given[i, : len(listed)] = True
+                if scored is not None:
+                    scores[i, : len(scored)] = scored
+                    nan[i, : len(scored)] = np.isnan(scored)
+                found += listed
+            if found:
+                block = rows[first : first + _BLOCK]
+                block[given[first : first + _BLOCK]] = self._find(found, catalog)
+            advance(min(n, first + _BLOCK))
+        seconds = time.perf_counter() - start
+        faults = check_lists(rows, scores, given, history, zone, len(catalog), len(catalog), nan)
+        return Lists(rows=rows, scores=scores, faults=faults, seconds=seconds, latency=times)
+
+    def _read(self, answer: Any, k: int) -> tuple[list[Any], np.ndarray | None]:
+        """The first k ids, and their scores if there are any."""
+        scores: Any = None
+        if hasattr(answer, "ids"):
+            answer, scores = answer.ids, getattr(answer, "scores", None)
+        elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], (list, tuple, np.ndarray)):
+            answer, scores = answer
+        if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
+            raise ValueError(f"replay: '{self.name}' answers {answer!r}, expected product ids, or ids and scores")
+        ids = list(answer.tolist() if isinstance(answer, np.ndarray) else answer)
+        if scores is None:
+            return ids[:k], None
+        numbers = np.asarray(scores, np.float32)
+        if numbers.shape != (len(ids),):
+            raise ValueError(f"replay: '{self.name}' answers {len(ids)} ids with scores of shape {numbers.shape}")
+        return ids[:k], numbers[:k]
+
+    def _find(self, found: list[Any], catalog: _stamp.Catalog) -> np.ndarray:
+        ids = Ids(f"replay: the answer of '{self.name}'", object_array(found))
+        if ids.kind != catalog.kind:
+            raise ValueError(
+                f"replay: '{self.name}' answers ids that are {ids.kind} ({found[0]!r}), those of the sessions are "
+                f"{catalog.kind}"
+            )
+        return ids.find_in(catalog)
+
+
+def _spread(n: int, count: int) -> np.ndarray:
+    """At most `count` of n questions, evenly spread."""
+    return np.arange(min(n, count), dtype=np.int64) * n // max(1, min(n, count))
+
+
+def check_lists(
+    rows: np.ndarray,
+    scores: np.ndarray,
+    given: np.ndarray,
+    history: History,
+    zone: Zone,
+    known: int,
+    V: int,
+    nan: np.ndarray | None = None,
+) -> dict[str, int]:
+    """Faults by kind. Their places in rows [n,K] become empty.
+
+    `given` says where a list has an entry, `nan` where its score is no number and should be one; `known` is how many
+    products the recommender has, V how many there are.
+    """
+    excluded = np.zeros(len(rows), np.int64)
+    wrong: dict[str, np.ndarray] = {"unknown": given & (rows < 0)}
+    if nan is not None:
+        wrong["nan"] = nan
+    twice = np.zeros(rows.shape, bool)
+    for j in range(1, rows.shape[1]):
+        twice[:, j] = (rows[:, :j] == rows[:, j : j + 1]).any(axis=1) & (rows[:, j] >= 0)
+    wrong["duplicates"] = twice
+    if zone.exclude == "anchor":
+        there = history.end > history.begin
+        anchor = np.where(there, history.events[history.end - 1], -1)
+        excluded = there.astype(np.int64)
+        wrong["anchor"] = (rows == anchor[:, None]) & (rows >= 0)
+    if zone.exclude == "seen":
+        sets, _ = distinct(history.events, history.begin, history.end, V)
+        excluded = np.diff(sets[0])
+        wrong["seen"] = (members(sets, rows, V) >= 0) & (rows >= 0)
+    faults = dict.fromkeys(FAULTS, 0)
+    faults["short"] = int((given.sum(axis=1) < np.minimum(rows.shape[1], known - excluded)).sum())
+    for kind, where in wrong.items():
+        faults[kind] = int(where.sum())
+        rows[where] = -1
+        scores[where] = np.nan
+    return faults
+
+
+def served_or_foreign(name: str, recommender: Any, products: Products | None) -> Served | Foreign:
+    """How to ask `recommender`. Attributes of `products` are handed to models, whose rules may name them."""
+    if isinstance(recommender, (str, os.PathLike)):
+        recommender = Recommender(recommender)
+    if isinstance(recommender, Recommender):
+        return Served(name, recommender._core.release(), popular=True)
+    if isinstance(recommender, _CatalogRecommender):
+        recommender._require_fitted("replay")
+        if isinstance(recommender, (StampRecommender, ClusteredRecommender)):
+            bundle = recommender._bundle()
+            return Served(name, _stamp.Release(_with_attributes(bundle, products)), popular=False)
+        if isinstance(recommender, PopularityRecommender):
+            counts = recommender._counts.tolist()
+            bundle = _stamp.Bundle(recommender._catalog, counts, _attributes(products, recommender._catalog), [], [], "{}")
+            return Served(name, _stamp.Release(bundle), popular=True)
+    if callable(getattr(recommender, "recommend", None)):
+        return Foreign(name, recommender)
+    raise ValueError(
+        f"replay: '{name}' is {type(recommender).__name__}, expected a recommender of stamp, the path of a bundle, or an "
+        "object with recommend(items, k=…)"
+    )
+
+
+def _with_attributes(bundle: _stamp.Bundle, products: Products | None) -> _stamp.Bundle:
+    clusters = [
+        (each["id"], each["rows"], each["model"], each["train"], each["fingerprint"], each["report"])
+        for each in bundle.clusters
+    ]
+    columns = _attributes(products, bundle.catalog)
+    return _stamp.Bundle(bundle.catalog, bundle.counts.tolist(), columns, clusters, bundle.route_by, bundle.rules)
+
+
+def _attributes(products: Products | None, catalog: _stamp.Catalog) -> list[_stamp.Attribute]:
+    if products is None:
+        return []
+    return [
+        (name, *products.codes(name, catalog)) if kind == "text" else (name, products.numbers(name, catalog))
+        for name, kind in products.attributes.items()
+    ]

@@ -1,0 +1,70 @@
+"""One catalog for all: the products that anybody knows, and what is known of them laid out in its rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _stamp
+from ..clustered import ClusteredRecommender
+from ..columns import Ids, catalog_ids, find_rows
+from ..serving import Recommender
+from ..sessions import Sessions
+from .asking import Foreign, Served
+
+
+def union_catalog(answering: Sequence[Served | Foreign], *parts: Sessions | None) -> _stamp.Catalog:
+    """The products that recommenders know and that occur in sessions."""
+    catalogs = [(each.name, each.item_ids) for each in answering if each.item_ids is not None]
+    for what, part in zip(("sessions", "train"), parts):
+        if part is not None:
+            counts = _stamp.item_counts(part._core, len(part._catalog))
+            catalogs.append((what, part.item_ids[counts > 0]))
+    union: _stamp.Catalog | None = None
+    for name, item_ids in catalogs:
+        ids = Ids(f"replay: the products of {name}", item_ids)
+        if union is None:
+            union, of = _stamp.Catalog(ids.kind), name
+        if len(ids) and ids.kind != union.kind:
+            raise ValueError(
+                f"replay: '{name}' knows products by ids that are {ids.kind}, '{of}' by {union.kind}; expected one kind"
+            )
+        if len(ids):
+            ids.add_to(union)
+    assert union is not None
+    return union
+
+
+def lay_out(catalog: _stamp.Catalog, ids: Any, vectors: Any) -> np.ndarray:
+    """Vectors [V,D] by row of the catalog, 0 where there is none."""
+    vectors = np.asarray(vectors, np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(ids):
+        raise ValueError(f"replay: embeddings are {len(ids)} ids and vectors of shape {vectors.shape}, expected [n,D]")
+    rows = find_rows("replay: the ids of embeddings", ids, catalog)
+    table = np.zeros((len(catalog), vectors.shape[1]), np.float32)
+    table[rows[rows >= 0]] = vectors[rows >= 0]
+    return table
+
+
+def clusters_of(catalog: _stamp.Catalog, recommenders: Iterable[Any]) -> np.ndarray | None:
+    """Cluster [V] of each product in the first bundle that has several."""
+    for each in recommenders:
+        path = each.path if isinstance(each, Recommender) else each
+        if isinstance(path, (str, os.PathLike)):
+            bundle = _stamp.read_bundle(os.fspath(path))
+            rows = Ids("replay: the products", catalog_ids(bundle.catalog)).find_in(catalog)
+            described = [(cluster["id"], cluster["rows"]) for cluster in bundle.clusters]
+        elif isinstance(each, ClusteredRecommender):
+            rows = Ids("replay: the products", each.item_ids_).find_in(catalog)
+            described = [(cluster, part) for cluster, (part, _) in zip(each.models, each._parts)]
+        else:
+            continue
+        if len(described) > 1:
+            clusters = np.full(len(catalog), -1, np.int64)
+            for cluster, part in described:
+                clusters[rows[part]] = cluster
+            return clusters
+    return None

@@ -1,0 +1,339 @@
+"""What a replay has found: questions, lists, and all that can be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..products import Products
+from ..sessions import Sessions
+from . import qualities
+from .cuts import cut_questions
+from .facts import Facts
+from .metrics import METRICS, Metric, find_metric, lacks, split_at
+from .parts import parts
+from .questions import Lists, Questions
+from .tables import Table
+from .zones import Zone
+
+_KS = (5, 10, 20)
+_QUANTILES = (0.5, 0.95, 0.99)
+_KINDS = 8  # types of events that a table of all metrics has columns for
+
+
+class Replay:
+    """Questions, and the lists that recommenders answered. Made by :func:`replay`, or by hand of plain arrays.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the recommenders.
+    zones : dict of str to Zone
+    questions : dict of str to Questions
+        By zone.
+    lists : dict of (str, str) to Lists
+        By recommender and zone.
+    item_ids : array [V]
+        Ids of the rows that are used everywhere.
+    clicks : int64 [V] or None
+        In training.
+    sessions, train : Sessions or None
+    products : Products or None
+    embeddings : float32 [V,D] or None
+        By which pairs on a list are compared; rows of 0 or NaN where a product has none.
+    clusters : int64 [V] or None
+        Of a bundle; -1 where a product has none.
+    ties : {"served", "conservative"}
+        Relevant products count where they were served, or at the last place among listed products of equal score.
+    notes : list of str
+        What a reader of any figure should know.
+    """
+
+    def __init__(
+        self,
+        *,
+        zones: Mapping[str, Zone],
+        questions: Mapping[str, Questions],
+        lists: Mapping[tuple[str, str], Lists],
+        item_ids: Any,
+        clicks: Any = None,
+        sessions: Sessions | None = None,
+        train: Sessions | None = None,
+        products: Products | None = None,
+        embeddings: Any = None,
+        clusters: Any = None,
+        ties: str = "served",
+        notes: Sequence[str] = (),
+    ):
+        self.names = list(dict.fromkeys(name for name, _ in lists))
+        self.zones = dict(zones)
+        self.questions = dict(questions)
+        self.lists = dict(lists)
+        self.item_ids = np.asarray(item_ids)
+        self.clicks = None if clicks is None else np.asarray(clicks, np.int64)
+        self.sessions, self.train, self.products = sessions, train, products
+        self.embeddings = None if embeddings is None else np.asarray(embeddings, np.float32)
+        self.clusters = None if clusters is None else np.asarray(clusters, np.int64)
+        self.ties, self.notes = ties, list(notes)
+        for what, per_product in (("clicks", self.clicks), ("embeddings", self.embeddings), ("clusters", self.clusters)):
+            if per_product is not None and len(per_product) != len(self.item_ids):
+                raise ValueError(f"Replay: {what} is of {len(per_product)} products, expected {len(self.item_ids)}")
+        if ties not in ("served", "conservative"):
+            raise ValueError(f"replay: ties is {ties!r}, expected 'served' or 'conservative'")
+        for name, zone in self.lists:
+            if zone not in self.questions or zone not in self.zones:
+                raise ValueError(f"Replay: the lists of '{name}' are of zone '{zone}', expected one of {list(self.zones)}")
+            if len(self.lists[name, zone].rows) != len(self.questions[zone]):
+                raise ValueError(
+                    f"Replay: '{name}' has {len(self.lists[name, zone].rows)} lists in zone '{zone}', expected "
+                    f"{len(self.questions[zone])}, one a question"
+                )
+
+    @property
+    def V(self) -> int:
+        """Products of the union of all catalogs."""
+        return len(self.item_ids)
+
+    @cached_property
+    def facts(self) -> Facts:
+        return Facts(self)
+
+    def values(self, metric: str, *, name: str, zone: str, k: int) -> np.ndarray:
+        """A metric question by question.
+
+        Parameters
+        ----------
+        metric : str
+            A key of :data:`METRICS` whose ``per_question`` is true, or ``"hr:TYPE"`` for one type of events.
+        name, zone : str
+            Of the recommender, and of the zone.
+        k : int
+            Length that lists are cut to.
+
+        Returns
+        -------
+        float64 [N]
+            NaN where the metric does not apply (no purchase is left, an empty list). The mean of the others is the metric.
+
+        Raises
+        ------
+        ValueError
+            There is no such metric, recommender, zone or k, or the replay lacks what the metric needs.
+        """
+        return self._values(metric, name, zone, [k])[:, 0]
+
+    def aggregate(self, metric: str, *, name: str, zone: str, k: int, where: np.ndarray | None = None) -> float:
+        """A metric of all questions of a zone, or of those `where` (bool [N]) says; any metric, those of all lists together
+        included. NaN where it applies to none."""
+        return float(self._aggregates(metric, name, zone, [k], where)[0])
+
+    def metrics(
+        self, *, k: Sequence[int] | int | None = None, metrics: Collection[str] | None = None, zone: str | None = None
+    ) -> Table:
+        """All metrics, or some, of every recommender.
+
+        Parameters
+        ----------
+        k : int or sequence of int, optional
+            List lengths; 5, 10 and 20 as far as lists go where absent.
+        metrics : collection of str, optional
+            Names, each for every k, or "hr@20" for one. All that the replay has what they need for, where absent.
+        zone : str, optional
+            Of one zone only.
+
+        Returns
+        -------
+        Table
+            A row per recommender and zone; columns "hr@20" and so on, and quantiles of the time of one request in ms.
+        """
+        zones = self._zones(zone)
+        longest = max((self.lists[key].k for key in self.lists if key[1] in zones), default=1)
+        ks = [k] if isinstance(k, (int, np.integer)) else list(k or [each for each in _KS if each <= longest] or [longest])
+        wanted, notes = self._wanted(metrics)
+        columns = [(name, at) for name, one in wanted for at in ([one] if one is not None else ks)]
+        for name, one in wanted:
+            if one is not None and one > longest:
+                raise ValueError(f"{name}@{one} is asked for, but the longest lists have {longest} products")
+        rows = []
+        for name, of_zone in self._pairs(zones):
+            K = self.lists[name, of_zone].k
+            found: dict[tuple[str, int], float] = {}
+            for metric in dict.fromkeys(name for name, _ in columns):
+                at = [each for other, each in columns if other == metric and (each <= K or k is not None)]
+                found.update({(metric, each): v for each, v in zip(at, self._aggregates(metric, name, of_zone, at, None))})
+            latency = self.lists[name, of_zone].latency
+            times = np.quantile(latency, _QUANTILES) * 1e3 if len(latency) else np.full(len(_QUANTILES), np.nan)
+            rows.append([name, *([of_zone] if len(zones) > 1 else []), len(self.questions[of_zone]),
+                         *(found.get(column, np.nan) for column in columns), *times])  # fmt: skip
+            faults = [f"{count:,} {fault}" for fault, count in self.lists[name, of_zone].faults.items() if count]
+            if faults:
+                notes.append(f"{name} in {of_zone}: {', '.join(faults)}")
+        head = ["recommender", *(["zone"] if len(zones) > 1 else []), "questions"]
+        quantiles = [f"p{100 * q:.0f} ms" for q in _QUANTILES]
+        named = [f"{metric}@{at}" for metric, at in columns]
+        return Table(
+            [*head, *named, *quantiles],
+            rows,
+            title=zones[0] if len(zones) == 1 else "",
+            notes=[*self.notes, *notes],
+            formats=dict.fromkeys(quantiles, ".2f"),
+        )
+
+    def by(self, cut: Any, *, metric: str = "hr", k: int = 20, zone: str | None = None) -> Table:
+        """A metric for each kind of question.
+
+        Parameters
+        ----------
+        cut : str or mapping
+            See :meth:`cut`.
+        metric : str
+            With or without its k: "hr", "hr@10".
+        k : int
+        zone : str, optional
+            Of one zone only.
+
+        Returns
+        -------
+        Table
+            A row per kind (and zone): its questions, their share, and the metric of each recommender.
+        """
+        metric, at = split_at(metric)
+        zones = self._zones(zone)
+        rows: list[list[Any]] = []
+        for of_zone in zones:
+            labels, names = self.cut(cut, of_zone)
+            asked = [name for name in self.names if (name, of_zone) in self.lists]
+            for label, kind in enumerate(names):
+                where = labels == label
+                found = {name: self.aggregate(metric, name=name, zone=of_zone, k=at or k, where=where) for name in asked}
+                rows.append([kind, *([of_zone] if len(zones) > 1 else []), int(where.sum()), float(where.mean()),
+                             *(found.get(name, np.nan) for name in self.names)])  # fmt: skip
+        what = cut if isinstance(cut, str) else "cluster"
+        return Table(
+            [what, *(["zone"] if len(zones) > 1 else []), "questions", "share", *self.names],
+            rows,
+            title=f"{metric}@{at or k} by {what}",
+            formats={"share": ".1%"},
+        )
+
+    def cut(self, cut: Any, zone: str) -> tuple[np.ndarray, list[str]]:
+        """Questions sorted into kinds.
+
+        Parameters
+        ----------
+        cut : str or mapping
+            "session_length", "position" (events before the target), "popularity", "cold" (whether training saw the
+            target), "cluster" (of a bundle), a text or number attribute of the products (of the target), a column of the
+            sessions (of the target's event), or a mapping of products to kinds. Numbers of many values are cut at their
+            quartiles.
+
+        Returns
+        -------
+        labels : int64 [N]
+        names : list of str
+            labels[i] is an index into these; all of them occur.
+        """
+        self._zones(zone)
+        return cut_questions(self, cut, zone)
+
+    def churn(self, a: str, b: str, *, zone: str, k: int) -> float:
+        """How much of the lists changes from one recommender to another, yesterday's model and today's say: 1 - the mean
+        share of the longer list that both have; 0 for the same products, 1 for none in common."""
+        return qualities.churn(*(self._lists(name, zone, k).rows[:, :k] for name in (a, b)))
+
+    def _zones(self, zone: str | None) -> list[str]:
+        if zone is None:
+            return list(self.zones)
+        if zone not in self.zones:
+            raise ValueError(f"Replay: zone is '{zone}', expected one of {', '.join(self.zones)}")
+        return [zone]
+
+    def _pairs(self, zones: Sequence[str]) -> list[tuple[str, str]]:
+        return [(name, zone) for zone in zones for name in self.names if (name, zone) in self.lists]
+
+    def _lists(self, name: str, zone: str, k: int) -> Lists:
+        self._zones(zone)
+        if (name, zone) not in self.lists:
+            raise ValueError(f"Replay: recommender is '{name}', expected one of {', '.join(self.names)}")
+        lists = self.lists[name, zone]
+        if not 1 <= k <= lists.k:
+            raise ValueError(f"Replay: k is {k}, expected 1 to {lists.k}, as long as lists of zone '{zone}' were asked for")
+        return lists
+
+    def _wanted(self, metrics: Collection[str] | None) -> tuple[list[tuple[str, int | None]], list[str]]:
+        """(name, k or None for every k) of what a table shows, and notes on what it cannot."""
+        if metrics is not None:
+            return [split_at(text) for text in ([metrics] if isinstance(metrics, str) else metrics)], []
+        wanted: list[tuple[str, int | None]] = []
+        left_out: dict[str, list[str]] = {}
+        for metric in METRICS.values():
+            reason = lacks(self, metric, None)
+            if reason:
+                left_out.setdefault(reason, []).append(metric.name)
+            else:
+                wanted.append((metric.name, None))
+        if not lacks(self, METRICS["hr"], "any"):
+            kinds = np.unique(self.facts.event_types).tolist()
+            wanted += [(f"{name}:{kind}", None) for kind in kinds[:_KINDS] for name in ("hr", "recall")]
+        return wanted, [f"left out: {', '.join(names)}, for want of {reason}" for reason, names in left_out.items()]
+
+    def _found(self, text: str, name: str, zone: str, ks: Sequence[int]) -> tuple[Metric, str | None, Lists]:
+        """The metric and the lists, checked."""
+        metric, kind = find_metric(text)
+        lists = self._lists(name, zone, max(ks, default=1))
+        self._lists(name, zone, min(ks, default=1))
+        reason = lacks(self, metric, kind)
+        if reason:
+            raise ValueError(f"{text} needs {reason}")
+        if kind and kind not in self.facts.event_types:
+            known = ", ".join(np.unique(self.facts.event_types).tolist())
+            raise ValueError(f"{text}: no event is of type '{kind}', expected one of {known}")
+        return metric, kind, lists
+
+    def _values(self, text: str, name: str, zone: str, ks: Sequence[int]) -> np.ndarray:
+        """[N,len(ks)], one pass for all k."""
+        metric, kind, lists = self._found(text, name, zone, ks)
+        if metric.of_part is None:
+            raise ValueError(f"{text} is of all lists together, so it has no value per question; see Replay.aggregate")
+        values = np.empty((len(lists.rows), len(ks)))
+        for part in parts(self, name, zone):
+            values[part.first : part.last] = metric.of_part(part, ks, kind)
+        return values
+
+    def _aggregates(
+        self, text: str, name: str, zone: str, ks: Sequence[int], where: np.ndarray | None
+    ) -> list[float]:
+        metric, _, lists = self._found(text, name, zone, ks)
+        chosen = self._where(where, zone)
+        if metric.of_lists is not None:
+            unit = self.questions[zone].unit[chosen]
+            return [metric.of_lists(self, lists.rows[chosen, :k], unit) for k in ks]
+        values = self._values(text, name, zone, ks)[chosen]
+        if metric.name == "weighted_hr":  # over the weights of the questions asked for
+            values = values / self._mean_weight(zone, chosen)
+        counts = (~np.isnan(values)).sum(axis=0)
+        sums = np.nansum(values, axis=0)
+        return np.divide(sums, counts, out=np.full(len(ks), np.nan), where=counts > 0).tolist()
+
+    def _where(self, where: np.ndarray | None, zone: str) -> Any:
+        if where is None:
+            return slice(None)
+        where = np.asarray(where)
+        if where.dtype != bool or where.shape != (len(self.questions[zone]),):
+            raise ValueError(
+                f"Replay: where is {where.dtype} of shape {where.shape}, expected bool of {len(self.questions[zone])}"
+            )
+        return where
+
+    def _mean_weight(self, zone: str, chosen: Any) -> float:
+        """Of the chosen questions, relative to the mean of the zone's."""
+        assert self.sessions is not None
+        weights = self.sessions._core.weights[self.questions[zone].event].astype(np.float64)
+        return float(weights[chosen].mean() / weights.mean()) if len(weights[chosen]) else np.nan
+
+    def __repr__(self) -> str:
+        asked = ", ".join(f"{len(questions):,} questions in {zone}" for zone, questions in self.questions.items())
+        return f"Replay({', '.join(self.names)}; {asked}; {self.V:,} products)"

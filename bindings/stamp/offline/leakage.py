@@ -220,10 +220,9 @@ def _message(report: LeakageReport) -> str:
         lines += [f"    {line}" for line in report._shown[kind]]
         if n > _SHOWN:
             lines.append(f"    and {n - _SHOWN:,} more")
-    kinds = ", ".join(repr(kind) for kind in report.refused)
     lines.append(
         "  split by time (Sessions.split_by_time, stamp.offline.windows), measure on error.report.clean(test), or say "
-        f"allow=({kinds},) and know why"
+        f"allow={report.refused} and know why"
     )
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..columns import take
 from .bootstrap import holm, least_resamples, percentile_interval, resampled_sums, two_sided_p
-from .metrics import Metric, find_metric
+from .metrics import Metric, find_metric, lacks, split_at
 from .replay import Replay
 from .tables import Table
 from .windows import short_moments
@@ -273,9 +273,10 @@ def compare(
     others = [name for name in names if name != baseline]
     if isinstance(metrics, str) or not metrics:
         raise ValueError(f"compare: metrics is {metrics!r}, expected a list like ['hr@20', 'mrr@20']")
-    if len(set(metrics)) < len(metrics):
-        raise ValueError(f"compare: metrics has one twice: {list(metrics)}")
-    asked = {z: [_at(metric, replays[0].zones[z].k) for metric in metrics] for z in zones}
+    asked = {z: [metric_at("compare", metric, replays, z) for metric in metrics] for z in zones}
+    for z in zones:
+        if len({a.label for a in asked[z]}) < len(metrics):
+            raise ValueError(f"compare: metrics has one twice: {list(metrics)}")
     if not 0 < confidence < 1:
         raise ValueError(f"compare: confidence is {confidence}, expected a number between 0 and 1, like 0.95")
     if resamples < 100 or seed < 0:
@@ -305,7 +306,7 @@ def compare(
             intervals[z, a.label] = (float(low[i]), float(high[i]))
             for name in others:
                 j = names.index(name)
-                difference = means[:, at, j] - means[:, at, i]
+                difference = _difference(means[:, at, j], means[:, at, i])
                 [d_low], [d_high] = percentile_interval(difference[:, None], confidence)
                 value, reference = sums.means[at, j], sums.means[at, i]
                 rows.append(
@@ -317,7 +318,7 @@ def compare(
                         value_low=float(low[j]),
                         value_high=float(high[j]),
                         baseline_value=float(reference),
-                        difference=float(value - reference),
+                        difference=float(_difference(value, reference)),
                         low=float(d_low),
                         high=float(d_high),
                         relative=_ratio(value - reference, reference),
@@ -339,7 +340,7 @@ def compare(
         rows=rows,
         baseline=baseline,
         baseline_intervals=intervals,
-        comparisons=comparisons,
+        comparisons=int(np.count_nonzero(~np.isnan(corrected))),
         confidence=confidence,
         resamples=resamples,
         seed=seed,
@@ -349,8 +350,8 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _At:
-    """A metric at a length."""
+class MetricAt:
+    """A metric at a list length. `name` has the event type, as "recall:transaction"."""
 
     metric: Metric
     name: str
@@ -361,10 +362,34 @@ class _At:
         return f"{self.name}@{self.k}"
 
 
+def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> MetricAt:
+    """What "hr@20" says, of lists of that zone; without "@" at the zone's k.
+
+    Raises
+    ------
+    ValueError
+        The metric is unknown, the lists are shorter, or a replay lacks what it needs. Messages begin with `call`.
+    """
+    try:
+        name, k = split_at(text)
+        metric, kind = find_metric(name)
+    except ValueError as error:
+        raise ValueError(f"{call}: {error}") from None
+    k = replays[0].zones[zone].k if k is None else k
+    for replay in replays:
+        need = lacks(replay, metric, kind)
+        if need is not None:
+            raise ValueError(f"{call}: '{text}' needs {need}")
+        shortest = min(lists.k for (_, at), lists in replay.lists.items() if at == zone)
+        if k > shortest:
+            raise ValueError(f"{call}: '{text}' is of lists longer than the {shortest} products asked for in zone '{zone}'")
+    return MetricAt(metric, name, k)
+
+
 class _Sums:
     """Sums and counts per unit of every metric and recommender, NaN left out."""
 
-    def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[_At], names: list[str], units: list[np.ndarray]):
+    def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[MetricAt], names: list[str], units: list[np.ndarray]):
         n = 1 + max(int(unit.max(initial=-1)) for unit in units)
         shape = (len(asked), len(names))
         self._columns = np.zeros((n, *shape, 2))
@@ -457,7 +482,7 @@ def _visitor_ids(replay: Replay, events: np.ndarray) -> list[Any]:
     return take(column, events).tolist()
 
 
-def _whole(replays: Sequence[Replay], zone: str, at: _At, name: str, baseline: str) -> Row:
+def _whole(replays: Sequence[Replay], zone: str, at: MetricAt, name: str, baseline: str) -> Row:
     """A metric of a whole set of lists: values, and no interval."""
     values, references = (
         np.array([replay.aggregate(at.name, name=which, zone=zone, k=at.k) for replay in replays])
@@ -507,6 +532,11 @@ def _window_names(replays: Sequence[Replay]) -> list[str]:
     if all(times is not None for times in begins):
         return short_moments(np.array([times.min() for times in begins if times is not None]))
     return [f"window {w}" for w in range(len(replays))]
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a − b, 0 where they differ by the rounding of sums alone: else equal recommenders could be told apart."""
+    return np.where(np.isclose(a, b, rtol=1e-12, atol=0), 0.0, a - b)
 
 
 def _ratio(a: float, b: float) -> float:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from ..columns import parse_span
 from ..sessions import Sessions
-from .replay import Replay, replay
 from .tables import Table
+
+if TYPE_CHECKING:
+    from .replay import Replay
 
 
 class Window(NamedTuple):
@@ -173,6 +175,8 @@ def replay_windows(
     >>> len(stamp.offline.replay_windows(factories, splits))
     2
     """
+    from .replay import replay
+
     if not factories or not all(callable(make) for make in factories.values()):
         raise ValueError("replay_windows: factories is {name: function of the training sessions}, one or more")
     if not len(splits):

@@ -1,0 +1,376 @@
+"""Figures of offline tests. matplotlib is imported in here only when a figure is drawn.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; each recommender also has a marker and its
+name beside what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..plots import _pyplot
+from .bootstrap import percentile_interval, resampled_sums
+from .replay import Replay
+from .verdicts import Comparison, MetricAt, metric_at
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
+_GREY = "0.55"
+_RESAMPLES = 500  # of intervals that are only drawn
+
+
+def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
+    """Metrics side by side: each recommender's value, and its difference from the baseline, with intervals.
+
+    A row of panels for each metric (and zone). Filled markers of differences are verdicts, hollow ones show no difference.
+    Recommenders share what makes questions hard, so intervals of differences may leave 0 out where those of values overlap.
+
+    Parameters
+    ----------
+    zone : str, optional
+        One zone; else all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    pyplot = _pyplot()
+    rows = [row for row in comparison.rows if zone is None or row.zone == zone]
+    if not rows:
+        raise ValueError(f"plot_comparison: no zone {zone!r} among {', '.join(sorted({r.zone for r in comparison.rows}))}")
+    panels = list(dict.fromkeys((row.zone, row.metric) for row in rows))
+    zones = len({row.zone for row in rows}) > 1
+    names = [comparison.baseline, *dict.fromkeys(row.recommender for row in rows)]
+    styles = _styles(names)
+    figure = pyplot.figure(figsize=(10, len(panels) * (0.55 + 0.33 * len(names)) + 0.9), layout="constrained")
+    pyplot.close(figure)
+    grid = figure.subplots(len(panels), 2, squeeze=False)
+    for (left, right), (at, metric) in zip(grid, panels):
+        mine = {row.recommender: row for row in rows if (row.zone, row.metric) == (at, metric)}
+        reference = next(iter(mine.values())).baseline_value
+        low, high = comparison.baseline_intervals.get((at, metric), (np.nan, np.nan))
+        left.axvline(reference, color=_GREY, linewidth=0.8, linestyle=":")
+        right.axvline(0, color=_GREY, linewidth=0.8)
+        for place, name in enumerate(names):
+            color, marker = styles[name]
+            if name == comparison.baseline:
+                _interval(left, reference, low, high, place, color, marker, True)
+                _annotate(right, "baseline", 0, place)
+                continue
+            row = mine[name]
+            _interval(left, row.value, row.value_low, row.value_high, place, color, marker, True)
+            _interval(right, row.difference, row.low, row.high, place, color, marker, row.verdict in ("better", "worse", "different"))
+            edge = row.difference if np.isnan(row.high) else row.high
+            _annotate(right, row.verdict or "no interval", edge, place)
+        for axes in (left, right):
+            axes.set_ylim(len(names) - 0.4, -0.6)
+            _tidy(axes, grid="x")
+        left.set_yticks(range(len(names)), names)
+        right.set_yticks([])
+        low_end, high_end = right.get_xlim()
+        right.set_xlim(low_end, high_end + 0.5 * (high_end - low_end))  # room for the words
+        left.set_title(f"{metric}, {at}" if zones else metric, loc="left", fontsize=10, fontweight="bold")
+        right.set_title(f"difference from {comparison.baseline}", loc="left", fontsize=10)
+    level = f"{100 * comparison.confidence:g} % intervals, bootstrap over {comparison.units}"
+    figure.supxlabel(f"{level}; verdicts after Holm's correction for {comparison.comparisons:,} comparisons", fontsize=8.5)
+    return figure
+
+
+def plot_tradeoff(
+    replay: Replay,
+    *,
+    accuracy: str = "hr@20",
+    against: Sequence[str] = ("popularity@20", "coverage@20"),
+    zone: str | None = None,
+    names: Sequence[str] | None = None,
+) -> Any:
+    """Accuracy against popularity, diversity or whatever it may be paid with: a panel for each, a point a recommender.
+
+    Parameters
+    ----------
+    accuracy : str
+        The metric upwards.
+    against : list of str
+        Metrics to the right, a panel each.
+    zone : str, optional
+        Needed where there are several.
+    names : list of str, optional
+        Recommenders; else all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    pyplot = _pyplot()
+    against = [against] if isinstance(against, str) else list(against)
+    zone, names = _asked("plot_tradeoff", replay, zone, names)
+    styles = _styles(names)
+    asked = {text: metric_at("plot_tradeoff", text, [replay], zone) for text in (accuracy, *against)}
+    values = {
+        text: {name: replay.aggregate(at.name, name=name, zone=zone, k=at.k) for name in names}
+        for text, at in asked.items()
+    }
+    figure = pyplot.figure(figsize=(1 + 4.6 * len(against), 4.2), layout="constrained")
+    pyplot.close(figure)
+    grid = figure.subplots(1, len(against), squeeze=False, sharey=True)[0]
+    for axes, text in zip(grid, against):
+        for name in names:
+            color, marker = styles[name]
+            x, y = values[text][name], values[accuracy][name]
+            axes.plot(x, y, marker=marker, color=color, markersize=8, linestyle="none")
+        axes.margins(x=0.3, y=0.15)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlabel(_named(asked[text]))
+        _tidy(axes, grid="both")
+        _label_points(axes, [(values[text][n], values[accuracy][n], n, styles[n][0]) for n in names])
+    grid[0].set_ylabel(_named(asked[accuracy]))
+    figure.suptitle(f"{zone}: {len(replay.questions[zone]):,} questions", fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def plot_by(
+    replay: Replay,
+    *,
+    cuts: Sequence[Any] = ("session_length", "popularity"),
+    metric: str = "hr@20",
+    zone: str | None = None,
+    names: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Any:
+    """A metric by session length, by popularity of the target, by any cut: a panel for each cut.
+
+    Bars are percentile intervals of each value alone, from a bootstrap over visitors (or sessions).
+
+    Parameters
+    ----------
+    cuts : list
+        As for :meth:`Replay.by`.
+    metric : str
+        One with a value per question.
+    zone : str, optional
+        Needed where there are several.
+    names : list of str, optional
+        Recommenders; else all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    pyplot = _pyplot()
+    cuts = [cuts] if isinstance(cuts, (str, dict)) else list(cuts)
+    zone, names = _asked("plot_by", replay, zone, names)
+    if not 0 < confidence < 1:
+        raise ValueError(f"plot_by: confidence is {confidence}, expected a number between 0 and 1, like 0.95")
+    styles = _styles(names)
+    figure = pyplot.figure(figsize=(1.4 + 4.4 * len(cuts), 4.2), layout="constrained")
+    pyplot.close(figure)
+    grid = figure.subplots(1, len(cuts), squeeze=False, sharey=True)[0]
+    lowest = 0.0
+    for axes, cut in zip(grid, cuts):
+        groups, counts, means, low, high = _by_group(replay, cut, metric, zone, names, confidence, seed)
+        width = 0.5 / max(1, len(names) - 1)
+        for j, name in enumerate(names):
+            color, marker = styles[name]
+            x = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * min(0.12, width)
+            spread = np.maximum(0, [means[:, j] - low[:, j], high[:, j] - means[:, j]])
+            axes.errorbar(
+                x, means[:, j], spread, color=color, marker=marker, markersize=5, linewidth=1.4, elinewidth=1, label=name
+            )
+        axes.set_xticks(range(len(groups)), [f"{group}\n{n:,}" for group, n in zip(groups, counts)], fontsize=8)
+        axes.set_xlabel(f"{_words(cut)}  (below: questions)")
+        lowest = min(lowest, np.nanmin(means, initial=0))
+        axes.set_xlim(-0.5, len(groups) - 0.5)
+        _tidy(axes, grid="y")
+    grid[0].set_ylim(bottom=min(0, grid[0].get_ylim()[0] if lowest < 0 else 0))
+    _legend(figure, grid[0])
+    grid[0].set_ylabel(_named(metric_at("plot_by", metric, [replay], zone)))
+    figure.suptitle(f"{zone}: {100 * confidence:g} % intervals", fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def plot_coverage(
+    replay: Replay, *, k: int = 20, zone: str | None = None, names: Sequence[str] | None = None
+) -> Any:
+    """What share of all recommendations goes to what share of the catalog, the most recommended products first.
+
+    A curve that rises at once shows the same few products to everybody; the dotted line shows every product equally often.
+    Where a curve ends is the coverage.
+
+    Parameters
+    ----------
+    k : int
+        The first k of each list.
+    zone : str, optional
+        Needed where there are several.
+    names : list of str, optional
+        Recommenders; else all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    pyplot = _pyplot()
+    zone, names = _asked("plot_coverage", replay, zone, names)
+    longest = min(replay.lists[name, zone].k for name in names)
+    if not 1 <= k <= longest:
+        raise ValueError(f"plot_coverage: k is {k}, expected 1 to {longest}, as long as lists of zone '{zone}' are")
+    styles = _styles(names)
+    figure = pyplot.figure(figsize=(9.5, 4.6), layout="constrained")
+    pyplot.close(figure)
+    axes = figure.subplots()
+    products = len(replay.item_ids)
+    everything = np.geomspace(1 / products, 1, 200)
+    axes.plot(everything, everything, color=_GREY, linestyle=":", linewidth=1)
+    axes.text(0.97, 0.005, "dotted: every product equally often", ha="right", color="0.4", fontsize=8)
+    for name in names:
+        color, marker = styles[name]
+        rows = replay.lists[name, zone].rows[:, :k]
+        shown = np.sort(np.bincount(rows[rows >= 0], minlength=products))[::-1]
+        covered = int(np.count_nonzero(shown))
+        if not covered:
+            continue
+        share = np.cumsum(shown[:covered]) / shown.sum()
+        x = np.arange(1, covered + 1) / products
+        axes.plot(x, share, color=color, linewidth=1.8)
+        axes.plot(x[-1], 1, marker=marker, color=color, linewidth=1.8, clip_on=False, label=f"{name}: {_percent(x[-1])} of the catalog")
+    axes.set(xscale="log", xlim=(1 / products, 1), ylim=(0, 1.02))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _percent(value))
+    axes.set_xlabel(f"share of the catalog of {products:,}, most recommended first")
+    axes.set_ylabel(f"share of all recommendations, k = {k}")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
+    _tidy(axes, grid="both")
+    axes.set_title(f"{zone}: {len(replay.questions[zone]):,} lists", fontsize=10, loc="left")
+    return figure
+
+
+def _by_group(
+    replay: Replay, cut: Any, metric: str, zone: str, names: Sequence[str], confidence: float, seed: int
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Groups that have questions, how many, and mean, low and high [groups, recommenders]."""
+    at = metric_at("plot_by", metric, [replay], zone)
+    if not at.metric.per_question:
+        raise ValueError(f"plot_by: '{metric}' is of all lists together, expected a metric with a value per question")
+    label, groups = replay.cut(cut, zone)
+    _, unit = np.unique(replay.questions[zone].unit, return_inverse=True)
+    n, width = int(unit.max(initial=-1)) + 1, len(groups)
+    columns = np.zeros((n, width, len(names), 2))
+    for j, name in enumerate(names):
+        values = replay.values(at.name, name=name, zone=zone, k=at.k)
+        there = ~np.isnan(values) & (label >= 0)
+        cell = unit[there] * width + label[there]
+        columns[:, :, j, 0] = np.bincount(cell, values[there], minlength=n * width).reshape(n, width)
+        columns[:, :, j, 1] = np.bincount(cell, minlength=n * width).reshape(n, width)
+    sums = resampled_sums(columns.reshape(n, -1), resamples=_RESAMPLES, seed=seed).reshape(-1, *columns.shape[1:])
+    totals = columns.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        means = totals[..., 0] / totals[..., 1]
+        low, high = percentile_interval(sums[..., 0] / sums[..., 1], confidence)
+    counts = np.bincount(label[label >= 0], minlength=width)
+    filled = np.flatnonzero(counts)
+    return [groups[g] for g in filled], counts[filled], means[filled], low[filled], high[filled]
+
+
+def _asked(call: str, replay: Replay, zone: str | None, names: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The zone, and the recommenders that were asked there."""
+    zones = list(replay.questions)
+    if zone is None and len(zones) == 1:
+        zone = zones[0]
+    if zone not in zones:
+        raise ValueError(f"{call}: zone is {zone!r}, expected one of {', '.join(map(repr, zones))}")
+    if not len(replay.questions[zone]):
+        raise ValueError(f"{call}: zone '{zone}' has no questions")
+    there = [name for name in replay.names if (name, zone) in replay.lists]
+    if names is None:
+        return zone, there
+    unknown = [name for name in names if name not in there]
+    if unknown or not len(names):
+        raise ValueError(f"{call}: names is {list(names)}, expected some of {', '.join(map(repr, there))}")
+    return zone, list(names)
+
+
+def _named(at: MetricAt) -> str:
+    """A metric, and the way in which it is better."""
+    return {"higher": f"{at.label}  (more is better)", "lower": f"{at.label}  (less is better)"}.get(at.metric.better, at.label)
+
+
+def _styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(colour, marker) by recommender."""
+    return {name: (_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(names)}
+
+
+def _interval(axes: Any, x: float, low: float, high: float, y: float, color: str, marker: str, filled: bool) -> None:
+    """A value and its interval, if it has one, on a line of its own."""
+    if not np.isnan(low):
+        axes.plot([low, high], [y, y], color=color, linewidth=2, solid_capstyle="butt")
+    axes.plot(x, y, marker=marker, color=color, markerfacecolor=color if filled else "white", markersize=6)
+
+
+def _annotate(axes: Any, text: str, x: float, y: float) -> None:
+    """Words to the right of a point, over what lines there are."""
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+    axes.annotate(text, (x, y), (8, 0), textcoords="offset points", va="center", color="0.3", fontsize=8, bbox=box)
+
+
+def _tidy(axes: Any, grid: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="0.92")
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5)
+
+
+def _apart(places: np.ndarray, least: float) -> np.ndarray:
+    """Places moved as little as keeps them `least` apart, in their order."""
+    order = np.argsort(places, kind="stable")
+    moved = places[order].astype(float)
+    for _ in range(100):  # pushes neighbours apart until none are too close
+        gaps = np.diff(moved)
+        close = np.flatnonzero(gaps < least - 1e-9)
+        if not len(close):
+            break
+        for i in close.tolist():
+            push = (least - (moved[i + 1] - moved[i])) / 2
+            if push > 0:
+                moved[i] -= push
+                moved[i + 1] += push
+    result = np.empty(len(places))
+    result[order] = moved
+    return result
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    """Names and markers above all panels, beside the title."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=min(4, len(labels)), frameon=False, fontsize=9)
+
+
+def _label_points(axes: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
+    """Names beside points; those of points that are close stand one above the other."""
+    shown = [point for point in points if np.isfinite(point[:2]).all()]
+    if not shown:
+        return
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    places = _apart(np.array([y for _, y, _, _ in shown]), 0.05 * (top - bottom))
+    for (x, _, name, color), place in zip(shown, places.tolist()):
+        far = x > (left + right) / 2
+        axes.annotate(
+            name,
+            (x, place),
+            (-8 if far else 8, 0),
+            textcoords="offset points",
+            ha="right" if far else "left",
+            va="center",
+            color=color,
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _words(cut: Any) -> str:
+    return cut.replace("_", " ") if isinstance(cut, str) else "group"

@@ -5,7 +5,6 @@ from .metrics import METRICS, Metric
 from .plots import plot_by, plot_comparison, plot_coverage, plot_tradeoff
 from .policy import Check, Estimate, Judgement, Measured, Policy, Verdict, policy_schema
 from .questions import Lists, Questions
-from .replay import Replay
 from .replay import Replay, replay
 from .report import Report, report
 from .tables import Table

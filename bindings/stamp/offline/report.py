@@ -15,7 +15,7 @@ from ..files import write_text
 from ..products import Products
 from ..sessions import Sessions
 from . import contents
-from .leakage import check_leakage
+from .leakage import LeakageError, LeakageReport, check_leakage
 from .measured import MeasuredReplay
 from .metrics import split_at
 from .page import Section, render
@@ -134,6 +134,7 @@ def report(
     resamples: int = 2000,
     seed: int = 0,
     latency: int = 200,
+    leakage: str = "refuse",
     title: str | None = None,
     command: str | None = None,
     progress: bool = False,
@@ -169,6 +170,8 @@ def report(
         Of the bootstrap; see :func:`compare`.
     latency : int
         Single requests that are timed.
+    leakage : {"refuse", "report"}
+        What to do about overlap of `train` and `sessions`.
     title : str, optional
     command : str, optional
         Shown as the way to make the report again.
@@ -197,7 +200,7 @@ def report(
     """
     named = _named(candidate, current, baselines or {})
     judged_by = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
-    leakage = None if train is None else check_leakage(train, sessions)
+    overlap = None if train is None else _look_for_leakage(train, sessions, leakage)
     lengths = None if k is None else [k] if isinstance(k, int) else list(k)
     asked = replay(
         named,
@@ -207,6 +210,7 @@ def report(
         train=train,
         products=products,
         latency=latency,
+        leakage=leakage,
         progress=progress,
     )
     confidence = Policy.confidence if judged_by is None else judged_by.confidence
@@ -227,7 +231,7 @@ def report(
         contents.cuts(asked, _default_cuts(train, products) if cuts is None else cuts),
         contents.faults(asked),
         contents.latency(asked),
-        contents.inputs(named, sessions, train, asked, leakage),
+        contents.inputs(named, sessions, train, asked, overlap),
         contents.definitions([*shown, *(split_at(metric)[0] for metric in metrics)]),
         contents.again(
             command,
@@ -254,6 +258,15 @@ def _named(candidate: Any, current: Any, baselines: Mapping[str, Any]) -> dict[s
         if name in _TAKEN:
             raise ValueError(f"report: a baseline is named '{name}', expected another name: that one is taken")
     return {"candidate": candidate, **({} if current is None else {"current": current}), **baselines}
+
+
+def _look_for_leakage(train: Sessions, sessions: Sessions, leakage: str) -> LeakageReport:
+    try:
+        return check_leakage(train, sessions)
+    except LeakageError as error:
+        if leakage == "report":
+            return error.report
+        raise
 
 
 def _default_cuts(train: Sessions | None, products: Products | None) -> list[str]:

@@ -58,8 +58,8 @@ class MeasuredReplay:
 
         with np.errstate(invalid="ignore", divide="ignore"):  # no question, or nothing to relate to: NaN, not judged
             if not find_metric(metric)[0].per_question:
-                values = [self._replay.aggregate(metric, name=n, zone=zone, k=k, where=where) for n in names]
-                return Estimate(value=float(statistic(np.array(values))))
+                whole = [self._replay.aggregate(metric, name=n, zone=zone, k=k, where=where) for n in names]
+                return Estimate(value=float(statistic(np.array(whole))))
             values = [self._replay.values(metric, name=n, zone=zone, k=k)[where] for n in names]
             columns = _sums(values, self._replay.questions[zone].unit[where])
             if not columns.any():

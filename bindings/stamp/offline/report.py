@@ -9,17 +9,21 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 import stamp
 
 from ..files import write_text
 from ..products import Products
 from ..sessions import Sessions
 from . import contents
+from .bootstrap import least_resamples
 from .leakage import LeakageError, LeakageReport, check_leakage
 from .measured import MeasuredReplay
-from .metrics import split_at
+from .metrics import find_metric, lacks, split_at
 from .page import Section, render
 from .policy import Policy, Verdict
+from .questions import Questions
 from .replay import Replay, replay
 from .verdicts import Comparison, compare
 from .zones import Zone, product_page
@@ -70,6 +74,14 @@ class Report:
         return [] if self.verdict is None else self.verdict.reasons
 
     @property
+    def answer(self) -> str:
+        """The verdict in a line."""
+        if self.verdict is None:
+            return "not judged, as there is no policy"
+        n, failed = len(self.verdict.judgements), len(self.reasons)
+        return f"{n - failed:,} of {n:,} checks passed, the release {'may' if self.passed else 'must not'} go on"
+
+    @property
     def html(self) -> str:
         """The page. It needs no other file and no network."""
         return render(self.title, self.about, self.verdict, self.sections)
@@ -114,8 +126,7 @@ class Report:
         return f'<iframe srcdoc="{html.escape(self.html)}" style="width:100%;height:40em;border:0"></iframe>'
 
     def __repr__(self) -> str:
-        answer = "not judged" if self.verdict is None else "passed" if self.passed else "did not pass"
-        return "\n".join([f"Report({self.title!r}: {answer})", *self.reasons])
+        return "\n".join([f"Report({self.title!r}: {self.answer})", *self.reasons])
 
 
 def report(
@@ -167,7 +178,7 @@ def report(
         Of :meth:`Replay.by`; the length of sessions where absent, with `train` popularity and cold products too, and
         with an attribute `category` of products that.
     resamples, seed : int
-        Of the bootstrap; see :func:`compare`.
+        Of the bootstrap; see :func:`compare`. More resamples where so many comparisons need them.
     latency : int
         Single requests that are timed.
     leakage : {"refuse", "report"}
@@ -202,10 +213,15 @@ def report(
     judged_by = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
     overlap = None if train is None else _look_for_leakage(train, sessions, leakage)
     lengths = None if k is None else [k] if isinstance(k, int) else list(k)
+    zones = list(zones) or [product_page()]
+    cuts = _default_cuts(train, products) if cuts is None else list(cuts)
+    _rehearse(sessions, train, products, metrics, cuts)
+    confidence = Policy.confidence if judged_by is None else judged_by.confidence
+    resamples = max(resamples, least_resamples(len(zones) * len(metrics) * (len(named) - 1), confidence))
     asked = replay(
         named,
         sessions,
-        zones=tuple(zones) or (product_page(),),
+        zones=zones,
         k=None if lengths is None else max(lengths),
         train=train,
         products=products,
@@ -213,7 +229,6 @@ def report(
         leakage=leakage,
         progress=progress,
     )
-    confidence = Policy.confidence if judged_by is None else judged_by.confidence
     others = [name for name in named if name != "candidate"]
     comparison = None
     if others:
@@ -228,7 +243,7 @@ def report(
         *([contents.checks(verdict)] if verdict is not None else []),
         *([contents.beside(comparison, asked)] if comparison is not None else []),
         figures,
-        contents.cuts(asked, _default_cuts(train, products) if cuts is None else cuts),
+        contents.cuts(asked, cuts),
         contents.faults(asked),
         contents.latency(asked),
         contents.inputs(named, sessions, train, asked, overlap),
@@ -258,6 +273,40 @@ def _named(candidate: Any, current: Any, baselines: Mapping[str, Any]) -> dict[s
         if name in _TAKEN:
             raise ValueError(f"report: a baseline is named '{name}', expected another name: that one is taken")
     return {"candidate": candidate, **({} if current is None else {"current": current}), **baselines}
+
+
+def _rehearse(
+    sessions: Sessions,
+    train: Sessions | None,
+    products: Products | None,
+    metrics: Sequence[str],
+    cuts: Sequence[str],
+) -> None:
+    """Refuse metrics and cuts that cannot be, before the work: they are looked for in a replay of no questions."""
+    if not isinstance(sessions, Sessions):
+        raise ValueError(f"report: sessions is {type(sessions).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
+    if isinstance(metrics, str) or not metrics:
+        raise ValueError(f"report: metrics is {metrics!r}, expected a list as ['hr@20', 'mrr@20']")
+    V = len(sessions.item_ids)
+    nothing = Replay(
+        zones={"": Zone(name="rehearsal")},
+        questions={"": Questions(session=[], event=[], anchor=[], target=[], remaining=([0], []))},
+        lists={},
+        item_ids=sessions.item_ids,
+        clicks=None if train is None else np.zeros(V),
+        sessions=sessions,
+        train=train,
+        products=products,
+        embeddings=np.zeros((V, 1)),
+        clusters=np.zeros(V),
+    )
+    for text in metrics:
+        metric, kind = find_metric(split_at(text)[0])
+        need = lacks(nothing, metric, kind)
+        if need is not None:
+            raise ValueError(f"report: '{text}' needs {need}")
+    for cut in cuts:
+        nothing.cut(cut, "")
 
 
 def _look_for_leakage(train: Sessions, sessions: Sessions, leakage: str) -> LeakageReport:

@@ -62,7 +62,7 @@ def beside(comparison: Comparison, replay: Replay) -> Section:
         ]
         if told:
             text = f"Beside {comparison.baseline} in {zone}: {'; '.join(told)}."
-            figures.append(Figure(drawing(comparison.plot(zone=zone)), f"Beside {comparison.baseline} in {zone}.", text))
+            figures.append(Figure(drawing(comparison.plot, zone=zone), f"Beside {comparison.baseline} in {zone}.", text))
     churn = [
         [zone, name, k, replay.churn(name, comparison.baseline, zone=zone, k=k)]
         for zone, k in _lengths(replay).items()
@@ -156,14 +156,12 @@ def cuts(replay: Replay, names: Sequence[str]) -> Section:
     """The hit rate by kind of question."""
     tables, figures = [], []
     for zone, k in _lengths(replay).items():
-        if not len(replay.questions[zone]):
-            continue
         for name in names:
             tables.append(_by_kind(replay.by(name, metric=f"hr@{k}", zone=zone), f"{zone}: hr@{k} by {name}"))
         drawn = [name for name in names if len(replay.cut(name, zone)[1]) <= _DRAWN]
         if drawn:
             text = f"hr@{k} in {zone} by {', '.join(drawn)}; the tables below have the figures."
-            figures.append(Figure(drawing(plot_by(replay, cuts=drawn, metric=f"hr@{k}", zone=zone)), text, text))
+            figures.append(Figure(drawing(plot_by, replay, cuts=drawn, metric=f"hr@{k}", zone=zone), text, text))
     return Section(key="cuts", title="By kind of question", tables=tables, figures=figures)
 
 

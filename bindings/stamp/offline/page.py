@@ -7,7 +7,7 @@ import importlib.resources
 import io
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,12 +153,16 @@ def _unique(svg: str, prefix: str) -> str:
     return re.sub(r"<[^>]+>", prefixed, svg)
 
 
-def drawing(figure: Any) -> str:
-    """A matplotlib figure as an <svg> element in the colours and letters of the page, the same for the same figure."""
+def drawing(plot: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """What a function plots with matplotlib, as an <svg> element in the colours and letters of the page.
+
+    The same plot gives the same text. Names of the data are not read as mathematics, whatever dollars they hold.
+    """
     import matplotlib
 
     written = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "stamp", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({"svg.hashsalt": "stamp", "svg.fonttype": "none", "text.parse_math": False}):
+        figure = plot(*arguments, **options)
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]

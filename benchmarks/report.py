@@ -127,7 +127,7 @@ def performance() -> str:
                          f"{r['own_mib']:,.0f}", f"{8 * r['groups'] ** 2 / 2**20:,.0f}", f"{r['purity']:.3f}"]
                         for r in clustered]),
                  where(clustered)]  # fmt: skip
-    return "\n\n".join([*text, *rules(), *daily(), *gpu_performance()]) + "\n"
+    return "\n\n".join([*text, *rules(), *replay(), *daily(), *gpu_performance()]) + "\n"
 
 
 def rules() -> list[str]:
@@ -142,6 +142,20 @@ def rules() -> list[str]:
                   [[f"{r['products']:,}, {r['dim']}", f"{r['none_ms']:.2f}",
                     *(cell for way in ("zone", "request", "diversify")
                       for cell in (f"{r[way + '_ms']:.2f}", f"{r['ratio_' + way]:.2f} ×"))] for r in rows]),
+            where(rows)]  # fmt: skip
+
+
+def replay() -> list[str]:
+    rows = latest(read("replay"), "products", "dim", "device")
+    if not rows:
+        return []
+    return ["## Replay", "Seconds to ask every question of Diginetica's test sessions, as a product page does, for 20 "
+            "products, and to make all metrics at 5, 10 and 20 of the lists. Memory: peak of the process, and what of it came "
+            "after training and test sessions were read. Medians. The promise is a minute on 2 cores.",
+            table(["questions", "V, D", "listing", "all of the replay", "metrics", "together", "peak MiB", "own MiB"],
+                  [[f"{r['questions']:,.0f}", f"{r['products']:,.0f}, {r['dim']:.0f}",
+                    *(f"{r[part + 'seconds']:.1f}" for part in ("lists_", "replay_", "metrics_", "")),
+                    f"{r['peak_mib']:,.0f}", f"{r['own_mib']:,.0f}"] for r in rows]),
             where(rows)]  # fmt: skip
 
 

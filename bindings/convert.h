@@ -106,6 +106,7 @@ void bind_devices(py::module_& m);
 void bind_model(py::module_& m);
 void bind_rules(py::module_& m);
 void bind_clusters(py::module_& m);
+void bind_baselines(py::module_& m);
 void bind_serving(py::module_& m);
 void bind_offline(py::module_& m);
 

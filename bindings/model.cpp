@@ -1,5 +1,6 @@
 // Models: training and measuring.
 #include "bindings/convert.h"
+#include "stamp/baselines.h"
 #include "stamp/clusters.h"
 #include "stamp/trainer.h"
 
@@ -141,14 +142,15 @@ void bind_model(py::module_& m) {
     return at;
   });
   m.def(
-      "evaluate_popularity",
-      [](const Sessions& sessions, const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>& k,
-         std::int64_t min_history, bool last_only, const std::string& ties, const py::object& progress) {
-        const auto ranker = popularity_ranker(counts);
+      "evaluate_baseline",
+      [](const std::shared_ptr<Baseline>& baseline, const Sessions& sessions, const std::vector<std::int64_t>& counts,
+         const std::vector<std::int64_t>& k, std::int64_t min_history, bool last_only, const std::string& ties,
+         const py::object& progress) {
+        const auto ranker = baseline_ranker(baseline);
         return evaluate_with(*ranker, sessions, counts, metrics_options(k, min_history, last_only, ties, 0), progress);
       },
-      py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"), py::arg("last_only"),
-      py::arg("ties"), py::arg("progress"));
+      py::arg("baseline"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
+      py::arg("last_only"), py::arg("ties"), py::arg("progress"));
 }
 
 }  // namespace stamp::bindings

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_stamp, m) {
   bind_model(m);
   bind_rules(m);
   bind_clusters(m);
+  bind_baselines(m);
   bind_serving(m);
   bind_offline(m);
 }

@@ -88,20 +88,22 @@ py::tuple answer_of(Listing listing) {
 void bind_serving(py::module_& m) {
   py::class_<Bundle, std::shared_ptr<Bundle>>(m, "Bundle")
       .def(py::init([](const Catalog& catalog, std::vector<std::int64_t> counts, const py::list& attributes,
-                       const py::list& clusters, std::vector<std::string> route_by, std::string rules) {
+                       const py::list& clusters, std::vector<std::string> route_by, std::string rules,
+                       std::shared_ptr<Baseline> fallback) {
              Bundle bundle{.catalog = catalog,
                            .counts = std::move(counts),
                            .attributes = Attributes(catalog.size()),
                            .clusters = {},
                            .route_by = std::move(route_by),
-                           .rules = std::move(rules)};
+                           .rules = std::move(rules),
+                           .fallback = std::move(fallback)};
              for (const auto& column : attributes) add_attribute(bundle.attributes, column.cast<py::tuple>());
              for (const auto& cluster : clusters) bundle.clusters.push_back(cluster_of(cluster.cast<py::tuple>()));
              bundle.validate();
              return bundle;
            }),
            py::arg("catalog"), py::arg("counts"), py::arg("attributes"), py::arg("clusters"), py::arg("route_by"),
-           py::arg("rules"))
+           py::arg("rules"), py::arg("fallback") = py::none())
       .def_readonly("catalog", &Bundle::catalog)
       .def_property_readonly(
           "counts",
@@ -109,7 +111,9 @@ void bind_serving(py::module_& m) {
       .def_property_readonly("attributes", [](const Bundle& bundle) { return attributes_of(bundle.attributes); })
       .def_property_readonly("clusters", &clusters_of)
       .def_readonly("route_by", &Bundle::route_by)
-      .def_readonly("rules", &Bundle::rules);
+      .def_readonly("rules", &Bundle::rules)
+      .def_property_readonly("fallback",
+                             [](const Bundle& bundle) { return std::const_pointer_cast<Baseline>(bundle.fallback); });
   m.def("save_bundle", [](const std::string& path, const Bundle& bundle) {
     py::gil_scoped_release release;
     save_bundle(path, bundle);

@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kCatalogFile = "catalog.safetensors";
 constexpr const char* kRulesFile = "rules.json";
+constexpr const char* kFallbackFile = "fallback.safetensors";
 constexpr const char* kClusters = "clusters";
 
 using Json = nlohmann::ordered_json;
@@ -98,6 +99,8 @@ void Bundle::validate() const {
   for (const std::string& name : route_by)
     require(attributes.find_text(name) >= 0, "Bundle: route_by names '", name, "', expected text attributes of ",
             attributes.names());
+  if (fallback)
+    require(fallback->V() == V, "Bundle: the fallback knows a catalog of ", fallback->V(), " products, expected ", V);
   std::vector<std::int64_t> owner(static_cast<std::size_t>(V), -1);
   std::set<std::int64_t> ids;
   for (const Cluster& cluster : clusters) {
@@ -156,6 +159,10 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
     written(kCatalogFile);
     write_file(folder / kRulesFile, [&](std::ostream& out) { out << bundle.rules << '\n'; });
     written(kRulesFile);
+    if (bundle.fallback) {
+      save_baseline(folder / kFallbackFile, *bundle.fallback);
+      written(kFallbackFile);
+    }
 
     fs::create_directory(folder / kClusters);
     Json clusters = Json::array();
@@ -172,13 +179,10 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
                           {"fingerprint", cluster.fingerprint},
                           {"report", Json::parse(cluster.report)}});
     }
-    const Json manifest{{"format", "stamp-bundle"},
-                        {"version", Bundle::kFormat},
-                        {"library", STAMP_VERSION},
-                        {"products", bundle.catalog.size()},
-                        {"route_by", bundle.route_by},
-                        {"clusters", clusters},
-                        {"files", files}};
+    Json manifest{{"format", "stamp-bundle"},          {"version", Bundle::kFormat},  {"library", STAMP_VERSION},
+                  {"products", bundle.catalog.size()}, {"route_by", bundle.route_by}, {"clusters", clusters}};
+    if (bundle.fallback) manifest["fallback"] = kFallbackFile;
+    manifest["files"] = files;
     write_file(folder / kManifest, [&](std::ostream& out) { out << manifest.dump(2) << '\n'; });
   });
 }
@@ -209,10 +213,12 @@ void BundleReader::open(const fs::path& folder) {
   const auto named = [&](const std::string& file) { return (path_ / file).string(); };
   try {
     const Json& files = manifest.at("files");
-    for (const char* name : {kCatalogFile, kRulesFile}) {
+    const auto verify = [&](const std::string& name) {
       verify_size(folder / name, named(name), files.at(name));
       verify_checksum(folder / name, named(name), files.at(name).at("checksum"));
-    }
+    };
+    verify(kCatalogFile);
+    verify(kRulesFile);
     const std::string catalog_path = named(kCatalogFile);
     const Safetensors file(folder / kCatalogFile, catalog_path);
     std::tie(bundle_.catalog, bundle_.counts) = read_catalog(file, catalog_path);
@@ -223,6 +229,11 @@ void BundleReader::open(const fs::path& folder) {
     bundle_.attributes = Attributes::from(file, V);
     bundle_.rules = read_file(folder / kRulesFile);
     bundle_.route_by = manifest.at("route_by").get<std::vector<std::string>>();
+    if (manifest.contains("fallback")) {
+      const std::string name = manifest.at("fallback");
+      verify(name);
+      bundle_.fallback = load_baseline(folder / name, named(name));
+    }
 
     for (const Json& described : manifest.at("clusters")) {
       const std::string name = described.at("file");

@@ -1,5 +1,5 @@
-// A release of the recommender: a directory with manifest.json, catalog.safetensors, rules.json and a file for each
-// cluster's model (docs/data.md). A single model is a bundle of one cluster.
+// A release of the recommender: a directory with manifest.json, catalog.safetensors, rules.json, a file for each
+// cluster's model and one for what it falls back on (docs/data.md). A single model is a bundle of one cluster.
 #pragma once
 
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "stamp/attributes.h"
+#include "stamp/baselines.h"
 #include "stamp/catalog.h"
 #include "stamp/trainer.h"
 
@@ -34,9 +35,11 @@ struct STAMP_API Bundle {
   std::vector<Cluster> clusters;           // which share no product; a product may be in none
   std::vector<std::string> route_by = {};  // text attributes: where products that no model knows belong
   std::string rules = "{}";                // JSON: what may be recommended, and the zones (docs/rules.md)
+  // Answers where no model does, over the whole catalog; null: nothing. Alone, without clusters, it is all there is.
+  std::shared_ptr<const Baseline> fallback = nullptr;
 
   // Throws std::invalid_argument naming what does not fit: a product of two clusters, rows that fall or are outside
-  // the catalog, a model of another size, an id that stands twice, an unknown attribute.
+  // the catalog, a model or a fallback of another size, an id that stands twice, an unknown attribute.
   void validate() const;
 };
 

@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "stamp/item_rules.h"
+#include "stamp/popularity.h"
+#include "stamp/session_knn.h"
 #include "stamp/trainer.h"
 
 namespace stamp {
@@ -15,6 +18,14 @@ NLOHMANN_JSON_SERIALIZE_ENUM(Normalization, {{Normalization::none, "none"}, {Nor
 NLOHMANN_JSON_SERIALIZE_ENUM(Schedule, {{Schedule::constant, "constant"},
                                         {Schedule::linear, "linear"},
                                         {Schedule::cosine, "cosine"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Decay, {{Decay::same, "same"},
+                                     {Decay::div, "div"},
+                                     {Decay::linear, "linear"},
+                                     {Decay::log, "log"},
+                                     {Decay::quadratic, "quadratic"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(SessionSimilarity,
+                             {{SessionSimilarity::dot, "dot"}, {SessionSimilarity::cosine, "cosine"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Idf, {{Idf::none, "none"}, {Idf::multiply, "multiply"}, {Idf::add, "add"}})
 
 namespace {
 
@@ -54,6 +65,37 @@ void visit_train_config(C& c, F&& visit) {
   visit("patience", c.patience);
   visit("monitor", c.monitor);
   visit("checkpoint_seconds", c.checkpoint_seconds);
+}
+
+template <class O, class F>
+void visit_options(O& o, F&& visit) {
+  if constexpr (std::is_same_v<std::remove_const_t<O>, PopularityOptions>) {
+    visit("recent", o.recent);
+    visit("half_life", o.half_life);
+  } else if constexpr (std::is_same_v<std::remove_const_t<O>, SessionKnnOptions>) {
+    visit("neighbours", o.neighbours);
+    visit("sample", o.sample);
+    visit("similarity", o.similarity);
+    visit("weighting", o.weighting);
+    visit("score_weighting", o.score_weighting);
+    visit("idf", o.idf);
+    visit("idf_weight", o.idf_weight);
+    visit("history", o.history);
+    visit("remind", o.remind);
+  } else {
+    if constexpr (std::is_same_v<std::remove_const_t<O>, SequentialRuleOptions>) {
+      visit("steps", o.steps);
+      visit("weighting", o.weighting);
+    }
+    if constexpr (std::is_same_v<std::remove_const_t<O>, ItemKnnOptions>) {
+      visit("shrinkage", o.shrinkage);
+      visit("alpha", o.alpha);
+      visit("significance", o.significance);
+    }
+    visit("per_item", o.per_item);
+    visit("history", o.history);
+    visit("decay", o.decay);
+  }
 }
 
 // Floats as the shortest decimal that reads back the same, not as their double.
@@ -118,6 +160,18 @@ C read(const std::string& text, C config, Visit&& visit) {
   return config;
 }
 
+template <class O>
+std::string options_json(const O& options) {
+  Json json = Json::object();
+  visit_options(options, [&](const char* name, const auto& field) { json[name] = encode(field); });
+  return json.dump();
+}
+
+template <class O>
+O read_options(const std::string& json) {
+  return read(json, O{}, [](auto& o, auto&& visit) { visit_options(o, visit); });
+}
+
 Json metrics_json(const Metrics& metrics) {
   Json at = Json::object();
   for (const auto& m : metrics.at)
@@ -151,6 +205,26 @@ Config config_from_json(const std::string& json, Config config) {
 
 TrainConfig train_config_from_json(const std::string& json, TrainConfig config) {
   return read(json, std::move(config), [](auto& c, auto&& visit) { visit_train_config(c, visit); });
+}
+
+std::string to_json(const PopularityOptions& options) { return options_json(options); }
+std::string to_json(const AssociationRuleOptions& options) { return options_json(options); }
+std::string to_json(const SequentialRuleOptions& options) { return options_json(options); }
+std::string to_json(const ItemKnnOptions& options) { return options_json(options); }
+std::string to_json(const SessionKnnOptions& options) { return options_json(options); }
+
+PopularityOptions popularity_options_from_json(const std::string& json) {
+  return read_options<PopularityOptions>(json);
+}
+AssociationRuleOptions association_rule_options_from_json(const std::string& json) {
+  return read_options<AssociationRuleOptions>(json);
+}
+SequentialRuleOptions sequential_rule_options_from_json(const std::string& json) {
+  return read_options<SequentialRuleOptions>(json);
+}
+ItemKnnOptions item_knn_options_from_json(const std::string& json) { return read_options<ItemKnnOptions>(json); }
+SessionKnnOptions session_knn_options_from_json(const std::string& json) {
+  return read_options<SessionKnnOptions>(json);
 }
 
 std::string to_json(const Metrics& metrics) { return metrics_json(metrics).dump(); }

@@ -2,45 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace stamp {
 
 namespace {
-
-class PopularityRanker final : public Ranker {
- public:
-  explicit PopularityRanker(std::vector<std::int64_t> counts) : counts_(std::move(counts)), order_(counts_.size()) {
-    std::iota(order_.begin(), order_.end(), 0);
-    std::stable_sort(order_.begin(), order_.end(), [&](auto a, auto b) { return counts_[a] > counts_[b]; });
-    falling_.reserve(order_.size());
-    for (auto v : order_) falling_.push_back(counts_[v]);
-  }
-
-  std::int64_t V() const override { return static_cast<std::int64_t>(counts_.size()); }
-  bool needs_history() const override { return false; }
-
-  void rank(const Batch& batch, std::int64_t k, Ranking& ranking) override {
-    const std::size_t listed = static_cast<std::size_t>(std::min(k, V()));
-    ranking.ids.assign(static_cast<std::size_t>(batch.B() * k), -1);
-    ranking.above.assign(static_cast<std::size_t>(batch.B()), V());
-    ranking.tied.assign(static_cast<std::size_t>(batch.B()), 0);
-    for (std::int64_t b = 0; b < batch.B(); ++b) {
-      std::copy_n(order_.begin(), listed, ranking.ids.begin() + b * k);
-      const std::int32_t target = batch.targets[b];
-      if (target < 0 || target >= V()) continue;
-      const auto [first, last] =
-          std::equal_range(falling_.begin(), falling_.end(), counts_[target], std::greater<std::int64_t>());
-      ranking.above[b] = first - falling_.begin();
-      ranking.tied[b] = last - first - 1;
-    }
-  }
-
- private:
-  std::vector<std::int64_t> counts_;
-  std::vector<std::int32_t> order_;
-  std::vector<std::int64_t> falling_;
-};
 
 class ModelRanker final : public Ranker {
  public:
@@ -93,10 +58,6 @@ class ModelRanker final : public Ranker {
 };
 
 }  // namespace
-
-std::unique_ptr<Ranker> popularity_ranker(std::vector<std::int64_t> counts) {
-  return std::make_unique<PopularityRanker>(std::move(counts));
-}
 
 std::unique_ptr<Ranker> model_ranker(const Model& model, std::shared_ptr<Device> device) {
   return std::make_unique<ModelRanker>(model, std::move(device));

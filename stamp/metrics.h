@@ -33,8 +33,6 @@ class STAMP_API Ranker {
   virtual void rank(const Batch& batch, std::int64_t k, Ranking& ranking) = 0;
 };
 
-// Most clicked first, the same for everybody: the first baseline. counts[v]: clicks in training.
-STAMP_API std::unique_ptr<Ranker> popularity_ranker(std::vector<std::int64_t> counts);
 STAMP_API std::unique_ptr<Ranker> model_ranker(const Model& model, std::shared_ptr<Device> device);
 
 // Clicks of each of V products.
@@ -63,8 +61,9 @@ struct Metrics {
   std::int64_t examples = 0;      // targets, all that follow included
   std::int64_t cold_targets = 0;  // that training never saw: misses
   std::int64_t unanswered = 0;    // others whose whole history training never saw, where the ranker needs one: misses
-  std::int64_t unreachable = 0;   // others that no list of their ranker can hold (another cluster, a NaN score): misses
-  std::int64_t tied = 0;          // that share their score with another product
+  // Others that no list of their ranker can hold (another cluster, a NaN score, none of a baseline's): misses.
+  std::int64_t unreachable = 0;
+  std::int64_t tied = 0;  // that share their score with another product
 };
 
 // From ranks and lists to metrics; one pass, constant memory but for V flags.

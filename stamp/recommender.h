@@ -28,7 +28,7 @@ struct Request {
 
 struct Recommendation {
   std::vector<Id> items;      // best first
-  std::vector<float> scores;  // logits with boosts; of popular products ln(1 + clicks)
+  std::vector<float> scores;  // logits with boosts; what a fallback defines; of popular products ln(1 + clicks)
   Path path = Path::none;     // how the answer was found
   std::int64_t cluster = -1;  // id of the cluster whose model answered; -1 for popular products
   std::vector<Id> unknown;    // events that the catalog does not know

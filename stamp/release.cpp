@@ -60,7 +60,7 @@ std::vector<std::int32_t> clusters_of_groups(const std::vector<std::int32_t>& gr
 }  // namespace
 
 std::string to_string(Path path) {
-  constexpr const char* kNames[] = {"anchor", "group", "history", "category", "popular", "none"};
+  constexpr const char* kNames[] = {"anchor", "group", "history", "fallback", "category", "popular", "none"};
   return kNames[static_cast<int>(path)];
 }
 
@@ -76,14 +76,20 @@ struct Release::Job {
   const Query* query;
   Route route;
   std::int64_t unknown;
-  std::shared_ptr<const Loaded> loaded;  // null for popular products
-  std::vector<std::int32_t> history;     // rows of the model
-  std::vector<std::uint64_t> outside;    // the places that are in another group
+  std::shared_ptr<const Loaded> loaded;  // null where no model answers
+  std::vector<std::int32_t> history;     // rows of the model, or of the catalog for the fallback
+  std::vector<std::uint64_t> outside;    // the places that are in another group, or that the fallback does not score
   std::vector<RuleSource> rules;
   SelectionProblem problem;
   Selection selection;
   std::vector<Scored> list;
   std::vector<float> embedding;
+
+  ScoredProducts scored;  // what the fallback says of this history,
+  std::vector<std::int32_t> scored_rows;
+  std::vector<float> scored_scores;
+  std::vector<std::int32_t> places, best;  // and of that what one scan may list
+  std::vector<float> scores;
 
   ScanRequest scan(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                    std::vector<Scored>& found) {
@@ -149,6 +155,9 @@ void Release::set_up() {
   for (std::size_t row = 0; row < V; ++row)
     if (recommendable_[row]) rows.push_back(static_cast<std::int32_t>(row));
   all_ = shelf_of(std::move(rows));
+  place_.assign(V, -1);
+  for (std::size_t place = 0; place < all_.candidates.rows.size(); ++place)
+    place_[all_.candidates.rows[place]] = static_cast<std::int32_t>(place);
   const auto clicks = [&](std::int32_t place) { return bundle_.counts[all_.candidates.rows[place]]; };
   by_clicks_.resize(all_.candidates.rows.size());
   std::iota(by_clicks_.begin(), by_clicks_.end(), 0);
@@ -349,6 +358,7 @@ Release::Route Release::route(const Query& query) const {
     route.path = Path::history;
     route.cluster = vote->first;
   }
+  if (route.path == Path::none && bundle_.fallback && bundle_.fallback->answers(events)) route.path = Path::fallback;
   if (route.path == Path::none && query.popular) route.path = route.group >= 0 ? Path::category : Path::popular;
   return route;
 }
@@ -370,6 +380,11 @@ void Release::start(const Query& query, const Route& route, Job& job) const {
     const auto read = job.loaded->scanner.model().config().history;
     if (const auto extra = static_cast<std::int64_t>(job.history.size()) - read; read > 0 && extra > 0)
       job.history.erase(job.history.begin(), job.history.begin() + extra);
+  }
+  if (route.path == Path::fallback) {
+    for (std::int32_t event : events_read(query, zone))
+      if (event != Catalog::kUnknown) job.history.push_back(event);
+    ask_fallback(job);
   }
   const Shelf& shelf = job.loaded ? job.loaded->shelf : all_;
   job.rules.clear();
@@ -393,11 +408,13 @@ void Release::start(const Query& query, const Route& route, Job& job) const {
                  .min_score = job.loaded != nullptr,
                  .D = 0,
                  .embedding = nullptr};
-  if (route.path == Path::category) {
-    job.outside.assign(shelf.candidates.words(), ~std::uint64_t{0});
-    if (const auto last = shelf.candidates.size() % 64; last > 0) job.outside.back() = (std::uint64_t{1} << last) - 1;
-    for (std::int32_t row : group_rows_[route.group])
-      if (const std::int32_t place = shelf.candidates.find(row); place >= 0)
+  if (route.path == Path::category || route.path == Path::fallback) {
+    job.outside.assign(all_.candidates.words(), ~std::uint64_t{0});
+    if (const auto last = all_.candidates.size() % 64; last > 0) job.outside.back() = (std::uint64_t{1} << last) - 1;
+    const std::span<const std::int32_t> inside =
+        route.path == Path::category ? std::span<const std::int32_t>(group_rows_[route.group]) : job.scored.rows;
+    for (std::int32_t row : inside)
+      if (const std::int32_t place = place_[row]; place >= 0)
         job.outside[place / 64] &= ~(std::uint64_t{1} << (place % 64));
     job.problem.outside = job.outside;
   }
@@ -431,10 +448,50 @@ void Release::scan_popular(std::int64_t n, std::span<const std::uint64_t> exclud
   list.resize(static_cast<std::size_t>(size));
 }
 
+void Release::ask_fallback(Job& job) const {
+  Scratch scratch;
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle_scratch_.empty()) {
+      scratch = std::move(idle_scratch_.back());
+      idle_scratch_.pop_back();
+    }
+  }
+  if (!scratch) scratch = bundle_.fallback->scratch();
+  job.scored = bundle_.fallback->score(job.history, *scratch);
+  if (!job.scored.sorted) {
+    job.scored_rows.assign(job.scored.rows.begin(), job.scored.rows.end());
+    job.scored_scores.assign(job.scored.scores.begin(), job.scored.scores.end());
+    job.scored = {.rows = job.scored_rows, .scores = job.scored_scores};
+  }
+  std::lock_guard lock(mutex_);
+  idle_scratch_.push_back(std::move(scratch));
+}
+
+// Of what the fallback scores; ties in its own order.
+void Release::scan_fallback(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded,
+                            std::span<const float> boosts, std::vector<Scored>& list) const {
+  const bool in_order = job.scored.sorted && boosts.empty();
+  list.clear();
+  job.places.clear();
+  job.scores.clear();
+  for (std::size_t i = 0; i < job.scored.rows.size(); ++i) {
+    const std::int32_t place = place_[job.scored.rows[i]];
+    if (place < 0 || (!excluded.empty() && (excluded[place / 64] >> (place % 64) & 1))) continue;
+    job.places.push_back(place);
+    job.scores.push_back(job.scored.scores[i] + (boosts.empty() ? 0 : boosts[place]));
+    if (in_order && static_cast<std::int64_t>(job.places.size()) == n) break;
+  }
+  find_best(job.scores, n, job.best);
+  for (std::int32_t i : job.best) list.push_back({job.places[i], job.scores[i]});
+}
+
 void Release::scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                    std::vector<Scored>& list) const {
   if (job.loaded)
     job.loaded->scanner.scan(job.scan(n, excluded, boosts, list));
+  else if (job.route.path == Path::fallback)
+    scan_fallback(job, n, excluded, boosts, list);
   else
     scan_popular(n, excluded, boosts, list);
 }
@@ -444,7 +501,8 @@ Listing Release::finish(Job& job) const {
   listing.path = job.route.path;
   listing.unknown = job.unknown;
   if (job.route.path == Path::none) {
-    listing.reason = "no model knows any of the events";
+    listing.reason = bundle_.fallback ? "neither a model nor the fallback has anything for these events"
+                                      : "no model knows any of the events";
     return listing;
   }
   if (job.loaded) listing.cluster = bundle_.clusters[job.route.cluster].id;
@@ -455,6 +513,8 @@ Listing Release::finish(Job& job) const {
   listing.items = std::move(selected.rows);
   listing.scores = std::move(selected.scores);
   listing.reason = std::move(selected.reason);
+  if (job.route.path == Path::fallback && !listing.reason.empty())
+    listing.reason += concat("; the fallback scores ", job.scored.rows.size(), " of the catalog");
   listing.explanation = std::move(selected.explanation);
   return listing;
 }

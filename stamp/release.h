@@ -23,9 +23,10 @@ enum class Path {
   anchor,    // the model that knows the current product
   group,     // the model of its attribute group, by the events that it knows
   history,   // the model that knows most of the events; of two, that of the later event
+  fallback,  // the bundle's baseline, where it has products for this history
   category,  // the most popular products of the current product's attribute group
   popular,   // the most popular products
-  none,      // nothing was asked for beyond models, and none knows an event
+  none,      // nothing was asked for beyond models and the fallback, and these know no event
 };
 STAMP_API std::string to_string(Path path);
 
@@ -40,13 +41,13 @@ struct Query {
   std::int64_t history = 0;      // the last events that are read; 0: what the zone says, else all
   std::string_view zone = {};    // whose rules apply; empty: none's
   const Rules* rules = nullptr;  // besides, after the zone's
-  bool popular = true;           // answer with popular products where no model knows an event
+  bool popular = true;           // answer with popular products where neither a model nor the fallback answers
   bool explain = false;
 };
 
 struct Listing {
   std::vector<std::int32_t> items;  // best first, ties by lower row
-  std::vector<float> scores;        // logits with boosts; of popular products ln(1 + clicks)
+  std::vector<float> scores;        // logits with boosts; what a fallback defines; of popular products ln(1 + clicks)
   Path path = Path::none;
   std::int64_t cluster = -1;  // id of the cluster whose model answered
   std::int64_t unknown = 0;   // events that the catalog does not know
@@ -107,6 +108,7 @@ class STAMP_API Release {
     std::int32_t group = -1;    // attribute group of the current product
   };
   struct Job;  // a query on its way, and room for the next one
+  using Scratch = std::unique_ptr<Baseline::Scratch>;
 
   void set_up();
   void read_rules();
@@ -122,8 +124,11 @@ class STAMP_API Release {
   std::span<const std::int32_t> events_read(const Query& query, const Zone* zone) const;
   Route route(const Query& query) const;
   void start(const Query& query, const Route& route, Job& job) const;
+  void ask_fallback(Job& job) const;
   void scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                     std::vector<Scored>& list) const;
+  void scan_fallback(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                     std::vector<Scored>& list) const;
   void scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
             std::vector<Scored>& list) const;
   Listing finish(Job& job) const;
@@ -140,6 +145,7 @@ class STAMP_API Release {
   std::vector<std::int32_t> group_cluster_;  // of each group, or -1
   std::vector<std::vector<std::int32_t>> group_rows_;
   Shelf all_;                            // every product that can be recommended
+  std::vector<std::int32_t> place_;      // [V] on it, or -1
   std::vector<std::int32_t> by_clicks_;  // places on it, most clicked first
   std::vector<float> popularity_;        // by place: ln(1 + clicks)
 
@@ -148,6 +154,7 @@ class STAMP_API Release {
   mutable std::vector<Slot> slots_;
   mutable std::uint64_t clock_ = 0;
   mutable std::vector<std::unique_ptr<Job>> idle_;
+  mutable std::vector<Scratch> idle_scratch_;  // of the fallback, for each thread one: jobs are many, and it is of V
   mutable std::map<std::string, std::shared_ptr<const Rules>> rules_;
 };
 

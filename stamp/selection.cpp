@@ -364,7 +364,8 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
       if (rule == diversify_ && !can_diversify()) idle = "there are no embeddings";
     }
     if (rule->type == Type::min_score && rule != min_score_)
-      idle = problem_.min_score ? "another min_score asks for as much or more" : "the scores of this list are counts";
+      idle = problem_.min_score ? "another min_score asks for as much or more"
+                                : "the scores of this list are not a model's";
     if (!idle.empty()) entry["does_not_apply"] = idle;
     if (is_exclusion(*rule)) entry["removed"] = *exclusion++;
     json["rules"].push_back(entry);

@@ -40,7 +40,7 @@ struct SelectionProblem {
   std::span<const std::int32_t> only;     // likewise, when restricted
   bool restricted = false;
   std::int64_t k = 0;
-  bool min_score = true;  // whether min_score makes sense of the scores; lists by popularity pass it over
+  bool min_score = true;  // whether min_score makes sense of the scores; lists that no model makes pass it over
   // The embedding [D] of a candidate, for diversify; none where there are no embeddings. What it points to is read
   // before the next call.
   std::int64_t D = 0;

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "stamp/cross_recommendations.h"
+#include "stamp/popularity.h"
 #include "tests/check.h"
 
 using namespace stamp;
@@ -115,12 +116,12 @@ TEST_CASE("more pairs than wait at once are merged") {
   constexpr std::int32_t V = 300;
   std::vector<std::int64_t> clicks(V);
   std::vector<std::int32_t> groups(V);
-  for (std::int32_t v = 0; v < V; ++v) clicks[v] = v, groups[v] = v;
+  for (std::int32_t v = 0; v < V; ++v) clicks[v] = v + 1, groups[v] = v;
   const Sessions sessions = random_sessions(6000, V, 8);
   Counts expected;
   for (const auto& example : examples_of(sessions, V))
     for (std::int32_t v = 0; v < V; ++v) ++expected[{example.history.back(), v}];  // k = V: every product is listed
-  const GroupPairs pairs = cross_recommendations(*popularity_ranker(clicks), sessions, groups, {.k = V});
+  const GroupPairs pairs = cross_recommendations(*baseline_ranker(popularity_of(clicks)), sessions, groups, {.k = V});
   CHECK(pairs.examples * V > 3 << 20);
   CHECK(counts_of(pairs) == expected);
 }
@@ -146,7 +147,7 @@ TEST_CASE("counting reports, and stops where it is told to") {
   const Sessions sessions = random_sessions(100, V, 3);
   const std::vector<std::int64_t> clicks(V, 1);
   const std::vector<std::int32_t> groups(V, 0);
-  const auto ranker = popularity_ranker(clicks);
+  const auto ranker = baseline_ranker(popularity_of(clicks));
   std::int64_t last = 0, total = 0;
   const auto all =
       cross_recommendations(*ranker, sessions, groups, {.k = 2, .batch = 10}, [&](std::int64_t done, std::int64_t of) {
@@ -169,7 +170,7 @@ TEST_CASE("counting reports, and stops where it is told to") {
 }
 
 TEST_CASE("counting that cannot be is refused") {
-  const auto ranker = popularity_ranker({1, 2, 3});
+  const auto ranker = baseline_ranker(popularity_of(std::vector<std::int64_t>{1, 2, 3}));
   const Sessions sessions({0, 1, 2}, {0, 3});
   const std::vector<std::int32_t> groups{0, 1, -1};
   CHECK_THROWS_WITH_AS(cross_recommendations(*ranker, sessions, std::vector<std::int32_t>{0, 1}, {}),

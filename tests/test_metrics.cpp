@@ -1,5 +1,6 @@
 // Metrics by hand, on cases where neighbouring definitions differ, and against brute force.
 #include "stamp/metrics.h"
+#include "stamp/popularity.h"
 #include "tests/check.h"
 
 using namespace stamp;
@@ -54,7 +55,7 @@ TEST_CASE("popularity over sessions: every target, unknown events skipped, cold 
   const std::vector<std::int64_t> counts{4, 4, 2, 1};
   // [0 1 2], [? 3 ?], [? ?], [2]
   const Sessions sessions({0, 1, 2, -1, 3, 9, -1, -1, 2}, {0, 3, 6, 8, 9});
-  const auto ranker = popularity_ranker(counts);
+  const auto ranker = baseline_ranker(popularity_of(counts));
   const Metrics m = evaluate(*ranker, sessions, counts, {.k = {1, 2, 3}});
   CHECK(m.examples == 5);      // 1 and 2 of the first session, 3 and 9 of the second, ? of the third
   CHECK(m.unanswered == 0);    // popularity needs no history
@@ -85,7 +86,7 @@ TEST_CASE("popularity over sessions: every target, unknown events skipped, cold 
 TEST_CASE("an event of weight 0 is history and no target") {
   const std::vector<std::int64_t> counts{4, 3, 2, 1};
   const Sessions sessions({0, 1, 2, 3, 0}, {0, 3, 5}, {}, {0, 0, 2, 0.5f, 0});
-  const auto ranker = popularity_ranker(counts);
+  const auto ranker = baseline_ranker(popularity_of(counts));
   const Metrics m = evaluate(*ranker, sessions, counts, {.k = {3}});
   CHECK(m.examples == 1);  // 2 of the first session, of whatever weight above 0
   CHECK(m.at[0].mrr == doctest::Approx(1.0 / 3));

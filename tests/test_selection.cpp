@@ -569,7 +569,7 @@ TEST_CASE("an explanation names what each rule did") {
           .selected.explanation);
   CHECK(without.at("rules")[0].at("does_not_apply") == "the anchor is unknown");
   CHECK(without.at("rules")[2].at("does_not_apply") == "there are no embeddings");
-  CHECK(without.at("rules")[3].at("does_not_apply") == "the scores of this list are counts");
+  CHECK(without.at("rules")[3].at("does_not_apply") == "the scores of this list are not a model's");
   CHECK(without.at("missing").empty());
 }
 

@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import datasets
 from ._stamp import cpu_isa, num_threads, set_num_threads
+from .baselines import (
+    AssociationRulesRecommender,
+    ItemKNNRecommender,
+    PopularityRecommender,
+    SequentialRulesRecommender,
+    SessionKNNRecommender,
+    SessionPopularityRecommender,
+)
 from .bundles import build_bundle, diff_bundles, inspect_bundle, verify_bundle
 from .clustered import ClusteredRecommender, load_clusters
 from .clusters import CatalogClusters, cluster_catalog
@@ -20,7 +28,7 @@ from .evaluation import Evaluation, evaluate
 from .hardware import DeviceInfo, devices
 from .parallel_training import TrainingFailed, train_clusters
 from .products import Products
-from .recommenders import PopularityRecommender, StampRecommender, TrainingDiverged, load
+from .recommenders import StampRecommender, TrainingDiverged, load
 from .rules import rules_schema
 from .serving import Recommendations, Recommender
 from .sessions import Sessions
@@ -31,14 +39,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AssociationRulesRecommender",
     "CatalogClusters",
     "ClusteredRecommender",
     "DeviceInfo",
     "Evaluation",
+    "ItemKNNRecommender",
     "PopularityRecommender",
     "Products",
     "Recommendations",
     "Recommender",
+    "SequentialRulesRecommender",
+    "SessionKNNRecommender",
+    "SessionPopularityRecommender",
     "Sessions",
     "StampRecommender",
     "TrainReport",

@@ -77,6 +77,16 @@ class Model:
     def set_weights(self, weights: Mapping[str, ArrayLike]) -> None: ...
     def config(self) -> str: ...
 
+class Baseline:
+    """A fitted baseline, in rows of a catalog."""
+
+    def __len__(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def options(self) -> str: ...
+    def in_catalog(self, rows: ArrayLike, products: int) -> Baseline: ...
+
 Attribute = tuple[str, Int32, list[str]] | tuple[str, Float32]
 
 class Bundle:
@@ -91,6 +101,7 @@ class Bundle:
         clusters: Sequence[tuple[int, ArrayLike, Model, str, str, str]],
         route_by: Sequence[str],
         rules: str,
+        fallback: Baseline | None = None,
     ) -> None: ...
     @property
     def catalog(self) -> Catalog: ...
@@ -104,6 +115,8 @@ class Bundle:
     def route_by(self) -> list[str]: ...
     @property
     def rules(self) -> str: ...
+    @property
+    def fallback(self) -> Baseline | None: ...
 
 class Release:
     """A loaded bundle, in rows of its catalog. Thread-safe."""
@@ -219,7 +232,8 @@ def evaluate_clusters(
     ties: str,
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
-def evaluate_popularity(
+def evaluate_baseline(
+    baseline: Baseline,
     sessions: Sessions,
     counts: Sequence[int],
     k: Sequence[int],
@@ -228,6 +242,11 @@ def evaluate_popularity(
     ties: str,
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
+def baseline_options(kind: str, options: str) -> str: ...
+def session_knn_preset(name: str) -> str: ...
+def fit_baseline(
+    kind: str, options: str, sessions: Sessions, products: int, groups: ArrayLike | None = None
+) -> Baseline: ...
 def cross_recommendations(
     model: Model,
     sessions: Sessions,

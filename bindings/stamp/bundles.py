@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _stamp
+from .baselines import BaselineRecommender
 from .clustered import trained_models
 from .columns import Ids, catalog_ids
 from .products import Products
@@ -23,13 +24,14 @@ def build_bundle(
     out: str | os.PathLike[str],
     rules: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     route_by: str | Sequence[str] = (),
+    fallback: BaselineRecommender | None = None,
 ) -> dict[str, Any]:
     """Make one bundle of the models of clusters. What stood at `out` is exchanged for it once it is whole.
 
     Parameters
     ----------
     models : path, or dict of int to path
-        Where :func:`train_clusters` left them, or saved models by cluster id.
+        Where :func:`train_clusters` left them, or saved models by cluster id; ``{}`` for a fallback alone.
     items : Products, or anything that :meth:`Products.from_frame` reads
         Attributes of the products, for rules and routes: those that no model knows yet become part of the catalog too.
     out : path
@@ -39,6 +41,8 @@ def build_bundle(
     route_by : name or sequence of names
         Text attributes: a product that no model knows is answered for by the cluster of most products that share these
         values.
+    fallback : baseline, optional
+        Fitted: :class:`SessionKNNRecommender` say. Answers where no model knows an event of the visit and it does.
 
     Returns
     -------
@@ -48,17 +52,25 @@ def build_bundle(
     Raises
     ------
     ValueError
-        A product is claimed by two clusters, a model knows ids of another kind, or rules cannot be, with the path of the
-        key.
+        A product is claimed by two clusters, a model or the fallback knows ids of another kind, the fallback is not
+        fitted, or rules cannot be, with the path of the key.
     RuntimeError
         A model is damaged, or `out` cannot be written.
     """
-    paths = _model_paths(models)
+    if fallback is not None:
+        if not isinstance(fallback, BaselineRecommender):
+            raise ValueError(f"build_bundle: fallback is {type(fallback).__name__}, expected a fitted baseline")
+        fallback._require_fitted("build_bundle: fallback")
+    paths = _model_paths(models, alone=fallback is not None)
     device = _stamp.open_device("cpu", "auto")
     loaded = {cluster: _single(cluster, path, device) for cluster, path in sorted(paths.items())}
     kinds = {bundle.catalog.kind for bundle in loaded.values()}
     if len(kinds) > 1:
         raise ValueError("build_bundle: some models know products by integers, some by strings")
+    if fallback is not None and kinds - {fallback._catalog.kind}:
+        raise ValueError(f"build_bundle: the models know products by {kinds.pop()}, the fallback by others")
+    if fallback is not None:
+        kinds = {fallback._catalog.kind}
     catalog = _stamp.Catalog(kinds.pop())
     counts: list[np.ndarray] = []
     clusters: list[tuple[int, dict[str, Any], np.ndarray]] = []
@@ -74,6 +86,10 @@ def build_bundle(
             )
         clusters.append((cluster, part, rows))
         counts.append(bundle.counts)
+    if fallback is not None:
+        known = len(catalog)
+        fallback_rows = Ids("build_bundle: the products", fallback.item_ids_).add_to(catalog)
+        counts.append(fallback._counts[fallback_rows >= known])  # new ones come in its order
     columns: list[_stamp.Attribute] = []
     if items is not None:
         products = items if isinstance(items, Products) else Products.from_frame(items)
@@ -96,16 +112,17 @@ def build_bundle(
         ],
         [route_by] if isinstance(route_by, str) else list(route_by),
         _rules_text(rules),
+        None if fallback is None else fallback._core.in_catalog(fallback_rows, len(catalog)),
     )
     _stamp.Release(bundle)  # refuses rules that cannot be, before anything is replaced
     _stamp.save_bundle(os.fspath(out), bundle)
     return inspect_bundle(out)
 
 
-def _model_paths(models: Any) -> dict[int, str]:
+def _model_paths(models: Any, alone: bool) -> dict[int, str]:
     if not isinstance(models, Mapping):
         return trained_models(models)
-    if not models:
+    if not models and not alone:
         raise ValueError("build_bundle: no models are given, expected paths by cluster id")
     for cluster in models:
         if isinstance(cluster, bool) or not isinstance(cluster, (int, np.integer)):
@@ -178,6 +195,7 @@ def _described(bundle: _stamp.Bundle) -> dict[str, Any]:
         "attributes": {column[0]: "text" if len(column) == 3 else "number" for column in bundle.attributes},
         "route_by": bundle.route_by,
         "clusters": clusters,
+        "fallback": None if bundle.fallback is None else bundle.fallback.kind,
         "build_rules": len(rules.get("build", [])),
         "zones": {name: len(zone.get("rules", [])) for name, zone in rules.get("zones", {}).items()},
     }

@@ -13,6 +13,7 @@ from typing import Any
 
 import stamp
 from stamp.offline.command import add_report
+from stamp.recommenders import load_model
 from stamp.training import MIN_EXAMPLES
 
 
@@ -117,7 +118,10 @@ def _recommend(args: argparse.Namespace) -> dict[str, Any]:
         if answer.explanation is not None:
             print(json.dumps(answer.explanation, indent=2))
         cluster = answer.cluster
-        found = "popular products, as no model knows an event" if cluster is None else f"cluster {cluster}"
+        found = f"cluster {cluster}"
+        if cluster is None:
+            listed = "products of the baseline" if answer.path == "fallback" else "popular products"
+            found = f"{listed}, as no model knows an event"
         print(f"path: {answer.path} ({found})", file=sys.stderr)
         if answer.unknown:
             print(f"unknown products: {', '.join(map(str, answer.unknown))}", file=sys.stderr)
@@ -162,8 +166,11 @@ def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
         items = stamp.Products.from_frame(
             args.items, item_id=args.item_id, categories=args.category, numbers=args.number
         )
+    fallback = stamp.load(args.fallback, device="cpu") if args.fallback else None
+    if isinstance(fallback, stamp.StampRecommender):
+        raise ValueError(f"--fallback: {args.fallback} holds a model, expected a saved baseline")
     described = stamp.build_bundle(
-        _models(args.models), items, out=args.out, rules=args.rules, route_by=args.route_by
+        _models(args.models), items, out=args.out, rules=args.rules, route_by=args.route_by, fallback=fallback
     )  # fmt: skip
     if not args.json:
         _print_bundle(described)
@@ -189,6 +196,8 @@ def _print_bundle(described: dict[str, Any]) -> None:
     for name in ("attributes", "zones"):
         print(f"{name}: {', '.join(f'{key} ({value})' for key, value in described[name].items()) or 'none'}")
     print(f"route by: {', '.join(described['route_by']) or 'nothing'}; rules of the build: {described['build_rules']}")
+    if described["fallback"]:
+        print(f"fallback: {described['fallback']}")
     for cluster in described["clusters"]:
         print(f"cluster {cluster['id']}: {cluster['products']:,} products, {cluster['clicks']:,} clicks, "
               f"dim {cluster['dim']}, data {cluster['fingerprint'] or 'unknown'}")  # fmt: skip
@@ -211,7 +220,7 @@ def _bundle_diff(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _cluster(args: argparse.Namespace) -> dict[str, Any]:
-    model = stamp.load(args.model, device=args.device, precision=args.precision)
+    model = load_model(args.model, device=args.device, precision=args.precision)
     bounds = ("min_products", "max_products", "min_examples", "max_examples")
     found = stamp.cluster_catalog(
         model,
@@ -352,6 +361,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--route-by", nargs="+", default=[], metavar="ATTRIBUTE", help="for products that no model knows"
     )
+    build.add_argument("--fallback", metavar="PATH", help="a saved baseline, for visits of which no model knows an event")
     build.set_defaults(verb=_bundle_build)
     for name, verb, what in (
         ("inspect", _bundle_inspect, "what one holds"),

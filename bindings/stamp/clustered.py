@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _stamp
 from .columns import Ids
-from .recommenders import StampRecommender, _CatalogRecommender, load
+from .recommenders import StampRecommender, _CatalogRecommender, load_model
 from .sessions import Sessions
 
 
@@ -71,7 +71,7 @@ def load_clusters(
         There are no such models, the last call was interrupted, or a model is damaged or of a later
         :func:`train_cluster`.
     """
-    models = {id: load(model, device=device, precision=precision) for id, model in trained_models(path).items()}
+    models = {id: load_model(model, device=device, precision=precision) for id, model in trained_models(path).items()}
     catalog, counts = _stamp.load_catalog(os.path.join(path, "catalog.safetensors"))
     return ClusteredRecommender(catalog, counts, models)
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .clustered import ClusteredRecommender
 from .progress import make_bar
-from .recommenders import PopularityRecommender, StampRecommender
+from .recommenders import _CatalogRecommender
 from .sessions import Sessions
 
 _METRICS = ("hr", "mrr", "ndcg", "coverage", "popularity")
@@ -30,7 +29,8 @@ class Evaluation:
     unanswered : int
         Others whose whole history training never saw, where the model needs one: misses.
     unreachable : int
-        Others that no list can hold, as they belong to another cluster than the event before them: misses.
+        Others that no list can hold, as they belong to another cluster than the event before them, or as a baseline does
+        not score them: misses.
     ceiling : float
         Share of the targets that are none of these: no ``hr`` can be higher.
     tied : int
@@ -75,7 +75,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: StampRecommender | ClusteredRecommender | PopularityRecommender,
+    model: _CatalogRecommender,
     test: Sessions,
     *,
     k: Sequence[int] | int = (5, 10, 20),
@@ -88,6 +88,7 @@ def evaluate(
 
     Parameters
     ----------
+    model : StampRecommender, ClusteredRecommender or a baseline
     k : sequence of int, or int
         List lengths.
     min_history : int

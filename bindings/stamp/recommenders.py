@@ -9,7 +9,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from . import _stamp
 from .columns import Ids, catalog_ids, find_rows
 from .progress import TrainingBar
 from .sessions import Sessions
+
+if TYPE_CHECKING:
+    from .baselines import BaselineRecommender
 
 # Options that are not of the model or its training.
 _FIXED = ("preset", "device", "precision")
@@ -36,6 +39,10 @@ class _CatalogRecommender:
 
     _catalog: _stamp.Catalog
     _counts: np.ndarray
+
+    def _evaluate(self, sessions: Sessions, **options: Any) -> str:
+        """Metrics as JSON, for :func:`stamp.evaluate`."""
+        raise NotImplementedError
 
     def _require_fitted(self, call: str) -> None:
         if not hasattr(self, "_catalog"):
@@ -60,6 +67,104 @@ class _CatalogRecommender:
 
     def _rows(self, ids: Iterable[Any], what: str) -> np.ndarray:
         return find_rows(f"recommend: {what}", ids, self._catalog)
+
+
+class _ListingRecommender(_CatalogRecommender):
+    """Recommends through the same code as a server: a bundle in memory, listed from."""
+
+    _release: _stamp.Release | None = None
+
+    def _bundle(self) -> _stamp.Bundle:
+        raise NotImplementedError
+
+    def _listing(self) -> _stamp.Release:
+        release = self._release
+        if release is None:
+            release = self._release = _stamp.Release(self._bundle())
+        return release
+
+    def _filters(self, exclude: Iterable[Any], only: Iterable[Any] | None) -> dict[str, Any]:
+        """What a query says beyond events and k."""
+        return {
+            "exclude": self._rows(exclude, "exclude"),
+            "only": None if only is None else self._rows(only, "only"),
+            **{"history": 0, "zone": "", "rules": "", "popular": False, "explain": False},
+        }
+
+    def recommend(
+        self,
+        items: Iterable[Any],
+        *,
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k products most likely to come next.
+
+        Parameters
+        ----------
+        items : list of product ids
+            The session so far, the current product last. Products that training never saw are skipped with a warning.
+        k : int
+            All products when the catalog is smaller.
+        exclude, only : lists of product ids
+            Never list these; choose among these. Nothing is excluded unless asked for, not even `items`.
+
+        Returns
+        -------
+        ids, scores : arrays [k]
+            Best first. Scores are raw logits; those of a baseline are what it defines. Fewer than k where `exclude` and
+            `only` leave fewer, or where a baseline scores fewer.
+
+        Raises
+        ------
+        ValueError
+            No known product in `items`, or k < 1.
+        """
+        self._require_fitted("recommend")
+        _check_k("recommend", k)
+        rows = self._rows(items, "items")
+        answer = self._listing().list(rows, bought=[], k=k, **self._filters(exclude, only))
+        found, scores, path, _, unknown, *_ = answer
+        if path == "none" and unknown == len(rows):
+            raise ValueError(
+                f"recommend: items has {len(rows)} events and no known product; expected one or more "
+                "(PopularityRecommender needs none)"
+            )
+        if unknown:
+            warnings.warn(f"recommend: {unknown} of {len(rows)} events are products unknown to the model", stacklevel=2)
+        return self._ids_by_row()[found], scores
+
+    def recommend_batch(
+        self,
+        sessions: Iterable[Iterable[Any]],
+        *,
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """:meth:`recommend` for many sessions at once, on all cores: a list of (ids, scores), the same bits.
+
+        A session that has nothing to go by, no known product say, gets empty arrays; the warning counts unknown events.
+        """
+        self._require_fitted("recommend_batch")
+        _check_k("recommend_batch", k)
+        rows = [self._rows(items, "items") for items in sessions]
+        answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters(exclude, only))
+        unknown = sum(answer[4] for answer in answers)
+        if unknown:
+            warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)
+        ids = self._ids_by_row()
+        return [(ids[answer[0]], answer[1]) for answer in answers]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a bundle: a directory of JSON and safetensors files (docs/data.md), for any device.
+
+        Written aside and exchanged: the bundle that stood at `path` survives any failure (RuntimeError). A directory that
+        holds anything else is refused.
+        """
+        self._require_fitted("save")
+        _stamp.save_bundle(os.fspath(path), self._bundle())
 
 
 def _check_k(call: str, k: int) -> None:
@@ -89,7 +194,7 @@ def _count_clicks(parts: Sequence[Sessions], catalog: _stamp.Catalog) -> np.ndar
     return counts
 
 
-class StampRecommender(_CatalogRecommender):
+class StampRecommender(_ListingRecommender):
     """STAMP, Short-Term Attention/Memory Priority (Liu et al., KDD 2018).
 
     Parameters
@@ -120,7 +225,6 @@ class StampRecommender(_CatalogRecommender):
         Named as in files: `items` [V,D], `attention.w1` [D,D], …
     """
 
-    _release: _stamp.Release | None = None
     _checkpoint: str | os.PathLike[str] | None = None
     _trained_with: str
 
@@ -261,99 +365,16 @@ class StampRecommender(_CatalogRecommender):
         )  # fmt: skip
         return _stamp.Bundle(self._catalog, self._counts.tolist(), [], [cluster], [], "{}")
 
-    def _listing(self) -> _stamp.Release:
-        release = self._release
-        if release is None:
-            release = self._release = _stamp.Release(self._bundle())
-        return release
-
-    def _filters(self, exclude: Iterable[Any], only: Iterable[Any] | None) -> dict[str, Any]:
-        """What a query says beyond events and k."""
-        return {
-            "exclude": self._rows(exclude, "exclude"),
-            "only": None if only is None else self._rows(only, "only"),
-            **{"history": 0, "zone": "", "rules": "", "popular": False, "explain": False},
-        }
-
-    def recommend(
-        self,
-        items: Iterable[Any],
-        *,
-        k: int = 20,
-        exclude: Iterable[Any] = (),
-        only: Iterable[Any] | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The k products most likely to come next.
-
-        Parameters
-        ----------
-        items : list of product ids
-            The session so far, the current product last. Products that training never saw are skipped with a warning.
-        k : int
-            All products when the catalog is smaller.
-        exclude, only : lists of product ids
-            Never list these; choose among these. Nothing is excluded unless asked for, not even `items`.
-
-        Returns
-        -------
-        ids, scores : arrays [k]
-            Best first; scores are raw logits. Fewer than k where `exclude` and `only` leave fewer.
-
-        Raises
-        ------
-        ValueError
-            No known product in `items`, or k < 1.
-        """
-        self._require_fitted("recommend")
-        _check_k("recommend", k)
-        rows = self._rows(items, "items")
-        answer = self._listing().list(rows, bought=[], k=k, **self._filters(exclude, only))
-        found, scores, path, _, unknown, *_ = answer
-        if path == "none":
-            raise ValueError(
-                f"recommend: items has {len(rows)} events and no known product; expected one or more "
-                "(PopularityRecommender needs none)"
-            )
-        if unknown:
-            warnings.warn(f"recommend: {unknown} of {len(rows)} events are products unknown to the model", stacklevel=2)
-        return self._ids_by_row()[found], scores
-
-    def recommend_batch(
-        self,
-        sessions: Iterable[Iterable[Any]],
-        *,
-        k: int = 20,
-        exclude: Iterable[Any] = (),
-        only: Iterable[Any] | None = None,
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """:meth:`recommend` for many sessions at once, on all cores: a list of (ids, scores), the same bits.
-
-        A session without a known product gets empty arrays; the warning counts such events.
-        """
-        self._require_fitted("recommend_batch")
-        _check_k("recommend_batch", k)
-        rows = [self._rows(items, "items") for items in sessions]
-        answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters(exclude, only))
-        unknown = sum(answer[4] for answer in answers)
-        if unknown:
-            warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)
-        ids = self._ids_by_row()
-        return [(ids[answer[0]], answer[1]) for answer in answers]
-
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_model(self._model, sessions.rows_in(self._catalog), self._counts.tolist(), **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a bundle: a directory of JSON and safetensors files (docs/data.md), for any device.
-
-        Written aside and exchanged: the bundle that stood at `path` survives any failure (RuntimeError). A directory that
-        holds anything else is refused.
-        """
-        self._require_fitted("save")
-        _stamp.save_bundle(os.fspath(path), self._bundle())
+        super().save(path)
         if self._checkpoint is not None:
             pathlib.Path(self._checkpoint).unlink(missing_ok=True)
             self._checkpoint = None
+
+    save.__doc__ = _ListingRecommender.save.__doc__
 
     def __repr__(self) -> str:
         given = "".join(f", {name}={value!r}" for name, value in self._given.items())
@@ -402,53 +423,43 @@ def _signature() -> inspect.Signature:
 StampRecommender.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-class PopularityRecommender(_CatalogRecommender):
-    """The most clicked products, the same for everybody: the baseline that every model must beat."""
-
-    def fit(self, train: Sessions) -> PopularityRecommender:
-        """Count the clicks of `train`."""
-        if not isinstance(train, Sessions):
-            raise ValueError(f"fit: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
-        self._catalog = _catalog_of([train])
-        self._counts = _count_clicks([train], self._catalog)
-        self._order = np.argsort(-self._counts, kind="stable")
-        return self
-
-    def recommend(
-        self, items: Iterable[Any] = (), *, k: int = 20, exclude: Iterable[Any] = (), only: Iterable[Any] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(ids, clicks) of the k most clicked products; `items` are not looked at."""
-        self._require_fitted("recommend")
-        _check_k("recommend", k)
-        allowed = np.ones(len(self._counts), bool)
-        if only is not None:
-            allowed[:] = False
-            chosen = self._rows(only, "only")
-            allowed[chosen[chosen >= 0]] = True
-        dropped = self._rows(exclude, "exclude")
-        allowed[dropped[dropped >= 0]] = False
-        rows = self._order[allowed[self._order]][:k]
-        return self._ids_by_row()[rows], self._counts[rows].astype(np.float32)
-
-    def _evaluate(self, sessions: Sessions, **options: Any) -> str:
-        return _stamp.evaluate_popularity(sessions.rows_in(self._catalog), self._counts.tolist(), **options)
-
-
-def load(path: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto") -> StampRecommender:
-    """Read what :meth:`StampRecommender.save` wrote, on whatever device it was trained.
+def load(
+    path: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto"
+) -> StampRecommender | BaselineRecommender:
+    """Read what :meth:`StampRecommender.save`, or that of a baseline, wrote, on whatever device it was trained.
 
     Parameters
     ----------
     device, precision : str
-        As of :class:`StampRecommender`.
+        As of :class:`StampRecommender`; baselines have none.
 
     Raises
     ------
     RuntimeError
         The bundle is damaged, of another version, or not one: the message names file and tensor. Or the device cannot
         be had.
+    ValueError
+        It holds more than one model; open it with :class:`stamp.Recommender`.
     """
+    from .baselines import opened  # which builds on this module
+
     bundle = _stamp.load_bundle(os.fspath(path), _stamp.open_device(device, precision))
+    if bundle.fallback is not None and not bundle.clusters:
+        return opened(bundle)
+    return _model_of(path, bundle, device, precision)
+
+
+def load_model(
+    path: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto"
+) -> StampRecommender:
+    """:func:`load` where only a model will do. Raises ValueError for what is none."""
+    bundle = _stamp.load_bundle(os.fspath(path), _stamp.open_device(device, precision))
+    return _model_of(path, bundle, device, precision)
+
+
+def _model_of(
+    path: str | os.PathLike[str], bundle: _stamp.Bundle, device: str, precision: str
+) -> StampRecommender:
     clusters = bundle.clusters
     if len(clusters) != 1 or len(clusters[0]["rows"]) != len(bundle.catalog):
         raise ValueError(

@@ -24,11 +24,12 @@ class Recommendations:
     Attributes
     ----------
     ids, scores : arrays [n]
-        Products, best first. Scores are logits with boosts; of popular products ln(1 + clicks); NaN of pinned ones.
+        Products, best first. Scores are logits with boosts; of the fallback what its baseline defines; of popular products
+        ln(1 + clicks); NaN of pinned ones.
     path : str
         How it was found: "anchor" (the model that knows the current product), "group" (that of its attribute group),
-        "history" (the model that knows most of the events), "category" (popular products of its attribute group) or
-        "popular".
+        "history" (the model that knows most of the events), "fallback" (the bundle's baseline), "category" (popular
+        products of its attribute group) or "popular".
     cluster : int or None
         Whose model answered.
     unknown : list

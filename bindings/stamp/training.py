@@ -23,7 +23,7 @@ from .columns import Ids
 from .evaluation import Evaluation
 from .files import write_text
 from .hardware import peak_memory
-from .recommenders import StampRecommender, _plain, load
+from .recommenders import StampRecommender, _plain, load_model
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -372,7 +372,7 @@ class Job:
             held_out = last._core
             if not settings.refit:
                 clicks = clicks - _stamp.item_counts(held_out, len(catalog))
-        old = None if self.warm_start is None else load(self.warm_start, device="cpu")
+        old = None if self.warm_start is None else load_model(self.warm_start, device="cpu")
 
         def fit() -> None:
             recommender._train(

@@ -14,7 +14,7 @@ from .. import _stamp
 from ..clustered import ClusteredRecommender
 from ..columns import Ids, catalog_ids, object_array
 from ..products import Products
-from ..recommenders import PopularityRecommender, StampRecommender, _CatalogRecommender
+from ..recommenders import _ListingRecommender
 from ..serving import Recommender
 from .parts import distinct, members
 from .questions import FAULTS, History, Lists
@@ -31,18 +31,18 @@ class Served:
         self.name, self._release, self._popular = name, release, popular
         self.item_ids = catalog_ids(release.catalog)
 
-    def answer(
-        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
-    ) -> Lists:
+    def check(self, zone: Zone) -> None:
+        """Raises ValueError for a zone whose rules this release cannot apply."""
         if zone.bundle_zone and zone.bundle_zone not in self._release.zones:
             raise ValueError(
                 f"replay: zone '{zone.name}' asks for the rules of zone '{zone.bundle_zone}', '{self.name}' has "
                 f"{', '.join(self._release.zones) or 'none'}"
             )
-        here = Ids("replay: the products", catalog_ids(catalog)).find_in(self._release.catalog)
-        there = Ids("replay: the products", self.item_ids).find_in(catalog)
-        asked = (np.append(here, np.int32(-1))[history.events], history.begin, history.end)
-        options: dict[str, Any] = {
+        query = {name: value for name, value in self._options(zone).items() if name != "exclude"}
+        self._release.list([], bought=[], exclude=[], only=None, explain=False, **query)
+
+    def _options(self, zone: Zone) -> dict[str, Any]:
+        return {
             "k": zone.k,
             "history": zone.history or 0,
             "exclude": zone.exclude,
@@ -50,6 +50,14 @@ class Served:
             "rules": json.dumps(list(zone.rules)) if zone.rules else "",
             "popular": self._popular,
         }
+
+    def answer(
+        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
+    ) -> Lists:
+        here = Ids("replay: the products", catalog_ids(catalog)).find_in(self._release.catalog)
+        there = Ids("replay: the products", self.item_ids).find_in(catalog)
+        asked = (np.append(here, np.int32(-1))[history.events], history.begin, history.end)
+        options = self._options(zone)
         start = time.perf_counter()
         rows, scores = _stamp.replay(self._release, *asked, **options, progress=lambda done, _: advance(done))
         seconds = time.perf_counter() - start
@@ -67,14 +75,17 @@ class Foreign:
     def __init__(self, name: str, recommender: Any):
         self.name, self._recommender = name, recommender
 
-    def answer(
-        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
-    ) -> Lists:
+    def check(self, zone: Zone) -> None:
+        """Raises ValueError for a zone with rules, which nobody told the recommender of."""
         if zone.rules or zone.bundle_zone:
             raise ValueError(
                 f"replay: zone '{zone.name}' has rules, which '{self.name}' ({type(self._recommender).__name__}) cannot "
                 "apply; expected recommenders of stamp, or a zone without rules"
             )
+
+    def answer(
+        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
+    ) -> Lists:
         ids, n = catalog_ids(catalog), len(history.begin)
         rows = np.full((n, zone.k), -1, np.int32)
         scores = np.full((n, zone.k), np.nan, np.float32)
@@ -83,9 +94,10 @@ class Foreign:
         times = []
         begin = history.begin if zone.history is None else np.maximum(history.begin, history.end - zone.history)
         start = time.perf_counter()
-        for first in range(0, n, _BLOCK):
+        edges = [0, *range(1, n, _BLOCK), n]  # the first answer by itself: what cannot be is said at once
+        for first, last in zip(edges, edges[1:]):
             found: list[Any] = []
-            for i in range(first, min(n, first + _BLOCK)):
+            for i in range(first, last):
                 items = ids[history.events[begin[i] : history.end[i]]].tolist()
                 since = time.perf_counter()
                 try:
@@ -101,9 +113,8 @@ class Foreign:
                     nan[i, : len(scored)] = np.isnan(scored)
                 found += listed
             if found:
-                block = rows[first : first + _BLOCK]
-                block[given[first : first + _BLOCK]] = self._find(found, catalog)
-            advance(min(n, first + _BLOCK))
+                rows[first:last][given[first:last]] = self._find(found, catalog)
+            advance(last)
         seconds = time.perf_counter() - start
         faults = check_lists(rows, scores, given, history, zone, len(catalog), len(catalog), nan)
         return Lists(rows=rows, scores=scores, faults=faults, seconds=seconds, latency=times)
@@ -187,15 +198,9 @@ def served_or_foreign(name: str, recommender: Any, products: Products | None) ->
         recommender = Recommender(recommender)
     if isinstance(recommender, Recommender):
         return Served(name, recommender._core.release(), popular=True)
-    if isinstance(recommender, _CatalogRecommender):
+    if isinstance(recommender, (_ListingRecommender, ClusteredRecommender)):
         recommender._require_fitted("replay")
-        if isinstance(recommender, (StampRecommender, ClusteredRecommender)):
-            bundle = recommender._bundle()
-            return Served(name, _stamp.Release(_with_attributes(bundle, products)), popular=False)
-        if isinstance(recommender, PopularityRecommender):
-            counts = recommender._counts.tolist()
-            bundle = _stamp.Bundle(recommender._catalog, counts, _attributes(products, recommender._catalog), [], [], "{}")
-            return Served(name, _stamp.Release(bundle), popular=True)
+        return Served(name, _stamp.Release(_with_attributes(recommender._bundle(), products)), popular=False)
     if callable(getattr(recommender, "recommend", None)):
         return Foreign(name, recommender)
     raise ValueError(
@@ -205,18 +210,22 @@ def served_or_foreign(name: str, recommender: Any, products: Products | None) ->
 
 
 def _with_attributes(bundle: _stamp.Bundle, products: Products | None) -> _stamp.Bundle:
+    """The same bundle; rules may name the attributes of `products`, too."""
+    if products is None:
+        return bundle
     clusters = [
         (each["id"], each["rows"], each["model"], each["train"], each["fingerprint"], each["report"])
         for each in bundle.clusters
     ]
-    columns = _attributes(products, bundle.catalog)
-    return _stamp.Bundle(bundle.catalog, bundle.counts.tolist(), columns, clusters, bundle.route_by, bundle.rules)
-
-
-def _attributes(products: Products | None, catalog: _stamp.Catalog) -> list[_stamp.Attribute]:
-    if products is None:
-        return []
-    return [
-        (name, *products.codes(name, catalog)) if kind == "text" else (name, products.numbers(name, catalog))
-        for name, kind in products.attributes.items()
-    ]
+    columns = bundle.attributes
+    known = {column[0] for column in columns}
+    for name, kind in products.attributes.items():
+        if name in known:
+            continue
+        if kind == "text":
+            columns.append((name, *products.codes(name, bundle.catalog)))
+        else:
+            columns.append((name, products.numbers(name, bundle.catalog)))
+    return _stamp.Bundle(
+        bundle.catalog, bundle.counts.tolist(), columns, clusters, bundle.route_by, bundle.rules, bundle.fallback
+    )  # fmt: skip

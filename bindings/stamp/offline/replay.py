@@ -16,7 +16,7 @@ from .asking import served_or_foreign
 from .catalogs import clusters_of, lay_out, union_catalog
 from .leakage import KINDS, LeakageReport, check_leakage
 from .questions import Lists, ask
-from .results import Replay
+from .results import TIES, Replay
 from .zones import Zone, product_page
 
 __all__ = ["Replay", "replay"]
@@ -96,7 +96,7 @@ def replay(
     asked_zones = [zones] if isinstance(zones, Zone) else list(zones)
     if k is not None:
         asked_zones = [dataclasses.replace(zone, k=k) for zone in asked_zones]
-    _check(named, sessions, asked_zones, train, min_history, latency, leakage)
+    _check(named, sessions, asked_zones, train, min_history, latency, leakage, ties)
     found = None if train is None else _look_for_leakage(train, sessions, leakage)
     if isinstance(embeddings, StampRecommender):
         embeddings = (embeddings.item_ids_, embeddings.weights_["items"])
@@ -104,7 +104,11 @@ def replay(
         first = next((each for each in named.values() if isinstance(each, StampRecommender)), None)
         embeddings = None if first is None else (first.item_ids_, first.weights_["items"])
     answering = [served_or_foreign(name, each, products) for name, each in named.items()]
+    for zone in asked_zones:
+        for each in answering:
+            each.check(zone)
     catalog = union_catalog(answering, sessions, train)
+    vectors = None if embeddings is None else lay_out(catalog, *embeddings)
     rows = sessions.rows_in(catalog).items
 
     questions, histories, notes = {}, {}, []
@@ -140,7 +144,7 @@ def replay(
         sessions=sessions,
         train=train,
         products=products,
-        embeddings=None if embeddings is None else lay_out(catalog, *embeddings),
+        embeddings=vectors,
         clusters=clusters_of(catalog, named.values()),
         ties=ties,
         notes=[*notes, *(found.notes if found is not None and any(map(len, found.offenders.values())) else ())],
@@ -155,6 +159,7 @@ def _check(
     min_history: int,
     latency: int,
     leakage: str,
+    ties: str,
 ) -> None:
     if not named:
         raise ValueError("replay: there are no recommenders")
@@ -173,6 +178,8 @@ def _check(
         raise ValueError(f"replay: min_history is {min_history}, expected 1 or more")
     if latency < 0:
         raise ValueError(f"replay: latency is {latency}, expected a number of requests to time, or 0")
+    if ties not in TIES:
+        raise ValueError(f"replay: ties is {ties!r}, expected one of {', '.join(TIES)}")
     if leakage not in ("refuse", "report"):
         raise ValueError(f"replay: leakage is {leakage!r}, expected 'refuse' or 'report'")
 

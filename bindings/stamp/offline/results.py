@@ -19,6 +19,7 @@ from .questions import Lists, Questions
 from .tables import Table
 from .zones import Zone
 
+TIES = ("served", "conservative")
 _KS = (5, 10, 20)
 _QUANTILES = (0.5, 0.95, 0.99)
 _KINDS = 8  # types of events that a table of all metrics has columns for
@@ -81,8 +82,8 @@ class Replay:
         for what, per_product in (("clicks", self.clicks), ("embeddings", self.embeddings), ("clusters", self.clusters)):
             if per_product is not None and len(per_product) != len(self.item_ids):
                 raise ValueError(f"Replay: {what} is of {len(per_product)} products, expected {len(self.item_ids)}")
-        if ties not in ("served", "conservative"):
-            raise ValueError(f"replay: ties is {ties!r}, expected 'served' or 'conservative'")
+        if ties not in TIES:
+            raise ValueError(f"Replay: ties is {ties!r}, expected one of {', '.join(TIES)}")
         for name, zone in self.lists:
             if zone not in self.questions or zone not in self.zones:
                 raise ValueError(f"Replay: the lists of '{name}' are of zone '{zone}', expected one of {list(self.zones)}")
@@ -154,16 +155,18 @@ class Replay:
         ks = [k] if isinstance(k, (int, np.integer)) else list(k or [each for each in _KS if each <= longest] or [longest])
         wanted, notes = self._wanted(metrics)
         columns = [(name, at) for name, one in wanted for at in ([one] if one is not None else ks)]
-        for name, one in wanted:
-            if one is not None and one > longest:
-                raise ValueError(f"{name}@{one} is asked for, but the longest lists have {longest} products")
+        for metric, at in columns:
+            if not 1 <= at <= longest:
+                raise ValueError(f"{metric}@{at} is asked for, but the longest lists have {longest} products")
         rows = []
         for name, of_zone in self._pairs(zones):
             K = self.lists[name, of_zone].k
             found: dict[tuple[str, int], float] = {}
             for metric in dict.fromkeys(name for name, _ in columns):
-                at = [each for other, each in columns if other == metric and (each <= K or k is not None)]
-                found.update({(metric, each): v for each, v in zip(at, self._aggregates(metric, name, of_zone, at, None))})
+                lengths = [at for other, at in columns if other == metric and at <= K]
+                if lengths:
+                    values = self._aggregates(metric, name, of_zone, lengths, None)
+                    found.update(zip(((metric, at) for at in lengths), values))
             latency = self.lists[name, of_zone].latency
             times = np.quantile(latency, _QUANTILES) * 1e3 if len(latency) else np.full(len(_QUANTILES), np.nan)
             rows.append([name, *([of_zone] if len(zones) > 1 else []), len(self.questions[of_zone]),

@@ -1,0 +1,136 @@
+// Baselines: recommenders without a network, which a model must beat and which a bundle may fall back on.
+// docs/offline-baselines.md defines each, with its source; popularity.h, item_rules.h and session_knn.h fit them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "stamp/metrics.h"
+
+namespace stamp {
+
+// The products that a history leads to, and their scores; no product stands twice. Of equal scores the one that stands
+// first is better.
+struct ScoredProducts {
+  std::span<const std::int32_t> rows = {};
+  std::span<const float> scores = {};
+  bool sorted = false;  // best first, and good as long as the baseline is; else until the scratch is used again
+};
+
+// Positions of the n largest scores, best first, of equal ones the first; all where there are fewer.
+STAMP_API void find_best(std::span<const float> scores, std::int64_t n, std::vector<std::int32_t>& positions);
+
+// Immutable and thread-safe, over products 0 … V-1.
+class STAMP_API Baseline {
+ public:
+  // Room that a call of score needs and the next one uses again.
+  struct Scratch {
+    virtual ~Scratch() = default;
+  };
+
+  virtual ~Baseline() = default;
+  std::int64_t V() const { return V_; }
+  // "popularity", "session_popularity", "association_rules", "sequential_rules", "item_knn" or "session_knn".
+  const std::string& kind() const { return kind_; }
+  // JSON: what it was fitted with.
+  const std::string& options() const { return options_; }
+
+  // Whether it says anything of sessions without a known event.
+  virtual bool needs_history() const { return true; }
+  // Whether score has a product for this history; Catalog::kUnknown entries are skipped.
+  virtual bool answers(std::span<const std::int32_t> history) const = 0;
+  // history: rows of 0 … V-1, the current product last. `scratch` is this baseline's.
+  virtual ScoredProducts score(std::span<const std::int32_t> history, Scratch& scratch) const = 0;
+  virtual std::unique_ptr<Scratch> scratch() const { return std::make_unique<Scratch>(); }
+
+  // What a file keeps; the sources view this object's memory.
+  virtual std::map<std::string, TensorSource> tensors() const = 0;
+  // The same baseline over a catalog of V products; rows[v] is the row of product v there. Products that it does not
+  // know are never listed.
+  virtual std::shared_ptr<const Baseline> in_catalog(std::span<const std::int32_t> rows, std::int64_t V) const = 0;
+
+ protected:
+  Baseline(std::int64_t V, std::string kind, std::string options)
+      : V_(V), kind_(std::move(kind)), options_(std::move(options)) {}
+
+ private:
+  std::int64_t V_;
+  std::string kind_, options_;
+};
+
+// One safetensors file. load_baseline throws std::runtime_error that names what is wrong with it.
+STAMP_API void save_baseline(const std::filesystem::path& path, const Baseline& baseline);
+// `name` is what messages call the file, where that is not its path.
+STAMP_API std::shared_ptr<const Baseline> load_baseline(const std::filesystem::path& path,
+                                                        const std::string& name = {});
+
+// Ranks what a baseline scores, on all cores; a target that it does not score is never listed.
+STAMP_API std::unique_ptr<Ranker> baseline_ranker(std::shared_ptr<const Baseline> baseline);
+
+// How much an event counts by its distance i = 1, 2, … from the one that is looked at: 1; 1/i; 1 - i/10, 0 from 10 on;
+// 1/log10(i + 1.7); 1/i².
+enum class Decay { same, div, linear, log, quadratic };
+STAMP_API float decayed(Decay decay, std::int64_t distance);
+
+// What baselines are made of.
+
+// Sums by product; those that were added to, in the order in which they first were.
+class STAMP_API Scores {
+ public:
+  explicit Scores(std::int64_t V) : sums_(static_cast<std::size_t>(V)), known_(static_cast<std::size_t>(V)) {}
+
+  void add(std::int32_t row, float value) {
+    if (!known_[row]) {
+      known_[row] = 1;
+      sums_[row] = 0;
+      rows_.push_back(row);
+    }
+    sums_[row] += value;
+  }
+  const std::vector<std::int32_t>& rows() const { return rows_; }
+  float operator[](std::int32_t row) const { return sums_[row]; }
+  // Good until the next call.
+  ScoredProducts products();
+  void clear();
+
+ private:
+  std::vector<float> sums_;
+  std::vector<std::uint8_t> known_;
+  std::vector<std::int32_t> rows_;
+  std::vector<float> scores_;
+};
+
+// Lists of numbers, one for each key, laid end to end.
+struct STAMP_API Lists {
+  std::vector<std::int64_t> offsets{0};  // [keys+1]
+  std::vector<std::int32_t> values;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
+  std::span<const std::int32_t> operator[](std::int64_t key) const {
+    return std::span(values).subspan(static_cast<std::size_t>(offsets[key]),
+                                     static_cast<std::size_t>(offsets[key + 1] - offsets[key]));
+  }
+  void end_list() { offsets.push_back(static_cast<std::int64_t>(values.size())); }
+
+  // As tensors `<name>.offsets` I64 [keys+1] and `<name>.values` I32.
+  void save(std::map<std::string, TensorSource>& tensors, const std::string& name) const;
+  // Throws std::invalid_argument unless there are `keys` lists (-1: any number) of values of 0 … limit-1.
+  static Lists from(const Safetensors& file, const std::string& name, std::int64_t keys, std::int64_t limit);
+};
+
+// Of each session its products, each once, in the order in which they first come; those outside 0 … V-1 are left out.
+STAMP_API Lists distinct_products(const Sessions& sessions, std::int64_t V);
+// Of each value 0 … limit-1 the keys that list it, ascending.
+STAMP_API Lists inverted(const Lists& lists, std::int64_t limit);
+// Of each product of 0 … V-1, whose rows are `rows` in a catalog of more, what `lists` say of it, in that catalog's
+// order of keys.
+STAMP_API Lists rekeyed(const Lists& lists, std::span<const std::int32_t> rows, std::int64_t V);
+// Checks what in_catalog is given: a row for each product, no two the same, below V.
+STAMP_API void check_rows(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V);
+
+}  // namespace stamp

@@ -1,0 +1,368 @@
+"""Replays against asking one by one: zones, histories, rules, recommenders of every kind, faults, bad input."""
+
+import numpy as np
+import pytest
+
+import stamp
+from stamp import offline
+from stamp.offline import Zone, cart, home, product_page, replay
+
+PLAIN = Zone(name="plain", k=10)
+
+
+@pytest.fixture(scope="module")
+def split(shop):
+    train, rest = shop.sessions.split_by_time("4D")
+    few, _ = train.split_last(0.97)
+    return few, rest.split_last(0.25)[1]
+
+
+@pytest.fixture(scope="module")
+def products(shop):
+    return stamp.Products.from_frame({
+        "item_id": shop.products["id"], "category": shop.products["category"], "price": shop.products["price"]
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(split):
+    return stamp.StampRecommender(device="cpu", dim=16, epochs=2).fit(split[0], progress=False)
+
+
+def lists_of(run, name, zone):
+    """Ids of each list, None for empty places."""
+    return [[None if row < 0 else run.item_ids[row] for row in top] for top in run.lists[name, zone].rows.tolist()]
+
+
+def padded(ids, k):
+    return [*ids, *[None] * (k - len(ids))]
+
+
+def histories(sessions):
+    """(session, event, items before it in its session, items from it on) of every event that is not a session's first."""
+    event = -1
+    for s in range(len(sessions)):
+        items = sessions.session(s).tolist()
+        for i in range(len(items)):
+            event += 1
+            if i > 0:
+                yield s, event, items[:i], items[i:]
+
+
+def test_questions_are_those_of_the_protocol(model, split):
+    _, test = split
+    run = replay({"stamp": model}, test, zones=PLAIN)
+    questions = run.questions["plain"]
+    asked = list(histories(test))
+    assert len(questions) == len(asked) == test.n_events - len(test)
+    visitor = np.asarray(test.columns["visitor_id"])
+    same_visitor = {}
+    for i, (session, event, before, after) in enumerate(asked):
+        assert (questions.session[i], questions.event[i]) == (session, event)
+        assert run.item_ids[questions.anchor[i]] == before[-1]
+        assert run.item_ids[questions.target[i]] == after[0]
+        begin, end = questions.remaining[0][i : i + 2]
+        assert sorted(run.item_ids[questions.remaining[1][begin:end]]) == sorted(set(after))
+        assert same_visitor.setdefault(visitor[event], questions.visitor[i]) == questions.visitor[i]
+    assert len(set(same_visitor.values())) == len(same_visitor)
+    assert len(replay({"stamp": model}, test, zones=PLAIN, min_history=3).questions["plain"]) == sum(
+        len(before) >= 3 for _, _, before, _ in asked
+    )
+
+
+@pytest.mark.parametrize(
+    "zone", [PLAIN, product_page(k=7), Zone(name="seen", exclude="seen"), Zone(name="short", k=5, history=2)]
+)
+def test_lists_are_what_recommend_gives(model, split, zone):
+    _, test = split
+    run = replay({"stamp": model}, test, zones=zone)
+    known = set(model.item_ids_)
+    for (_, _, before, _), top, scores in zip(
+        histories(test), lists_of(run, "stamp", zone.name), run.lists["stamp", zone.name].scores
+    ):
+        read = [item for item in before[-(zone.history or 99) :] if item in known]
+        exclude = {"nothing": [], "anchor": before[-1:], "seen": before}[zone.exclude]
+        ids, logits = model.recommend(read, k=zone.k, exclude=exclude) if read else ([], [])
+        assert top == padded(ids, zone.k)
+        np.testing.assert_array_equal(scores[: len(logits)], logits)
+        assert np.isnan(scores[len(logits) :]).all()
+
+
+def test_the_accepted_protocol_gives_the_same_figures(model, split):
+    """stamp.evaluate ranks the target by its score; a replay looks at what is listed."""
+    train, test = split
+    run = replay({"stamp": model, "popular": stamp.PopularityRecommender().fit(train)}, test, zones=Zone(name="all"), train=train)
+    for name, recommender in (("stamp", model), ("popular", stamp.PopularityRecommender().fit(train))):
+        expected = stamp.evaluate(recommender, test, k=(5, 20), ties="optimistic").at
+        for k in (5, 20):
+            for metric in ("hr", "mrr", "ndcg") if name == "stamp" else ():
+                assert run.aggregate(metric, name=name, zone="all", k=k) == pytest.approx(expected[k][metric], abs=1e-9)
+            covered = run.aggregate("coverage", name=name, zone="all", k=k) * run.V
+            assert covered == pytest.approx(expected[k]["coverage"] * recommender.n_items_)
+        if name == "popular":
+            assert run.aggregate("popularity", name=name, zone="all", k=5) == pytest.approx(expected[5]["popularity"])
+
+
+def test_popularity_on_real_data(real_data):
+    """The deterministic baseline that the data's own README gives, in per cent at 20."""
+    train, test = (stamp.Sessions.from_frame(real_data / "diginetica" / f"{part}.tsv.gz") for part in ("train", "test"))
+    popular = stamp.PopularityRecommender().fit(train)
+    run = replay({"popular": popular}, test, zones=Zone(name="all"), train=train, latency=0)
+    assert 100 * run.aggregate("hr", name="popular", zone="all", k=20) == pytest.approx(0.93, abs=0.015)
+    assert 100 * run.aggregate("mrr", name="popular", zone="all", k=20) == pytest.approx(0.21, abs=0.006)
+
+
+def interleaved(**columns):
+    """Visitor 7 has sessions 1 and 3, which overlap, and 5; visitor 8 has 2; of session 4's nobody knows."""
+    events = [
+        (1, "a", 10, 7), (2, "b", 11, 8), (1, "c", 20, 7), (3, "d", 25, 7), (1, "e", 30, 7), (3, "f", 40, 7),
+        (4, "g", 50, None), (4, "a", 60, None), (2, "h", 65, 8), (5, "b", 70, 7), (5, "a", 80, 7),
+    ]  # fmt: skip
+    session, item, time, visitor = zip(*events)
+    table = {"session_id": session, "item_id": item, "timestamp": time, "visitor_id": visitor, **columns}
+    return stamp.Sessions.from_frame({name: column for name, column in table.items() if column is not None})
+
+
+class Echo:
+    """Lists what it is asked about, the last first, and remembers it."""
+
+    def __init__(self):
+        self.asked = []
+
+    def recommend(self, items, k):
+        self.asked.append(list(items))
+        return list(dict.fromkeys(reversed(items)))[:k]
+
+
+def test_home_reads_earlier_sessions():
+    """In order of time, so that nothing of a session that goes on beside is read before it has happened."""
+    echo = Echo()
+    run = replay({"echo": echo}, interleaved(), zones=home(), latency=0)
+    sessions = run.sessions
+    items = sessions.item_ids[sessions._core.items].tolist()
+    asked = {(s, items[e]): "".join(read) for s, e, read in zip(*(getattr(run.questions["home"], n).tolist() for n in ("session", "event")), echo.asked)}
+    names = [sessions.session(s).tolist() for s in range(len(sessions))]
+    first, third, fourth, second, fifth = (names.index(list(x)) for x in ("ace", "df", "ga", "bh", "ba"))
+    assert asked == {
+        (first, "c"): "a", (first, "e"): "acd", (third, "d"): "ac", (third, "f"): "acde", (fourth, "a"): "g",
+        (second, "h"): "b", (fifth, "b"): "acdef", (fifth, "a"): "acdefb",
+    }  # fmt: skip
+    assert len(set(run.questions["home"].visitor.tolist())) == 3
+    assert not run.notes
+
+    echo = Echo()
+    run = replay({"echo": echo}, interleaved(timestamp=None), zones=home(history=2), latency=0)
+    assert "no timestamps" in run.notes[0]
+    echo = Echo()
+    run = replay({"echo": echo}, interleaved(visitor_id=None), zones=home(), latency=0)
+    assert "no visitor_id" in run.notes[0] and run.questions["home"].visitor is None
+    assert ["".join(read) for read in echo.asked] == ["a", "ac", "d", "g", "b", "b"]
+
+
+def test_cart_is_asked_after_products_were_put_there():
+    kinds = ["view", "view", "addtocart", "view", "view", "view", "addtocart", "view", "view", "addtocart", "view"]
+    echo = Echo()
+    run = replay({"echo": echo}, interleaved(event_type=kinds), zones=cart(), latency=0)
+    assert sorted("".join(read) for read in echo.asked) == ["ac", "b", "g"]
+    assert run.lists["echo", "cart"].faults["seen"] == 4  # it lists nothing but what was seen
+    assert (run.lists["echo", "cart"].rows == -1).all()
+    with pytest.raises(ValueError, match="no column event_type"):
+        replay({"echo": echo}, interleaved(), zones=cart())
+    with pytest.raises(ValueError, match="zone 'cart' has no question"):
+        replay({"echo": echo}, interleaved(event_type=["view"] * 11), zones=cart())
+
+
+def test_bundles_apply_rules_and_are_asked_as_they_serve(model, split, products, tmp_path):
+    _, test = split
+    model.save(tmp_path / "model")
+    rules = {"zones": {"page": {"k": 6, "history": 3, "rules": [{"rule": "same_value", "attribute": "category"}]}}}
+    stamp.build_bundle({0: tmp_path / "model"}, products, out=tmp_path / "bundle", rules=rules)
+    bundle = stamp.Recommender(tmp_path / "bundle", device="cpu")
+    own = [{"rule": "limit", "attribute": "category", "max": 1}]
+    zones = [
+        product_page(name="a", bundle_zone="page", k=6),
+        Zone(name="b", rules=own, k=4),
+        Zone(name="c", bundle_zone="page", rules=own, history=1, k=4, exclude="seen"),
+    ]
+    run = replay({"bundle": bundle, "path": tmp_path / "bundle", "stamp": model}, test, zones=zones[1], products=products)
+    assert lists_of(run, "bundle", "b") == lists_of(run, "path", "b")
+    # The model knows the attributes of products=…, too; it has no popular products to fall back on.
+    for one, other in zip(lists_of(run, "bundle", "b"), lists_of(run, "stamp", "b")):
+        assert one == other or other == [None] * 4
+    run = replay({"bundle": bundle}, test, zones=zones)
+    for zone in zones:
+        for (_, _, before, _), top in zip(histories(test), lists_of(run, "bundle", zone.name)):
+            exclude = {"nothing": [], "anchor": before[-1:], "seen": before}[zone.exclude]
+            answer = bundle.recommend(
+                before, k=zone.k, zone=zone.bundle_zone, rules=zone.rules, history=zone.history, exclude=exclude
+            )
+            assert top == padded(answer.ids, zone.k)
+    with pytest.raises(ValueError, match="asks for the rules of zone 'cart', 'bundle' has page"):
+        replay({"bundle": bundle}, test, zones=Zone(name="x", bundle_zone="cart"))
+    with pytest.raises(ValueError, match="which 'echo' .Echo. cannot apply"):
+        replay({"echo": Echo()}, test, zones=zones[1])
+    with pytest.raises(ValueError, match=r"rules\[0\].attribute is 'category'"):
+        replay({"stamp": model}, test, zones=zones[1])
+
+
+def test_clusters(split, products, tmp_path):
+    train, test = split
+    halves = {}
+    for half in (0, 1):
+        ids = set(products.item_ids[half::2])
+        lists = [[i for i in train.session(s) if i in ids] for s in range(len(train))]
+        part = stamp.Sessions.from_frame([each for each in lists if len(each) > 1])
+        path = tmp_path / f"half{half}"
+        stamp.StampRecommender(device="cpu", dim=8, epochs=1).fit(part, progress=False).save(path)
+        halves[half] = path
+    stamp.build_bundle(halves, products, out=tmp_path / "bundle")
+    run = replay({"bundle": tmp_path / "bundle"}, test, zones=PLAIN)
+    labels, names = run.cut("cluster", "plain")
+    target = run.item_ids[run.questions["plain"].target]
+    known = {half: set(stamp.load(path).item_ids_) for half, path in halves.items()}
+    expected = [next((f"cluster {half}" for half in (0, 1) if t in known[half]), "(unknown)") for t in target]
+    assert [names[label] for label in labels] == expected
+
+
+class Faulty:
+    """Lists a product twice, one that nobody knows, the current one, one with a NaN score, and too few."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def recommend(self, items, k):
+        return self.answers.pop(0)
+
+
+def test_faults_are_counted_and_miss():
+    sessions = stamp.Sessions.from_frame([["a", "b", "c", "d", "e"]])
+    faulty = Faulty(
+        ["c", "c", "nobody's", "b"],  # after a, for b: the second c and the unknown product leave holes, b stays fourth
+        ["b", "c", "d", "e"],  # after b, for c: the anchor is not to be listed
+        (["d", "e", "a", "b"], [3.0, np.nan, 2.0, 1.0]),  # after c, for d
+        (np.array(["e"]), np.array([np.nan])),  # after d, for e: a score that is none, and too few
+    )
+    run = replay({"faulty": faulty}, sessions, zones=product_page(k=4), latency=0)
+    lists = run.lists["faulty", "product page"]
+    assert lists_of(run, "faulty", "product page") == [
+        ["c", None, None, "b"], [None, "c", "d", "e"], ["d", None, "a", "b"], [None] * 4,
+    ]  # fmt: skip
+    assert lists.faults == {"short": 1, "duplicates": 1, "unknown": 1, "nan": 2, "anchor": 1, "seen": 0}
+    mrr = run.values("mrr", name="faulty", zone="product page", k=4)
+    assert mrr.tolist() == [1 / 4, 1 / 2, 1, 0]
+    assert "1 short, 1 duplicates, 1 unknown, 2 nan, 1 anchor" in run.metrics(k=4).notes[-1]
+    # The same lists where the anchor may be listed.
+    again = Faulty(["b", "b"], ["a", "b"], ["c", "d"], ["e"])
+    run = replay({"faulty": again}, sessions, zones=Zone(name="z", k=2), latency=0)
+    assert run.lists["faulty", "z"].faults == {"short": 1, "duplicates": 1, "unknown": 0, "nan": 0, "anchor": 0, "seen": 0}
+    # Longer lists than asked for are cut.
+    longer = Faulty(*[["a", "b", "c", "d"]] * 4)
+    assert lists_of(replay({"x": longer}, sessions, zones=Zone(name="z", k=2), latency=0), "x", "z") == [["a", "b"]] * 4
+
+
+def test_a_recommender_of_anybody_gets_what_stamps_own_do(model, split):
+    class Wrapped:
+        def recommend(self, items, k):
+            known = [i for i in items if i in model.item_ids_]
+            return model.recommend(known, k=k) if known else []
+
+    run = replay({"own": model, "wrapped": Wrapped()}, split[1], zones=PLAIN, latency=5)
+    np.testing.assert_array_equal(run.lists["own", "plain"].rows, run.lists["wrapped", "plain"].rows)
+    np.testing.assert_array_equal(run.lists["own", "plain"].scores, run.lists["wrapped", "plain"].scores)
+    assert run.lists["own", "plain"].faults == run.lists["wrapped", "plain"].faults
+    for name in ("own", "wrapped"):
+        assert len(run.lists[name, "plain"].latency) == 5 and (run.lists[name, "plain"].latency > 0).all()
+    assert run.churn("own", "wrapped", zone="plain", k=10) == 0
+
+
+def test_products_nobody_learnt_from_are_cold_and_missed(split):
+    train, test = split
+    small, _ = train.split_last(0.9)
+    tiny = stamp.StampRecommender(device="cpu", dim=8, epochs=1).fit(small, progress=False)
+    run = replay({"tiny": tiny}, test, zones=PLAIN, train=small)
+    questions = run.questions["plain"]
+    known = set(tiny.item_ids_)
+    unanswered = sum(not known.intersection(before) for _, _, before, _ in histories(test))
+    assert run.lists["tiny", "plain"].faults["short"] == unanswered
+    labels, names = run.cut("cold", "plain")
+    cold = np.array([item not in known for item in run.item_ids[questions.target]])
+    assert 0 < cold.sum() < len(cold)
+    np.testing.assert_array_equal(np.array(names)[labels] == "cold", cold)
+    assert run.values("hr", name="tiny", zone="plain", k=10)[cold].max() == 0
+
+
+def test_weight_0_is_history_only():
+    sessions = stamp.Sessions.from_frame({"session_id": [1] * 4, "item_id": list("abcb"), "weight": [1.0, 0, 2, 0]})
+    echo = Echo()
+    run = replay({"echo": echo}, sessions, zones=PLAIN, latency=0)
+    assert echo.asked == [["a", "b"]]
+    assert run.item_ids[run.questions["plain"].remaining[1]].tolist() == ["c"]
+
+
+def test_progress_and_errors_come_through(model, split, capsys):
+    class Broken:
+        def recommend(self, items, k):
+            raise KeyError("no such table")
+
+    with pytest.raises(RuntimeError, match="'broken' failed in zone 'plain' at .*no such table"):
+        replay({"broken": Broken()}, split[1], zones=PLAIN)
+    replay({"a": model, "b": model}, split[1], zones=PLAIN, progress=True)
+    n = split[1].n_events - len(split[1])
+    assert f"replay: {2 * n:,} questions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recommenders": {}}, "no recommenders"),
+        ({"recommenders": {"x": 3}}, "'x' is int, expected a recommender"),
+        ({"recommenders": {"x": stamp.StampRecommender()}}, "not fitted"),
+        ({"sessions": [["a", "b"]]}, "sessions is list, expected stamp.Sessions"),
+        ({"train": [["a", "b"]]}, "train is list, expected stamp.Sessions"),
+        ({"zones": []}, "zones are"),
+        ({"zones": [PLAIN, PLAIN]}, "zones are"),
+        ({"zones": ["home"]}, "zones holds 'home'"),
+        ({"min_history": 0}, "min_history is 0"),
+        ({"min_history": 99}, "has no question"),
+        ({"k": 0}, "k is 0"),
+        ({"latency": -1}, "latency is -1"),
+        ({"leakage": "ignore"}, "leakage is 'ignore'"),
+        ({"ties": "mean"}, "ties is 'mean'"),
+        ({"embeddings": (["sku-00001"], np.zeros(3))}, "embeddings are 1 ids"),
+        ({"recommenders": {"x": Faulty([1, 2], [])}}, "'x' answers ids that are integers"),
+        ({"recommenders": {"x": Faulty("sku")}}, "'x' answers 'sku', expected product ids"),
+        ({"recommenders": {"x": Faulty((["sku-1"], [1.0, 2.0]))}}, "'x' answers 1 ids with scores of shape"),
+    ],
+)
+def test_bad_input(model, split, options, message):
+    call = {"recommenders": {"stamp": model}, "sessions": split[1], "zones": PLAIN, **options}
+    with pytest.raises(ValueError, match=message):
+        replay(call.pop("recommenders"), call.pop("sessions"), **call)
+
+
+def test_ids_of_two_kinds_are_refused(model):
+    numbers = stamp.Sessions.from_frame([[1, 2], [2, 3]])
+    with pytest.raises(ValueError, match="'sessions' knows products by ids that are integers, 'stamp' by strings"):
+        replay({"stamp": model}, numbers, zones=PLAIN)
+
+
+def test_overlap_with_training_is_refused(model, split, shop):
+    train, _ = split
+    with pytest.raises(ValueError, match="overlaps with training"):
+        replay({"stamp": model}, train, zones=PLAIN, train=train)
+    run = replay({"stamp": model}, train.split_last(0.1)[1], zones=PLAIN, train=train, leakage="report", latency=0)
+    assert any("copies" in note for note in run.notes)
+
+
+def test_zones_that_cannot_be():
+    for options, message in (
+        ({"k": 0}, "k is 0"),
+        ({"history": 0}, "history is 0"),
+        ({"exclude": "all"}, "exclude is 'all'"),
+        ({"after": "view"}, "after is 'view'"),
+        ({"name": ""}, "name is ''"),
+        ({"colour": 1}, "unknown option 'colour'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            product_page(**options)
+    assert offline.home().earlier_sessions and cart().after == ("addtocart",)

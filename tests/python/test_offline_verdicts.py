@@ -1,4 +1,4 @@
-"""Verdicts: the bootstrap against SciPy, Holm against statsmodels, intervals against what is known of simulated shops."""
+"""Verdicts: the bootstrap against SciPy, Holm against statsmodels, intervals against what simulated shops are made of."""
 
 import json
 import math
@@ -290,7 +290,11 @@ def listed(lists, targets, **options):
     """A replay of lists that are given, a session each."""
     n = len(targets)
     questions = offline.Questions(
-        session=np.arange(n), event=np.arange(n), anchor=np.zeros(n), target=targets, remaining=(np.arange(n + 1), targets)
+        session=np.arange(n),
+        event=np.arange(n),
+        anchor=np.zeros(n),
+        target=targets,
+        remaining=(np.arange(n + 1), targets),
     )
     zone = offline.product_page(k=2)
     return offline.Replay(
@@ -345,10 +349,14 @@ def test_visitors_who_come_back_are_one_unit():
         for t, visitors in ((86_400 * 3, ["ann", "ann", "bob", "bob"]), (86_400 * 4, ["bob", "bob", "eve", "eve"]))
     ]
     replays = [
-        Simulated({("hr", "old"): [0, 1, 0, 1], ("hr", "new"): [1, 1, 1, 0]}, session=[0, 0, 1, 1], visitor=[0, 0, 1, 1],
-                  sessions=each)
+        Simulated(
+            {("hr", "old"): [0, 1, 0, 1], ("hr", "new"): [1, 1, 1, 0]},
+            session=[0, 0, 1, 1],
+            visitor=[0, 0, 1, 1],
+            sessions=each,
+        )
         for each in sessions
-    ]  # fmt: skip
+    ]
     result = offline.compare(replays, baseline="old", metrics=["hr@20"])
     assert result.rows[0].units == 3 and result.windows == ["1970-01-04", "1970-01-05"]
     for replay in replays:
@@ -382,7 +390,7 @@ def test_compare_errors():
         ({"metrics": ["hr", "hr@20"]}, "one twice"),
         ({"metrics": ["luck@20"]}, "compare: metric is 'luck'"),
         ({"metrics": ["hr@many"]}, "compare: metric is 'hr@many'"),
-        ({"metrics": ["hr@21"]}, "longer than the 20 products asked for"),
+        ({"metrics": ["hr@21"]}, "of longer lists than the 20 products"),
         ({"metrics": ["ild_attributes@20"]}, "'ild_attributes@20' needs attributes of products"),
         ({"metrics": ["hr:buy@20"]}, "needs .* event_type"),
         ({"zone": "cart"}, "zone is 'cart', expected one of 'product page'"),

@@ -16,8 +16,8 @@ _MEMORY = 64 << 20  # bytes of the weights of resamples at once
 def resampled_sums(values: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
     """Sums of `values` over bootstrap resamples of the units: U units are drawn of U with replacement.
 
-    All columns of one call share their resamples, so differences and ratios of columns are paired. A seed gives the same
-    resamples whatever the columns are. Memory is bounded: 64 MiB of weights and a row of sums for each resample.
+    All columns of one call share their resamples, so differences and ratios of columns are paired. A seed gives the
+    same resamples whatever the columns are. Memory is bounded: 64 MiB of weights and a row of sums for each resample.
 
     Parameters
     ----------
@@ -82,10 +82,10 @@ def percentile_interval(resampled: np.ndarray, confidence: float) -> tuple[np.nd
 def two_sided_p(resampled: np.ndarray) -> np.ndarray:
     """p [M] of "the difference is 0", from differences [R, M]: the percentile interval, inverted.
 
-    Twice the share of resamples on the rarer side of 0, ``2 · (1 + count) / (1 + R)``, at most 1: below 1 − confidence
-    where the percentile interval leaves 0 out, up to the added one, which keeps p above 0 (Davison and Hinkley 1997,
-    section 4.2; Phipson and Smyth 2010, "Permutation P-values should never be zero"). Zeros count on both sides. NaN where
-    a difference is.
+    Twice the share of resamples on the rarer side of 0, ``2 · (1 + count) / (1 + R)``, at most 1: below
+    1 − confidence where the percentile interval leaves 0 out, up to the added one, which keeps p above 0 (Davison and
+    Hinkley 1997, section 4.2; Phipson and Smyth 2010, "Permutation P-values should never be zero"). Zeros count on both
+    sides. NaN where a difference is.
     """
     n = len(resampled)
     count = np.minimum((resampled <= 0).sum(axis=0), (resampled >= 0).sum(axis=0))

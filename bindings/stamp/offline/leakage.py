@@ -74,10 +74,10 @@ class LeakageReport:
         return test.select(mask)
 
     def table(self) -> Table:
-        rows: list[list[Any]] = [
-            [kind, KINDS[kind], len(indices), len(indices) / self.sessions, "refused" if kind in self.refused else "passed"]
-            for kind, indices in self.offenders.items()
-        ]
+        rows: list[list[Any]] = []
+        for kind, indices in self.offenders.items():
+            verdict = "refused" if kind in self.refused else "passed"
+            rows.append([kind, KINDS[kind], len(indices), len(indices) / self.sessions, verdict])
         shown = [line for kind in self.offenders for line in self._shown.get(kind, ())]
         return Table(
             ["overlap", "test sessions that are", "sessions", "share", "verdict"],
@@ -110,13 +110,13 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
 
     - "earlier": test sessions whose last event is before the last event of training. The model learnt from what came
       after them. A split by time never has any, a random one has almost nothing else. Needs timestamps; refused.
-    - "straddling": test sessions that begin before the last event of training and end after it. A split by time leaves as
-      many as sessions were open at its moment, and only their first questions know too much: refused above 1 % of
+    - "straddling": test sessions that begin before the last event of training and end after it. A split by time leaves
+      as many as sessions were open at its moment, and only their first questions know too much: refused above 1 % of
       the test sessions, else reported.
     - "copies": test sessions that stand in training: the same products in the same order at the same times, two events
-      or more; refused. Where times are not known, short sessions are the same by chance (59 % of the test sessions of two
-      clicks of Yoochoose 1/64), so only those of 4 different products or more are looked at, of which honest splits
-      share 0.3 % or less (docs/offline.md). They are refused when there are too many for a chance of 1 %:
+      or more; refused. Where times are not known, short sessions are the same by chance (59 % of the test sessions of
+      two clicks of Yoochoose 1/64), so only those of 4 different products or more are looked at, of which honest
+      splits share 0.3 % or less (docs/offline.md). They are refused when there are too many for a chance of 1 %:
       ``exp(−n · KL(c/n ‖ 0.01)) < 0.001`` for c copies of n, the Chernoff bound (Hoeffding 1963, theorem 1).
 
     Parameters
@@ -184,11 +184,11 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
         kept = long[copies]
         copies, originals = copies[kept], originals[kept]
         n = int(long.sum())
-        notes.append(f"of the test sessions, {n:,} have {LONG} different products or more and were looked for in training")
+        notes.append(f"{n:,} test sessions of {LONG} different products or more were looked for in training")
         if _is_more_than_chance(len(copies), n):
             refused.append("copies")
         elif len(copies):
-            notes.append(f"copies are refused where more than {CHANCE:.0%} of those is beyond chance")
+            notes.append(f"copies among them are refused where there are too many for a chance of {CHANCE:.0%}")
     elif len(copies):
         refused.append("copies")
     offenders["copies"] = copies
@@ -247,7 +247,7 @@ def _copies(train: Sessions, test: Sessions, timed: bool) -> tuple[np.ndarray, n
     def same(i: int, j: int) -> bool:  # whatever fingerprints say
         a, b = (slice(*core.offsets[s : s + 2].tolist()) for core, s in ((tested, i), (trained, j)))
         items = tested.items[a]
-        return (
+        return bool(
             (items >= 0).all()
             and np.array_equal(items, trained.items[b])
             and (not timed or np.array_equal(tested.timestamps[a], trained.timestamps[b]))

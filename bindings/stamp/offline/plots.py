@@ -1,7 +1,7 @@
 """Figures of offline tests. matplotlib is imported in here only when a figure is drawn.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; each recommender also has a marker and its
-name beside what it is.
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; each recommender has a marker of its own
+besides.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _RESAMPLES = 500  # of intervals that are only drawn
 def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
     """Metrics side by side: each recommender's value, and its difference from the baseline, with intervals.
 
-    A row of panels for each metric (and zone). Filled markers of differences are verdicts, hollow ones show no difference.
-    Recommenders share what makes questions hard, so intervals of differences may leave 0 out where those of values overlap.
+    A row of panels for each metric (and zone). Filled markers of differences are verdicts, hollow ones show no
+    difference. Recommenders share what makes questions hard, so intervals of differences may leave 0 out where those of
+    values overlap.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
     pyplot = _pyplot()
     rows = [row for row in comparison.rows if zone is None or row.zone == zone]
     if not rows:
-        raise ValueError(f"plot_comparison: no zone {zone!r} among {', '.join(sorted({r.zone for r in comparison.rows}))}")
+        there = ", ".join(dict.fromkeys(repr(row.zone) for row in comparison.rows))
+        raise ValueError(f"plot_comparison: zone is {zone!r}, expected one of {there}")
     panels = list(dict.fromkeys((row.zone, row.metric) for row in rows))
     zones = len({row.zone for row in rows}) > 1
     names = [comparison.baseline, *dict.fromkeys(row.recommender for row in rows)]
@@ -62,7 +64,8 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
                 continue
             row = mine[name]
             _interval(left, row.value, row.value_low, row.value_high, place, color, marker, True)
-            _interval(right, row.difference, row.low, row.high, place, color, marker, row.verdict in ("better", "worse", "different"))
+            decided = row.verdict in ("better", "worse", "different")
+            _interval(right, row.difference, row.low, row.high, place, color, marker, decided)
             edge = row.difference if np.isnan(row.high) else row.high
             _annotate(right, row.verdict or "no interval", edge, place)
         for axes in (left, right):
@@ -74,8 +77,11 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
         right.set_xlim(low_end, high_end + 0.5 * (high_end - low_end))  # room for the words
         left.set_title(f"{metric}, {at}" if zones else metric, loc="left", fontsize=10, fontweight="bold")
         right.set_title(f"difference from {comparison.baseline}", loc="left", fontsize=10)
-    level = f"{100 * comparison.confidence:g} % intervals, bootstrap over {comparison.units}"
-    figure.supxlabel(f"{level}; verdicts after Holm's correction for {comparison.comparisons:,} comparisons", fontsize=8.5)
+    figure.supxlabel(
+        f"{100 * comparison.confidence:g} % intervals, bootstrap over {comparison.units}; verdicts after Holm's correction "
+        f"for {comparison.comparisons:,} comparisons",
+        fontsize=8.5,
+    )
     return figure
 
 
@@ -177,9 +183,8 @@ def plot_by(
             color, marker = styles[name]
             x = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * min(0.12, width)
             spread = np.maximum(0, [means[:, j] - low[:, j], high[:, j] - means[:, j]])
-            axes.errorbar(
-                x, means[:, j], spread, color=color, marker=marker, markersize=5, linewidth=1.4, elinewidth=1, label=name
-            )
+            look = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.4, "elinewidth": 1}
+            axes.errorbar(x, means[:, j], spread, label=name, **look)
         axes.set_xticks(range(len(groups)), [f"{group}\n{n:,}" for group, n in zip(groups, counts)], fontsize=8)
         axes.set_xlabel(f"{_words(cut)}  (below: questions)")
         lowest = min(lowest, np.nanmin(means, initial=0))
@@ -197,8 +202,8 @@ def plot_coverage(
 ) -> Any:
     """What share of all recommendations goes to what share of the catalog, the most recommended products first.
 
-    A curve that rises at once shows the same few products to everybody; the dotted line shows every product equally often.
-    Where a curve ends is the coverage.
+    A curve that rises at once shows the same few products to everybody; the dotted line shows every product equally
+    often. Where a curve ends is the coverage.
 
     Parameters
     ----------
@@ -236,7 +241,8 @@ def plot_coverage(
         share = np.cumsum(shown[:covered]) / shown.sum()
         x = np.arange(1, covered + 1) / products
         axes.plot(x, share, color=color, linewidth=1.8)
-        axes.plot(x[-1], 1, marker=marker, color=color, linewidth=1.8, clip_on=False, label=f"{name}: {_percent(x[-1])} of the catalog")
+        label = f"{name}: {_percent(x[-1])} of the catalog"
+        axes.plot(x[-1], 1, marker=marker, color=color, linewidth=1.8, clip_on=False, label=label)
     axes.set(xscale="log", xlim=(1 / products, 1), ylim=(0, 1.02))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: _percent(value))
@@ -295,7 +301,8 @@ def _asked(call: str, replay: Replay, zone: str | None, names: Sequence[str] | N
 
 def _named(at: MetricAt) -> str:
     """A metric, and the way in which it is better."""
-    return {"higher": f"{at.label}  (more is better)", "lower": f"{at.label}  (less is better)"}.get(at.metric.better, at.label)
+    way = {"higher": "  (more is better)", "lower": "  (less is better)"}
+    return at.label + way.get(at.metric.better, "")
 
 
 def _styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -147,10 +147,7 @@ class Comparison:
             {"zone": zone, "metric": metric, "low": _number(low), "high": _number(high)}
             for (zone, metric), (low, high) in self.baseline_intervals.items()
         ]
-        rows = [
-            {name: [_number(v) for v in value] if isinstance(value, tuple) else _number(value) for name, value in row.items()}
-            for row in map(asdict, self.rows)
-        ]
+        rows = [{name: _number(value) for name, value in asdict(row).items()} for row in self.rows]
         rest = {
             name: getattr(self, name)
             for name in ("baseline", "comparisons", "confidence", "resamples", "seed", "units", "windows")
@@ -198,7 +195,7 @@ class Comparison:
         if any(not row.verdict for row in self.rows):
             notes.append("Metrics of a whole set of lists have no value per question, so no interval and no verdict.")
         if self.windows:
-            notes.append(f"{len(self.windows)} windows, pooled; same sign: windows whose difference points the same way.")
+            notes.append(f"{len(self.windows)} windows, pooled; same sign: those whose difference points the same way.")
         return notes
 
 
@@ -214,15 +211,15 @@ def compare(
 ) -> Comparison:
     """Compare recommenders with a baseline over the same questions: differences, intervals, and verdicts.
 
-    Questions of one visitor resemble each other, so visitors are resampled (sessions where visitors are unknown), all their
-    questions at once. Recommenders share the resamples: what makes a visitor easy for both cancels out of the
+    Questions of one visitor resemble each other, so visitors are resampled (sessions where visitors are unknown), all
+    their questions at once. Recommenders share the resamples: what makes a visitor easy for both cancels out of the
     difference. A metric is a mean over the questions it applies to, the ratio of two sums over the resampled units.
 
     Parameters
     ----------
     replay : Replay, or list of Replay
-        Several are windows (:func:`replay_windows`) of the same recommenders and zones: their questions are pooled, and a
-        visitor who comes back is one unit. Questions must not be in two of them.
+        Several are windows (:func:`replay_windows`) of the same recommenders and zones: their questions are pooled, and
+        a visitor who comes back is one unit. Questions must not be in two of them.
     baseline : str
         Name of the recommender that the others are compared with.
     metrics : list of str
@@ -246,14 +243,15 @@ def compare(
 
     Notes
     -----
-    - Percentile intervals of the difference: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13.
-      Paired, for evaluating retrieval: Sakai, "Evaluating evaluation metrics based on the bootstrap" (SIGIR 2006).
+    - Percentile intervals of the difference: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter
+      13. Paired, for evaluating retrieval: Sakai, "Evaluating evaluation metrics based on the bootstrap" (SIGIR 2006).
     - ``p = 2 · min((1 + #{d* ≤ 0}), (1 + #{d* ≥ 0})) / (1 + R)``, at most 1: see :func:`bootstrap.two_sided_p`.
     - Holm (1979) over all comparisons of the call that have a p: zones × metrics × (recommenders − 1).
-    - Coverage, Gini index and other metrics of a whole set of lists are shown without an interval. The bootstrap fails for
-      them: a resample repeats a third of its units and leaves a third out, so it covers less of the catalog than what it
-      was drawn from, and its interval can miss the very value it is about. Their difference in each window
+    - Coverage, Gini index and other metrics of a whole set of lists are shown without an interval. The bootstrap fails
+      for them: a resample leaves out 37 % of its units (1/e), so it covers less of the catalog than what it was drawn
+      from, and its interval can miss the very value it is about. Their difference in each window
       (:meth:`Comparison.window_table`) says more. Over windows they are the mean of the windows' values.
+    - "weighted_hr" is taken as the mean of weighted hits over the mean weight of all questions, which is held fixed.
 
     Examples
     --------
@@ -382,14 +380,21 @@ def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> Met
             raise ValueError(f"{call}: '{text}' needs {need}")
         shortest = min(lists.k for (_, at), lists in replay.lists.items() if at == zone)
         if k > shortest:
-            raise ValueError(f"{call}: '{text}' is of lists longer than the {shortest} products asked for in zone '{zone}'")
+            raise ValueError(f"{call}: '{text}' is of longer lists than the {shortest} products of zone '{zone}'")
     return MetricAt(metric, name, k)
 
 
 class _Sums:
     """Sums and counts per unit of every metric and recommender, NaN left out."""
 
-    def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[MetricAt], names: list[str], units: list[np.ndarray]):
+    def __init__(
+        self,
+        replays: Sequence[Replay],
+        zone: str,
+        asked: Sequence[MetricAt],
+        names: Sequence[str],
+        units: Sequence[np.ndarray],
+    ):
         n = 1 + max(int(unit.max(initial=-1)) for unit in units)
         shape = (len(asked), len(names))
         self._columns = np.zeros((n, *shape, 2))
@@ -409,8 +414,8 @@ class _Sums:
             for j, name in enumerate(names):
                 if self.units[a, j] < 2:
                     raise ValueError(
-                        f"compare: '{at.label}' of '{name}' in zone '{zone}' applies to {int(self.questions[a, j])} questions of "
-                        f"{int(self.units[a, j])} visitors or sessions, expected 2 of these or more"
+                        f"compare: '{at.label}' of '{name}' in zone '{zone}' applies to {int(self.questions[a, j])} "
+                        f"questions of {int(self.units[a, j])} visitors or sessions, expected 2 of these or more"
                     )
         totals = self._columns.sum(axis=0)
         self.means = totals[..., 0] / totals[..., 1]
@@ -447,7 +452,9 @@ def _require_alike(replays: Sequence[Replay], baseline: str, zone: str | None) -
         for z in zones:
             missing = [name for name in first.names if (name, z) not in replay.lists]
             if missing:
-                raise ValueError(f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; the questions must be the same")
+                raise ValueError(
+                    f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; the questions must be the same for all"
+                )
             if not len(replay.questions[z]):
                 raise ValueError(f"compare: zone '{z}'{place} has no questions")
     kinds = {replay.questions[z].visitor is None for replay in replays for z in zones}
@@ -544,4 +551,7 @@ def _ratio(a: float, b: float) -> float:
 
 
 def _number(value: Any) -> Any:
+    """As JSON can have it: NaN is None, a tuple is a list."""
+    if isinstance(value, tuple):
+        return [_number(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from ..columns import parse_span
 from ..sessions import Sessions
+from .replay import Replay, replay
 from .tables import Table
-
-if TYPE_CHECKING:
-    from .replay import Replay
 
 
 class Window(NamedTuple):
@@ -100,13 +98,14 @@ def windows(
     gap : str or timedelta, optional
         Time between training and test: what passes in production until a new model serves. Default: none.
     step : str or timedelta, optional
-        From one test to the next. Default: `test`, so that tests neither overlap nor leave anything out; a shorter one is
-        refused, since :func:`compare` would count the same sessions twice.
+        From one test to the next. Default: `test`, so that tests neither overlap nor leave anything out; a shorter one
+        is refused, since :func:`compare` would count the same sessions twice.
 
     Raises
     ------
     ValueError
-        There are no timestamps, the data are too short for the windows, or a window has no sessions to train or test on.
+        There are no timestamps, the data are too short for the windows, or a window has no sessions to train or to test
+        on.
 
     Examples
     --------
@@ -114,12 +113,12 @@ def windows(
     >>> shop = stamp.datasets.synthetic_shop(sessions=2000, products=100)
     >>> for name, train, test in stamp.offline.windows(shop.sessions, train="14D", test="2D", n=3):
     ...     print(name, len(train), len(test))
-    2023-12-06T22:12:31.892364 1002 139
-    2023-12-08T22:12:31.892364 1002 145
-    2023-12-10T22:12:31.892364 996 138
+    2023-12-06 984 157
+    2023-12-08 992 160
+    2023-12-10 1002 133
     """
     if not isinstance(sessions, Sessions):
-        raise ValueError(f"windows: sessions is {type(sessions).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
+        raise ValueError(f"windows: sessions is {type(sessions).__name__}, expected stamp.Sessions")
     times = sessions._core.timestamps
     if not len(times):
         raise ValueError("windows: these sessions have no timestamps")
@@ -175,8 +174,6 @@ def replay_windows(
     >>> len(stamp.offline.replay_windows(factories, splits))
     2
     """
-    from .replay import replay
-
     if not factories or not all(callable(make) for make in factories.values()):
         raise ValueError("replay_windows: factories is {name: function of the training sessions}, one or more")
     if not len(splits):

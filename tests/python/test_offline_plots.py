@@ -1,0 +1,139 @@
+"""Figures hold what they say: values are read back from the artists."""
+
+import numpy as np
+import pytest
+
+import stamp
+from stamp import offline
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+
+
+class Last:
+    """Recommends what was looked at last."""
+
+    def recommend(self, items, *, k):
+        return list(dict.fromkeys(reversed(list(items))))[:k]
+
+
+@pytest.fixture(scope="module")
+def asked(shop):
+    train, test = shop.sessions.split_by_time("7D")
+    models = {
+        "popularity": stamp.PopularityRecommender().fit(train),
+        "stamp": stamp.StampRecommender(device="cpu", dim=8, epochs=2).fit(train, progress=False),
+        "last": Last(),
+    }
+    return offline.replay(models, test, train=train, zones=[offline.product_page(), offline.home(k=10)], latency=0)
+
+
+def drawn(figure, path):
+    figure.savefig(path)
+    assert path.stat().st_size > 5000
+    assert not matplotlib.pyplot.get_fignums()  # a notebook shows what is returned, once
+    return figure
+
+
+def texts(figure):
+    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+def test_comparison(asked, tmp_path):
+    result = offline.compare(asked, baseline="popularity", metrics=["hr@10", "coverage@10"], resamples=200)
+    figure = drawn(result.plot(), tmp_path / "all.png")
+    assert len(figure.axes) == 2 * 2 * 2
+    figure = drawn(result.plot(zone="product page"), tmp_path / "page.png")
+    left, right = figure.axes[:2]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["popularity", "stamp", "last"]
+    rows = {row.recommender: row for row in result.rows if (row.zone, row.metric) == ("product page", "hr@10")}
+    points = {tuple(line.get_xydata()[0].tolist()): line for axes in (left, right) for line in axes.lines}
+    spans = [list(line.get_xdata()) for line in (*left.lines, *right.lines) if len(line.get_xdata()) == 2]
+    for place, name in enumerate(("stamp", "last"), 1):
+        row = rows[name]
+        assert (row.value, place) in points and (row.difference, place) in points
+        assert [row.low, row.high] in spans and [row.value_low, row.value_high] in spans
+        filled = points[row.difference, place].get_markerfacecolor() != "white"
+        assert filled == (row.verdict != "no difference shown")
+    for part in ("baseline", "better", "no interval", "95 % intervals", "Holm", "4 comparisons"):
+        assert part in texts(figure)
+    with pytest.raises(ValueError, match="zone is 'cart', expected one of 'product page', 'home'"):
+        result.plot(zone="cart")
+
+
+def test_tradeoff(asked, tmp_path):
+    figure = drawn(
+        offline.plot_tradeoff(asked, against=["popularity@20", "coverage@20", "gini@20"], zone="product page"),
+        tmp_path / "tradeoff.png",
+    )
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "popularity@20", "coverage@20  (more is better)", "gini@20  (less is better)"
+    ]  # fmt: skip
+    for axes, metric in zip(figure.axes, ("popularity", "coverage", "gini")):
+        for line, name in zip(axes.lines, asked.names):
+            expected = [asked.aggregate(m, name=name, zone="product page", k=20) for m in (metric, "hr")]
+            np.testing.assert_allclose(line.get_xydata()[0], expected)
+        assert {t.get_text() for t in axes.texts} == set(asked.names)
+
+
+def test_by(asked, tmp_path):
+    figure = drawn(offline.plot_by(asked, zone="product page"), tmp_path / "by.png")
+    for axes, cut in zip(figure.axes, ("session_length", "popularity")):
+        table = asked.by(cut, metric="hr", k=20, zone="product page")
+        for j, container in enumerate(axes.containers):
+            line, _, [bars] = container.lines
+            means = [row[j - len(asked.names)] for row in table.rows]
+            np.testing.assert_allclose(line.get_ydata(), means)
+            for (low, high), mean in zip((bar[:, 1] for bar in bars.get_segments()), means):
+                assert low <= mean + 1e-12 and high >= mean - 1e-12
+        kinds = [f"{kind}\n{n:,}" for kind, n in zip([row[0] for row in table.rows], table.column("questions"))]
+        assert [label.get_text() for label in axes.get_xticklabels()] == kinds
+        bottom, top = axes.get_ylim()
+        assert bottom == 0 and top > max(max(c.lines[0].get_ydata()) for c in axes.containers)
+    few = offline.plot_by(asked, zone="product page", cuts="position", metric="mrr", names=["stamp"])
+    assert len(few.axes) == 1 and len(few.axes[0].containers) == 1 and "mrr@20" in few.axes[0].get_ylabel()
+
+
+def test_coverage(asked, tmp_path):
+    figure = drawn(offline.plot_coverage(asked, zone="home", k=5), tmp_path / "coverage.png")
+    [axes] = figure.axes
+    curves = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1]
+    for curve, name in zip(curves, asked.names):
+        x, y = curve.get_data()
+        assert x[-1] == pytest.approx(asked.aggregate("coverage", name=name, zone="home", k=5))
+        assert y[-1] == pytest.approx(1) and (np.diff(y, 2) <= 1e-12).all()  # most recommended first: concave
+        rows = asked.lists[name, "home"].rows[:, :5]
+        assert y[0] == pytest.approx(np.bincount(rows[rows >= 0]).max() / (rows >= 0).sum())
+    assert "popularity: " in texts(figure) and "of the catalog" in texts(figure)
+
+
+def test_marks_differ():
+    from stamp.offline.plots import _styles
+
+    styles = _styles([str(i) for i in range(56)])
+    assert len(set(styles.values())) == 56
+
+
+def test_apart():
+    from stamp.offline.plots import _apart
+
+    places = np.array([0.5, 0.5, 0.1, 0.52, 0.9])
+    moved = _apart(places, 0.05)
+    assert (np.diff(np.sort(moved)) >= 0.05 - 1e-6).all() and moved[2] == 0.1 and moved[4] == 0.9
+    assert _apart(np.array([]), 1).tolist() == [] and _apart(np.array([3.0]), 1).tolist() == [3]
+
+
+def test_errors(asked):
+    for plot, options, message in (
+        (offline.plot_by, {}, "plot_by: zone is None, expected one of 'product page', 'home'"),
+        (offline.plot_coverage, {"zone": "cart"}, "plot_coverage: zone is 'cart'"),
+        (offline.plot_coverage, {"zone": "home", "k": 20}, "plot_coverage: k is 20, expected 1 to 10"),
+        (offline.plot_tradeoff, {"zone": "home", "accuracy": "luck"}, "plot_tradeoff: metric is 'luck'"),
+        (offline.plot_tradeoff, {"zone": "home"}, "'hr@20' is of longer lists than the 10 products"),
+        (offline.plot_tradeoff, {"zone": "home", "names": ["best"]}, r"names is \['best'\], expected some of"),
+        (offline.plot_by, {"zone": "home", "metric": "coverage@10"}, "of all lists together"),
+        (offline.plot_by, {"zone": "home", "metric": "hr@10", "confidence": 2}, "confidence is 2"),
+        (offline.plot_by, {"zone": "home", "metric": "hr@10", "cuts": ["colour"]}, "no 'colour'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plot(asked, **options)

@@ -397,7 +397,7 @@ def test_command(release, tmp_path):
     zones.write_text(json.dumps(["product_page", {"like": "home", "name": "start", "k": 4}]))
     common = ["--sessions", release / "test.parquet", "--train", release / "train.parquet", "--policy", policy, "--out", page]
 
-    passed = run("--bundle", release / "good", "--current", release / "bad", "--baseline", "popularity", *common,
+    passed = run("--bundle", release / "good", "--current", release / "bad", "--baseline", "popularity", "item_knn", *common,
                  "--products", release / "products.csv", "--zones", zones, "--out-json", tmp_path / "report.json", "--quiet",
                  status=0)  # fmt: skip
     assert passed.stdout == f"saved {page}: 1 of 1 checks passed, the release may go on\n" and not passed.stderr

@@ -12,11 +12,11 @@ from typing import Any
 
 import stamp
 
+from ..baselines import _CLASSES as _BASELINES
 from .report import report
 from .zones import Zone, cart, home, product_page
 
 _PRESETS = {"product_page": product_page, "home": home, "cart": cart}
-_BASELINES = {"popularity": stamp.PopularityRecommender}
 
 
 def add_report(verbs: Any, output: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_report(verbs: Any, output: argparse.ArgumentParser) -> None:
     verb.add_argument("--out-json", metavar="JSON", help="file of the same figures, for machines")
     verb.add_argument("--current", metavar="BUNDLE", help="what serves now")
     verb.add_argument("--baseline", nargs="+", default=[], metavar="NAME",
-                      help=f"others to measure: {', '.join(_BASELINES)} of the training sessions, or NAME=BUNDLE")  # fmt: skip
+                      help=f"others to measure: {', '.join(_BASELINES)}, which learn from --train, or NAME=BUNDLE")  # fmt: skip
     verb.add_argument("--train", help="file of the sessions that the release learnt from")
     verb.add_argument("--policy", metavar="JSON", help="what the release must show")
     verb.add_argument("--zones", metavar="JSON", help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")

@@ -109,6 +109,33 @@ class TestMeasured:
         assert values == pytest.approx([0.5, -0.5, 2, 3]) == [judgement.bound for judgement in verdict.judgements]
         assert [judgement.outcome for judgement in verdict.judgements] == ["passed", "failed", "passed", "failed"]
 
+    def test_without_anything_to_relate_to(self):
+        """Nobody clicked what the other lists: its value, 0, can be neither gained on nor lost in per cent."""
+        replay = of_hits({"candidate": [1, 0] * 50, "current": [0] * 100, "seldom": [0] * 99 + [1]})
+        for name in ("current", "seldom"):
+            [judgement] = judged(replay, {"metric": "hr@1", "no_worse_than": name, "by_percent": 1}).judgements
+            assert judgement.outcome == "not judged" and "its interval has no ends" in judgement.sentence
+            assert judged(replay, {"metric": "hr@1", "no_worse_than": name, "by": 0}).passed
+
+    def test_weights(self):
+        """Hits count by the weight of their target, whatever the questions."""
+        events = {"session_id": np.repeat(np.arange(80), 2), "item_id": [10, 11] * 80, "weight": np.arange(160) % 7 + 1.0}
+        sessions = stamp.Sessions.from_frame({**events, "page": np.where(np.arange(160) % 4 < 2, "a", "b")})
+        hits = np.arange(80) % 3 == 0
+        questions = offline.Questions(
+            session=np.arange(80), event=np.arange(80) * 2 + 1, anchor=np.zeros(80), target=np.ones(80),
+            remaining=(np.arange(81), np.ones(80)),
+        )  # fmt: skip
+        replay = offline.Replay(
+            zones={"page": offline.Zone(name="page", k=1)}, questions={"page": questions}, sessions=sessions,
+            lists={("candidate", "page"): offline.Lists(rows=hits[:, None].astype(int))}, item_ids=np.array([10, 11]),
+        )  # fmt: skip
+        weights = np.array(events["weight"])[1::2]
+        for where in ({}, {"where": {"page": "a"}}):
+            chosen = np.arange(80) % 2 == 0 if where else np.ones(80, bool)
+            [judgement] = judged(replay, {"metric": "weighted_hr@1", "at_least": 0, **where}).judgements
+            assert judgement.value == pytest.approx((hits * weights)[chosen].sum() / weights[chosen].sum())
+
     def test_where(self, shop):
         train, test = shop.sessions.split_last(0.1)
         popular = stamp.PopularityRecommender().fit(train)
@@ -356,6 +383,7 @@ def test_bad_input_before_any_work(release, monkeypatch):
     refused("a baseline is named 'current', expected another name", baselines={"current": release / "bad"})
     refused("metric is 'hits', expected one of", metrics=["hits@20"])
     refused("'novelty@20' needs the clicks of training", metrics=["novelty@20"])
+    refused("'hr@9' is of lists longer than the 8 products", metrics=["hr@9"], zones=[offline.home(k=8)])
     refused("metrics is 'hr@20', expected a list", metrics="hr@20")
     refused("cut: no 'colour', expected one of", cuts=["colour"])
     refused("'cold' needs the clicks of training", cuts=["cold"])

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .._stamp import num_threads
 from ..bundles import diff_bundles, inspect_bundle
+from ..serving import Recommender
 from ..sessions import Sessions
 from .leakage import LeakageReport
 from .metrics import METRICS, find_metric, split_at
@@ -145,7 +147,7 @@ def latency(replay: Replay) -> Section:
                 ["zone", "recommender", *quantiles, "requests", "lists a second"],
                 rows,
                 title="Milliseconds of a single request on one thread, and lists a second of all questions as batches",
-                notes=[f"Measured on {os.cpu_count()} cores, {platform.machine()}; other machines have other times."],
+                notes=[f"Batches on {num_threads()} threads, {platform.machine()}; other machines have other times."],
                 formats={**dict.fromkeys(quantiles, ".3f"), "lists a second": ",.0f"},
             )
         ],
@@ -184,35 +186,42 @@ def inputs(
     leakage: LeakageReport | None,
 ) -> Section:
     tables = [_compared(recommenders)]
-    if all(_is_path(recommenders.get(name)) for name in ("current", "candidate")):
-        tables.append(_changes(recommenders["current"], recommenders["candidate"]))
+    old, new = (_bundle_of(recommenders.get(name)) for name in ("current", "candidate"))
+    if old is not None and new is not None:
+        tables.append(_changes(old, new))
     tables += [_data(sessions, train), _asked(replay)]
     if leakage is not None:
         tables.append(leakage.table())
-    text = [] if leakage is not None else ["Without the training sessions nobody could look for leakage from them."]
+    text = [] if leakage is not None else ["Without the training sessions, leakage from them could not be looked for."]
     return Section(key="inputs", title="What was compared, on what", text=text, tables=tables)
 
 
-def _is_path(recommender: Any) -> bool:
-    return isinstance(recommender, (str, os.PathLike))
+def _bundle_of(recommender: Any) -> pathlib.Path | None:
+    if isinstance(recommender, Recommender):
+        return recommender.path
+    return pathlib.Path(recommender) if isinstance(recommender, (str, os.PathLike)) else None
 
 
 def name_of(recommender: Any) -> str:
     """A bundle's folder, or what a recommender is."""
-    return pathlib.Path(recommender).resolve().name if _is_path(recommender) else type(recommender).__name__
+    path = _bundle_of(recommender)
+    return type(recommender).__name__ if path is None else path.resolve().name
 
 
 def _compared(recommenders: Mapping[str, Any]) -> Table:
     rows = []
     for name, recommender in recommenders.items():
-        row: list[Any] = [name, name_of(recommender), None, None, None, None, None]
-        if _is_path(recommender):
-            found = inspect_bundle(recommender)
-            manifest = json.loads((pathlib.Path(recommender) / "manifest.json").read_text(encoding="utf-8"))
-            size = sum(file["bytes"] for file in manifest["files"].values())
+        path = _bundle_of(recommender)
+        row: list[Any] = [name, name_of(recommender)]
+        if path is None:
+            row += [None] * 5
+        else:
+            found = inspect_bundle(path)
+            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             data = ", ".join(dict.fromkeys(cluster["fingerprint"] or "unknown" for cluster in found["clusters"]))
-            row[2:] = [found["products"], len(found["clusters"]), data, size / 2**20]
-            row.append(f"{manifest['format']} {manifest['version']}, stamp {manifest['library']}")
+            size = sum(file["bytes"] for file in manifest["files"].values())
+            wrote = f"{manifest['format']} {manifest['version']}, stamp {manifest['library']}"
+            row += [found["products"], len(found["clusters"]), data, size / 2**20, wrote]
         rows.append(row)
     return Table(
         ["recommender", "what", "products", "clusters", "learnt from data", "MiB", "format"],
@@ -222,9 +231,8 @@ def _compared(recommenders: Mapping[str, Any]) -> Table:
     )
 
 
-def _changes(current: Any, candidate: Any) -> Table:
-    found = diff_bundles(current, candidate)
-    rows = [[what, n] for what, n in found["products"].items()]
+def _changes(current: pathlib.Path, candidate: pathlib.Path) -> Table:
+    rows = [[what, n] for what, n in diff_bundles(current, candidate)["products"].items()]
     return Table(["products", "number"], rows, title="What the release changes in the catalog")
 
 

@@ -61,6 +61,8 @@ class MeasuredReplay:
                 whole = [self._replay.aggregate(metric, name=n, zone=zone, k=k, where=where) for n in names]
                 return Estimate(value=float(statistic(np.array(whole))))
             values = [self._replay.values(metric, name=n, zone=zone, k=k)[where] for n in names]
+            if metric == "weighted_hr":  # over the weights of the questions asked for, as Replay.aggregate has it
+                values = [column / self._replay._mean_weight(zone, where) for column in values]
             columns = _sums(values, self._replay.questions[zone].unit[where])
             if not columns.any():
                 raise ValueError("no question to measure it on")
@@ -69,6 +71,8 @@ class MeasuredReplay:
             found = statistic(resampled[:, 0::2] / resampled[:, 1::2])
             low, high = percentile_interval(found[:, None], confidence)
             value = float(statistic(total[0::2] / total[1::2]))
+        if not np.isfinite((value, *low, *high)).all():  # it would pass or fail by what it does not know
+            raise ValueError("its interval has no ends: some resamples have no such question, or nothing to relate it to")
         units = int(columns[:, 1::2].any(axis=1).sum())
         return Estimate(value=value, low=float(low[0]), high=float(high[0]), units=units)
 

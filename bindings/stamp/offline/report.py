@@ -14,6 +14,7 @@ import numpy as np
 import stamp
 
 from ..files import write_text
+from ..plots import _pyplot
 from ..products import Products
 from ..sessions import Sessions
 from . import contents
@@ -215,7 +216,7 @@ def report(
     lengths = None if k is None else [k] if isinstance(k, int) else list(k)
     zones = list(zones) or [product_page()]
     cuts = _default_cuts(train, products) if cuts is None else list(cuts)
-    _rehearse(sessions, train, products, metrics, cuts)
+    _rehearse(sessions, train, products, metrics, cuts, longest=min(max(lengths or [zone.k]) for zone in zones))
     confidence = Policy.confidence if judged_by is None else judged_by.confidence
     resamples = max(resamples, least_resamples(len(zones) * len(metrics) * (len(named) - 1), confidence))
     asked = replay(
@@ -281,8 +282,11 @@ def _rehearse(
     products: Products | None,
     metrics: Sequence[str],
     cuts: Sequence[str],
+    *,
+    longest: int,
 ) -> None:
     """Refuse metrics and cuts that cannot be, before the work: they are looked for in a replay of no questions."""
+    _pyplot()  # says what to install
     if not isinstance(sessions, Sessions):
         raise ValueError(f"report: sessions is {type(sessions).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
     if isinstance(metrics, str) or not metrics:
@@ -301,10 +305,12 @@ def _rehearse(
         clusters=np.zeros(V),
     )
     for text in metrics:
-        metric, kind = find_metric(split_at(text)[0])
-        need = lacks(nothing, metric, kind)
+        name, at = split_at(text)
+        need = lacks(nothing, *find_metric(name))
         if need is not None:
             raise ValueError(f"report: '{text}' needs {need}")
+        if at is not None and at > longest:
+            raise ValueError(f"report: '{text}' is of lists longer than the {longest} products asked for")
     for cut in cuts:
         nothing.cut(cut, "")
 

@@ -43,11 +43,16 @@ class ClusteredRecommender(_CatalogRecommender):
         )  # fmt: skip
 
     def _bundle(self) -> _stamp.Bundle:
+        """Products stand in the order of the models, then those of no cluster."""
+        catalog = _stamp.Catalog(self._catalog.kind)
         clusters = [
-            (cluster, rows, model._model, model._trained_with, model.fingerprint_, json.dumps(model.report_))
-            for (cluster, model), (rows, _) in zip(self.models.items(), self._parts)
-        ]
-        return _stamp.Bundle(self._catalog, self._counts.tolist(), [], clusters, [], "{}")
+            (cluster, Ids("the products of a cluster", model.item_ids_).add_to(catalog), model._model,
+             model._trained_with, model.fingerprint_, json.dumps(model.report_))
+            for cluster, model in self.models.items()
+        ]  # fmt: skip
+        counts = np.empty(len(self._catalog), np.int64)
+        counts[Ids("the products", self.item_ids_).add_to(catalog)] = self._counts
+        return _stamp.Bundle(catalog, counts.tolist(), [], clusters, [], "{}")
 
     def __repr__(self) -> str:
         return f"ClusteredRecommender({len(self.models):,} models, {self.n_items_:,} products)"

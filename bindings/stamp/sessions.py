@@ -192,8 +192,8 @@ class Sessions:
         mask = np.asarray(mask)
         if mask.dtype != bool or mask.shape != (len(self),):
             raise ValueError(
-                f"select: mask has dtype {mask.dtype} and shape {mask.shape}, expected one bool for each of {len(self)} "
-                "sessions"
+                f"select: mask has dtype {mask.dtype} and shape {mask.shape}, expected one bool for each of "
+                f"{len(self)} sessions"
             )
         core = self._core
         lengths = np.diff(core.offsets)

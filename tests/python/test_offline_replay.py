@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import stamp
-from stamp import offline
+from stamp import _stamp, offline
 from stamp.offline import Zone, cart, home, product_page, replay
 
 PLAIN = Zone(name="plain", k=10)
@@ -197,6 +197,10 @@ def test_bundles_apply_rules_and_are_asked_as_they_serve(model, split, products,
                 before, k=zone.k, zone=zone.bundle_zone, rules=zone.rules, history=zone.history, exclude=exclude
             )
             assert top == padded(answer.ids, zone.k)
+    pinned = Zone(name="pins", rules=[{"rule": "pin", "products": [products.item_ids[0]]}])
+    run = replay({"bundle": bundle}, test, zones=pinned)
+    assert {top[0] for top in lists_of(run, "bundle", "pins")} == {products.item_ids[0]}
+    assert np.isnan(run.lists["bundle", "pins"].scores[:, 0]).all() and run.lists["bundle", "pins"].faults["nan"] == 0
     with pytest.raises(ValueError, match="asks for the rules of zone 'cart', 'bundle' has page"):
         replay({"bundle": bundle}, test, zones=Zone(name="x", bundle_zone="cart"))
     with pytest.raises(ValueError, match="which 'echo' .Echo. cannot apply"):
@@ -217,6 +221,14 @@ def test_clusters(split, products, tmp_path):
         halves[half] = path
     stamp.build_bundle(halves, products, out=tmp_path / "bundle")
     run = replay({"bundle": tmp_path / "bundle"}, test, zones=PLAIN)
+    models = {half: stamp.load(path, device="cpu") for half, path in halves.items()}
+    catalog = _stamp.Catalog("strings")
+    products.add_to(catalog)
+    clustered = stamp.ClusteredRecommender(catalog, np.zeros(len(catalog), np.int64), models)
+    alone = replay({"clustered": clustered}, test, zones=PLAIN, products=products)
+    np.testing.assert_array_equal(alone.cut("cluster", "plain")[0], run.cut("cluster", "plain")[0])
+    for one, other in zip(lists_of(run, "bundle", "plain"), lists_of(alone, "clustered", "plain")):
+        assert one == other or other == [None] * 10  # a bundle falls back on popular products
     labels, names = run.cut("cluster", "plain")
     target = run.item_ids[run.questions["plain"].target]
     known = {half: set(stamp.load(path).item_ids_) for half, path in halves.items()}
@@ -289,6 +301,36 @@ def test_products_nobody_learnt_from_are_cold_and_missed(split):
     assert 0 < cold.sum() < len(cold)
     np.testing.assert_array_equal(np.array(names)[labels] == "cold", cold)
     assert run.values("hr", name="tiny", zone="plain", k=10)[cold].max() == 0
+
+
+def test_rows_and_frames_of_any_order_give_the_same(shop, model, split):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = {**shop.events, "event_type": np.where(np.arange(len(shop.events["item_id"])) % 3, "view", "addtocart")}
+    table["visitor_id"] = np.array([None if v % 5 == 0 else f"visitor {v}" for v in table["visitor_id"]], object)
+    order = np.random.default_rng(0).permutation(len(table["item_id"]))
+    shuffled = pyarrow.table({name: pyarrow.array(column[order]) for name, column in table.items()})
+    zones = [product_page(), home(), cart()]
+    one, other = (
+        replay({"stamp": model}, stamp.Sessions.from_frame(data).split_last(0.02)[1], zones=zones, latency=0)
+        for data in (table, shuffled)
+    )
+    for zone in ("product page", "home", "cart"):
+        np.testing.assert_array_equal(one.lists["stamp", zone].rows, other.lists["stamp", zone].rows)
+        np.testing.assert_array_equal(one.questions[zone].event, other.questions[zone].event)
+        units = [{}, {}]
+        for code, run in zip(units, (one, other)):  # the same visitors, whatever their codes
+            for place, visitor in enumerate(run.questions[zone].visitor.tolist()):
+                code.setdefault(visitor, []).append(place)
+        assert sorted(units[0].values()) == sorted(units[1].values())
+
+
+def test_a_catalog_holds_all_products_of_the_shop(split):
+    """What nobody clicked may be listed by those who know it from elsewhere."""
+    sessions = stamp.Sessions.from_frame([["a", "b"]])
+    products = stamp.Products.from_frame({"item_id": ["z", "a"], "colour": ["red", "red"]})
+    run = replay({"x": Faulty(["z", "y"])}, sessions, zones=Zone(name="z", k=2), products=products, latency=0)
+    assert run.lists["x", "z"].faults["unknown"] == 1 and lists_of(run, "x", "z") == [["z", None]]
+    assert sorted(run.item_ids) == ["a", "b", "z"]
 
 
 def test_weight_0_is_history_only():

@@ -16,7 +16,7 @@ from ..columns import Ids, catalog_ids, object_array
 from ..products import Products
 from ..recommenders import _ListingRecommender
 from ..serving import Recommender
-from .parts import distinct, members
+from .parts import distinct, members, pieces, take
 from .questions import FAULTS, History, Lists
 from .zones import Zone
 
@@ -166,30 +166,39 @@ def check_lists(
     `given` says where a list has an entry, `nan` where its score is no number and should be one; `known` is how many
     products the recommender has, V how many there are.
     """
-    excluded = np.zeros(len(rows), np.int64)
-    wrong: dict[str, np.ndarray] = {"unknown": given & (rows < 0)}
-    if nan is not None:
-        wrong["nan"] = nan
-    twice = np.zeros(rows.shape, bool)
-    for j in range(1, rows.shape[1]):
-        twice[:, j] = (rows[:, :j] == rows[:, j : j + 1]).any(axis=1) & (rows[:, j] >= 0)
-    wrong["duplicates"] = twice
-    if zone.exclude == "anchor":
-        there = history.end > history.begin
-        anchor = np.where(there, history.events[history.end - 1], -1)
-        excluded = there.astype(np.int64)
-        wrong["anchor"] = (rows == anchor[:, None]) & (rows >= 0)
-    if zone.exclude == "seen":
-        sets, _ = distinct(history.events, history.begin, history.end, V)
-        excluded = np.diff(sets[0])
-        wrong["seen"] = (members(sets, rows, V) >= 0) & (rows >= 0)
     faults = dict.fromkeys(FAULTS, 0)
-    faults["short"] = int((given.sum(axis=1) < np.minimum(rows.shape[1], known - excluded)).sum())
-    for kind, where in wrong.items():
-        faults[kind] = int(where.sum())
-        rows[where] = -1
-        scores[where] = np.nan
+    seen = None
+    if zone.exclude == "seen":
+        seen = distinct(history.events, history.begin, history.end, V)[0]
+    for first, last in pieces(*rows.shape):
+        some, there = rows[first:last], given[first:last]
+        excluded = np.zeros(len(some), np.int64)
+        wrong = {"unknown": there & (some < 0), "duplicates": _repeated(some)}
+        if nan is not None:
+            wrong["nan"] = nan[first:last]
+        if zone.exclude == "anchor":
+            end = history.end[first:last]
+            excluded = (end > history.begin[first:last]).astype(np.int64)
+            anchor = np.where(excluded > 0, history.events[end - 1], -1)
+            wrong["anchor"] = (some == anchor[:, None]) & (some >= 0)
+        if seen is not None:
+            sets = take(seen, first, last)
+            excluded = np.diff(sets[0])
+            wrong["seen"] = members(sets, some, V) >= 0
+        faults["short"] += int((there.sum(axis=1) < np.minimum(rows.shape[1], known - excluded)).sum())
+        for kind, where in wrong.items():
+            faults[kind] += int(where.sum())
+            some[where] = -1
+            scores[first:last][where] = np.nan
     return faults
+
+
+def _repeated(rows: np.ndarray) -> np.ndarray:
+    """Where a product stands that stood further up already: bool [n,K]."""
+    repeated = np.zeros(rows.shape, bool)
+    for j in range(1, rows.shape[1]):
+        repeated[:, j] = (rows[:, :j] == rows[:, j : j + 1]).any(axis=1) & (rows[:, j] >= 0)
+    return repeated
 
 
 def served_or_foreign(name: str, recommender: Any, products: Products | None) -> Served | Foreign:

@@ -70,7 +70,7 @@ def resampled_sums(values: np.ndarray, *, resamples: int, seed: int) -> np.ndarr
 
 
 def percentile_interval(resampled: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) [M] of statistics [R, M]: the percentile interval (Efron and Tibshirani 1993, section 13.3).
+    """(low, high) [M] of statistics [R, M], or of one [R]: the percentile interval (Efron and Tibshirani 1993, section 13.3).
 
     NaN where the statistic is NaN in any resample.
     """
@@ -80,7 +80,7 @@ def percentile_interval(resampled: np.ndarray, confidence: float) -> tuple[np.nd
 
 
 def two_sided_p(resampled: np.ndarray) -> np.ndarray:
-    """p [M] of "the difference is 0", from differences [R, M]: the percentile interval, inverted.
+    """p [M] of "the difference is 0", from differences [R, M], or of one [R]: the percentile interval, inverted.
 
     Twice the share of resamples on the rarer side of 0, ``2 · (1 + count) / (1 + R)``, at most 1: below
     1 − confidence where the percentile interval leaves 0 out, up to the added one, which keeps p above 0 (Davison and

@@ -11,18 +11,23 @@ import numpy as np
 from .. import _stamp
 from ..clustered import ClusteredRecommender
 from ..columns import Ids, catalog_ids, find_rows
+from ..products import Products
 from ..serving import Recommender
 from ..sessions import Sessions
 from .asking import Foreign, Served
 
 
-def union_catalog(answering: Sequence[Served | Foreign], *parts: Sessions | None) -> _stamp.Catalog:
-    """The products that recommenders know and that occur in sessions."""
+def union_catalog(
+    answering: Sequence[Served | Foreign], sessions: Sessions, train: Sessions | None, products: Products | None
+) -> _stamp.Catalog:
+    """The products that recommenders know, that occur in sessions, or that the shop names."""
     catalogs = [(each.name, each.item_ids) for each in answering if each.item_ids is not None]
-    for what, part in zip(("sessions", "train"), parts):
+    for what, part in (("sessions", sessions), ("train", train)):
         if part is not None:
             counts = _stamp.item_counts(part._core, len(part._catalog))
             catalogs.append((what, part.item_ids[counts > 0]))
+    if products is not None:
+        catalogs.append(("products", products.item_ids))
     union: _stamp.Catalog | None = None
     for name, item_ids in catalogs:
         ids = Ids(f"replay: the products of {name}", item_ids)

@@ -16,6 +16,20 @@ _EVENTS = 1 << 22  # of the sets that are laid out at once
 Sets = tuple[np.ndarray, np.ndarray]  # offsets [N+1] and rows, ascending within each set
 
 
+def pieces(n: int, k: int) -> Iterator[tuple[int, int]]:
+    """First and last of so many of n lists of k products at a time that they fit in memory."""
+    step = max(1, _ENTRIES // max(1, k))
+    for first in range(0, n, step):
+        yield first, min(n, first + step)
+
+
+def take(sets: Sets, first: int, last: int) -> Sets:
+    """The sets first … last-1."""
+    offsets, rows = sets
+    begin, end = int(offsets[first]), int(offsets[last])
+    return offsets[first : last + 1] - begin, rows[begin:end]
+
+
 def members(sets: Sets, lists: np.ndarray, V: int) -> np.ndarray:
     """Where the rows lists [N,K] stand in the sets [N]: places in the sets' rows, -1 where they do not."""
     offsets, rows = sets
@@ -123,17 +137,13 @@ class Part:
         return self._cut(replay.questions[self.zone].remaining if kind is None else replay.facts.rest(self.zone, kind))
 
     def _cut(self, sets: Sets) -> Sets:
-        offsets, rows = sets
-        begin, end = int(offsets[self.first]), int(offsets[self.last])
-        return offsets[self.first : self.last + 1] - begin, rows[begin:end]
+        return take(sets, self.first, self.last)
 
 
 def parts(replay: Replay, name: str, zone: str) -> Iterator[Part]:
     """The lists of one recommender in one zone, so many at a time that they fit in memory."""
-    N, K = replay.lists[name, zone].rows.shape
-    step = max(1, _ENTRIES // max(1, K))
-    for first in range(0, N, step):
-        yield Part(replay, name, zone, first, min(N, first + step))
+    for first, last in pieces(*replay.lists[name, zone].rows.shape):
+        yield Part(replay, name, zone, first, last)
 
 
 def up_to(values: np.ndarray, ks: Sequence[int]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Figures of offline tests. matplotlib is imported in here only when a figure is drawn.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; each recommender has a marker of its own
-besides.
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; each recommender has a marker of its
+own besides.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
         left.set_title(f"{metric}, {at}" if zones else metric, loc="left", fontsize=10, fontweight="bold")
         right.set_title(f"difference from {comparison.baseline}", loc="left", fontsize=10)
     figure.supxlabel(
-        f"{100 * comparison.confidence:g} % intervals, bootstrap over {comparison.units}; verdicts after Holm's correction "
-        f"for {comparison.comparisons:,} comparisons",
+        f"{100 * comparison.confidence:g} % intervals, bootstrap over {comparison.units}; verdicts after Holm's "
+        f"correction for {comparison.comparisons:,} comparisons",
         fontsize=8.5,
     )
     return figure

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .parts import Part, up_to
+from .parts import Part, pieces, up_to
 
 if TYPE_CHECKING:
     from .results import Replay
@@ -125,14 +125,27 @@ def gini(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
 
 
 def personalisation(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
-    """A product on c lists is common to c (c - 1) / 2 pairs of them: no pair need be looked at."""
-    _, unit = np.unique(unit, return_inverse=True)
-    pairs = _pairs(np.array([len(rows)])) - _pairs(np.bincount(unit)).sum()
+    """A product on c lists is common to c (c - 1) / 2 pairs of them: no pair need be looked at. Pairs of one visitor are
+    taken off again."""
+    sizes = np.unique(unit, return_counts=True)[1]
+    pairs = int(_pairs(np.array(len(rows))) - _pairs(sizes).sum())
     common = _pairs(_exposure(replay, rows)).sum()
-    listed = rows >= 0
-    keys = np.broadcast_to(unit[:, None], rows.shape)[listed].astype(np.int64) * replay.V + rows[listed]
-    common -= _pairs(np.unique(keys, return_counts=True)[1]).sum()
-    return float(1 - common / rows.shape[1] / pairs[0]) if pairs[0] else np.nan
+    order, visitor = np.argsort(unit, kind="stable"), np.repeat(np.arange(len(sizes)), sizes)
+    for first, last in _whole_visitors(np.cumsum(sizes), rows.shape[1]):
+        of_these = rows[order[first:last]]
+        keys = (visitor[first:last, None] * replay.V + of_these)[of_these >= 0]
+        common -= _pairs(np.unique(keys, return_counts=True)[1]).sum()
+    return float(1 - common / rows.shape[1] / pairs) if pairs else np.nan
+
+
+def _whole_visitors(ends: np.ndarray, k: int) -> Iterator[tuple[int, int]]:
+    """Pieces of lists, in order of visitors, that end where a visitor's lists do."""
+    first = 0
+    for _, last in pieces(int(ends[-1]) if len(ends) else 0, k):
+        whole = int(ends[np.searchsorted(ends, last)])
+        if whole > first:
+            yield first, whole
+        first = whole
 
 
 def _pairs(n: np.ndarray) -> np.ndarray:
@@ -141,7 +154,11 @@ def _pairs(n: np.ndarray) -> np.ndarray:
 
 def _exposure(replay: Replay, rows: np.ndarray) -> np.ndarray:
     """On how many lists each product is: int64 [V]."""
-    return np.bincount(rows[rows >= 0], minlength=replay.V)
+    counts = np.zeros(replay.V, np.int64)
+    for first, last in pieces(*rows.shape):
+        some = rows[first:last]
+        counts += np.bincount(some[some >= 0], minlength=replay.V)
+    return counts
 
 
 # Of two sets of lists for the same questions.

@@ -107,7 +107,7 @@ def replay(
     for zone in asked_zones:
         for each in answering:
             each.check(zone)
-    catalog = union_catalog(answering, sessions, train)
+    catalog = union_catalog(answering, sessions, train, products)
     vectors = None if embeddings is None else lay_out(catalog, *embeddings)
     rows = sessions.rows_in(catalog).items
 

@@ -290,44 +290,14 @@ def compare(
     rows: list[Row] = []
     intervals: dict[tuple[str, str], tuple[float, float]] = {}
     for z in zones:
-        units = _units(replays, z)
-        sampled = [a for a in asked[z] if a.metric.per_question]
-        sums = _Sums(replays, z, sampled, names, units) if sampled else None
-        means = sums.resampled_means(resamples, seed) if sums else None
+        paired = _Paired(replays, z, [a for a in asked[z] if a.metric.per_question], names)
+        paired.resample(resamples, seed)
         for a in asked[z]:
-            if not a.metric.per_question:
+            if a.metric.per_question:
+                intervals[z, a.label] = paired.interval(a, baseline, confidence)
+                rows += [paired.row(a, name, baseline, confidence) for name in others]
+            else:
                 rows += [_whole(replays, z, a, name, baseline) for name in others]
-                continue
-            assert sums is not None and means is not None
-            at, i = sampled.index(a), names.index(baseline)
-            low, high = percentile_interval(means[:, at], confidence)
-            intervals[z, a.label] = (float(low[i]), float(high[i]))
-            for name in others:
-                j = names.index(name)
-                difference = _difference(means[:, at, j], means[:, at, i])
-                [d_low], [d_high] = percentile_interval(difference[:, None], confidence)
-                value, reference = sums.means[at, j], sums.means[at, i]
-                rows.append(
-                    Row(
-                        zone=z,
-                        metric=a.label,
-                        recommender=name,
-                        value=float(value),
-                        value_low=float(low[j]),
-                        value_high=float(high[j]),
-                        baseline_value=float(reference),
-                        difference=float(_difference(value, reference)),
-                        low=float(d_low),
-                        high=float(d_high),
-                        relative=_ratio(value - reference, reference),
-                        p=float(two_sided_p(difference[:, None])[0]),
-                        p_holm=math.nan,
-                        verdict="",
-                        questions=int(sums.questions[at, j]),
-                        units=int(sums.units[at, j]),
-                        by_window=tuple((sums.by_window[:, at, j] - sums.by_window[:, at, i]).tolist()),
-                    )
-                )
     corrected = holm(np.array([row.p for row in rows]))
     better = {a.label: a.metric.better for z in zones for a in asked[z]}
     rows = [
@@ -384,21 +354,15 @@ def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> Met
     return MetricAt(metric, name, k)
 
 
-class _Sums:
-    """Sums and counts per unit of every metric and recommender, NaN left out."""
+class _Paired:
+    """Metrics of recommenders in one zone, over the same resamples of its units. Arrays are [..., metrics, recommenders]."""
 
-    def __init__(
-        self,
-        replays: Sequence[Replay],
-        zone: str,
-        asked: Sequence[MetricAt],
-        names: Sequence[str],
-        units: Sequence[np.ndarray],
-    ):
-        n = 1 + max(int(unit.max(initial=-1)) for unit in units)
-        shape = (len(asked), len(names))
-        self._columns = np.zeros((n, *shape, 2))
-        self.by_window = np.full((len(replays), *shape), np.nan)
+    def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[MetricAt], names: Sequence[str]):
+        self._zone, self._asked, self._names = zone, list(asked), list(names)
+        units = _units(replays, zone)
+        n, shape = 1 + max(int(unit.max()) for unit in units), (len(asked), len(names))
+        self._columns = np.zeros((n, *shape, 2))  # sums and counts of each unit, NaN left out
+        self._by_window = np.full((len(replays), *shape), np.nan)
         for w, (replay, unit) in enumerate(zip(replays, units)):
             for a, at in enumerate(asked):
                 for j, name in enumerate(names):
@@ -407,25 +371,55 @@ class _Sums:
                     self._columns[:, a, j, 0] += np.bincount(unit[there], values[there], minlength=n)
                     self._columns[:, a, j, 1] += np.bincount(unit[there], minlength=n)
                     if there.any():
-                        self.by_window[w, a, j] = values[there].mean()
-        self.questions = self._columns[..., 1].sum(axis=0)
-        self.units = (self._columns[..., 1] > 0).sum(axis=0)
-        for a, at in enumerate(asked):
-            for j, name in enumerate(names):
-                if self.units[a, j] < 2:
-                    raise ValueError(
-                        f"compare: '{at.label}' of '{name}' in zone '{zone}' applies to {int(self.questions[a, j])} "
-                        f"questions of {int(self.units[a, j])} visitors or sessions, expected 2 of these or more"
-                    )
-        totals = self._columns.sum(axis=0)
-        self.means = totals[..., 0] / totals[..., 1]
+                        self._by_window[w, a, j] = values[there].mean()
+        self._questions = self._columns[..., 1].sum(axis=0)
+        self._units = (self._columns[..., 1] > 0).sum(axis=0)
+        for a, j in zip(*np.nonzero(self._units < 2)):
+            raise ValueError(
+                f"compare: '{asked[a].label}' of '{names[j]}' in zone '{zone}' applies to {int(self._questions[a, j])} "
+                f"questions of {int(self._units[a, j])} visitors or sessions, expected 2 of these or more"
+            )
+        self._means = self._columns[..., 0].sum(axis=0) / self._questions
+        self._resampled = np.empty((0, *shape))
 
-    def resampled_means(self, resamples: int, seed: int) -> np.ndarray:
-        """[R, metrics, recommenders]."""
+    def resample(self, resamples: int, seed: int) -> None:
         columns = self._columns.reshape(len(self._columns), -1)
         sums = resampled_sums(columns, resamples=resamples, seed=seed).reshape(resamples, *self._columns.shape[1:])
-        with np.errstate(invalid="ignore"):  # a resample without any question it applies to
-            return sums[..., 0] / sums[..., 1]
+        with np.errstate(invalid="ignore"):  # a resample without any question that a metric applies to: NaN
+            self._resampled = sums[..., 0] / sums[..., 1]
+
+    def interval(self, at: MetricAt, name: str, confidence: float) -> tuple[float, float]:
+        """Of one recommender alone."""
+        low, high = percentile_interval(self._resampled[:, self._asked.index(at), self._names.index(name)], confidence)
+        return float(low), float(high)
+
+    def row(self, at: MetricAt, name: str, baseline: str, confidence: float) -> Row:
+        """Without correction and verdict, which are of all rows together."""
+        a, i, j = self._asked.index(at), self._names.index(baseline), self._names.index(name)
+        value, reference = float(self._means[a, j]), float(self._means[a, i])
+        value_low, value_high = self.interval(at, name, confidence)
+        differences = _difference(self._resampled[:, a, j], self._resampled[:, a, i])
+        low, high = percentile_interval(differences, confidence)
+        difference = float(_difference(self._means[a, j], self._means[a, i]))
+        return Row(
+            zone=self._zone,
+            metric=at.label,
+            recommender=name,
+            value=value,
+            value_low=value_low,
+            value_high=value_high,
+            baseline_value=reference,
+            difference=difference,
+            low=float(low),
+            high=float(high),
+            relative=_ratio(difference, reference),
+            p=float(two_sided_p(differences)),
+            p_holm=math.nan,
+            verdict="",
+            questions=int(self._questions[a, j]),
+            units=int(self._units[a, j]),
+            by_window=tuple((self._by_window[:, a, j] - self._by_window[:, a, i]).tolist()),
+        )
 
 
 def _require_alike(replays: Sequence[Replay], baseline: str, zone: str | None) -> tuple[list[str], list[str]]:
@@ -453,7 +447,7 @@ def _require_alike(replays: Sequence[Replay], baseline: str, zone: str | None) -
             missing = [name for name in first.names if (name, z) not in replay.lists]
             if missing:
                 raise ValueError(
-                    f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; the questions must be the same for all"
+                    f"compare: {missing[0]!r} was not asked in zone '{z}'{place}; all are asked the same questions"
                 )
             if not len(replay.questions[z]):
                 raise ValueError(f"compare: zone '{z}'{place} has no questions")

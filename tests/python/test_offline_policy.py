@@ -168,7 +168,7 @@ def judge(check, estimate, **options):
 
 
 def test_the_worse_end_decides():
-    wide, narrow = Estimate(value=0.5, low=0.4, high=0.6, units=30), Estimate(value=0.5, low=0.49, high=0.51, units=30)
+    wide, narrow = Estimate(value=0.5, low=0.4, high=0.6, units=50), Estimate(value=0.5, low=0.49, high=0.51, units=50)
     least, most = {"metric": "hr@20", "at_least": 0.45}, {"metric": "hr@20", "at_most": 0.55}
     for check, bound in ((least, wide.low), (most, wide.high)):
         failed = judge(check, wide)
@@ -206,14 +206,14 @@ def test_what_has_no_interval_is_judged_on_its_value():
 
 def test_what_cannot_be_judged_has_not_passed():
     check = {"metric": "hr@20", "at_least": 0}
-    few = Estimate(value=1, low=1, high=1, units=29)
+    few = Estimate(value=1, low=1, high=1, units=49)
     judgement = judge(check, few)
     assert judgement.outcome == "not judged" and math.isnan(judgement.bound)
     assert judgement.sentence == (
-        "hr@20 in product_page could not be judged: its interval would be of 29 visitors or sessions, 30 are "
+        "hr@20 in product_page could not be judged: its interval would be of 49 visitors or sessions, 50 are "
         "needed."
     )
-    assert judge(check, few, min_units=29).outcome == "passed"
+    assert judge(check, few, min_units=49).outcome == "passed"
     assert judge(check, Estimate(value=math.nan)).outcome == "not judged"
     unknown = Policy.read({"format": 1, "checks": [{**check, "zone": "cart"}]}).judge(Fixed({}))
     assert not unknown.passed

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from .metrics import find_metric, split_at
 from .questions import FAULTS
+from .verdicts import _FEW_UNITS
 
 LATENCIES = ("latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms")
 
@@ -190,7 +191,7 @@ class Policy:
 
     checks: Sequence[Check]
     confidence: float = 0.95
-    min_units: int = 30
+    min_units: int = _FEW_UNITS
 
     @classmethod
     def read(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Policy:

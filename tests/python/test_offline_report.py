@@ -326,7 +326,7 @@ def test_figures_are_those_of_the_replay(made):
     best = {row["recommender"]: row for row in given["inputs"][0]["rows"]}
     assert best["candidate"]["what"] == "good" and best["popularity"]["what"] == "PopularityRecommender"
     assert [table["title"] for table in given["inputs"][1:]] == [
-        "What the release changes in the catalog", "Data", "Zones", given["inputs"][4]["title"],
+        "Products that the release changes", "Data", "Zones", given["inputs"][4]["title"],
     ]  # fmt: skip
     [train, test] = given["inputs"][2]["rows"]
     assert (train["sessions"], test["sessions"]) == ("train", "test") and test["number"] == len(replay.sessions)

@@ -83,7 +83,7 @@ def beside(comparison: Comparison, replay: Replay) -> Section:
             Table(
                 ["zone", "recommender", "k", "churn"],
                 churn,
-                title=f"What is not in the list of {comparison.baseline}, on average",
+                title=f"Share of lists not in those of {comparison.baseline}",
                 formats={"churn": ".1%"},
             ),
         ],
@@ -125,8 +125,12 @@ def faults(replay: Replay) -> Section:
     return Section(
         key="faults",
         title="Faults",
-        text=["Entries of lists that should not be there count as misses; their places stay empty."],
-        tables=[Table(["zone", "recommender", *kinds, "lists"], rows, title="Lists and entries that are not as they should be")],
+        text=[
+            "Lists that are short though the catalog has more, and entries that stand twice, that the catalog has not, of a "
+            "score that is no number, or that the zone excludes: the current product, or all that was seen. Such entries count "
+            "as misses, and their places stay empty."
+        ],
+        tables=[Table(["zone", "recommender", *kinds, "lists"], rows, title="Faults, and lists in all")],
     )
 
 
@@ -146,8 +150,11 @@ def latency(replay: Replay) -> Section:
             Table(
                 ["zone", "recommender", *quantiles, "requests", "lists a second"],
                 rows,
-                title="Milliseconds of a single request on one thread, and lists a second of all questions as batches",
-                notes=[f"Batches on {num_threads()} threads, {platform.machine()}; other machines have other times."],
+                title="Milliseconds a request",
+                notes=[
+                    f"Single requests on one thread; lists a second of batches on {num_threads()} threads. {platform.machine()}; "
+                    "other machines have other times."
+                ],
                 formats={**dict.fromkeys(quantiles, ".3f"), "lists a second": ",.0f"},
             )
         ],
@@ -232,8 +239,8 @@ def _compared(recommenders: Mapping[str, Any]) -> Table:
 
 
 def _changes(current: pathlib.Path, candidate: pathlib.Path) -> Table:
-    rows = [[what, n] for what, n in diff_bundles(current, candidate)["products"].items()]
-    return Table(["products", "number"], rows, title="What the release changes in the catalog")
+    found = diff_bundles(current, candidate)["products"]
+    return Table(list(found), [list(found.values())], title="Products that the release changes")
 
 
 def _data(sessions: Sessions, train: Sessions | None) -> Table:

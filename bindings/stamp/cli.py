@@ -1,4 +1,5 @@
-"""The command line: stamp train | evaluate | recommend | cluster | train-cluster | train-clusters | bundle | devices."""
+"""The command line: stamp train | evaluate | report | recommend | cluster | train-cluster | train-clusters | bundle |
+devices."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import sys
 from typing import Any
 
 import stamp
+from stamp.offline.command import add_report
 from stamp.recommenders import load_model
 from stamp.training import MIN_EXAMPLES
 
@@ -264,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=stamp.__version__)
     verbs = parser.add_subparsers(
         required=True,
-        metavar="train | evaluate | recommend | cluster | train-cluster | train-clusters | bundle | devices",
+        metavar="train | evaluate | report | recommend | cluster | train-cluster | train-clusters | bundle | devices",
     )
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -308,6 +310,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--last-only", action="store_true")
     evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
     evaluate.set_defaults(verb=_evaluate)
+
+    add_report(verbs, output)
 
     recommend = verbs.add_parser("recommend", parents=[common], help="products for one session")
     recommend.add_argument("bundle", help="a saved model, or a bundle of many clusters")
@@ -377,7 +381,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line: 0; 130 where Ctrl-C ended a training that is saved; 2 with the reason on standard error."""
+    """Run the command line: 0; 1 where a policy says no to a release; 130 where Ctrl-C ended a training that is saved; 2 with
+    the reason on standard error."""
     args = _parser().parse_args(arguments)
     try:
         result = args.verb(args)
@@ -392,7 +397,9 @@ def main(arguments: list[str] | None = None) -> int:
     elif args.verb is _train:
         print(f"saved {result['model']}: {result['products']:,} products, {result['stopped']} after epoch "
               f"{len(result['epochs'])}, best {result['best_epoch']}")  # fmt: skip
-    return 130 if result.get("stopped") == "interrupted" else 0
+    if result.get("stopped") == "interrupted":
+        return 130
+    return 0 if result.get("passed", True) else 1
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import platform
-import secrets
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import numpy as np
 from . import _stamp
 from .columns import Ids
 from .evaluation import Evaluation
+from .files import write_text
 from .hardware import peak_memory
 from .recommenders import StampRecommender, _plain, load_model
 from .sessions import Sessions
@@ -112,17 +112,7 @@ class TrainReport:
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Written aside, flushed to disk, renamed."""
-    # At random: containers share volumes, and process numbers.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(aside, "w") as file:
-            file.write(json.dumps(values, indent=2, default=str) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")
 
 
 def write_report(out: pathlib.Path, report: TrainReport) -> TrainReport:

@@ -3,8 +3,10 @@
 from .leakage import LeakageError, LeakageReport, check_leakage
 from .metrics import METRICS, Metric
 from .plots import plot_by, plot_comparison, plot_coverage, plot_tradeoff
+from .policy import Check, Estimate, Judgement, Measured, Policy, Verdict, policy_schema
 from .questions import Lists, Questions
 from .replay import Replay, replay
+from .report import Report, report
 from .tables import Table
 from .verdicts import Comparison, compare
 from .windows import Window, Windows, replay_windows, windows
@@ -12,14 +14,21 @@ from .zones import Zone, cart, home, product_page
 
 __all__ = [
     "METRICS",
+    "Check",
     "Comparison",
+    "Estimate",
+    "Judgement",
     "LeakageError",
     "LeakageReport",
     "Lists",
+    "Measured",
     "Metric",
+    "Policy",
     "Questions",
     "Replay",
+    "Report",
     "Table",
+    "Verdict",
     "Window",
     "Windows",
     "Zone",
@@ -31,8 +40,10 @@ __all__ = [
     "plot_comparison",
     "plot_coverage",
     "plot_tradeoff",
+    "policy_schema",
     "product_page",
     "replay",
     "replay_windows",
+    "report",
     "windows",
 ]

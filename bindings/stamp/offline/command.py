@@ -1,0 +1,153 @@
+"""stamp report, on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import pathlib
+import shlex
+import sys
+from typing import Any
+
+import stamp
+
+from ..baselines import _CLASSES as _BASELINES
+from .report import report
+from .zones import Zone, cart, home, product_page
+
+_PRESETS = {"product_page": product_page, "home": home, "cart": cart}
+
+
+def add_report(verbs: Any, output: argparse.ArgumentParser) -> None:
+    """Add the verb; `output` is the parent of every verb that can print JSON."""
+    defaults = {name: p.default for name, p in inspect.signature(report).parameters.items()}
+    verb = verbs.add_parser(
+        "report",
+        parents=[output],
+        help="judge a release by a policy, and say why",
+        description="Replay a release over held-out sessions, compare it with what serves now, judge it by a policy, and "
+        "write a report. Exit status: 0 it may go on, or there is no policy; 1 the policy says no, with the reasons on "
+        "standard error; 2 bad input.",
+    )
+    verb.add_argument("--bundle", required=True, help="of the release")
+    verb.add_argument("--sessions", required=True, help="held out: a file as of stamp train")
+    verb.add_argument("--out", required=True, metavar="HTML", help="file of the page")
+    verb.add_argument("--out-json", metavar="JSON", help="file of the same figures, for machines")
+    verb.add_argument("--current", metavar="BUNDLE", help="what serves now")
+    verb.add_argument("--baseline", nargs="+", default=[], metavar="NAME",
+                      help=f"others to measure: {', '.join(_BASELINES)}, which learn from --train, or NAME=BUNDLE")  # fmt: skip
+    verb.add_argument("--train", help="file of the sessions that the release learnt from")
+    verb.add_argument("--policy", metavar="JSON", help="what the release must show")
+    verb.add_argument("--zones", metavar="JSON", help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")
+    verb.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
+    verb.add_argument("--item-id", default="item_id", help="column of product ids in products")
+    verb.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
+    verb.add_argument("--number", nargs="+", default=[], help="columns of integers that are numbers")
+    verb.add_argument("--k", type=int, nargs="+", help="lengths of lists to measure; those of the zones by default")
+    verb.add_argument("--metric", nargs="+", default=list(defaults["metrics"]), help="what is compared, as hr@20")
+    verb.add_argument("--cut", nargs="+", help="what questions are told apart by")
+    verb.add_argument("--leakage", default=defaults["leakage"], choices=["refuse", "report"],
+                      help="what to do about sessions that overlap with training")  # fmt: skip
+    verb.add_argument("--resamples", type=int, default=defaults["resamples"], help="of the bootstrap")
+    verb.add_argument("--seed", type=int, default=defaults["seed"], help="of the bootstrap")
+    verb.add_argument("--title")
+    verb.add_argument("--quiet", action="store_true", help="no progress bar")
+    verb.set_defaults(verb=_report)
+
+
+def _report(args: argparse.Namespace) -> dict[str, Any]:
+    for path in (args.out, args.out_json):
+        if path is not None and not pathlib.Path(path).absolute().parent.is_dir():
+            raise ValueError(f"report: there is no folder for {path}")
+    products = None
+    if args.products:
+        products = stamp.Products.from_frame(
+            args.products, item_id=args.item_id, categories=args.category, numbers=args.number
+        )
+    train = None if args.train is None else stamp.Sessions.from_frame(args.train)
+    made = report(
+        args.bundle,
+        stamp.Sessions.from_frame(args.sessions),
+        current=args.current,
+        baselines=_baselines(args.baseline, train),
+        train=train,
+        products=products,
+        zones=_zones(args.zones),
+        policy=args.policy,
+        k=args.k,
+        metrics=args.metric,
+        cuts=args.cut,
+        resamples=args.resamples,
+        seed=args.seed,
+        leakage=args.leakage,
+        title=args.title,
+        command=_command(args),
+        progress=not (args.json or args.quiet),
+    )
+    made.save(args.out, args.out_json)
+    if not args.json:
+        print(f"saved {args.out}: {made.answer}")
+    for reason in made.reasons:
+        print(reason, file=sys.stderr)
+    return made.to_dict()
+
+
+def _baselines(given: list[str], train: stamp.Sessions | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in given:
+        name, is_path, path = text.partition("=")
+        if name in found:
+            raise ValueError(f"--baseline {text}: '{name}' is given twice")
+        if is_path:
+            found[name] = path
+        elif name not in _BASELINES:
+            raise ValueError(f"--baseline {text}: expected one of {', '.join(_BASELINES)}, or NAME=BUNDLE")
+        elif train is None:
+            raise ValueError(f"--baseline {text}: it learns from training sessions; give --train")
+        else:
+            found[name] = _BASELINES[name]().fit(train)
+    return found
+
+
+def _zones(path: str | None) -> list[Zone]:
+    """Of a JSON list: names of presets, or objects of the options of a zone, "like" the preset they change."""
+    if path is None:
+        return []
+    try:
+        given = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--zones {path}: not JSON: {error}") from None
+    if not isinstance(given, list) or not given:
+        raise ValueError(f"--zones {path}: expected a JSON list of one zone or more")
+    found = []
+    for place, entry in enumerate(given):
+        options = {"like": entry} if isinstance(entry, str) else entry
+        if not isinstance(options, dict):
+            raise ValueError(f"--zones {path}: [{place}] is {entry!r}, expected a name or an object")
+        like = options.get("like", "product_page")
+        if like not in _PRESETS:
+            raise ValueError(f"--zones {path}: [{place}] is like {like!r}, expected one of {', '.join(_PRESETS)}")
+        try:
+            found.append(_PRESETS[like](**{name: value for name, value in options.items() if name != "like"}))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--zones {path}: [{place}]: {error}") from None
+    return found
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What makes the report again, from a folder that has the files: it tells nothing of where they were."""
+    paths = ("bundle", "sessions", "current", "train", "products", "zones", "policy", "out", "out_json")
+    words = ["stamp", "report"]
+    for name in paths:
+        if getattr(args, name) is not None:
+            words += [f"--{name.replace('_', '-')}", pathlib.Path(getattr(args, name)).name]
+    if args.baseline:
+        given = (text.partition("=") for text in args.baseline)
+        words += ["--baseline", *(f"{name}={pathlib.Path(path).name}" if sign else name for name, sign, path in given)]
+    for name in ("k", "metric", "cut", "category", "number"):
+        if getattr(args, name):
+            words += [f"--{name}", *map(str, getattr(args, name))]
+    for name in ("item_id", "leakage", "resamples", "seed"):
+        words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    return shlex.join(words)

@@ -1,0 +1,17 @@
+"""Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md)."""
+
+from .questions import Lists, Questions
+from .replay import Replay
+from .tables import Table
+from .zones import Zone, cart, home, product_page
+
+__all__ = [
+    "Lists",
+    "Questions",
+    "Replay",
+    "Table",
+    "Zone",
+    "cart",
+    "home",
+    "product_page",
+]

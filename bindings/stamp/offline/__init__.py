@@ -1,5 +1,6 @@
 """Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md)."""
 
+from . import ab
 from .questions import Lists, Questions
 from .replay import Replay
 from .tables import Table
@@ -11,6 +12,7 @@ __all__ = [
     "Replay",
     "Table",
     "Zone",
+    "ab",
     "cart",
     "home",
     "product_page",

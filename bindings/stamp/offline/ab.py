@@ -411,7 +411,7 @@ def sample_size(*, lift: float, baseline: float | None = None, mean: float | Non
     if not (math.isfinite(lift) and lift != 0):
         raise ValueError(f"sample_size: lift is {lift}, expected a relative change like 0.05, not 0")
     if plan.is_share and not 0 <= plan.value * (1 + lift) <= 1:
-        raise ValueError(f"sample_size: a lift of {lift} on {plan.value} is a share of {plan.value * (1 + lift):g}, beyond 1")
+        raise ValueError(f"sample_size: a lift of {lift} on {plan.value} is a share of {plan.value * (1 + lift):g}, not in 0 … 1")
     return plan.size(math.ceil(plan.visitors(lift) * (1 - 1e-12)), lift)
 
 

@@ -3,6 +3,7 @@
 from . import ab
 from .questions import Lists, Questions
 from .replay import Replay
+from .search import SearchResult, search
 from .tables import Table
 from .zones import Zone, cart, home, product_page
 
@@ -10,10 +11,12 @@ __all__ = [
     "Lists",
     "Questions",
     "Replay",
+    "SearchResult",
     "Table",
     "Zone",
     "ab",
     "cart",
     "home",
     "product_page",
+    "search",
 ]

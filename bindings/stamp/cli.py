@@ -261,7 +261,7 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
         monitor=args.monitor,
         trials=args.trials,
         storage=args.storage,
-        prune={"off": False}.get(args.prune, args.prune),
+        prune=False if args.prune == "off" else args.prune,
         seed=args.seed,
         device=args.device,
         progress=not (args.json or args.quiet),
@@ -358,13 +358,14 @@ def _parser() -> argparse.ArgumentParser:
     tuning = verbs.add_parser("search", parents=[options], help="find the options that do best on validation")
     tuning.add_argument("--data", required=True, help=sessions)
     tuning.add_argument("--space", required=True, metavar="JSON|FILE",
-                        help='e.g. {"dim": [64, 100], "learning_rate": {"low": 0.0005, "high": 0.01, "log": true}}')  # fmt: skip
-    tuning.add_argument("--trials", type=int, default=defaults["trials"].default, help="in all, the stored ones included")
+                        help='e.g. {"dim": [64, 100], "learning_rate": {"low": 1e-4, "high": 0.01, "log": true}}')  # fmt: skip
+    tuning.add_argument("--trials", type=int, default=defaults["trials"].default, help="in all, stored ones included")
     tuning.add_argument("--storage", help="SQLite file to keep trials in, and to continue from")
     tuning.add_argument("--validation", type=float, default=defaults["validation"].default,
                         help="share of the last sessions that judges")  # fmt: skip
     tuning.add_argument("--monitor", default=defaults["monitor"].default, help="hr, mrr or ndcg with @k")
-    tuning.add_argument("--prune", default="median", choices=["median", "halving", "off"], help="trials that fall behind")
+    tuning.add_argument("--prune", default="median", choices=["median", "halving", "off"],
+                        help="how trials that fall behind are stopped")  # fmt: skip
     tuning.add_argument("--seed", type=int, default=defaults["seed"].default, help="of what is proposed")
     tuning.add_argument("--plot", metavar="FILE", help="PNG, SVG or PDF of all trials")
     tuning.set_defaults(verb=_search)

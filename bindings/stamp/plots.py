@@ -8,7 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .clusters import CatalogClusters, Dendrogram
-    from .offline.search import SearchResult
+    from .offline.trials import SearchResult
 
 _CELLS = 400  # of a matrix's side, at most
 

@@ -3,8 +3,9 @@
 from . import ab
 from .questions import Lists, Questions
 from .replay import Replay
-from .search import SearchResult, search
+from .search import search
 from .tables import Table
+from .trials import SearchResult, Trial
 from .zones import Zone, cart, home, product_page
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Replay",
     "SearchResult",
     "Table",
+    "Trial",
     "Zone",
     "ab",
     "cart",

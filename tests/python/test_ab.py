@@ -289,6 +289,8 @@ def test_results_print_and_turn_into_json():
     constant = ab.means(control=[1, 1], treatment=[1, 1], interval="bootstrap", resamples=3)
     assert math.isnan(constant.p) and constant.difference.low == constant.difference.high == 0
     assert any("5 standard errors" in n for n in ab.means(control=[0, 0, 9], treatment=[1, 2, 3]).notes)
+    rare = ab.means(control=[0.0, 0.0, 9.0], treatment=[1.0, 2.0, 3.0], interval="bootstrap", resamples=200)
+    assert math.isnan(rare.relative.low) and rare.relative.value < 0 and "no interval of the lift" in repr(rare)
     refunds = ab.means(control=[-5.0, 1.0], treatment=[2.0, 3.0], interval="bootstrap", resamples=50)
     assert math.isnan(refunds.relative.low) and refunds.difference.low < refunds.difference.high
     assert "–" in repr(refunds)

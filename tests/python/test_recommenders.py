@@ -158,8 +158,8 @@ def test_each_epoch_is_told_and_may_be_the_last(shop):
     assert told[2]["validation"]["at"]["20"]["mrr"] > 0
 
     model.fit(shop.sessions, validation=0.2, progress=False, on_epoch=lambda epoch: epoch["epoch"] < 2)
-    assert model.report_["stopped"] == "interrupted" and model.report_["epochs"][1]["validation"] == told[1]["validation"]
-    assert len(model.report_["epochs"]) == 2
+    assert model.report_["stopped"] == "interrupted" and len(model.report_["epochs"]) == 2
+    assert model.report_["epochs"][1]["validation"] == told[1]["validation"]
 
     def explode(epoch):
         raise KeyError("mine")

@@ -77,8 +77,10 @@ def test_a_seed_decides_and_storage_continues_to_the_same_trials(sessions, found
     assert again == more  # to the second that they took
     other = search(SPACE, sessions, trials=2, seed=1, **SAME)
     assert [t.options for t in other.trials] != [t.options for t in found.trials[:2]]
-    as_json = {name: values if isinstance(values, list) else dict(zip(("low", "high", "log"), (*values[:2], len(values) == 3)))
-               for name, values in SPACE.items()}  # fmt: skip
+    as_json = {
+        name: values if isinstance(values, list) else {"low": values[0], "high": values[1], "log": len(values) == 3}
+        for name, values in SPACE.items()
+    }
     assert search(as_json, sessions, trials=3, storage=storage, **SAME) == more
 
 
@@ -204,14 +206,16 @@ def test_an_objective_of_ones_own(sessions):
 
 
 def test_the_tuned_model_is_trained_on_everything(sessions):
-    found = search({"dim": [6]}, sessions, trials=1, options={"epochs": 4, "patience": 2, "batch_size": 64}, device="cpu",
-                   preset="paper", monitor="mrr@5", progress=False)  # fmt: skip
+    given = {"epochs": 4, "patience": 2, "batch_size": 64}
+    found = search({"dim": [6]}, sessions, trials=1, options=given, device="cpu", preset="paper", monitor="mrr@5",
+                   progress=False)  # fmt: skip
     assert found.best_options == {
-        "preset": "paper", "epochs": found.best.best_epoch, "patience": 0, "batch_size": 64, "monitor": "mrr@5", "dim": 6,
+        "preset": "paper", "epochs": found.best.best_epoch, "patience": 0, "batch_size": 64, "monitor": "mrr@5",
+        "dim": 6,
     }  # fmt: skip
     tuned = found.recommender(device="cpu").fit(sessions, progress=False)
-    refitted = stamp.StampRecommender(device="cpu", preset="paper", epochs=4, patience=2, batch_size=64, monitor="mrr@5",
-                                      dim=6).fit(sessions, validation=0.1, refit=True, progress=False)  # fmt: skip
+    refitted = stamp.StampRecommender(device="cpu", preset="paper", monitor="mrr@5", dim=6, **given)
+    refitted.fit(sessions, validation=0.1, refit=True, progress=False)
     for name, weights in refitted.weights_.items():
         np.testing.assert_array_equal(tuned.weights_[name], weights)
     assert found.recommender(epochs=9).get_params()["epochs"] == 9
@@ -343,8 +347,8 @@ def test_the_command_line(tmp_path, capsys):
     assert "unknown option" in run("--space", '{"dims": [4]}', status=2).err
     assert "differs in space" in run("--space", '{"dim": [4]}', "--prune", "off", status=2).err
 
-    more = [sys.executable, "-m", "stamp.cli", *map(str, call), "--space", json.dumps(space), "--trials", "500", "--json",
-            "--device", "cpu"]  # fmt: skip
+    more = [sys.executable, "-m", "stamp.cli", *map(str, call), "--space", json.dumps(space), "--trials", "500",
+            "--device", "cpu", "--json"]  # fmt: skip
     process = start_and_wait(storage, 2, more)
     process.send_signal(signal.SIGINT)
     stopped = json.loads(process.communicate()[0])

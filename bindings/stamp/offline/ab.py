@@ -327,14 +327,14 @@ def means(*, control: Any, treatment: Any, value: str = "revenue", visitor: str 
         return effect
     means_c, means_t = (_resampled_means(x, resamples, generator) for x, generator in zip(rows, _generators(seed)))
     ends = [50 * (1 - confidence), 50 * (1 + confidence)]
-    relative = effect.relative
+    relative, notes = effect.relative, effect.notes
     if c.value > 0 and means_c.min() > 0:
         relative = _between(relative.value, np.percentile(means_t / means_c - 1, ends))
     elif c.value > 0:
         relative = dataclasses.replace(relative, low=math.nan, high=math.nan)
-    return dataclasses.replace(
-        effect, difference=_between(effect.difference.value, np.percentile(means_t - means_c, ends)), relative=relative
-    )
+        notes = (*notes, "resampled means of the control reach 0: there is no interval of the lift")
+    difference = _between(effect.difference.value, np.percentile(means_t - means_c, ends))
+    return dataclasses.replace(effect, difference=difference, relative=relative, notes=notes)
 
 
 def _between(value: float, ends: np.ndarray) -> Interval:

@@ -202,9 +202,10 @@ class Duration(Result):
     size: SampleSize
 
     def __repr__(self) -> str:
-        weeks = f"{self.weeks} whole week{'s' if self.weeks != 1 else ''}"
+        spans = ((self.days, "day"), (self.weeks, "whole week"))
+        days, weeks = (f"{number:,} {unit}{'s' if number != 1 else ''}" for number, unit in spans)
         visitors = f"{self.visitors_per_day:,.5g} new visitors a day"
-        return f"{self.days:,} days with {visitors}: run it for {weeks}\n{self.size}"
+        return f"{days} with {visitors}: run it for {weeks}\n{self.size}"
 
 
 def duration(size: SampleSize, *, visitors_per_day: float, share: float = 1.0) -> Duration:

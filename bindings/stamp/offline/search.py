@@ -130,8 +130,8 @@ def search(
     identity = {
         "data": f"{train._core.fingerprint()} {validation._core.fingerprint()}",
         "preset": preset,
-        "options": {name: value for name, value in base.get_params().items() if name not in elsewhere},
         "space": values,
+        "options": {name: value for name, value in base.get_params().items() if name not in elsewhere},
         "objective": None if objective is None else getattr(objective, "__qualname__", type(objective).__qualname__),
     }
     metric = monitor if objective is None else "objective"

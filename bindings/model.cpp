@@ -76,13 +76,14 @@ void bind_model(py::module_& m) {
   m.def(
       "train",
       [](Model& model, const Sessions& sessions, const std::string& config, const Sessions* validation, bool refit,
-         bool warm_start, const std::string& checkpoint, const py::object& progress) {
-        Callback callback(progress);
+         bool warm_start, const std::string& checkpoint, const py::object& progress, const py::object& on_epoch) {
+        Callback callback(progress), epoch_callback(on_epoch);
         TrainOptions options{
             .validation = validation, .refit = refit, .warm_start = warm_start, .checkpoint = checkpoint};
         options.progress = [&](const Progress& p) {
           return callback(p.phase, p.epoch, p.epochs, p.examples_done, p.examples, p.loss, p.examples_per_second);
         };
+        options.on_epoch = [&](const Epoch& epoch) { return epoch_callback(to_json(epoch)); };
         TrainReport report;
         {
           const TrainConfig parsed = train_config_from_json(config);
@@ -90,10 +91,11 @@ void bind_model(py::module_& m) {
           report = train(model, sessions, parsed, options);
         }
         callback.rethrow();
+        epoch_callback.rethrow();
         return to_json(report);
       },
       py::arg("model"), py::arg("sessions"), py::arg("config"), py::arg("validation"), py::arg("refit"),
-      py::arg("warm_start"), py::arg("checkpoint"), py::arg("progress"));
+      py::arg("warm_start"), py::arg("checkpoint"), py::arg("progress"), py::arg("on_epoch"));
   py::register_exception<CheckpointMismatch>(m, "CheckpointMismatch", PyExc_ValueError);
 
   m.def(

@@ -185,6 +185,12 @@ Json metrics_json(const Metrics& metrics) {
           {"tied", metrics.tied}};
 }
 
+Json epoch_json(const Epoch& epoch) {
+  Json json{{"epoch", epoch.epoch}, {"loss", epoch.loss}, {"seconds", epoch.seconds}};
+  if (epoch.validation) json["validation"] = metrics_json(*epoch.validation);
+  return json;
+}
+
 }  // namespace
 
 std::string to_json(const Config& config) {
@@ -229,13 +235,11 @@ SessionKnnOptions session_knn_options_from_json(const std::string& json) {
 
 std::string to_json(const Metrics& metrics) { return metrics_json(metrics).dump(); }
 
+std::string to_json(const Epoch& epoch) { return epoch_json(epoch).dump(); }
+
 std::string to_json(const TrainReport& report) {
   Json epochs = Json::array();
-  for (const auto& epoch : report.epochs) {
-    Json json{{"epoch", epoch.epoch}, {"loss", epoch.loss}, {"seconds", epoch.seconds}};
-    if (epoch.validation) json["validation"] = metrics_json(*epoch.validation);
-    epochs.push_back(json);
-  }
+  for (const auto& epoch : report.epochs) epochs.push_back(epoch_json(epoch));
   return Json{{"epochs", epochs},
               {"best_epoch", report.best_epoch},
               {"stopped", report.stopped},

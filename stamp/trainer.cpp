@@ -218,8 +218,14 @@ class Run {
     if (phase_ == Phase::select) report_.epochs.push_back(epoch);
     position_ = 0;
     loss_sum_ = weight_sum_ = epoch_seconds_ = 0;
+    const bool go_on = !validate || !options_.on_epoch || options_.on_epoch(epoch);
     if (validate && config_.patience > 0 && epoch_ + 1 - report_.best_epoch >= config_.patience) {
       report_.stopped = "patience";
+      return false;
+    }
+    if (!go_on) {
+      ++epoch_;  // where a checkpoint continues
+      interrupt();
       return false;
     }
     return true;

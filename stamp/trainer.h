@@ -65,6 +65,7 @@ struct STAMP_API CheckpointMismatch : std::invalid_argument {
 // Return false to stop: the best weights so far are kept (of the selection, while the refit is under way), the latest
 // where there is no validation.
 using ProgressCallback = std::function<bool(const Progress&)>;
+using EpochCallback = std::function<bool(const Epoch&)>;
 
 struct TrainOptions {
   const Sessions* validation = nullptr;  // may hold Catalog::kUnknown: misses as targets, skipped in histories
@@ -76,6 +77,7 @@ struct TrainOptions {
   std::filesystem::path checkpoint = {};
   ProgressCallback progress = {};  // called after a batch, and at the end of each epoch
   double progress_seconds = 0.1;   // at least, between two calls
+  EpochCallback on_epoch = {};     // each epoch that has been validated, of the selection; a resumed run: the new ones
 };
 
 // Trains `model` in place. Throws std::invalid_argument for data or options that cannot be: no example, a product
@@ -89,6 +91,7 @@ STAMP_API TrainReport train(Model& model, const Sessions& sessions, const TrainC
 STAMP_API std::string to_json(const Config& config);
 STAMP_API std::string to_json(const TrainConfig& config);
 STAMP_API std::string to_json(const Metrics& metrics);
+STAMP_API std::string to_json(const Epoch& epoch);
 STAMP_API std::string to_json(const TrainReport& report);
 // Of to_json(Metrics).
 STAMP_API Metrics metrics_from_json(const std::string& json);

@@ -284,6 +284,34 @@ TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint 
   }
 }
 
+TEST_CASE("each validated epoch is told, may end the run there, and a checkpoint continues behind it") {
+  const auto device = open_device("cpu");  // nothing here is a device's doing
+  const Sessions validation = validation_of(*device);
+  const check::Folder folder;
+  std::vector<std::string> told;
+  TrainOptions options{.validation = &validation, .refit = true, .checkpoint = folder / "checkpoint"};
+  options.on_epoch = [&](const Epoch& epoch) {
+    told.push_back(to_json(epoch));
+    return epoch.epoch != 2;
+  };
+  TrainReport report;
+  trained(device, train_config(), options, &report);
+  CHECK(report.stopped == "interrupted");
+  REQUIRE(report.epochs.size() == 2);
+  CHECK(report.epochs[1].validation.has_value());
+  CHECK(told == std::vector{to_json(report.epochs[0]), to_json(report.epochs[1])});
+
+  const Values whole = trained(device, train_config(), {.validation = &validation, .refit = true});
+  CHECK(trained(device, train_config(), options, &report) == whole);  // the refit tells nothing
+  REQUIRE(report.epochs.size() == 3);
+  REQUIRE(told.size() == 3);
+  CHECK(told[2] == to_json(report.epochs[2]));
+
+  options = {.on_epoch = options.on_epoch};  // without validation there is nothing to tell
+  trained(device, train_config(), options);
+  CHECK(told.size() == 3);
+}
+
 TEST_CASE("patience stops, and the best epoch's weights stay") {
   const auto device = open_device("cpu");  // nothing here is a device's doing
   const Sessions validation = chain(100, 3);

@@ -211,6 +211,7 @@ def train(
     warm_start: bool,
     checkpoint: str,
     progress: Callable[..., bool | None] | None,
+    on_epoch: Callable[[str], bool | None] | None,
 ) -> str: ...
 def evaluate_model(
     model: Model,

@@ -1,5 +1,5 @@
-"""The command line: stamp train | evaluate | report | recommend | cluster | train-cluster | train-clusters | bundle |
-devices."""
+"""The command line: stamp train | evaluate | report | recommend | search | cluster | train-cluster | train-clusters |
+bundle | devices."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import dataclasses
 import inspect
 import json
 import pathlib
+import shlex
 import sys
 from typing import Any
 
 import stamp
+from stamp.offline import search
 from stamp.offline.command import add_report
 from stamp.recommenders import load_model
 from stamp.training import MIN_EXAMPLES
@@ -248,6 +250,43 @@ def _cluster(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _space(given: str) -> dict[str, Any]:
+    """Options and their values, written out or in a file."""
+    text = given if given.lstrip().startswith("{") else pathlib.Path(given).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--space {given}: not JSON: {error}") from None
+
+
+def _search(args: argparse.Namespace) -> dict[str, Any]:
+    options = _options(args)
+    result = search(
+        _space(args.space),
+        _sessions(args.data),
+        validation=args.validation,
+        preset=options.pop("preset"),
+        precision=options.pop("precision"),
+        options=options,
+        monitor=args.monitor,
+        trials=args.trials,
+        storage=args.storage,
+        prune=False if args.prune == "off" else args.prune,
+        seed=args.seed,
+        device=args.device,
+        progress=not (args.json or args.quiet),
+    )
+    if args.plot:
+        result.plot().savefig(args.plot)
+    if not args.json:
+        print(result)
+        if result.best is not None:
+            given = {name: value for name, value in result.best_options.items() if name != "preset"}
+            chosen = " ".join(f"-o {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in given.items())
+            print(f"stamp train {shlex.quote(args.data)} --out MODEL --preset {result.preset} {chosen}")
+    return result.to_dict()
+
+
 def _devices(args: argparse.Namespace) -> dict[str, Any]:
     found = stamp.devices()
     if not args.json:
@@ -266,7 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=stamp.__version__)
     verbs = parser.add_subparsers(
         required=True,
-        metavar="train | evaluate | report | recommend | cluster | train-cluster | train-clusters | bundle | devices",
+        metavar="train | evaluate | report | recommend | search | cluster | train-cluster | train-clusters | bundle | devices",
     )
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -274,12 +313,15 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …; see stamp devices")
     common.add_argument("--precision", default="auto", help="of products on CUDA: auto (bf16), fp32, tf32 or bf16")
 
-    training = argparse.ArgumentParser(add_help=False, parents=[common])
-    training.add_argument("data", help="CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session")
+    options = argparse.ArgumentParser(add_help=False, parents=[common])
+    options.add_argument("--preset", default="official", help="official or paper")
+    options.add_argument("--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5")
+    options.add_argument("--quiet", action="store_true", help="no progress bar")
+    sessions = "CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session"
+
+    training = argparse.ArgumentParser(add_help=False, parents=[options])
+    training.add_argument("data", help=sessions)
     training.add_argument("--out", required=True, help="directory to save to")
-    training.add_argument("--preset", default="official", help="official or paper")
-    training.add_argument("--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5")
-    training.add_argument("--quiet", action="store_true", help="no progress bar")
 
     train = verbs.add_parser("train", parents=[training], help="train on a file of sessions and save the model")
     train.add_argument("--validation", type=float, help="share of the last sessions that judges the epochs")
@@ -323,6 +365,22 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--history", type=int, help="last events to read; by default what the zone says, else all")
     recommend.add_argument("--explain", action="store_true", help="say what rules removed and moved")
     recommend.set_defaults(verb=_recommend)
+
+    defaults = inspect.signature(search).parameters
+    tuning = verbs.add_parser("search", parents=[options], help="find the options that do best on validation")
+    tuning.add_argument("--data", required=True, help=sessions)
+    tuning.add_argument("--space", required=True, metavar="JSON|FILE",
+                        help='e.g. {"dim": [64, 100], "learning_rate": {"low": 1e-4, "high": 0.01, "log": true}}')  # fmt: skip
+    tuning.add_argument("--trials", type=int, default=defaults["trials"].default, help="in all, stored ones included")
+    tuning.add_argument("--storage", help="SQLite file to keep trials in, and to continue from")
+    tuning.add_argument("--validation", type=float, default=defaults["validation"].default,
+                        help="share of the last sessions that judges")  # fmt: skip
+    tuning.add_argument("--monitor", default=defaults["monitor"].default, help="hr, mrr or ndcg with @k")
+    tuning.add_argument("--prune", default="median", choices=["median", "halving", "off"],
+                        help="how trials that fall behind are stopped")  # fmt: skip
+    tuning.add_argument("--seed", type=int, default=defaults["seed"].default, help="of what is proposed")
+    tuning.add_argument("--plot", metavar="FILE", help="PNG, SVG or PDF of all trials")
+    tuning.set_defaults(verb=_search)
 
     defaults = inspect.signature(stamp.cluster_catalog).parameters
     cluster = verbs.add_parser("cluster", parents=[common], help="split a catalog into clusters, a model each")

@@ -8,7 +8,7 @@ import numbers
 import os
 import pathlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -261,6 +261,7 @@ class StampRecommender(_ListingRecommender):
         refit: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool | Any = True,
+        on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
     ) -> StampRecommender:
         """Train on sessions.
 
@@ -276,6 +277,8 @@ class StampRecommender(_ListingRecommender):
             done gives its model back. :meth:`save` removes it.
         progress : bool or callable
             A bar, or a function of (phase, epoch, epochs, done, total, loss, examples_per_second); returning False stops.
+        on_epoch : callable, optional
+            A function of every epoch that has been validated, as ``report_["epochs"]`` lists it; returning False stops.
 
         Ctrl-C stops cleanly: the best weights so far stay, and ``report_["stopped"]`` is "interrupted".
 
@@ -306,6 +309,7 @@ class StampRecommender(_ListingRecommender):
             refit=refit,
             checkpoint=checkpoint,
             progress=progress,
+            on_epoch=on_epoch,
         )
         return self
 
@@ -319,6 +323,7 @@ class StampRecommender(_ListingRecommender):
         refit: bool,
         checkpoint: str | os.PathLike[str] | None,
         progress: bool | Any,
+        on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
         warm_start: StampRecommender | None = None,
     ) -> None:
         """What every training comes down to: sessions as rows of a catalog whose products were clicked `counts` times."""
@@ -328,9 +333,13 @@ class StampRecommender(_ListingRecommender):
             model.set_weights(_carried_over(warm_start, model, catalog))
         callback = TrainingBar() if progress is True else progress if callable(progress) else None
         path = os.fspath(checkpoint or "")
+
+        def tell(epoch: str) -> bool | None:
+            return on_epoch(json.loads(epoch)) if on_epoch is not None else True
+
         try:
             report = _stamp.train(
-                model, sessions, train_config, held_out, refit, warm_start is not None, path, callback
+                model, sessions, train_config, held_out, refit, warm_start is not None, path, callback, tell
             )  # fmt: skip
         finally:
             if isinstance(callback, TrainingBar):

@@ -150,6 +150,24 @@ def test_divergence_says_where_and_keeps_weights(shop):
     assert all(np.isfinite(w).all() for w in model.weights_.values())
 
 
+def test_each_epoch_is_told_and_may_be_the_last(shop):
+    told = []
+    model = stamp.StampRecommender(dim=8, epochs=3)
+    model.fit(shop.sessions, validation=0.2, refit=True, progress=False, on_epoch=told.append)
+    assert told == model.report_["epochs"] and len(told) == 3
+    assert told[2]["validation"]["at"]["20"]["mrr"] > 0
+
+    model.fit(shop.sessions, validation=0.2, progress=False, on_epoch=lambda epoch: epoch["epoch"] < 2)
+    assert model.report_["stopped"] == "interrupted" and len(model.report_["epochs"]) == 2
+    assert model.report_["epochs"][1]["validation"] == told[1]["validation"]
+
+    def explode(epoch):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        model.fit(shop.sessions, validation=0.2, progress=False, on_epoch=explode)
+
+
 def test_validation_refit_and_vocabulary(shop):
     train, test = shop.sessions.split_last(0.3)
     model = stamp.StampRecommender(dim=16, epochs=3, batch_size=64).fit(

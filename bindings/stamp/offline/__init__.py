@@ -1,5 +1,6 @@
 """Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md)."""
 
+from . import ab
 from .leakage import LeakageError, LeakageReport, check_leakage
 from .metrics import METRICS, Metric
 from .plots import plot_by, plot_comparison, plot_coverage, plot_tradeoff
@@ -7,7 +8,9 @@ from .policy import Check, Estimate, Judgement, Measured, Policy, Verdict, polic
 from .questions import Lists, Questions
 from .replay import Replay, replay
 from .report import Report, report
+from .search import search
 from .tables import Table
+from .trials import SearchResult, Trial
 from .verdicts import Comparison, compare
 from .windows import Window, Windows, replay_windows, windows
 from .zones import Zone, cart, home, product_page
@@ -27,11 +30,14 @@ __all__ = [
     "Questions",
     "Replay",
     "Report",
+    "SearchResult",
     "Table",
+    "Trial",
     "Verdict",
     "Window",
     "Windows",
     "Zone",
+    "ab",
     "cart",
     "check_leakage",
     "compare",
@@ -45,5 +51,6 @@ __all__ = [
     "replay",
     "replay_windows",
     "report",
+    "search",
     "windows",
 ]

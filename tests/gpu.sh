@@ -148,11 +148,11 @@ accuracy() {
   say "Accuracy in every precision"
   if [ "$rehearsal" = 1 ]; then
     small_data
-    within 500 "$python" benchmarks/accuracy.py --device $device --preset official --dataset yoochoose1_64 \
+    within 500 "$python" benchmarks/accuracy.py --device $device --model official --dataset yoochoose1_64 \
       --precision bf16 --work "$build/accuracy" --data "$build/data" --epochs 1
   else
     # Cut off, it leaves a checkpoint; what is done is not done again.
-    within 520 "$python" benchmarks/accuracy.py --device $device --preset official --precision bf16 tf32 fp32 \
+    within 520 "$python" benchmarks/accuracy.py --device $device --model official tuned paper --precision bf16 tf32 fp32 \
       --work "${STAMP_WORK:-$build/accuracy}" --data "$STAMP_DATA"
   fi
 }

@@ -29,7 +29,7 @@ Batch batch_of(std::int64_t V, unsigned seed) {
 std::vector<Config> configurations() {
   std::vector<Config> all;
   for (std::int64_t dim : {7, 33, 100}) {
-    for (const char* preset : {"paper", "official"}) {
+    for (const char* preset : {"paper", "official", "tuned"}) {
       Config config = Config::preset(preset);
       config.dim = dim;
       all.push_back(config);

@@ -314,7 +314,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--precision", default="auto", help="of products on CUDA: auto (bf16), fp32, tf32 or bf16")
 
     options = argparse.ArgumentParser(add_help=False, parents=[common])
-    options.add_argument("--preset", default="official", help="official or paper")
+    options.add_argument("--preset", default="tuned", help="tuned, official or paper")
     options.add_argument("--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5")
     options.add_argument("--quiet", action="store_true", help="no progress bar")
     sessions = "CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session"

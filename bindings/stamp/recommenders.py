@@ -199,8 +199,8 @@ class StampRecommender(_ListingRecommender):
 
     Parameters
     ----------
-    preset : {"official", "paper"}
-        Where options begin: the authors' published code, or the paper's text (docs/model.md says how they differ).
+    preset : {"tuned", "official", "paper"}
+        Where options begin: what ranks best, the authors' published code, or the paper's text (docs/model.md).
     device : {"auto", "cpu", "cuda", "cuda:1", …}
         Where to compute; "auto" is the first GPU that works, else the CPU. :func:`stamp.devices` lists what there is.
     precision : {"auto", "fp32", "tf32", "bf16"}
@@ -228,7 +228,7 @@ class StampRecommender(_ListingRecommender):
     _checkpoint: str | os.PathLike[str] | None = None
     _trained_with: str
 
-    def __init__(self, *, preset: str = "official", device: str = "auto", precision: str = "auto", **options: Any):
+    def __init__(self, *, preset: str = "tuned", device: str = "auto", precision: str = "auto", **options: Any):
         self.preset = preset
         self.device = device
         self.precision = precision
@@ -422,7 +422,7 @@ def _plain(value: Any) -> Any:
 def _signature() -> inspect.Signature:
     """Of __init__, with every option of the library in the place of **options."""
     *fixed, _ = inspect.signature(StampRecommender.__init__).parameters.values()
-    model, train = _options("official")
+    model, train = _options("tuned")
     options = {**model, **train}.items()
     return inspect.Signature(
         [*fixed, *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in options)]

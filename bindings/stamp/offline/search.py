@@ -29,7 +29,7 @@ def search(
     train: Sessions,
     *,
     validation: Sessions | float = 0.1,
-    preset: str = "official",
+    preset: str = "tuned",
     options: Mapping[str, Any] | None = None,
     monitor: str = "hr@20",
     objective: Objective | None = None,

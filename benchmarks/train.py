@@ -38,7 +38,7 @@ def run_stamp(args: argparse.Namespace) -> dict:
     imported, memory = resident_mib("VmRSS"), DeviceMemory(args.device)
     data = stamp.Sessions.from_frame({"items": list(sessions(args.products))})
     options = {} if args.device == "cpu" else {"precision": args.precision}
-    model = stamp.StampRecommender(dim=args.dim, batch_size=args.batch, epochs=args.epochs, max_norm=0.0, mlp_bias=True,
+    model = stamp.StampRecommender(preset="official", dim=args.dim, batch_size=args.batch, epochs=args.epochs, max_norm=0.0, mlp_bias=True,
                                    attention_bias=True, learning_rate=0.001, device=args.device, **options)  # fmt: skip
     used = []
     model.fit(data, progress=lambda *_: used.append(memory.used_mib()))  # called at the end of an epoch at least

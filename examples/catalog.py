@@ -92,7 +92,7 @@ def main() -> None:
         sessions, items = step("Making up a shop", lambda: made_up_shop(args.products, args.sessions))
     train, test = sessions.split_last(0.1)
 
-    options = {"dim": args.dim, "batch_size": 256, "learning_rate": 0.003, "schedule": "linear", "epochs": args.epochs}
+    options = {"dim": args.dim, "epochs": args.epochs}
     full = step("A model of the whole catalog", lambda: stamp.StampRecommender(**options).fit(train))
     clusters = step(
         "Clusters of the catalog",

@@ -345,6 +345,7 @@ def accuracy() -> str:
         text += [f"## {TITLES[dataset]}", f"{of[0]['examples']:,} targets. Published: {source}.",
                  table(["model", "P / MRR @20", "@10", "@5", "coverage@20", "popularity@20", "ms a request", "epochs",
                         "device", "seed", "commit"], body), *verdicts(dataset)]  # fmt: skip
+    text += tuning()
     options = {f"- {TITLES[r['dataset']]}, {r['model']}: `{json.dumps(r['options'])}`" for r in rows if "options" in r}
     text += ["## Options", "What differs from the presets and defaults:", "\n".join(sorted(options))]
     return "\n\n".join([*text, *clustered_accuracy()]) + "\n"
@@ -363,6 +364,18 @@ def verdicts(dataset: str) -> list[str]:
             f"after Holm's correction for {last['comparisons']} comparisons.",
             table(["model", "metric", "difference", "low", "high", "p", "verdict"], body),
             f"- commit {last['commit']}"]  # fmt: skip
+
+
+def tuning() -> list[str]:
+    rows = latest(read("tuning"), "variant")
+    if not rows:
+        return []
+    return ["## How `tuned` was found", "Variants on the last 40,000 sessions of Diginetica's training, judged on the last "
+            "5,000 of these (`benchmarks/tuning.py`): P / MRR @20 after the last epoch.",
+            table(["variant", "epochs", "P / MRR @20"],
+                  [[r["variant"], str(len(r["validation"])),
+                    f"{100 * r['validation'][-1]['hr']:.2f} / {100 * r['validation'][-1]['mrr']:.2f}"] for r in rows]),
+            where(rows)]  # fmt: skip
 
 
 def clustered_accuracy() -> list[str]:

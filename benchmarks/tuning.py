@@ -1,0 +1,73 @@
+"""How the preset `tuned` was found: variants on a recent slice of Diginetica's training; resumable, results/tuning.jsonl.
+
+The last 40,000 sessions of training, of which the last 5,000 judge; test sessions are not touched. Each variant changes
+what stands beside it in the option list of an earlier one, so that the table reads as a walk.
+
+    python benchmarks/tuning.py --data ../shared/data
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+
+import numpy as np
+from common import record, recorded
+
+import stamp
+
+SESSIONS, HELD_OUT = 40_000, 5_000
+START = {
+    **{"score": "cosine", "scale": 16.0, "dropout": 0.2, "item_std": 0.1, "attention_bias": True, "mlp_bias": True},
+    **{"max_norm": 0.0, "learning_rate": 0.004, "batch_size": 256, "epochs": 4, "schedule": "linear"},
+}
+FALLEN = {**START, "scale": 12.0, "dropout": 0.4}
+VARIANTS = {
+    "cosine scores, scale 16, dropout 0.2": START,
+    "looked-up rows of length 1 too": {**START, "max_norm": 1.0, "item_std": 0.15},
+    "attention by softmax": {**START, "normalization": "softmax"},
+    "scale 12": {**START, "scale": 12.0},
+    "learning rate 0.008": {**START, "learning_rate": 0.008},
+    "dropout 0.4": {**START, "dropout": 0.4},
+    "scale 12, dropout 0.4": FALLEN,
+    "… oldest sessions weigh 0.3 of the newest": {**FALLEN, "oldest": 0.3},
+    "scale 12, dropout 0.3, learning rate 0.008, 7 epochs": {
+        **START, "scale": 12.0, "dropout": 0.3, "learning_rate": 0.008, "epochs": 7
+    },
+}  # fmt: skip
+
+
+def slices(data: pathlib.Path, oldest: float) -> tuple[stamp.Sessions, stamp.Sessions]:
+    """The sessions to learn from, their weights rising geometrically from `oldest` to 1, and those that judge."""
+    sessions = stamp.Sessions.from_frame(data / "diginetica" / "train.tsv.gz")
+    recent = [sessions.session(i).tolist() for i in range(len(sessions) - SESSIONS, len(sessions))]
+    learnt = recent[:-HELD_OUT]
+    weights = oldest ** (1 - np.arange(len(learnt)) / (len(learnt) - 1))
+    column = np.empty(len(learnt), object)
+    column[:] = learnt
+    train = stamp.Sessions.from_frame({"items": column, "weight": weights.astype(np.float32)})
+    return train, stamp.Sessions.from_frame(recent[-HELD_OUT:])
+
+
+def run(name: str, data: pathlib.Path) -> dict:
+    options = dict(VARIANTS[name])
+    train, judge = slices(data, options.pop("oldest", 1.0))
+    model = stamp.StampRecommender(preset="official", device="cpu", monitor="hr@20", **options)
+    model.fit(train, validation=judge)
+    validation = [epoch["validation"]["at"]["20"] for epoch in model.report_["epochs"]]
+    return {"variant": name, "options": VARIANTS[name], "validation": validation}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
+    args = parser.parse_args()
+    done = {result["variant"] for result in recorded("tuning")}
+    for name in VARIANTS:
+        if name not in done:
+            record("tuning", run(name, args.data), stamp.num_threads())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Baselines on public splits, as a Markdown table: what docs/offline-baselines.md holds.
+"""Baselines on public splits, as a Markdown table: what docs/baselines.md holds.
 
 Options of session kNN are chosen by P@20 on the last tenth of training, then each baseline is fitted to all of it and
 tested once.

@@ -1,5 +1,5 @@
 // Baselines: recommenders without a network, which a model must beat and which a bundle may fall back on.
-// docs/offline-baselines.md defines each, with its source; popularity.h, item_rules.h and session_knn.h fit them.
+// docs/baselines.md defines each, with its source; popularity.h, item_rules.h and session_knn.h fit them.
 #pragma once
 
 #include <cstdint>

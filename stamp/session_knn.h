@@ -30,7 +30,7 @@ struct STAMP_API SessionKnnOptions {
   std::int64_t history = 0;  // events read; 0: all
   bool remind = true;        // whether products of s are listed too
 
-  // "vs-knn", the default, or "vmis-knn": docs/offline-baselines.md has the sources.
+  // "vs-knn", the default, or "vmis-knn": docs/baselines.md has the sources.
   static SessionKnnOptions preset(const std::string& name);
   void validate() const;
 };

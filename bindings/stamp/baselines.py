@@ -1,6 +1,6 @@
 """Baselines: recommenders without a network. A model must beat them, and a bundle may fall back on them.
 
-docs/offline-baselines.md has their results on public data.
+docs/baselines.md has their results on public data.
 """
 
 from __future__ import annotations

@@ -261,7 +261,7 @@ def test_sentences_of_differences():
 
 
 def test_examples_of_the_documentation(validator):
-    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "offline-report.md").read_text("utf-8"), re.DOTALL)
+    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "report.md").read_text("utf-8"), re.DOTALL)
     policies = [example for example in map(json.loads, blocks) if "checks" in example]
     assert policies
     for example in policies:

@@ -1,4 +1,4 @@
-"""The release policy: what a candidate must show before it may go on (docs/offline-report.md)."""
+"""The release policy: what a candidate must show before it may go on (docs/report.md)."""
 
 from __future__ import annotations
 

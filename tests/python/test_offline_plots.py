@@ -105,6 +105,7 @@ def test_by_many_kinds(asked, tmp_path):
     for j, container in enumerate(axes.containers):
         expected = [table.rows[i][j - len(asked.names)] for i in shown]
         np.testing.assert_allclose(container.lines[0].get_ydata(), expected)
+        assert container.lines[0].get_linestyle() == "None"  # kinds without an order are not joined
 
 
 def test_coverage(asked, tmp_path):

@@ -21,6 +21,7 @@ _MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
 _GREY = "0.55"
 _RESAMPLES = 500  # of intervals that are only drawn
 _GROUPS = 16  # of a cut that are drawn, at most
+_ORDERED = ("session_length", "position", "popularity")  # cuts whose kinds a line may join
 
 
 def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
@@ -185,7 +186,8 @@ def plot_by(
             color, marker = styles[name]
             x = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * min(0.12, width)
             spread = np.maximum(0, [means[:, j] - low[:, j], high[:, j] - means[:, j]])
-            look = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.4, "elinewidth": 1}
+            line = "-" if cut in _ORDERED else "none"
+            look = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.4, "elinewidth": 1, "ls": line}
             axes.errorbar(x, means[:, j], spread, label=name, **look)
         axes.set_xticks(range(len(groups)), [f"{group}\n{n:,}" for group, n in zip(groups, counts)], fontsize=8)
         axes.set_xlabel(f"{_words(cut)}  (below: questions)")

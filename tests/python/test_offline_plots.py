@@ -125,7 +125,8 @@ def test_lists_of_nothing(asked, tmp_path):
     zone = asked.zones["home"]
     n = len(asked.questions["home"])
     lists = {
-        (name, "home"): offline.Lists(rows=np.full((n, 10), row)) for name, row in (("mute", -1), ("old", 3), ("new", 3))
+        (name, "home"): offline.Lists(rows=np.full((n, 10), row))
+        for name, row in (("mute", -1), ("old", 3), ("new", 3))
     }
     replay = offline.Replay(
         zones={"home": zone}, questions={"home": asked.questions["home"]}, lists=lists, item_ids=asked.item_ids,

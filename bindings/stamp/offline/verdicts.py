@@ -355,7 +355,10 @@ def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> Met
 
 
 class _Paired:
-    """Metrics of recommenders in one zone, over the same resamples of its units. Arrays are [..., metrics, recommenders]."""
+    """Metrics of recommenders in one zone, over the same resamples of its units.
+
+    Arrays are [..., metrics, recommenders].
+    """
 
     def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[MetricAt], names: Sequence[str]):
         self._zone, self._asked, self._names = zone, list(asked), list(names)

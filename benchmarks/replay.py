@@ -4,8 +4,8 @@
 
 60,858 questions over V = 43,097 products, D = 100, of a product page that does not list its own product. Expected:
 scoring is 2·N·V·D = 0.52 Tflop, 4 s at the 130 GFLOP/s that two cores reach in products of this shape; choosing 20 of
-43,097 reads N·V scores, 2.6 G, a second or two; rules and metrics some seconds each, so 10 to 15 s in all against the 60
-that are allowed. Memory: lists are 8·N·20 = 10 MB, metrics work on pieces of 2 M entries, some 16 MB an array, and
+43,097 reads N·V scores, 2.6 G, a second or two; rules and metrics some seconds each, so 10 to 15 s in all against the
+60 that are allowed. Memory: lists are 8·N·20 = 10 MB, metrics work on pieces of 2 M entries, some 16 MB an array, and
 embeddings and their copies 3·17 MB: 250 MiB on top of what importing and reading the sessions took.
 """
 
@@ -27,7 +27,7 @@ OPTIONS = ("dim", "threads", "device")
 
 
 def untrained(train: stamp.Sessions, dim: int, device: str) -> stamp.StampRecommender:
-    """A model of random weights over the products of `train`: what it lists costs as much as what a trained one does."""
+    """A model of random weights over the products of `train`: listing costs as much as with a trained one."""
     model = stamp.StampRecommender(dim=dim, device=device)
     model._catalog = _stamp.Catalog(train._catalog.kind)
     counts = _stamp.item_counts(train._core, len(train._catalog))
@@ -54,8 +54,8 @@ def measure(dim: int, threads: int, device: str) -> dict:
     values = dict(zip(table.columns, table.rows[0]))
     assert len(replay.questions["product page"]) == 60_858 and np.isfinite(values["ild_embeddings@20"])
     return {
-        "questions": len(replay.questions["product page"]), "products": replay.V, "dim": dim, "columns": len(table.columns),
-        "replay_seconds": listed - start, "lists_seconds": replay.lists["stamp", "product page"].seconds,
+        "questions": len(replay.questions["product page"]), "products": replay.V, "dim": dim,
+        "columns": len(table.columns), "replay_seconds": listed - start, "lists_seconds": replay.lists["stamp", "product page"].seconds,
         "metrics_seconds": end - listed, "seconds": end - start,
         "peak_mib": resident_mib("VmHWM"), "own_mib": resident_mib("VmHWM") - before,
     }  # fmt: skip
@@ -72,7 +72,8 @@ def main() -> None:
     if args.once:
         print(json.dumps(measure(args.dim, args.threads, args.device)))
         return
-    runs = [worker(__file__, "--once", *(f"--{name}={getattr(args, name)}" for name in OPTIONS)) for _ in range(args.rounds)]
+    options = [f"--{name}={getattr(args, name)}" for name in OPTIONS]
+    runs = [worker(__file__, "--once", *options) for _ in range(args.rounds)]
     record("replay", {name: median_of(runs, name) for name in runs[0]}, args.threads, args.device)
 
 

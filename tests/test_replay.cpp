@@ -4,6 +4,7 @@
 #include <random>
 
 #include "stamp/replay.h"
+#include "stamp/session_knn.h"
 #include "tests/check.h"
 #include "tests/shop.h"
 
@@ -90,6 +91,30 @@ TEST_CASE("a replay is what single queries give, to the bit, whatever the batche
         options.batch = batch;
         CHECK(same(replay(release, visits.questions(), options), expected));
       }
+  }
+  set_num_threads(2);
+}
+
+TEST_CASE("a bundle that falls back, on neighbours or popularity, does so for many questions as for one") {
+  const Visits past(80), visits(120);
+  std::vector<std::int64_t> offsets = {0};
+  for (std::size_t i = 1; i < past.begin.size(); ++i)
+    if (past.begin[i] != past.begin[i - 1]) offsets.push_back(past.begin[i]);
+  offsets.push_back(static_cast<std::int64_t>(past.events.size()));
+  const auto sessions = Sessions(past.events, offsets).without_unknown();
+  for (bool models : {true, false}) {
+    Bundle bundle = shop::bundle(1);
+    if (models) bundle.clusters.pop_back();
+    if (!models) bundle.clusters.clear();
+    bundle.fallback = fit_session_knn(sessions, shop::kProducts);
+    const Release release(std::move(bundle));
+    ReplayOptions options{.k = 12, .exclude = Exclude::anchor, .zone = "red"};
+    set_num_threads(1);
+    const ReplayLists expected = one_by_one(release, visits, options);
+    for (int threads : {1, 2, 5}) {
+      set_num_threads(threads);
+      CHECK(same(replay(release, visits.questions(), options), expected));
+    }
   }
   set_num_threads(2);
 }

@@ -107,6 +107,22 @@ def test_coverage(asked, tmp_path):
     assert "popularity: " in texts(figure) and "of the catalog" in texts(figure)
 
 
+def test_lists_of_nothing(asked, tmp_path):
+    zone = asked.zones["home"]
+    n = len(asked.questions["home"])
+    lists = {
+        (name, "home"): offline.Lists(rows=np.full((n, 10), row)) for name, row in (("mute", -1), ("old", 3), ("new", 3))
+    }
+    replay = offline.Replay(
+        zones={"home": zone}, questions={"home": asked.questions["home"]}, lists=lists, item_ids=asked.item_ids,
+        clicks=asked.clicks, sessions=asked.sessions,
+    )  # fmt: skip
+    assert "mute: nothing" in texts(drawn(offline.plot_coverage(replay, k=10), tmp_path / "coverage.png"))
+    drawn(offline.plot_tradeoff(replay, accuracy="hr", against="popularity"), tmp_path / "tradeoff.png")
+    drawn(offline.plot_by(replay, metric="hr"), tmp_path / "by.png")
+    drawn(offline.compare(replay, baseline="old", metrics=["hr", "coverage"]).plot(), tmp_path / "comparison.png")
+
+
 def test_marks_differ():
     from stamp.offline.plots import _styles
 

@@ -39,7 +39,7 @@ def padded(ids, k):
 
 
 def histories(sessions):
-    """(session, event, items before it in its session, items from it on) of every event that is not a session's first."""
+    """(session, event, items before it in its session, items from it on) of every event but the first of a session."""
     event = -1
     for s in range(len(sessions)):
         items = sessions.session(s).tolist()
@@ -91,8 +91,9 @@ def test_lists_are_what_recommend_gives(model, split, zone):
 def test_the_accepted_protocol_gives_the_same_figures(model, split):
     """stamp.evaluate ranks the target by its score; a replay looks at what is listed."""
     train, test = split
-    run = replay({"stamp": model, "popular": stamp.PopularityRecommender().fit(train)}, test, zones=Zone(name="all"), train=train)
-    for name, recommender in (("stamp", model), ("popular", stamp.PopularityRecommender().fit(train))):
+    both = {"stamp": model, "popular": stamp.PopularityRecommender().fit(train)}
+    run = replay(both, test, zones=Zone(name="all"), train=train)
+    for name, recommender in both.items():
         expected = stamp.evaluate(recommender, test, k=(5, 20), ties="optimistic").at
         for k in (5, 20):
             for metric in ("hr", "mrr", "ndcg") if name == "stamp" else ():
@@ -140,7 +141,8 @@ def test_home_reads_earlier_sessions():
     run = replay({"echo": echo}, interleaved(), zones=home(), latency=0)
     sessions = run.sessions
     items = sessions.item_ids[sessions._core.items].tolist()
-    asked = {(s, items[e]): "".join(read) for s, e, read in zip(*(getattr(run.questions["home"], n).tolist() for n in ("session", "event")), echo.asked)}
+    questions = run.questions["home"]
+    asked = {(s, items[e]): "".join(read) for s, e, read in zip(questions.session, questions.event, echo.asked)}
     names = [sessions.session(s).tolist() for s in range(len(sessions))]
     first, third, fourth, second, fifth = (names.index(list(x)) for x in ("ace", "df", "ga", "bh", "ba"))
     assert asked == {
@@ -184,7 +186,8 @@ def test_bundles_apply_rules_and_are_asked_as_they_serve(model, split, products,
         Zone(name="b", rules=own, k=4),
         Zone(name="c", bundle_zone="page", rules=own, history=1, k=4, exclude="seen"),
     ]
-    run = replay({"bundle": bundle, "path": tmp_path / "bundle", "stamp": model}, test, zones=zones[1], products=products)
+    all_three = {"bundle": bundle, "path": tmp_path / "bundle", "stamp": model}
+    run = replay(all_three, test, zones=zones[1], products=products)
     assert lists_of(run, "bundle", "b") == lists_of(run, "path", "b")
     # The model knows the attributes of products=…, too; it has no popular products to fall back on.
     for one, other in zip(lists_of(run, "bundle", "b"), lists_of(run, "stamp", "b")):
@@ -266,7 +269,8 @@ def test_faults_are_counted_and_miss():
     # The same lists where the anchor may be listed.
     again = Faulty(["b", "b"], ["a", "b"], ["c", "d"], ["e"])
     run = replay({"faulty": again}, sessions, zones=Zone(name="z", k=2), latency=0)
-    assert run.lists["faulty", "z"].faults == {"short": 1, "duplicates": 1, "unknown": 0, "nan": 0, "anchor": 0, "seen": 0}
+    faults = run.lists["faulty", "z"].faults
+    assert faults == {"short": 1, "duplicates": 1, "unknown": 0, "nan": 0, "anchor": 0, "seen": 0}
     # Longer lists than asked for are cut.
     longer = Faulty(*[["a", "b", "c", "d"]] * 4)
     assert lists_of(replay({"x": longer}, sessions, zones=Zone(name="z", k=2), latency=0), "x", "z") == [["a", "b"]] * 4
@@ -351,6 +355,10 @@ def test_progress_and_errors_come_through(model, split, capsys):
     replay({"a": model, "b": model}, split[1], zones=PLAIN, progress=True)
     n = split[1].n_events - len(split[1])
     assert f"replay: {2 * n:,} questions" in capsys.readouterr().err
+
+    options = {"k": 1, "history": 0, "exclude": "nothing", "zone": "", "rules": "", "popular": False}
+    with pytest.raises(ZeroDivisionError):
+        _stamp.replay(model._listing(), [0], [0], [1], **options, progress=lambda done, total: done // 0)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,11 @@ def small(**options):
     return Replay(
         zones={"one": Zone(name="one", k=2), "two": Zone(name="two", k=1)},
         questions={"one": questions, "two": questions},
-        lists={("a", "one"): first, ("b", "one"): Lists(rows=first.rows[:, ::-1]), ("a", "two"): Lists(rows=first.rows[:, :1])},
+        lists={
+            ("a", "one"): first,
+            ("b", "one"): Lists(rows=first.rows[:, ::-1]),
+            ("a", "two"): Lists(rows=first.rows[:, :1]),
+        },
         item_ids=list("abcdefg"),
         **options,
     )
@@ -93,9 +97,10 @@ def test_cuts():
     assert kinds(small(clicks=[0, 40, 5, 20, 20, 15, 0]), "popularity") == [
         "popular", "rare", "rare", "medium", "medium", "rare", "rare"
     ]  # fmt: skip
-    assert kinds(small(clicks=[5, 5, 0, 5, 5, 0, 0]), "cold") == ["warm", "cold", "cold", "warm", "warm", "cold", "cold"]
+    is_cold = ["warm", "cold", "cold", "warm", "warm", "cold", "cold"]
+    assert kinds(small(clicks=[5, 5, 0, 5, 5, 0, 0]), "cold") == is_cold
     assert kinds(replay, "colour") == ["red", "blue", "blue", "blue", "(unknown)", "green", "green"]
-    assert kinds(replay, "cluster") == ["cluster 0", "cluster 3", "cluster 3", "cluster 3", "(unknown)", *["cluster 3"] * 2]
+    assert kinds(replay, "cluster") == ["cluster 0", *["cluster 3"] * 3, "(unknown)", *["cluster 3"] * 2]
     assert kinds(replay, {"b": "x", "c": "y", "d": "x"}) == ["x", "y", "y", "x", *["(unknown)"] * 3]
     assert kinds(replay, "device") == ["phone", "desk", "desk", "desk", "desk", "(unknown)", "phone"]
     assert kinds(replay, "hour") == ["1", "2", "2", "2", "2", "3", "3"]
@@ -122,7 +127,9 @@ def test_metrics_by_kind():
     replay = small()
     table = replay.by("device", metric="mrr@2", zone="one")
     assert table.columns == ["device", "questions", "share", "a", "b"]
-    assert table.rows == [["(unknown)", 1, 1 / 7, 0, 0], ["desk", 4, 4 / 7, 2.5 / 4, 2 / 4], ["phone", 2, 2 / 7, 1, 1 / 2]]
+    assert table.rows == [
+        ["(unknown)", 1, 1 / 7, 0, 0], ["desk", 4, 4 / 7, 2.5 / 4, 2 / 4], ["phone", 2, 2 / 7, 1, 1 / 2]
+    ]  # fmt: skip
     table = replay.by({"b": 1}, metric="coverage", k=1)
     assert table.columns == ["cluster", "zone", "questions", "share", "a", "b"]
     assert table.rows[0][:5] == ["1", "one", 1, 1 / 7, 1 / 7]
@@ -147,8 +154,10 @@ def test_what_a_metric_needs_is_named(need):
     questions = Questions(session=[0], event=[1], anchor=[0], target=[0], remaining=([0, 1], [0]))
     bare = Replay(zones={"z": Zone(name="z", k=1)}, questions={"z": questions}, lists={("a", "z"): Lists(rows=[[0]])},
                   item_ids=[5])  # fmt: skip
-    metric = {"train": "novelty", "times": "freshness", "products": "ild_attributes", "embeddings": "ild_embeddings",
-              "sessions": "repeat_rate", "event_type": "recall:view", "value": "revenue", "weight": "weighted_hr"}[need]  # fmt: skip
+    metric = {
+        "train": "novelty", "times": "freshness", "products": "ild_attributes", "embeddings": "ild_embeddings",
+        "sessions": "repeat_rate", "event_type": "recall:view", "value": "revenue", "weight": "weighted_hr",
+    }[need]  # fmt: skip
     with pytest.raises(ValueError) as error:
         bare.values(metric, name="a", zone="z", k=1)
     assert str(error.value) == f"{metric} needs {NEEDS[need]}"
@@ -207,4 +216,5 @@ def test_arrays_that_cannot_be():
         Lists(rows=[[1, 2]], scores=[[1.0]])
     questions = Questions(session=[0], event=[1], anchor=[0], target=[0], remaining=([0, 1], [0]))
     with pytest.raises(ValueError, match="'a' has 2 lists in zone 'z', expected 1"):
-        Replay(zones={"z": Zone(name="z")}, questions={"z": questions}, lists={("a", "z"): Lists(rows=[[0], [1]])}, item_ids=[1])
+        lists = {("a", "z"): Lists(rows=[[0], [1]])}
+        Replay(zones={"z": Zone(name="z")}, questions={"z": questions}, lists=lists, item_ids=[1])

@@ -1,6 +1,7 @@
 """Metrics of what was relevant: the next event, the rest of the session, and what they are worth.
 
-Each gives a value per question and list length, float64 [n,len(ks)]; NaN where it does not apply. `kind` is an event type.
+Each gives a value per question and list length, float64 [n,len(ks)], NaN where it does not apply. `kind` is an event
+type.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def revenue(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
 
 
 def weighted_hits(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
-    """Hits times the weight of the target, over the mean weight of the zone's targets, so that the mean is the metric."""
+    """Hits times the weight of the target, over the mean weight of the zone's targets: the mean is the metric."""
     weights = part.replay.facts.sessions._core.weights
     mean = weights[part.replay.questions[part.zone].event].mean(dtype=np.float64)
     return up_to(part.hits() * (weights[part.event] / mean)[:, None], ks)

@@ -79,8 +79,8 @@ class Foreign:
         """Raises ValueError for a zone with rules, which nobody told the recommender of."""
         if zone.rules or zone.bundle_zone:
             raise ValueError(
-                f"replay: zone '{zone.name}' has rules, which '{self.name}' ({type(self._recommender).__name__}) cannot "
-                "apply; expected recommenders of stamp, or a zone without rules"
+                f"replay: zone '{zone.name}' has rules, which '{self.name}' ({type(self._recommender).__name__}) "
+                "cannot apply; expected recommenders of stamp, or a zone without rules"
             )
 
     def answer(
@@ -103,7 +103,8 @@ class Foreign:
                 try:
                     answer = self._recommender.recommend(items, k=zone.k)
                 except Exception as error:
-                    raise RuntimeError(f"replay: '{self.name}' failed in zone '{zone.name}' at {items}: {error}") from error
+                    where = f"in zone '{zone.name}' at {items}"
+                    raise RuntimeError(f"replay: '{self.name}' failed {where}: {error}") from error
                 if i in timed:
                     times.append(time.perf_counter() - since)
                 listed, scored = self._read(answer, zone.k)
@@ -213,8 +214,8 @@ def served_or_foreign(name: str, recommender: Any, products: Products | None) ->
     if callable(getattr(recommender, "recommend", None)):
         return Foreign(name, recommender)
     raise ValueError(
-        f"replay: '{name}' is {type(recommender).__name__}, expected a recommender of stamp, the path of a bundle, or an "
-        "object with recommend(items, k=…)"
+        f"replay: '{name}' is {type(recommender).__name__}, expected a recommender of stamp, the path of a bundle, or "
+        "an object with recommend(items, k=…)"
     )
 
 

@@ -50,8 +50,8 @@ def cut_questions(replay: Replay, cut: Any, zone: str) -> Labels:
         return _of_values(column_of(replay.sessions, cut)[questions.event])
     names = [*built_in, *attributes, *columns]
     raise ValueError(
-        f"cut: no '{cut}', expected one of {', '.join(names)} (attributes are those of products=…, columns those of the "
-        "sessions), or a mapping of products"
+        f"cut: no '{cut}', expected one of {', '.join(names)} (attributes are those of products=…, columns those of "
+        "the sessions), or a mapping of products"
     )
 
 
@@ -137,15 +137,15 @@ def _position(replay: Replay, zone: str) -> Labels:
 
 
 def _popularity(replay: Replay, zone: str) -> Labels:
-    """Of the target: the most clicked products that have a third of the clicks, those that have the next, the others."""
+    """Of the target: the most clicked products that have a third of the clicks, those with the next, the others."""
     if replay.clicks is None:
         raise ValueError("cut: 'popularity' needs the clicks of training: hand train=… to replay")
     falling = np.sort(replay.clicks)[::-1]
     total = falling.sum()
     band = np.full(replay.V, 2, np.int64)
     if total:
-        for share, code in ((2 / 3, 1), (1 / 3, 0)):  # a product belongs where the most clicked of its equals does
-            last = int(np.searchsorted(np.cumsum(falling), share * total))
+        for thirds, code in ((2, 1), (1, 0)):  # a product belongs where the most clicked of its equals does
+            last = int(np.searchsorted(3 * np.cumsum(falling), thirds * total))
             band[replay.clicks >= falling[last]] = code
     band[replay.clicks == 0] = 3
     return _compact(_of_target(band, replay.questions[zone].target, 3), _BANDS)
@@ -155,4 +155,5 @@ def _cold(replay: Replay, zone: str) -> Labels:
     """Whether training saw the target."""
     if replay.clicks is None:
         raise ValueError("cut: 'cold' needs the clicks of training: hand train=… to replay")
-    return _compact(_of_target((replay.clicks == 0).astype(np.int64), replay.questions[zone].target, 1), ["warm", "cold"])
+    is_cold = (replay.clicks == 0).astype(np.int64)
+    return _compact(_of_target(is_cold, replay.questions[zone].target, 1), ["warm", "cold"])

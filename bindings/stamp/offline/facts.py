@@ -15,7 +15,7 @@ from .parts import Sets, distinct
 if TYPE_CHECKING:
     from .results import Replay
 
-HEAD = 0.8  # share of the clicks of training that the products of the head have
+HEAD = (4, 5)  # the products of the head have so many of so many clicks of training
 
 
 class Facts:
@@ -52,12 +52,13 @@ class Facts:
 
     @cached_property
     def tail(self) -> np.ndarray:
-        """Whether a product is of the long tail: bool [V]. The head: the fewest of the most clicked products that have 80 %
-        of all clicks, and those that have as many clicks as the last of them."""
+        """Whether a product is of the long tail: bool [V]. The head: the fewest of the most clicked products that have
+        80 % of all clicks, and those that have as many clicks as the last of them."""
         falling = np.sort(self.clicks)[::-1]
         if not falling.sum():
             return np.ones(len(falling), bool)
-        last = int(np.searchsorted(np.cumsum(falling), HEAD * falling.sum()))
+        part, of = HEAD
+        last = int(np.searchsorted(of * np.cumsum(falling), part * falling.sum()))
         return self.clicks < falling[last]
 
     @cached_property

@@ -75,7 +75,7 @@ METRICS: dict[str, Metric] = {
                text="products of the rest of the session among the first k, over how many there are",
                source="Manning et al. 2008, 8.3"),
         Metric(name="map", better="higher", by_type=True, of_part=accuracy.average_precision,
-               text="mean over questions of the precisions at the ranks of relevant products, summed, over min(k, relevant)",
+               text="precisions at the ranks of relevant products, summed, over min(k, relevant); mean over questions",
                source="Manning et al. 2008, 8.4; cut at k as in the Million Song Dataset Challenge, WWW 2012"),
         Metric(name="revenue", better="higher", needs=("value",), of_part=accuracy.revenue,
                text="value of the rest of the session's events whose product is among the first k, per question",

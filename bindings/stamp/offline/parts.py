@@ -45,7 +45,8 @@ def members(sets: Sets, lists: np.ndarray, V: int) -> np.ndarray:
 def distinct(
     events: np.ndarray, begin: np.ndarray, end: np.ndarray, V: int, amounts: np.ndarray | None = None
 ) -> tuple[Sets, np.ndarray]:
-    """The distinct rows of events[begin … end-1] of each question, -1 left out; and what `amounts` [events] sum to, each."""
+    """The distinct rows of events[begin … end-1] of each question, -1 left out; and what `amounts` [events] of each sum
+    to."""
     lengths = np.maximum(end - begin, 0)
     total = np.concatenate(([0], np.cumsum(lengths)))
     counts, rows, sums = np.zeros(len(begin), np.int64), [], []

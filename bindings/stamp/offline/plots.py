@@ -13,7 +13,7 @@ import numpy as np
 
 from ..plots import _pyplot
 from .bootstrap import percentile_interval, resampled_sums
-from .replay import Replay
+from .results import Replay
 from .verdicts import Comparison, MetricAt, metric_at
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -228,22 +228,22 @@ def plot_coverage(
     pyplot.close(figure)
     axes = figure.subplots()
     products = len(replay.item_ids)
-    everything = np.geomspace(1 / products, 1, 200)
-    axes.plot(everything, everything, color=_GREY, linestyle=":", linewidth=1)
-    axes.text(0.97, 0.005, "dotted: every product equally often", ha="right", color="0.4", fontsize=8)
     for name in names:
         color, marker = styles[name]
         rows = replay.lists[name, zone].rows[:, :k]
         shown = np.sort(np.bincount(rows[rows >= 0], minlength=products))[::-1]
         covered = int(np.count_nonzero(shown))
         if not covered:
+            axes.plot([], [], marker=marker, color=color, linewidth=1.8, label=f"{name}: nothing")
             continue
         share = np.cumsum(shown[:covered]) / shown.sum()
         x = np.arange(1, covered + 1) / products
         axes.plot(x, share, color=color, linewidth=1.8)
         label = f"{name}: {_percent(x[-1])} of the catalog"
         axes.plot(x[-1], 1, marker=marker, color=color, linewidth=1.8, clip_on=False, label=label)
-    axes.set(xscale="log", xlim=(1 / products, 1), ylim=(0, 1.02))
+    everything = np.geomspace(1 / products, 1, 200)
+    axes.plot(everything, everything, color=_GREY, linestyle=":", linewidth=1, label="every product equally often")
+    axes.set(xscale="log", xlim=(min(1 / products, 0.5), 1), ylim=(0, 1.02))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: _percent(value))
     axes.set_xlabel(f"share of the catalog of {products:,}, most recommended first")

@@ -76,7 +76,7 @@ def _range(values: np.ndarray) -> float:
 def _pair_distances(
     values: np.ndarray, listed: np.ndarray, span: float, ks: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Summed distances of the pairs of the first k of values [n,K] that are both known, and how many pairs there are."""
+    """Summed distances of the pairs of the first k of values [n,K] that are both known, and how many those are."""
     is_number = values.dtype.kind == "f"
     known = listed & (~np.isnan(values) if is_number else values >= 0)
     sums, pairs = np.zeros(values.shape), np.zeros(values.shape)
@@ -125,8 +125,8 @@ def gini(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
 
 
 def personalisation(replay: Replay, rows: np.ndarray, unit: np.ndarray) -> float:
-    """A product on c lists is common to c (c - 1) / 2 pairs of them: no pair need be looked at. Pairs of one visitor are
-    taken off again."""
+    """A product on c lists is common to c (c - 1) / 2 pairs of them: no pair need be looked at. Pairs of one visitor
+    are taken off again."""
     sizes = np.unique(unit, return_counts=True)[1]
     pairs = int(_pairs(np.array(len(rows))) - _pairs(sizes).sum())
     common = _pairs(_exposure(replay, rows)).sum()
@@ -165,7 +165,7 @@ def _exposure(replay: Replay, rows: np.ndarray) -> np.ndarray:
 
 
 def churn(a: np.ndarray, b: np.ndarray) -> float:
-    """1 - mean over questions of the share of the longer list that both have; of rows [n,k], each product once a list."""
+    """1 - mean over questions of the share of the longer list that both have; rows [n,k] hold a product once."""
     if not len(a):
         return np.nan
     overlap = np.zeros(len(a))

@@ -55,10 +55,13 @@ class Questions:
         for name in ("event", "anchor", "target", "visitor"):
             column = getattr(self, name)
             if column is not None and column.shape != self.session.shape:
-                raise ValueError(f"Questions: {name} has shape {column.shape}, expected {self.session.shape} as session")
+                shape = self.session.shape
+                raise ValueError(f"Questions: {name} has shape {column.shape}, expected {shape} as session")
         offsets, rows = self.remaining
         if len(offsets) != len(self) + 1 or offsets[0] != 0 or offsets[-1] != len(rows) or (np.diff(offsets) < 0).any():
-            raise ValueError(f"Questions: remaining has offsets {offsets}, expected {len(self) + 1} from 0 to {len(rows)}")
+            raise ValueError(
+                f"Questions: remaining has offsets {offsets}, expected {len(self) + 1} from 0 to {len(rows)}"
+            )
 
     def __len__(self) -> int:
         return len(self.session)
@@ -148,14 +151,18 @@ def ask(
     asked = is_target & (end - begin >= min_history)
     if zone.after:
         if "event_type" not in sessions.columns:
-            raise ValueError(f"replay: zone '{zone.name}' asks after {tuple(zone.after)}, but there is no column event_type")
+            raise ValueError(
+                f"replay: zone '{zone.name}' asks after {tuple(zone.after)}, but there is no column event_type"
+            )
         types = column_of(sessions, "event_type").astype(str)
         asked[1:] &= np.isin(types[:-1], [*zone.after])
         asked &= np.arange(n) > first
     event = np.flatnonzero(asked)
     if not len(event):
         after = f" after {', '.join(zone.after)}" if zone.after else ""
-        raise ValueError(f"replay: zone '{zone.name}' has no question in {sessions!r}{after}, min_history {min_history}")
+        raise ValueError(
+            f"replay: zone '{zone.name}' has no question in {sessions!r}{after}, min_history {min_history}"
+        )
     history = History(events, begin[event], end[event])
     remaining, _ = distinct(np.where(is_target, rows, -1), event, core.offsets[session[event] + 1], V)
     questions = Questions(
@@ -177,5 +184,5 @@ def visitors(sessions: Sessions) -> np.ndarray | None:
     if values.dtype.kind in "iu":
         return np.unique(values, return_inverse=True)[1].astype(np.int64)
     codes: dict[Any, int] = {}
-    found = [codes.setdefault(v if v is not None and v == v else ("unknown", i), len(codes)) for i, v in enumerate(values)]
-    return np.array(found, np.int64)
+    known = [v if v is not None and v == v else ("unknown", i) for i, v in enumerate(values.tolist())]
+    return np.array([codes.setdefault(v, len(codes)) for v in known], np.int64)

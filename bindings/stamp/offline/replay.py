@@ -39,8 +39,8 @@ def replay(
 ) -> Replay:
     """Ask recommenders over held-out sessions, event by event, the way zones of a shop would.
 
-    Every event of a weight above 0 with enough events before it is a target: the question is asked after the event before
-    it. The lists are what serving would show, made by the same code, on all cores.
+    Every event of a weight above 0 with enough events before it is a target: the question is asked after the event
+    before it. The lists are what serving would show, made by the same code, on all cores.
 
     Parameters
     ----------

@@ -79,14 +79,17 @@ class Replay:
         self.embeddings = None if embeddings is None else np.asarray(embeddings, np.float32)
         self.clusters = None if clusters is None else np.asarray(clusters, np.int64)
         self.ties, self.notes = ties, list(notes)
-        for what, per_product in (("clicks", self.clicks), ("embeddings", self.embeddings), ("clusters", self.clusters)):
+        for what in ("clicks", "embeddings", "clusters"):
+            per_product = getattr(self, what)
             if per_product is not None and len(per_product) != len(self.item_ids):
                 raise ValueError(f"Replay: {what} is of {len(per_product)} products, expected {len(self.item_ids)}")
         if ties not in TIES:
             raise ValueError(f"Replay: ties is {ties!r}, expected one of {', '.join(TIES)}")
         for name, zone in self.lists:
             if zone not in self.questions or zone not in self.zones:
-                raise ValueError(f"Replay: the lists of '{name}' are of zone '{zone}', expected one of {list(self.zones)}")
+                raise ValueError(
+                    f"Replay: the lists of '{name}' are of zone '{zone}', expected one of {list(self.zones)}"
+                )
             if len(self.lists[name, zone].rows) != len(self.questions[zone]):
                 raise ValueError(
                     f"Replay: '{name}' has {len(self.lists[name, zone].rows)} lists in zone '{zone}', expected "
@@ -117,7 +120,8 @@ class Replay:
         Returns
         -------
         float64 [N]
-            NaN where the metric does not apply (no purchase is left, an empty list). The mean of the others is the metric.
+            NaN where the metric does not apply (no purchase is left, an empty list). The mean of the others is the
+            metric.
 
         Raises
         ------
@@ -127,8 +131,8 @@ class Replay:
         return self._values(metric, name, zone, [k])[:, 0]
 
     def aggregate(self, metric: str, *, name: str, zone: str, k: int, where: np.ndarray | None = None) -> float:
-        """A metric of all questions of a zone, or of those `where` (bool [N]) says; any metric, those of all lists together
-        included. NaN where it applies to none."""
+        """A metric of all questions of a zone, or of those `where` (bool [N]) says; any metric, those of all lists
+        together included. NaN where it applies to none."""
         return float(self._aggregates(metric, name, zone, [k], where)[0])
 
     def metrics(
@@ -152,7 +156,8 @@ class Replay:
         """
         zones = self._zones(zone)
         longest = max((self.lists[key].k for key in self.lists if key[1] in zones), default=1)
-        ks = [k] if isinstance(k, (int, np.integer)) else list(k or [each for each in _KS if each <= longest] or [longest])
+        usual = [each for each in _KS if each <= longest] or [longest]
+        ks = usual if k is None else [k] if isinstance(k, (int, np.integer)) else list(k)
         wanted, notes = self._wanted(metrics)
         columns = [(name, at) for name, one in wanted for at in ([one] if one is not None else ks)]
         for metric, at in columns:
@@ -211,7 +216,9 @@ class Replay:
             asked = [name for name in self.names if (name, of_zone) in self.lists]
             for label, kind in enumerate(names):
                 where = labels == label
-                found = {name: self.aggregate(metric, name=name, zone=of_zone, k=at or k, where=where) for name in asked}
+                found = {
+                    name: self.aggregate(metric, name=name, zone=of_zone, k=at or k, where=where) for name in asked
+                }
                 rows.append([kind, *([of_zone] if len(zones) > 1 else []), int(where.sum()), float(where.mean()),
                              *(found.get(name, np.nan) for name in self.names)])  # fmt: skip
         what = cut if isinstance(cut, str) else "cluster"
@@ -229,8 +236,8 @@ class Replay:
         ----------
         cut : str or mapping
             "session_length", "position" (events before the target), "popularity", "cold" (whether training saw the
-            target), "cluster" (of a bundle), a text or number attribute of the products (of the target), a column of the
-            sessions (of the target's event), or a mapping of products to kinds. Numbers of many values are cut at their
+            target), "cluster" (of a bundle), a text or number attribute of the products (of the target), a column of
+            the sessions (of the target's event), or a mapping of products to kinds. Numbers of many values are cut at their
             quartiles.
 
         Returns
@@ -243,8 +250,8 @@ class Replay:
         return cut_questions(self, cut, zone)
 
     def churn(self, a: str, b: str, *, zone: str, k: int) -> float:
-        """How much of the lists changes from one recommender to another, yesterday's model and today's say: 1 - the mean
-        share of the longer list that both have; 0 for the same products, 1 for none in common."""
+        """How much of the lists changes from one recommender to another, yesterday's model and today's say: 1 - the
+        mean share of the longer list that both have; 0 for the same products, 1 for none in common."""
         return qualities.churn(*(self._lists(name, zone, k).rows[:, :k] for name in (a, b)))
 
     def _zones(self, zone: str | None) -> list[str]:
@@ -263,7 +270,9 @@ class Replay:
             raise ValueError(f"Replay: recommender is '{name}', expected one of {', '.join(self.names)}")
         lists = self.lists[name, zone]
         if not 1 <= k <= lists.k:
-            raise ValueError(f"Replay: k is {k}, expected 1 to {lists.k}, as long as lists of zone '{zone}' were asked for")
+            raise ValueError(
+                f"Replay: k is {k}, expected 1 to {lists.k}, as long as lists of zone '{zone}' were asked for"
+            )
         return lists
 
     def _wanted(self, metrics: Collection[str] | None) -> tuple[list[tuple[str, int | None]], list[str]]:

@@ -86,7 +86,8 @@ class Table:
     def to_markdown(self) -> str:
         """A table of GitHub's Markdown."""
         rule = ["---:" if right else "---" for right in self._right()]
-        escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [self.columns, *self._cells()]]
+        cells = [self.columns, *self._cells()]
+        escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
         lines = ["| " + " | ".join(row) + " |" for row in [escaped[0], rule, *escaped[1:]]]
         parts = [[f"**{self.title}**", ""] if self.title else [], lines, *(["", note] for note in self.notes)]
         return "\n".join(line for part in parts for line in part)

@@ -12,7 +12,7 @@ import numpy as np
 from ..columns import take
 from .bootstrap import holm, least_resamples, percentile_interval, resampled_sums, two_sided_p
 from .metrics import Metric, find_metric, lacks, split_at
-from .replay import Replay
+from .results import Replay
 from .tables import Table
 from .windows import short_moments
 

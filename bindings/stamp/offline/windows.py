@@ -9,7 +9,8 @@ import numpy as np
 
 from ..columns import parse_span
 from ..sessions import Sessions
-from .replay import Replay, replay
+from .replay import replay
+from .results import Replay
 from .tables import Table
 
 

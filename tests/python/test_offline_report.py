@@ -133,7 +133,7 @@ class TestMeasured:
         weights = np.array(events["weight"])[1::2]
         for where in ({}, {"where": {"page": "a"}}):
             chosen = np.arange(80) % 2 == 0 if where else np.ones(80, bool)
-            [judgement] = judged(replay, {"metric": "weighted_hr@1", "at_least": 0, **where}).judgements
+            [judgement] = judged(replay, {"metric": "weighted_hr@1", "at_least": 0, **where}, min_units=2).judgements
             assert judgement.value == pytest.approx((hits * weights)[chosen].sum() / weights[chosen].sum())
 
     def test_where(self, shop):

@@ -39,8 +39,8 @@ def checks(verdict: Verdict) -> Section:
         title="Checks of the policy",
         text=[
             "Each check is judged on the worse end of its interval, not on the value itself: what is not known well "
-            "enough does not pass. Metrics of a whole set of lists, latencies and faults have no interval and are judged "
-            "as they are. What could not be judged has not passed."
+            "enough does not pass. Metrics of a whole set of lists, latencies and faults have no interval and are "
+            "judged as they are. What could not be judged has not passed."
         ],
         tables=[
             Table(
@@ -128,9 +128,9 @@ def faults(replay: Replay) -> Section:
         key="faults",
         title="Faults",
         text=[
-            "Lists that are short though the catalog has more, and entries that stand twice, that the catalog has not, of "
-            "a score that is no number, or that the zone excludes: the current product, or all that was seen. Such entries "
-            "count as misses, and their places stay empty."
+            "Lists that are short though the catalog has more, and entries that stand twice, that the catalog has not, "
+            "of a score that is no number, or that the zone excludes: the current product, or all that was seen. Such "
+            "entries count as misses, and their places stay empty."
         ],
         tables=[Table(["zone", "recommender", *kinds, "lists"], rows, title="Faults, and lists in all")],
     )

@@ -94,6 +94,20 @@ def test_by(asked, tmp_path):
     assert len(few.axes) == 1 and len(few.axes[0].containers) == 1 and "mrr@20" in few.axes[0].get_ylabel()
 
 
+def test_by_many_kinds(asked, tmp_path):
+    """The kinds with most questions are drawn, in their order."""
+    kinds = {item: f"kind {i % 50:02}" for i, item in enumerate(asked.item_ids.tolist())}
+    [axes] = drawn(offline.plot_by(asked, zone="product page", cuts=[kinds]), tmp_path / "many.png").axes
+    table = asked.by(kinds, zone="product page")
+    counts = np.array(table.column("questions"))
+    shown = sorted(np.argsort(-counts, kind="stable")[:16].tolist())
+    assert [label.get_text().split("\n")[0] for label in axes.get_xticklabels()] == [table.rows[i][0] for i in shown]
+    for j, container in enumerate(axes.containers):
+        expected = [table.rows[i][j - len(asked.names)] for i in shown]
+        np.testing.assert_allclose(container.lines[0].get_ydata(), expected)
+        assert container.lines[0].get_linestyle() == "None"  # kinds without an order are not joined
+
+
 def test_coverage(asked, tmp_path):
     figure = drawn(offline.plot_coverage(asked, zone="home", k=5), tmp_path / "coverage.png")
     [axes] = figure.axes
@@ -111,7 +125,8 @@ def test_lists_of_nothing(asked, tmp_path):
     zone = asked.zones["home"]
     n = len(asked.questions["home"])
     lists = {
-        (name, "home"): offline.Lists(rows=np.full((n, 10), row)) for name, row in (("mute", -1), ("old", 3), ("new", 3))
+        (name, "home"): offline.Lists(rows=np.full((n, 10), row))
+        for name, row in (("mute", -1), ("old", 3), ("new", 3))
     }
     replay = offline.Replay(
         zones={"home": zone}, questions={"home": asked.questions["home"]}, lists=lists, item_ids=asked.item_ids,

@@ -402,6 +402,8 @@ def test_compare_errors():
             offline.compare(replay, **{**given, **changes})
     with pytest.raises(ValueError, match="expected a Replay"):
         offline.compare([], **given)
+    with pytest.raises(ValueError, match="expected a Replay"):
+        offline.compare(None, **given)
     with pytest.raises(ValueError, match="in the list twice"):
         offline.compare([replay, replay], **given)
     with pytest.raises(ValueError, match="only recommender"):

@@ -70,9 +70,9 @@ def resampled_sums(values: np.ndarray, *, resamples: int, seed: int) -> np.ndarr
 
 
 def percentile_interval(resampled: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) [M] of statistics [R, M], or of one [R]: the percentile interval (Efron and Tibshirani 1993, section 13.3).
+    """(low, high) [M] of statistics [R, M], or of one [R]: the percentile interval.
 
-    NaN where the statistic is NaN in any resample.
+    Efron and Tibshirani (1993), section 13.3. NaN where the statistic is NaN in any resample.
     """
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail], axis=0)

@@ -31,7 +31,7 @@ class LeakageError(ValueError):
         self.report = report
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LeakageReport:
     """What :func:`check_leakage` found.
 

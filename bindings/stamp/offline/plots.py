@@ -20,6 +20,8 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
 _GREY = "0.55"
 _RESAMPLES = 500  # of intervals that are only drawn
+_GROUPS = 16  # of a cut that are drawn, at most
+_ORDERED = ("session_length", "position", "popularity")  # cuts whose kinds a line may join
 
 
 def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
@@ -149,7 +151,8 @@ def plot_by(
 ) -> Any:
     """A metric by session length, by popularity of the target, by any cut: a panel for each cut.
 
-    Bars are percentile intervals of each value alone, from a bootstrap over visitors (or sessions).
+    Of a cut into many kinds, the 16 with most questions are drawn. Bars are percentile intervals of each value alone,
+    from a bootstrap over visitors (or sessions).
 
     Parameters
     ----------
@@ -183,10 +186,13 @@ def plot_by(
             color, marker = styles[name]
             x = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * min(0.12, width)
             spread = np.maximum(0, [means[:, j] - low[:, j], high[:, j] - means[:, j]])
-            look = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.4, "elinewidth": 1}
+            line = "-" if cut in _ORDERED else "none"
+            look = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.4, "elinewidth": 1, "ls": line}
             axes.errorbar(x, means[:, j], spread, label=name, **look)
         axes.set_xticks(range(len(groups)), [f"{group}\n{n:,}" for group, n in zip(groups, counts)], fontsize=8)
         axes.set_xlabel(f"{_words(cut)}  (below: questions)")
+        if len(groups) > 8:
+            axes.tick_params(axis="x", rotation=90)
         lowest = min(lowest, np.nanmin(means, initial=0))
         axes.set_xlim(-0.5, len(groups) - 0.5)
         _tidy(axes, grid="y")
@@ -257,13 +263,18 @@ def plot_coverage(
 def _by_group(
     replay: Replay, cut: Any, metric: str, zone: str, names: Sequence[str], confidence: float, seed: int
 ) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Groups that have questions, how many, and mean, low and high [groups, recommenders]."""
+    """Groups with most questions, how many they have, and mean, low and high [groups, recommenders]."""
     at = metric_at("plot_by", metric, [replay], zone)
     if not at.metric.per_question:
         raise ValueError(f"plot_by: '{metric}' is of all lists together, expected a metric with a value per question")
     label, groups = replay.cut(cut, zone)
+    counts = np.bincount(label, minlength=len(groups))
+    shown = np.sort(np.argsort(-counts, kind="stable")[:_GROUPS])
+    place = np.full(len(groups), -1)
+    place[shown] = np.arange(len(shown))
+    label = place[label]
     _, unit = np.unique(replay.questions[zone].unit, return_inverse=True)
-    n, width = int(unit.max(initial=-1)) + 1, len(groups)
+    n, width = int(unit.max()) + 1, len(shown)
     columns = np.zeros((n, width, len(names), 2))
     for j, name in enumerate(names):
         values = replay.values(at.name, name=name, zone=zone, k=at.k)
@@ -276,9 +287,7 @@ def _by_group(
     with np.errstate(invalid="ignore"):
         means = totals[..., 0] / totals[..., 1]
         low, high = percentile_interval(sums[..., 0] / sums[..., 1], confidence)
-    counts = np.bincount(label[label >= 0], minlength=width)
-    filled = np.flatnonzero(counts)
-    return [groups[g] for g in filled], counts[filled], means[filled], low[filled], high[filled]
+    return [groups[g] for g in shown], counts[shown], means, low, high
 
 
 def _asked(call: str, replay: Replay, zone: str | None, names: Sequence[str] | None) -> tuple[str, list[str]]:

@@ -266,7 +266,7 @@ def compare(
     >>> stamp.offline.compare(asked, baseline="popularity", metrics=["hr@20"]).rows[0].verdict
     'better'
     """
-    replays = [replay] if isinstance(replay, Replay) else list(replay)
+    replays = list(replay) if isinstance(replay, Sequence) else [replay]
     names, zones = _require_alike(replays, baseline, zone)
     others = [name for name in names if name != baseline]
     if isinstance(metrics, str) or not metrics:
@@ -355,7 +355,10 @@ def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> Met
 
 
 class _Paired:
-    """Metrics of recommenders in one zone, over the same resamples of its units. Arrays are [..., metrics, recommenders]."""
+    """Metrics of recommenders in one zone, over the same resamples of its units.
+
+    Arrays are [..., metrics, recommenders].
+    """
 
     def __init__(self, replays: Sequence[Replay], zone: str, asked: Sequence[MetricAt], names: Sequence[str]):
         self._zone, self._asked, self._names = zone, list(asked), list(names)

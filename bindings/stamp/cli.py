@@ -439,8 +439,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line: 0; 1 where a policy says no to a release; 130 where Ctrl-C ended a training that is saved; 2 with
-    the reason on standard error."""
+    """Run the command line: 0; 1 where a policy says no to a release; 130 where Ctrl-C ended a training that is saved;
+    2 with the reason on standard error."""
     args = _parser().parse_args(arguments)
     try:
         result = args.verb(args)

@@ -89,7 +89,8 @@ class TestMeasured:
         hits = np.arange(1000) % 2 == 0
         worse = hits & (np.arange(1000) % 20 > 0)  # 0.45, not 0.5
         replay = of_hits({"candidate": worse, "current": hits})
-        for lost, passes in (({"by": 0.1}, True), ({"by": 0.04}, False), ({"by_percent": 20}, True), ({"by_percent": 9}, False)):
+        cases = [({"by": 0.1}, True), ({"by": 0.04}, False), ({"by_percent": 20}, True), ({"by_percent": 9}, False)]
+        for lost, passes in cases:
             verdict = judged(replay, {"metric": "hr@1", "no_worse_than": "current", **lost})
             assert verdict.passed == passes and len(verdict.reasons) == (not passes)
         assert verdict.reasons[0].startswith("hr@1 in page differs from current by -10.00 % (between -")
@@ -119,7 +120,8 @@ class TestMeasured:
 
     def test_weights(self):
         """Hits count by the weight of their target, whatever the questions."""
-        events = {"session_id": np.repeat(np.arange(80), 2), "item_id": [10, 11] * 80, "weight": np.arange(160) % 7 + 1.0}
+        events = {"session_id": np.repeat(np.arange(80), 2), "item_id": [10, 11] * 80}
+        events["weight"] = np.arange(160) % 7 + 1.0
         sessions = stamp.Sessions.from_frame({**events, "page": np.where(np.arange(160) % 4 < 2, "a", "b")})
         hits = np.arange(80) % 3 == 0
         questions = offline.Questions(
@@ -156,7 +158,7 @@ class TestMeasured:
             {"metric": "revenue@20", "at_least": 0},
             {"metric": "hr@20", "at_least": 0, "zone": "home"},
         ).reasons
-        told = ["there is no group 'poplar' of popularity among popular, ", "no 'colour'", "there is no recommender 'current'",
+        told = ["there is no group 'poplar' of popularity among popular, ", "no 'colour'", "no recommender 'current'",
                 "k is 21, expected 1 to 20", "revenue needs values of events", "there is no zone 'home'"]  # fmt: skip
         assert len(reasons) == len(told)
         for reason, expected in zip(reasons, told):
@@ -271,7 +273,8 @@ def test_report(made):
     assert [j.outcome for j in made.verdict.judgements] == ["passed", "passed", "failed", "passed", "passed"]
     assert made.answer == "4 of 5 checks passed, the release must not go on"
     assert "must not go on" in repr(made) and made.reasons[0] in repr(made)
-    assert made.comparison.baseline == "current" and {row.zone for row in made.comparison.rows} == {"product page", "home"}
+    assert made.comparison.baseline == "current"
+    assert {row.zone for row in made.comparison.rows} == {"product page", "home"}
     assert made._repr_html_().startswith("<iframe srcdoc=")
 
 
@@ -342,9 +345,11 @@ def test_a_policy_that_passes_and_none(release, made):
     sessions = stamp.Sessions.from_frame(release / "test.parquet")
     plain = offline.report(release / "good", sessions, latency=0)
     assert plain.passed and plain.verdict is None and "Not judged" in plain.html and plain.comparison is None
-    assert not {"checks", "comparison"} & set(plain.to_dict()) and plain.to_dict()["latency"][0]["rows"][0]["p99"] is None
+    assert not {"checks", "comparison"} & set(plain.to_dict())
+    assert plain.to_dict()["latency"][0]["rows"][0]["p99"] is None
     check_accessible(check_self_contained(plain.html))
-    good = offline.report(release / "good", sessions, policy={"format": 1, "checks": [{"metric": "hr@20", "at_least": 0}]})
+    policy = {"format": 1, "checks": [{"metric": "hr@20", "at_least": 0}]}
+    good = offline.report(release / "good", sessions, policy=policy)
     assert good.passed and not good.reasons and "May go on" in good.html
 
 
@@ -362,7 +367,8 @@ def test_what_data_say_is_text(tmp_path):
     made = offline.report(
         popular, test, current=popular, baselines={"<script>b</script>": popular}, train=train, products=products,
         zones=[zone], cuts=["category", "page"], title="<script>t</script>", command="stamp report --bundle '<script>'",
-        policy={"format": 1, "checks": [{"metric": "hr@3", "at_least": 1.5, "where": {"category": bad[0]}}]}, leakage="report",
+        policy={"format": 1, "checks": [{"metric": "hr@3", "at_least": 1.5, "where": {"category": bad[0]}}]},
+        leakage="report",
     )  # fmt: skip
     page = check_self_contained(made.html)
     assert "<script" not in made.html and "<b>" not in made.html
@@ -403,11 +409,12 @@ def test_drawings_take_the_colours_of_the_page():
         return figure
 
     svg = drawing(plot, "#0072B2")
-    assert svg == drawing(plot, label="#0072B2") and svg.startswith("<svg ") and "xmlns" not in svg and "<style" not in svg
+    assert svg == drawing(plot, label="#0072B2") and svg.startswith("<svg ")
+    assert "xmlns" not in svg and "<style" not in svg
     assert "stroke: var(--series-0)" in svg and "stroke: var(--quiet)" in svg and "#000000" not in svg
     assert ">#0072B2</text>" in svg  # what is written stays
-    page = render("two", "", None, [Section(key="s", title="s", figures=[Figure(svg, "one", "1"), Figure(svg, "two", "2")])])
-    check_self_contained(page)
+    figures = [Figure(svg, "one", "1"), Figure(svg, "two", "2")]
+    check_self_contained(render("two", "", None, [Section(key="s", title="s", figures=figures)]))
 
 
 def run(*arguments, status):
@@ -423,11 +430,12 @@ def test_command(release, tmp_path):
     check = {"metric": "hr@20", "no_worse_than": "current", "by_percent": 5, "zone": "product page"}
     policy.write_text(json.dumps({"format": 1, "checks": [check]}))
     zones.write_text(json.dumps(["product_page", {"like": "home", "name": "start", "k": 4}]))
-    common = ["--sessions", release / "test.parquet", "--train", release / "train.parquet", "--policy", policy, "--out", page]
+    common = ["--sessions", release / "test.parquet", "--train", release / "train.parquet"]
+    common += ["--policy", policy, "--out", page]
 
-    passed = run("--bundle", release / "good", "--current", release / "bad", "--baseline", "popularity", "item_knn", *common,
-                 "--products", release / "products.csv", "--zones", zones, "--out-json", tmp_path / "report.json", "--quiet",
-                 status=0)  # fmt: skip
+    passed = run("--bundle", release / "good", "--current", release / "bad", "--baseline", "popularity", "item_knn",
+                 *common, "--products", release / "products.csv", "--zones", zones, "--quiet",
+                 "--out-json", tmp_path / "report.json", status=0)  # fmt: skip
     assert passed.stdout == f"saved {page}: 1 of 1 checks passed, the release may go on\n" and not passed.stderr
     given = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert given["passed"] and [row["zone"] for row in given["inputs"][3]["rows"]] == ["product page", "start"]
@@ -445,7 +453,8 @@ def test_command(release, tmp_path):
     before = page.read_bytes()
     policy.write_text(json.dumps({"format": 1, "checks": [{**check, "by_percent": -1}]}))
     wrong = run("--bundle", release / "bad", *common, status=2)
-    assert wrong.stderr == "stamp: policy.json: checks[0].by_percent is -1, expected a number of 0 or more and below 100\n"
+    where = "stamp: policy.json: checks[0].by_percent is -1"
+    assert wrong.stderr == f"{where}, expected a number of 0 or more and below 100\n"
     policy.unlink()
     bundle = ["--bundle", release / "good", "--sessions", release / "test.parquet", "--out", page]
     for more, message in (
@@ -471,6 +480,7 @@ def test_command(release, tmp_path):
 
 
 def test_matplotlib_is_not_imported_before_it_is_needed():
-    code = "import sys, stamp.offline, stamp.cli; print([m for m in ('matplotlib', 'scipy', 'pandas') if m in sys.modules])"
+    heavy = ("matplotlib", "scipy", "pandas")
+    code = f"import sys, stamp.offline, stamp.cli; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

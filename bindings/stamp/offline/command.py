@@ -26,9 +26,9 @@ def add_report(verbs: Any, output: argparse.ArgumentParser) -> None:
         "report",
         parents=[output],
         help="judge a release by a policy, and say why",
-        description="Replay a release over held-out sessions, compare it with what serves now, judge it by a policy, and "
-        "write a report. Exit status: 0 it may go on, or there is no policy; 1 the policy says no, with the reasons on "
-        "standard error; 2 bad input.",
+        description="Replay a release over held-out sessions, compare it with what serves now, judge it by a policy, "
+        "and write a report. Exit status: 0 it may go on, or there is no policy; 1 the policy says no, with the "
+        "reasons on standard error; 2 bad input.",
     )
     verb.add_argument("--bundle", required=True, help="of the release")
     verb.add_argument("--sessions", required=True, help="held out: a file as of stamp train")
@@ -36,10 +36,11 @@ def add_report(verbs: Any, output: argparse.ArgumentParser) -> None:
     verb.add_argument("--out-json", metavar="JSON", help="file of the same figures, for machines")
     verb.add_argument("--current", metavar="BUNDLE", help="what serves now")
     verb.add_argument("--baseline", nargs="+", default=[], metavar="NAME",
-                      help=f"others to measure: {', '.join(_BASELINES)}, which learn from --train, or NAME=BUNDLE")  # fmt: skip
+                      help=f"others to measure: {', '.join(_BASELINES)}, fitted to --train; or NAME=PATH")  # fmt: skip
     verb.add_argument("--train", help="file of the sessions that the release learnt from")
     verb.add_argument("--policy", metavar="JSON", help="what the release must show")
-    verb.add_argument("--zones", metavar="JSON", help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")
+    verb.add_argument("--zones", metavar="JSON",
+                      help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")  # fmt: skip
     verb.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
     verb.add_argument("--item-id", default="item_id", help="column of product ids in products")
     verb.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
@@ -102,7 +103,7 @@ def _baselines(given: list[str], train: stamp.Sessions | None) -> dict[str, Any]
         if is_path:
             found[name] = path
         elif name not in _BASELINES:
-            raise ValueError(f"--baseline {text}: expected one of {', '.join(_BASELINES)}, or NAME=BUNDLE")
+            raise ValueError(f"--baseline {text}: expected one of {', '.join(_BASELINES)}, or NAME=PATH of a bundle")
         elif train is None:
             raise ValueError(f"--baseline {text}: it learns from training sessions; give --train")
         else:

@@ -38,9 +38,9 @@ def checks(verdict: Verdict) -> Section:
         key="checks",
         title="Checks of the policy",
         text=[
-            "Each check is judged on the worse end of its interval, not on the value itself: what is not known well enough "
-            "does not pass. Metrics of a whole set of lists, latencies and faults have no interval and are judged as they "
-            "are. What could not be judged has not passed."
+            "Each check is judged on the worse end of its interval, not on the value itself: what is not known well "
+            "enough does not pass. Metrics of a whole set of lists, latencies and faults have no interval and are "
+            "judged as they are. What could not be judged has not passed."
         ],
         tables=[
             Table(
@@ -58,13 +58,14 @@ def beside(comparison: Comparison, replay: Replay) -> Section:
     figures = []
     for zone in dict.fromkeys(row.zone for row in comparison.rows):
         told = [
-            f"{row.metric} of {row.recommender} differs by {row.difference:+.4f}, interval {row.low:+.4f} to {row.high:+.4f}"
+            f"{row.metric} of {row.recommender} differs by {row.difference:+.4f}, interval {row.low:+.4f} to "
+            f"{row.high:+.4f}"
             for row in comparison.rows
             if row.zone == zone and math.isfinite(row.low)
         ]
         if told:
-            text = f"Beside {comparison.baseline} in {zone}: {'; '.join(told)}."
-            figures.append(Figure(drawing(comparison.plot, zone=zone), f"Beside {comparison.baseline} in {zone}.", text))
+            what = f"Beside {comparison.baseline} in {zone}"
+            figures.append(Figure(drawing(comparison.plot, zone=zone), f"{what}.", f"{what}: {'; '.join(told)}."))
     churn = [
         [zone, name, k, replay.churn(name, comparison.baseline, zone=zone, k=k)]
         for zone, k in _lengths(replay).items()
@@ -75,7 +76,8 @@ def beside(comparison: Comparison, replay: Replay) -> Section:
         key="comparison",
         title=f"Beside {comparison.baseline}",
         text=[
-            f"All were asked the same questions. A difference is the recommender's value less that of {comparison.baseline}."
+            "All were asked the same questions. A difference is the recommender's value less that of "
+            f"{comparison.baseline}."
         ],
         figures=figures,
         tables=[
@@ -110,7 +112,7 @@ def definitions(shown: Sequence[str]) -> Section:
     return Section(
         key="definitions",
         title="Definitions",
-        text=["A metric at k, “hr@20”, looks at the first k products of each list; “hr:TYPE” at the events of one type."],
+        text=["A metric at k, “hr@20”, is of the first k products of each list; “hr:TYPE” of the events of one type."],
         tables=[Table(["metric", "better", "definition", "source"], rows, title="Metrics of this report")],
     )
 
@@ -126,9 +128,9 @@ def faults(replay: Replay) -> Section:
         key="faults",
         title="Faults",
         text=[
-            "Lists that are short though the catalog has more, and entries that stand twice, that the catalog has not, of a "
-            "score that is no number, or that the zone excludes: the current product, or all that was seen. Such entries count "
-            "as misses, and their places stay empty."
+            "Lists that are short though the catalog has more, and entries that stand twice, that the catalog has not, "
+            "of a score that is no number, or that the zone excludes: the current product, or all that was seen. Such "
+            "entries count as misses, and their places stay empty."
         ],
         tables=[Table(["zone", "recommender", *kinds, "lists"], rows, title="Faults, and lists in all")],
     )
@@ -152,8 +154,8 @@ def latency(replay: Replay) -> Section:
                 rows,
                 title="Milliseconds a request",
                 notes=[
-                    f"Single requests on one thread; lists a second of batches on {num_threads()} threads. {platform.machine()}; "
-                    "other machines have other times."
+                    f"Single requests on one thread; lists a second of batches on {num_threads()} threads. "
+                    f"{platform.machine()}; other machines have other times."
                 ],
                 formats={**dict.fromkeys(quantiles, ".3f"), "lists a second": ",.0f"},
             )
@@ -175,14 +177,15 @@ def cuts(replay: Replay, names: Sequence[str]) -> Section:
 
 
 def _by_kind(table: Table, title: str) -> Table:
-    """Many kinds in the order of their questions, and only the first of them. Recommenders may be called what a cut is."""
+    """Many kinds in the order of their questions, and only the first of them."""
     rows, notes = table.rows, list(table.notes)
     if len(rows) > _DRAWN:
         place = table.columns.index("questions")
         rows = sorted(rows, key=lambda row: -row[place])[:_ROWS]
     if len(table) > _ROWS:
         notes.append(f"{_ROWS} of {len(table):,} kinds, those of most questions")
-    return Table(["kind", *table.columns[1:]], rows, title=title, notes=notes, formats=table.formats)
+    columns = ["kind", *table.columns[1:]]  # a recommender may be called what the cut is, "popularity"
+    return Table(columns, rows, title=title, notes=notes, formats=table.formats)
 
 
 def inputs(
@@ -248,7 +251,8 @@ def _data(sessions: Sessions, train: Sessions | None) -> Table:
     for name, part in (("train", train), ("test", sessions)):
         if part is not None:
             times = part.timestamps
-            span = [None, None] if times is None else [str(t.astype("datetime64[s]")) for t in (times.min(), times.max())]
+            ends = [None, None] if times is None else [times.min(), times.max()]
+            span = [None if t is None else str(t.astype("datetime64[s]")) for t in ends]
             rows.append([name, len(part), part.n_events, part.n_items, *span, part._core.fingerprint()])
     return Table(["sessions", "number", "events", "products", "from", "to", "fingerprint"], rows, title="Data")
 

@@ -13,11 +13,11 @@ from .replay import Replay
 
 
 class MeasuredReplay:
-    """The recommender `name` of a replay. Intervals are drawn as :func:`compare` draws them: of visitors or sessions, all
-    their questions at once.
+    """The recommender `name` of a replay. Intervals are drawn as :func:`compare` draws them: of visitors or sessions,
+    all their questions at once.
 
-    A relative difference is judged by the resampled ratios of both values, so that what is uncertain in the other's value
-    counts too. Metrics of a whole set of lists, latencies and faults have no interval (see :func:`compare`).
+    A relative difference is judged by the resampled ratios of both values, so that what is uncertain in the other's
+    value counts too. Metrics of a whole set of lists, latencies and faults have no interval (see :func:`compare`).
     """
 
     def __init__(self, replay: Replay, name: str, *, resamples: int, seed: int):
@@ -72,7 +72,9 @@ class MeasuredReplay:
             low, high = percentile_interval(found[:, None], confidence)
             value = float(statistic(total[0::2] / total[1::2]))
         if not np.isfinite((value, *low, *high)).all():  # it would pass or fail by what it does not know
-            raise ValueError("its interval has no ends: some resamples have no such question, or nothing to relate it to")
+            raise ValueError(
+                "its interval has no ends: some resamples have no such question, or nothing to relate it to"
+            )  # fmt: skip
         units = int(columns[:, 1::2].any(axis=1).sum())
         return Estimate(value=value, low=float(low[0]), high=float(high[0]), units=units)
 

@@ -333,7 +333,8 @@ def _check(path: str, given: Any) -> Check:
                 raise _Wrong(f"{path}.{error}") from None
             if keys is _NO_WORSE and better == "neither":
                 raise _Wrong(
-                    f"{path}.metric is '{metric}', of which neither more nor less is better: bound it by at_least or at_most"
+                    f"{path}.metric is '{metric}', of which neither more nor less is better: bound it by at_least or "
+                    "at_most"
                 )
     else:
         raise _Wrong(f"{path} has neither metric nor fault")

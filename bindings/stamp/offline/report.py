@@ -259,7 +259,8 @@ def report(
     against = f" beside {contents.name_of(current)}" if current is not None else ""
     return Report(
         title=title or f"Release report: {what}",
-        about=f"{what}{against}, on {len(sessions):,} sessions. Made {created:%Y-%m-%d %H:%M} UTC by stamp {stamp.__version__}.",
+        about=f"{what}{against}, on {len(sessions):,} sessions. Made {created:%Y-%m-%d %H:%M} UTC by stamp "
+        f"{stamp.__version__}.",
         created=created,
         replay=asked,
         comparison=comparison,
@@ -288,7 +289,9 @@ def _rehearse(
     """Refuse metrics and cuts that cannot be, before the work: they are looked for in a replay of no questions."""
     _pyplot()  # says what to install
     if not isinstance(sessions, Sessions):
-        raise ValueError(f"report: sessions is {type(sessions).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
+        raise ValueError(
+            f"report: sessions is {type(sessions).__name__}, expected stamp.Sessions (see Sessions.from_frame)"
+        )
     if isinstance(metrics, str) or not metrics:
         raise ValueError(f"report: metrics is {metrics!r}, expected a list as ['hr@20', 'mrr@20']")
     V = len(sessions.item_ids)

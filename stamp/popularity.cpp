@@ -92,18 +92,26 @@ class SessionPopularity final : public Baseline {
 
   ScoredProducts score(std::span<const std::int32_t> history, Scratch& scratch) const override {
     auto& room = static_cast<Room&>(scratch);
-    room.sorted.assign(history.begin(), history.end());
-    std::sort(room.sorted.begin(), room.sorted.end(), [&](std::int32_t a, std::int32_t b) {
-      return clicks_[a] > clicks_[b] || (clicks_[a] == clicks_[b] && a < b);
+    auto& found = room.found;
+    found.clear();
+    for (std::size_t i = 0; i < history.size(); ++i) found.push_back({history[i], static_cast<std::int32_t>(i), 1});
+    std::sort(found.begin(), found.end(),
+              [](const Found& a, const Found& b) { return a.row < b.row || (a.row == b.row && a.first < b.first); });
+    std::size_t distinct = 0;
+    for (const Found& event : found)
+      if (distinct > 0 && found[distinct - 1].row == event.row)
+        ++found[distinct - 1].count;
+      else
+        found[distinct++] = event;
+    found.resize(distinct);
+    std::sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
+      return clicks_[a.row] > clicks_[b.row] || (clicks_[a.row] == clicks_[b.row] && a.first < b.first);
     });
     room.rows.clear();
     room.scores.clear();
-    for (std::int32_t row : room.sorted) {
-      if (room.rows.empty() || room.rows.back() != row) {
-        room.rows.push_back(row);
-        room.scores.push_back(clicks_[row] * scale_);
-      }
-      ++room.scores.back();
+    for (const Found& product : found) {
+      room.rows.push_back(product.row);
+      room.scores.push_back(static_cast<float>(product.count) + clicks_[product.row] * scale_);
     }
     return {.rows = room.rows, .scores = room.scores};
   }
@@ -124,8 +132,12 @@ class SessionPopularity final : public Baseline {
   }
 
  private:
+  struct Found {
+    std::int32_t row, first, count;  // first: event of the session
+  };
   struct Room final : Scratch {
-    std::vector<std::int32_t> sorted, rows;
+    std::vector<Found> found;
+    std::vector<std::int32_t> rows;
     std::vector<float> scores;
   };
 

@@ -26,8 +26,8 @@ STAMP_API std::shared_ptr<const Baseline> fit_popularity(const Sessions& session
 // Of weights, one a product.
 STAMP_API std::shared_ptr<const Baseline> popularity_of(std::span<const std::int64_t> clicks);
 
-// Products of the session by how often they occur in it, of equal ones those clicked more in training: a score is
-// count + clicks / (1 + most clicks of a product).
+// Products of the session by how often they occur in it, of equal ones those clicked more in training, then by their
+// first event: a score is count + clicks / (1 + most clicks of a product).
 STAMP_API std::shared_ptr<const Baseline> fit_session_popularity(const Sessions& sessions, std::int64_t V);
 
 STAMP_API std::string to_json(const PopularityOptions& options);

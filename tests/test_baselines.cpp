@@ -184,6 +184,8 @@ TEST_CASE("session popularity: by count, then by clicks in training") {
   const auto baseline = fit_session_popularity(sessions, 4);
   CHECK(ranked(*baseline, {0, 1, 0, 2}) == Rows{0, 2, 1});
   CHECK(ranked(*baseline, {3, 0, 1}) == Rows{1, 0, 3});
+  const auto alike = fit_session_popularity(Sessions({0, 1, 2}, {0, 3}), 3);
+  CHECK(ranked(*alike, {2, 0, 1, 0, 1}) == Rows{0, 1, 2});
   check_same(scored(*baseline, {0, 1, 0}), {{0, 2 + 1 / 4.0}, {1, 1 + 2 / 4.0}});
   CHECK(!baseline->answers(Rows{-1}));
   CHECK(baseline->needs_history());

@@ -18,22 +18,12 @@ import os
 import pathlib
 import time
 
+from baselines import MIN_HISTORY, NAMES, baseline
 from common import RESULTS, commit, machine, recorded
 
 import stamp
 from stamp import offline
 
-# An example of the RetailRocket split needs two events of history.
-MIN_HISTORY = {"yoochoose1_64": 1, "diginetica": 1, "retailrocket": 2}
-BASELINES = {
-    "popularity": lambda: stamp.PopularityRecommender(),
-    "session popularity": lambda: stamp.SessionPopularityRecommender(),
-    "association rules": lambda: stamp.AssociationRulesRecommender(),
-    "sequential rules": lambda: stamp.SequentialRulesRecommender(),
-    "item-kNN": lambda: stamp.ItemKNNRecommender(),
-    "VS-kNN": lambda: stamp.SessionKNNRecommender(preset="vs-knn"),
-    "VMIS-kNN": lambda: stamp.SessionKNNRecommender(preset="vmis-knn"),
-}
 # What differs from the preset, for all splits and for one. The authors too set their options per data set. Their batches
 # hold prefixes of one length, so most are far smaller than 512: some 4,600 steps an epoch on Yoochoose 1/64 where
 # shuffled batches of 512 make 720. Batches of 128 come to the same (docs/model.md).
@@ -64,8 +54,8 @@ def sessions(data: pathlib.Path, dataset: str, part: str) -> stamp.Sessions:
 
 def fitted(dataset: str, model: str, train: stamp.Sessions, options: dict, seed: int, device: str, precision: str,
            checkpoint: pathlib.Path, validation: float | None = None):  # fmt: skip
-    if model in BASELINES:
-        return BASELINES[model]().fit(train)
+    if model in NAMES:
+        return baseline(model, dataset).fit(train)
     recommender = stamp.StampRecommender(
         preset=model, seed=seed, device=device, precision="auto" if device == "cpu" else precision, **options
     )
@@ -84,14 +74,14 @@ def described(dataset: str, model: str, seed: int, device: str, precision: str) 
 
 def trained_as(recommender, options: dict) -> dict:
     report = getattr(recommender, "report_", None)
-    return {} if report is None else {"options": options, "best_epoch": report["best_epoch"],
+    return {} if report is None else {"options": options, "best_epoch": report["best_epoch"], "fit_seconds": report["seconds"],
                                       "examples_per_second": report["examples_per_second"]}  # fmt: skip
 
 
 def test(key: tuple, data: pathlib.Path, work: pathlib.Path, epochs: int | None) -> dict:
     dataset, model, seed, device, precision = key
     train = sessions(data, dataset, "train")
-    options = {} if model in BASELINES else options_of(dataset, model, epochs)
+    options = {} if model in NAMES else options_of(dataset, model, epochs)
     start = time.time()
     path = bundle_of(work, key)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,10 +91,10 @@ def test(key: tuple, data: pathlib.Path, work: pathlib.Path, epochs: int | None)
     at = {str(k): {name: found.aggregate(name, name=model, zone=ZONE.name, k=k) for name in METRICS} for k in LENGTHS}
     recommender.save(path)
     listed = found.lists[model, ZONE.name]
-    return described(*key) | trained_as(recommender, options) | {
+    return described(*key) | {
         "metrics": at, "examples": len(found.questions[ZONE.name]), "fit_seconds": seconds,
         "request_ms": 1e3 * float(sorted(listed.latency)[len(listed.latency) // 2]), "short": listed.faults["short"],
-    }  # fmt: skip
+    } | trained_as(recommender, options)  # fmt: skip
 
 
 def validate(key: tuple, data: pathlib.Path, work: pathlib.Path, epochs: int | None) -> dict:
@@ -140,7 +130,7 @@ def compare(dataset: str, baseline: str, keys: list[tuple], data: pathlib.Path, 
 
 def bundle_of(work: pathlib.Path, key: tuple) -> pathlib.Path:
     dataset, model, seed, device, precision = key
-    name = f"{model.replace(' ', '-')}-{seed}" + ("" if device == "cpu" else f"-{device.replace(':', '-')}-{precision}")
+    name = f"{model.replace(', ', '-').replace(' ', '-')}-{seed}" + ("" if device == "cpu" else f"-{device.replace(':', '-')}-{precision}")
     return work / dataset / name
 
 
@@ -158,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
     parser.add_argument("--dataset", nargs="+", choices=MIN_HISTORY, default=list(MIN_HISTORY))
-    parser.add_argument("--model", nargs="+", choices=[*BASELINES, *PRESETS], default=[*BASELINES, *reversed(PRESETS)])
+    parser.add_argument("--model", nargs="+", choices=[*NAMES, *PRESETS], default=[*NAMES, *reversed(PRESETS)])
     parser.add_argument("--seed", type=int, nargs="+", default=[42])
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/accuracy"), help="for fitted models")
     parser.add_argument("--epochs", type=int, help="instead of those chosen, for a rehearsal")
@@ -173,16 +163,14 @@ def main() -> None:
             for dataset in args.dataset:
                 for seed in args.seed:
                     key = (dataset, model, seed, args.device, precision)
-                    if key in done or (args.validate and model in BASELINES):
+                    if key in done or (args.validate and model in NAMES):
                         continue
                     result = step(key, args.data, args.work, args.epochs)
                     append(name, result)
                     print(json.dumps({k: result[k] for k in ("dataset", "model", "metrics", "validation") if k in result}),
                           flush=True)  # fmt: skip
-    if args.validate or args.device != "cpu":
-        return
-    for dataset in args.dataset:
-        keys = [(dataset, model, args.seed[0], "cpu", "fp32") for model in [*BASELINES, *PRESETS]]
+    for dataset in () if args.validate or args.device != "cpu" else args.dataset:
+        keys = [(dataset, model, args.seed[0], "cpu", "fp32") for model in [*NAMES, *PRESETS]]
         there = [key for key in keys if bundle_of(args.work, key).exists()]
         if bundle_of(args.work, (dataset, "tuned", args.seed[0], "cpu", "fp32")).exists() and len(there) > 1:
             append("verdicts", compare(dataset, "tuned", there, args.data, args.work))

@@ -319,8 +319,8 @@ def percent(row: dict, k: str = "20") -> str:
     return f"{100 * row['metrics'][k]['hr']:.2f} / {100 * row['metrics'][k]['mrr']:.2f}"
 
 
-MODELS = ("popularity", "session popularity", "association rules", "first-order Markov", "sequential rules", "item-kNN",
-          "VS-kNN", "VMIS-kNN", "paper", "official", "tuned")  # fmt: skip
+MODELS = ("popularity", "session popularity", "first-order Markov", "association rules", "sequential rules", "item-kNN",
+          "VMIS-kNN", "VS-kNN", "VS-kNN, tuned", "paper", "official", "tuned")  # fmt: skip
 
 
 def accuracy() -> str:
@@ -337,13 +337,13 @@ def accuracy() -> str:
         body = [
             [r["model"], percent(r), percent(r, "10"), percent(r, "5"),
              *(f"{100 * r['metrics']['20'][name]:.1f}" for name in ("coverage", "popularity")),
-             f"{r['request_ms']:.2f}" if "request_ms" in r else "", str(r.get("best_epoch", "")),
+             *((f"{r['fit_seconds']:,.1f}", f"{r['request_ms']:.2f}") if "fit_seconds" in r else ("", "")), str(r.get("best_epoch", "")),
              " ".join([r.get("gpu", r["device"]), r["precision"]]), str(r["seed"]), r["commit"]]
             for r in of
         ]  # fmt: skip
-        body.insert(0, ["*STAMP, published*", published, *[""] * 9])
+        body.insert(0, ["*STAMP, published*", published, *[""] * 10])
         text += [f"## {TITLES[dataset]}", f"{of[0]['examples']:,} targets. Published: {source}.",
-                 table(["model", "P / MRR @20", "@10", "@5", "coverage@20", "popularity@20", "ms a request", "epochs",
+                 table(["model", "P / MRR @20", "@10", "@5", "coverage@20", "popularity@20", "fit, s", "ms a request", "epochs",
                         "device", "seed", "commit"], body), *verdicts(dataset)]  # fmt: skip
     text += tuning()
     options = {f"- {TITLES[r['dataset']]}, {r['model']}: `{json.dumps(r['options'])}`" for r in rows if "options" in r}

@@ -121,7 +121,7 @@ def replayed(recommenders: dict, dataset: str, data: pathlib.Path) -> offline.Re
 
 def compare(dataset: str, baseline: str, keys: list[tuple], data: pathlib.Path, work: pathlib.Path) -> dict:
     """All models of a split beside one of them, paired."""
-    recommenders = {key[1]: str(bundle_of(work, key)) for key in keys}
+    recommenders = {key[1]: stamp.load(bundle_of(work, key), device="cpu") for key in keys}
     comparison = offline.compare(
         replayed(recommenders, dataset, data), baseline=baseline, metrics=("hr@20", "mrr@20"), resamples=4000
     )
@@ -172,7 +172,9 @@ def main() -> None:
     for dataset in () if args.validate or args.device != "cpu" else args.dataset:
         keys = [(dataset, model, args.seed[0], "cpu", "fp32") for model in [*NAMES, *PRESETS]]
         there = [key for key in keys if bundle_of(args.work, key).exists()]
-        if bundle_of(args.work, (dataset, "tuned", args.seed[0], "cpu", "fp32")).exists() and len(there) > 1:
+        others = {model for _, model, *_ in there} - {"tuned"}
+        compared = [{row["recommender"] for row in found["rows"]} for found in recorded("verdicts") if found["dataset"] == dataset]
+        if others and len(others) < len(there) and others not in compared:
             append("verdicts", compare(dataset, "tuned", there, args.data, args.work))
 
 

@@ -334,6 +334,8 @@ def accuracy() -> str:
             "clicks of what is listed, of the most clicked product's."]  # fmt: skip
     for dataset, (published, source) in PUBLISHED.items():
         of = [r for r in rows if r["dataset"] == dataset]
+        if not of:
+            continue
         body = [
             [r["model"], percent(r), percent(r, "10"), percent(r, "5"),
              *(f"{100 * r['metrics']['20'][name]:.1f}" for name in ("coverage", "popularity")),

@@ -27,10 +27,10 @@ print("Epochs are chosen on the last tenth of training, then the model is traine
 model = stamp.StampRecommender(epochs=args.epochs, batch_size=128, patience=2)
 model.fit(train, validation=0.1, refit=True)
 print(f"Trained on {model.device_}, in {model.precision_}.")
-popularity = stamp.PopularityRecommender().fit(train)
+baselines = {"most popular": stamp.PopularityRecommender(), "VS-kNN": stamp.SessionKNNRecommender()}
 
 print(f"\n{'':14}{'HR@20':>8}{'MRR@20':>8}{'NDCG@20':>9}{'coverage':>10}")
-for name, recommender in (("most popular", popularity), ("STAMP", model)):
+for name, recommender in {**{name: each.fit(train) for name, each in baselines.items()}, "STAMP": model}.items():
     at = stamp.evaluate(recommender, test).at[20]
     print(f"{name:14}{at['hr']:8.3f}{at['mrr']:8.3f}{at['ndcg']:9.3f}{at['coverage']:10.3f}")
 

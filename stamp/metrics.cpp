@@ -88,14 +88,15 @@ void MetricsAccumulator::add(const Batch& batch, const Ranking& ranking, std::in
   for (std::int64_t b = 0; b < batch.B(); ++b) {
     const bool cold = is_cold(batch.targets[b]);
     totals_.cold_targets += cold;
-    totals_.unreachable += !cold && ranking.above[b] == static_cast<std::int64_t>(counts_.size());
+    const bool reachable = ranking.above[b] < static_cast<std::int64_t>(counts_.size());
+    totals_.unreachable += !cold && !reachable;
     totals_.tied += ranking.tied[b] > 0;
     ++totals_.examples;
     double rank = static_cast<double>(ranking.above[b]) + 1;
     if (options_.ties == Ties::conservative) rank += static_cast<double>(ranking.tied[b]);
     if (options_.ties == Ties::mean) rank += static_cast<double>(ranking.tied[b]) / 2;
     for (std::size_t i = 0; i < options_.k.size(); ++i) {
-      if (rank <= static_cast<double>(options_.k[i]) && !cold) {
+      if (rank <= static_cast<double>(options_.k[i]) && reachable && !cold) {
         hr_[i] += 1;
         mrr_[i] += 1 / rank;
         ndcg_[i] += 1 / std::log2(rank + 1);

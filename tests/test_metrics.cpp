@@ -41,8 +41,13 @@ TEST_CASE("ties, NaN and cold targets") {
     CHECK(m.at[0].mrr == doctest::Approx(mrr));
     CHECK(m.tied == 1);
   }
-  const Metrics nan = measure({.k = {5}}, counts, 5, 0, 1, {0});  // a NaN score ranks after all
-  CHECK(nan.at[0].hr == 0);
+  // A NaN score ranks after all, and is no hit of a list as long as there are products, or longer.
+  const Metrics nan = measure({.k = {5, 6, 100}}, counts, 5, 0, 1, {0});
+  for (const auto& at : nan.at) {
+    CHECK(at.hr == 0);
+    CHECK(at.mrr == 0);
+    CHECK(at.ndcg == 0);
+  }
   CHECK(nan.unreachable == 1);
   const Metrics cold = measure({.k = {5}}, counts, 0, 0, 4, {4});  // never trained on, even when ranked first
   CHECK(cold.at[0].hr == 0);

@@ -127,7 +127,7 @@ class Run {
     const std::int64_t epochs = planned_epochs();
     Batch batch;
     BatchBuilder builder(sessions, model_.config().history);
-    for (; epoch_ < epochs; ++epoch_) {
+    for (; epoch_ < epochs && !out_of_patience(); ++epoch_) {
       std::vector<std::int64_t> targets = example_targets(sessions, config_.min_history);
       shuffle(targets, model_.config().seed, epoch_);
       const std::int64_t count = static_cast<std::int64_t>(targets.size());
@@ -175,11 +175,16 @@ class Run {
         return diverge(concat("the root mean square of the weights became ", rms), rate);
       if (!end_epoch()) return;
     }
-    report_.stopped = "finished";
+    report_.stopped = out_of_patience() ? "patience" : "finished";
     if (phase_ == Phase::refit || !options_.validation) report_.best_epoch = epochs;
   }
 
-  // False when training ends here.
+  // Before an epoch, so that a run which was interrupted behind the last one ends where others do.
+  bool out_of_patience() const {
+    return phase_ == Phase::select && config_.patience > 0 && epoch_ - report_.best_epoch >= config_.patience;
+  }
+
+  // False when training is interrupted here.
   bool end_epoch() {
     Epoch epoch{.epoch = epoch_ + 1, .loss = loss_sum_ / weight_sum_, .seconds = epoch_seconds_, .validation = {}};
     report_.examples_per_second = speed_;
@@ -219,10 +224,6 @@ class Run {
     position_ = 0;
     loss_sum_ = weight_sum_ = epoch_seconds_ = 0;
     const bool go_on = !validate || !options_.on_epoch || options_.on_epoch(epoch);
-    if (validate && config_.patience > 0 && epoch_ + 1 - report_.best_epoch >= config_.patience) {
-      report_.stopped = "patience";
-      return false;
-    }
     if (!go_on) {
       ++epoch_;  // where a checkpoint continues
       interrupt();

@@ -325,8 +325,30 @@ TEST_CASE("patience stops, and the best epoch's weights stay") {
   const Values best = trained(device, config, {.validation = &validation, .refit = false}, &report);
   CHECK(report.stopped == "patience");
   CHECK(static_cast<std::int64_t>(report.epochs.size()) == report.best_epoch + 2);
+
+  // Told to stop in the epoch in which patience ends, it stops, before the refit; resumed, it ends as it would have.
+  const std::int64_t last = report.best_epoch + 2;
+  const Values whole = trained(device, config, {.validation = &validation, .refit = true});
+  const check::Folder folder;
+  std::vector<std::string> phases;
+  TrainOptions options{.validation = &validation, .refit = true, .checkpoint = folder / "checkpoint"};
+  options.progress = [&](const Progress& progress) {
+    phases.push_back(progress.phase);
+    return true;
+  };
+  options.on_epoch = [&](const Epoch& epoch) { return epoch.epoch < last; };
+  CHECK(trained(device, config, options, &report) == best);
+  CHECK(report.stopped == "interrupted");
+  CHECK(static_cast<std::int64_t>(report.epochs.size()) == last);
+  CHECK(std::count(phases.begin(), phases.end(), "refit") == 0);
+  phases.clear();
+  CHECK(trained(device, config, options, &report) == whole);
+  CHECK(static_cast<std::int64_t>(report.epochs.size()) == last);  // none is trained beyond
+  CHECK(std::count(phases.begin(), phases.end(), "train") == 0);
+  CHECK(std::count(phases.begin(), phases.end(), "refit") > 0);
+
   config.patience = 0;
-  config.epochs = report.best_epoch;
+  config.epochs = last - 2;
   CHECK(trained(device, config, {}) == best);
 }
 

@@ -8,8 +8,10 @@ namespace stamp {
 
 namespace {
 
+constexpr std::int64_t kMostListed = 1'000'000;
+
 void check(const ReplayQuestions& questions, const ReplayOptions& options) {
-  require(options.k >= 1, "replay: k is ", options.k, ", expected 1 or more");
+  require(options.k >= 1 && options.k <= kMostListed, "replay: k is ", options.k, ", expected 1 to ", kMostListed);
   require(options.batch >= 1, "replay: batch is ", options.batch, ", expected 1 or more");
   require(questions.begin.size() == questions.end.size(), "replay: begin is of ", questions.begin.size(),
           " questions, end of ", questions.end.size());

@@ -26,7 +26,7 @@ struct ReplayQuestions {
 
 // How each question is asked.
 struct ReplayOptions {
-  std::int64_t k = 20;       // products to list
+  std::int64_t k = 20;       // products to list, at most 1000000: every question has room for them
   std::int64_t history = 0;  // as of Query
   Exclude exclude = Exclude::nothing;
   std::string zone = {};

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <random>
 
+#include "stamp/popularity.h"
 #include "stamp/replay.h"
 #include "stamp/session_knn.h"
 #include "tests/check.h"
@@ -102,20 +103,23 @@ TEST_CASE("a bundle that falls back, on neighbours or popularity, does so for ma
     if (past.begin[i] != past.begin[i - 1]) offsets.push_back(past.begin[i]);
   offsets.push_back(static_cast<std::int64_t>(past.events.size()));
   const auto sessions = Sessions(past.events, offsets).without_unknown();
-  for (bool models : {true, false}) {
-    Bundle bundle = shop::bundle(1);
-    if (models) bundle.clusters.pop_back();
-    if (!models) bundle.clusters.clear();
-    bundle.fallback = fit_session_knn(sessions, shop::kProducts);
-    const Release release(std::move(bundle));
-    ReplayOptions options{.k = 12, .exclude = Exclude::anchor, .zone = "red"};
-    set_num_threads(1);
-    const ReplayLists expected = one_by_one(release, visits, options);
-    for (int threads : {1, 2, 5}) {
-      set_num_threads(threads);
-      CHECK(same(replay(release, visits.questions(), options), expected));
+  for (const auto& fallback : {fit_session_knn(sessions, shop::kProducts), fit_popularity(sessions, shop::kProducts)})
+    for (bool models : {true, false}) {
+      Bundle bundle = shop::bundle(1);
+      if (models) bundle.clusters.pop_back();
+      if (!models) bundle.clusters.clear();
+      bundle.fallback = fallback;
+      const Release release(std::move(bundle));
+      for (const char* rules : {"", R"([{"rule": "boost", "attribute": "colour", "values": ["blue"], "by": 1}])"}) {
+        const ReplayOptions options{.k = 12, .exclude = Exclude::anchor, .zone = *rules ? "" : "red", .rules = rules};
+        set_num_threads(1);
+        const ReplayLists expected = one_by_one(release, visits, options);
+        for (int threads : {1, 2, 5}) {
+          set_num_threads(threads);
+          CHECK(same(replay(release, visits.questions(), options), expected));
+        }
+      }
     }
-  }
   set_num_threads(2);
 }
 
@@ -168,6 +172,11 @@ TEST_CASE("edges: no questions, no events, a replay that is stopped, what cannot
   CHECK_THROWS_AS(replay(release, {visits.events, zero, beyond}, {}), std::invalid_argument);
   CHECK_THROWS_AS(replay(release, {visits.events, zero, {}}, {}), std::invalid_argument);
   CHECK_THROWS_AS(replay(release, visits.questions(), {.k = 0}), std::invalid_argument);
+  for (const std::int64_t k : {std::int64_t{1'000'001}, std::numeric_limits<std::int64_t>::max() / 2}) {
+    CHECK_THROWS_WITH_AS(replay(release, visits.questions(), {.k = k}), doctest::Contains("expected 1 to 1000000"),
+                         std::invalid_argument);
+    CHECK_THROWS_AS(time_requests(release, visits.questions(), {.k = k}, zero), std::invalid_argument);
+  }
   CHECK_THROWS_AS(replay(release, visits.questions(), {.zone = "blue"}), std::invalid_argument);
   CHECK_THROWS_AS(replay(release, visits.questions(), {.batch = 0}), std::invalid_argument);
   CHECK_THROWS_AS(exclude_from_string("all"), std::invalid_argument);

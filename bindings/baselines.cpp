@@ -10,6 +10,10 @@ namespace {
 
 using BaselinePtr = std::shared_ptr<const Baseline>;
 
+[[noreturn]] void refuse(const std::string& kind) {
+  throw std::invalid_argument(concat("baseline: kind is '", kind, "', which this library does not know"));
+}
+
 BaselinePtr fit(const std::string& kind, const std::string& options, const Sessions& sessions, std::int64_t V,
                 std::span<const std::int32_t> groups) {
   if (kind == "popularity") return fit_popularity(sessions, V, popularity_options_from_json(options), groups);
@@ -18,7 +22,8 @@ BaselinePtr fit(const std::string& kind, const std::string& options, const Sessi
     return fit_association_rules(sessions, V, association_rule_options_from_json(options));
   if (kind == "sequential_rules") return fit_sequential_rules(sessions, V, sequential_rule_options_from_json(options));
   if (kind == "item_knn") return fit_item_knn(sessions, V, item_knn_options_from_json(options));
-  return fit_session_knn(sessions, V, session_knn_options_from_json(options));
+  if (kind == "session_knn") return fit_session_knn(sessions, V, session_knn_options_from_json(options));
+  refuse(kind);
 }
 
 // With what is left out at its default; refuses what cannot be.
@@ -28,7 +33,8 @@ std::string completed(const std::string& kind, const std::string& options) {
   if (kind == "association_rules") return to_json(association_rule_options_from_json(options));
   if (kind == "sequential_rules") return to_json(sequential_rule_options_from_json(options));
   if (kind == "item_knn") return to_json(item_knn_options_from_json(options));
-  return to_json(session_knn_options_from_json(options));
+  if (kind == "session_knn") return to_json(session_knn_options_from_json(options));
+  refuse(kind);
 }
 
 }  // namespace

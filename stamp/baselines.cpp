@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <mutex>
 #include <numeric>
 
 #include "kernels/cpu/thread_pool.h"
 #include "stamp/item_rules.h"
+#include "stamp/pool.h"
 #include "stamp/popularity.h"
 #include "stamp/session_knn.h"
 
@@ -41,7 +42,7 @@ float decayed(Decay decay, std::int64_t distance) {
 
 ScoredProducts Scores::products() {
   scores_.clear();
-  for (std::int32_t row : rows_) scores_.push_back(sums_[row]);
+  for (std::int32_t row : rows_) scores_.push_back(static_cast<float>(sums_[row]));
   return {.rows = rows_, .scores = scores_};
 }
 
@@ -111,15 +112,24 @@ Lists rekeyed(const Lists& lists, std::span<const std::int32_t> rows, std::int64
   return result;
 }
 
-void check_rows(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V) {
-  require(static_cast<std::int64_t>(rows.size()) == products, "in_catalog: rows of ", rows.size(),
-          " products, expected ", products);
+void check_rows(std::span<const std::int32_t> rows, std::int64_t V) {
   std::vector<bool> taken(static_cast<std::size_t>(V));
   for (std::int32_t row : rows) {
-    require(row >= 0 && row < V, "in_catalog: rows hold ", row, ", expected 0 to ", V - 1);
-    require(!taken[row], "in_catalog: row ", row, " stands twice");
+    require(row >= 0 && row < V, "rows hold ", row, ", expected 0 to ", V - 1);
+    require(!taken[row], "row ", row, " stands twice");
     taken[row] = true;
   }
+}
+
+void check_moved(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V) {
+  require(static_cast<std::int64_t>(rows.size()) == products, "in_catalog: rows of ", rows.size(),
+          " products, expected ", products);
+  check_rows(rows, V);
+}
+
+void check_numbers(const Sessions& sessions) {
+  require(sessions.size() <= std::numeric_limits<std::int32_t>::max(), "fit: ", sessions.size(),
+          " sessions, expected fewer than 2^31");
 }
 
 void save_baseline(const std::filesystem::path& path, const Baseline& baseline) {
@@ -169,13 +179,14 @@ class BaselineRanker final : public Ranker {
     ranking.tied.assign(static_cast<std::size_t>(batch.B()), 0);
     constexpr std::int64_t kGrain = 16;
     cpu::parallel_for_ranges(batch.B(), kGrain, 0, [&](std::int64_t first, std::int64_t last) {
-      auto room = borrow();
+      auto room =
+          rooms_.take([&] { return std::make_unique<Room>(Room{.scratch = baseline_->scratch(), .best = {}}); });
       for (std::int64_t b = first; b < last; ++b) {
         const auto history = std::span(batch.items).subspan(batch.begin[b], batch.length[b]);
         rank(baseline_->score(history, *room->scratch), batch.targets[b], std::span(ranking.ids).subspan(b * k, k),
              ranking.above[b], ranking.tied[b], room->best);
       }
-      give_back(std::move(room));
+      rooms_.give_back(std::move(room));
     });
   }
 
@@ -197,30 +208,19 @@ class BaselineRanker final : public Ranker {
     const auto found = std::find(scored.rows.begin(), scored.rows.end(), target);
     if (found == scored.rows.end()) return;
     const float score = scored.scores[found - scored.rows.begin()];
+    if (scored.sorted) {
+      const auto [first, last] =
+          std::equal_range(scored.scores.begin(), scored.scores.end(), score, std::greater<float>());
+      above = first - scored.scores.begin();
+      tied = last - first - 1;
+      return;
+    }
     above = std::count_if(scored.scores.begin(), scored.scores.end(), [&](float other) { return other > score; });
     tied = std::count(scored.scores.begin(), scored.scores.end(), score) - 1;
   }
 
-  std::unique_ptr<Room> borrow() {
-    {
-      std::lock_guard lock(mutex_);
-      if (!idle_.empty()) {
-        auto room = std::move(idle_.back());
-        idle_.pop_back();
-        return room;
-      }
-    }
-    return std::make_unique<Room>(Room{.scratch = baseline_->scratch(), .best = {}});
-  }
-
-  void give_back(std::unique_ptr<Room> room) {
-    std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(room));
-  }
-
   std::shared_ptr<const Baseline> baseline_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Room>> idle_;
+  Pool<Room> rooms_;
 };
 
 }  // namespace

@@ -42,9 +42,8 @@ class STAMP_API Baseline {
 
   // Whether it says anything of sessions without a known event.
   virtual bool needs_history() const { return true; }
-  // Whether score has a product for this history; Catalog::kUnknown entries are skipped.
-  virtual bool answers(std::span<const std::int32_t> history) const = 0;
-  // history: rows of 0 … V-1, the current product last. `scratch` is this baseline's.
+  // history: rows of 0 … V-1, the current product last. `scratch` is this baseline's. Nothing where it has no product
+  // for this history.
   virtual ScoredProducts score(std::span<const std::int32_t> history, Scratch& scratch) const = 0;
   virtual std::unique_ptr<Scratch> scratch() const { return std::make_unique<Scratch>(); }
 
@@ -84,7 +83,7 @@ class STAMP_API Scores {
  public:
   explicit Scores(std::int64_t V) : sums_(static_cast<std::size_t>(V)), known_(static_cast<std::size_t>(V)) {}
 
-  void add(std::int32_t row, float value) {
+  void add(std::int32_t row, double value) {
     if (!known_[row]) {
       known_[row] = 1;
       sums_[row] = 0;
@@ -93,13 +92,13 @@ class STAMP_API Scores {
     sums_[row] += value;
   }
   const std::vector<std::int32_t>& rows() const { return rows_; }
-  float operator[](std::int32_t row) const { return sums_[row]; }
+  double operator[](std::int32_t row) const { return sums_[row]; }
   // Good until the next call.
   ScoredProducts products();
   void clear();
 
  private:
-  std::vector<float> sums_;
+  std::vector<double> sums_;  // a float stops growing by 0.1 at 2^21
   std::vector<std::uint8_t> known_;
   std::vector<std::int32_t> rows_;
   std::vector<float> scores_;
@@ -130,7 +129,11 @@ STAMP_API Lists inverted(const Lists& lists, std::int64_t limit);
 // Of each product of 0 … V-1, whose rows are `rows` in a catalog of more, what `lists` say of it, in that catalog's
 // order of keys.
 STAMP_API Lists rekeyed(const Lists& lists, std::span<const std::int32_t> rows, std::int64_t V);
-// Checks what in_catalog is given: a row for each product, no two the same, below V.
-STAMP_API void check_rows(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V);
+// That rows are of 0 … V-1, no two the same.
+STAMP_API void check_rows(std::span<const std::int32_t> rows, std::int64_t V);
+// The same of what in_catalog is given: a row for each product.
+STAMP_API void check_moved(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V);
+// That 32 bits number the sessions.
+STAMP_API void check_numbers(const Sessions& sessions);
 
 }  // namespace stamp

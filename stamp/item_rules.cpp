@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <numeric>
 
 #include "kernels/cpu/thread_pool.h"
+#include "stamp/pool.h"
 
 namespace stamp {
 
@@ -19,17 +19,6 @@ class ItemRules final : public Baseline {
         read_(read),
         rules_(std::move(rules)),
         weights_(std::move(weights)) {}
-
-  bool answers(std::span<const std::int32_t> history) const override {
-    std::int64_t i = 0;  // from the end
-    for (auto row = history.rbegin(); row != history.rend(); ++row) {
-      if (*row == Catalog::kUnknown) continue;
-      if (++i > read_.history && read_.history > 0) return false;
-      if (read_.history != 1 && decayed(read_.decay, i) == 0) return false;
-      if (!rules_[*row].empty()) return true;
-    }
-    return false;
-  }
 
   ScoredProducts score(std::span<const std::int32_t> history, Scratch& scratch) const override {
     if (history.empty()) return {};
@@ -60,7 +49,7 @@ class ItemRules final : public Baseline {
   }
 
   std::shared_ptr<const Baseline> in_catalog(std::span<const std::int32_t> rows, std::int64_t products) const override {
-    check_rows(rows, V(), products);
+    check_moved(rows, V(), products);
     // Weights move as rules do: both by the position that a rule has here.
     Lists positions{.offsets = rules_.offsets, .values = std::vector<std::int32_t>(rules_.values.size())};
     std::iota(positions.values.begin(), positions.values.end(), 0);
@@ -93,40 +82,33 @@ class ItemRules final : public Baseline {
 // weigh(x, y, sum) says what they come to.
 std::shared_ptr<const Baseline> rules_of(std::int64_t V, const char* kind, std::string json, const RuleOptions& options,
                                          const cpu::FunctionRef<void(std::int32_t, Scores&)>& add,
-                                         const std::function<float(std::int32_t, std::int32_t, float)>& weigh = {}) {
+                                         const std::function<double(std::int32_t, std::int32_t, double)>& weigh = {}) {
   struct Room {
     explicit Room(std::int64_t V) : scores(V) {}
     Scores scores;
     std::vector<float> weights;
     std::vector<std::int32_t> best;
   };
-  std::mutex mutex;
-  std::vector<std::unique_ptr<Room>> idle;
+  Pool<Room> rooms;
   std::vector<std::vector<std::pair<std::int32_t, float>>> found(static_cast<std::size_t>(V));
   constexpr std::int64_t kGrain = 256;
   cpu::parallel_for_ranges(V, kGrain, 0, [&](std::int64_t first, std::int64_t last) {
-    std::unique_ptr<Room> room;
-    {
-      std::lock_guard lock(mutex);
-      if (!idle.empty()) {
-        room = std::move(idle.back());
-        idle.pop_back();
-      }
-    }
-    if (!room) room = std::make_unique<Room>(V);
+    auto room = rooms.take([V] { return std::make_unique<Room>(V); });
     for (auto x = static_cast<std::int32_t>(first); x < last; ++x) {
       add(x, room->scores);
       const auto& rows = room->scores.rows();
       room->weights.clear();
-      for (std::int32_t y : rows) room->weights.push_back(weigh ? weigh(x, y, room->scores[y]) : room->scores[y]);
+      for (std::int32_t y : rows) {
+        const double sum = room->scores[y];
+        room->weights.push_back(static_cast<float>(weigh ? weigh(x, y, sum) : sum));
+      }
       const auto all = static_cast<std::int64_t>(rows.size());
       find_best(room->weights, options.per_item > 0 ? options.per_item : all, room->best);
       found[x].reserve(room->best.size());
       for (std::int32_t i : room->best) found[x].emplace_back(rows[i], room->weights[i]);
       room->scores.clear();
     }
-    std::lock_guard lock(mutex);
-    idle.push_back(std::move(room));
+    rooms.give_back(std::move(room));
   });
   Lists rules;
   std::vector<float> weights;
@@ -193,6 +175,7 @@ void ItemKnnOptions::validate() const {
 std::shared_ptr<const Baseline> fit_association_rules(const Sessions& sessions, std::int64_t V,
                                                       const AssociationRuleOptions& options) {
   options.validate();
+  check_numbers(sessions);
   const Occurrences occurrences(sessions, V);
   return rules_of(V, "association_rules", to_json(options), options, [&](std::int32_t x, Scores& scores) {
     for (std::int64_t event : occurrences[x]) {
@@ -206,6 +189,7 @@ std::shared_ptr<const Baseline> fit_association_rules(const Sessions& sessions, 
 std::shared_ptr<const Baseline> fit_sequential_rules(const Sessions& sessions, std::int64_t V,
                                                      const SequentialRuleOptions& options) {
   options.validate();
+  check_numbers(sessions);
   const Occurrences occurrences(sessions, V);
   return rules_of(V, "sequential_rules", to_json(options), options, [&](std::int32_t x, Scores& scores) {
     for (std::int64_t event : occurrences[x]) {
@@ -222,6 +206,7 @@ std::shared_ptr<const Baseline> fit_sequential_rules(const Sessions& sessions, s
 
 std::shared_ptr<const Baseline> fit_item_knn(const Sessions& sessions, std::int64_t V, const ItemKnnOptions& options) {
   options.validate();
+  check_numbers(sessions);
   const Lists products = distinct_products(sessions, V);
   const Lists sessions_of = inverted(products, V);
   std::vector<double> own(static_cast<std::size_t>(V)), others(static_cast<std::size_t>(V));
@@ -237,25 +222,29 @@ std::shared_ptr<const Baseline> fit_item_knn(const Sessions& sessions, std::int6
           for (std::int32_t y : products[s])
             if (y != x) scores.add(y, 1);
       },
-      [&](std::int32_t x, std::int32_t y, float together) {
+      [&](std::int32_t x, std::int32_t y, double together) {
         double weight = together / (own[x] * others[y]);
-        if (options.significance > 0) weight *= std::min<double>(together, options.significance) / options.significance;
-        return static_cast<float>(weight);
+        if (options.significance > 0) weight *= std::min(together, options.significance) / options.significance;
+        return weight;
       });
 }
 
 std::shared_ptr<const Baseline> read_item_rules(const Safetensors& file, std::int64_t V, const std::string& kind,
                                                 const std::string& options) {
-  const RuleOptions read = kind == "association_rules"  ? RuleOptions(association_rule_options_from_json(options))
-                           : kind == "sequential_rules" ? RuleOptions(sequential_rule_options_from_json(options))
-                                                        : RuleOptions(item_knn_options_from_json(options));
+  const auto read = [&]() -> RuleOptions {
+    if (kind == "association_rules") return association_rule_options_from_json(options);
+    if (kind == "sequential_rules") return sequential_rule_options_from_json(options);
+    require(kind == "item_knn", "kind is '", kind, "', expected association_rules, sequential_rules or item_knn");
+    return item_knn_options_from_json(options);
+  }();
   Lists rules = Lists::from(file, "rules", V, V);
   const auto weights = file.f32("weights", {static_cast<std::int64_t>(rules.values.size())});
   std::vector<std::int64_t> last(static_cast<std::size_t>(V), -1);  // product of which this was a rule
   for (std::int64_t x = 0; x < V; ++x)
     for (std::int64_t i = rules.offsets[x]; i < rules.offsets[x + 1]; ++i) {
-      require(std::isfinite(weights[i]) && (i == rules.offsets[x] || weights[i] <= weights[i - 1]),
-              "weights of product ", x, " do not fall");
+      require(weights[i] >= 0 && std::isfinite(weights[i]), "weights of product ", x, " hold ", weights[i],
+              ", expected 0 or more");
+      require(i == rules.offsets[x] || weights[i] <= weights[i - 1], "weights of product ", x, " do not fall");
       require(std::exchange(last[rules.values[i]], x) != x, "product ", x, " has two rules of ", rules.values[i]);
     }
   return std::make_shared<ItemRules>(V, kind, options, read, std::move(rules),

@@ -10,16 +10,18 @@
 namespace stamp {
 
 // How rules are kept and read, whatever they come from. A session's score of a product is the sum over its last
-// `history` events of the rule's weight, times decayed(decay, i) for the i-th from the end.
+// `history` events of the rule's weight, times decayed(decay, i) for the i-th from the end where it reads more than
+// one.
 struct STAMP_API RuleOptions {
   std::int64_t per_item = 100;  // rules kept of each product, those of the largest weight; 0: all
   std::int64_t history = 1;     // events read; 0: all
-  Decay decay = Decay::div;     // of those before the last
+  Decay decay = Decay::div;     // of all of them, the last too, unless only that one is read
 
   void validate() const;
 };
 
-// Weight of x → y: pairs of events in one session, one of x and one of y.
+// Weight of x → y: pairs of events in one session, one of x and one of y. A session of L events takes L² steps, so
+// those of robots are better left out.
 struct STAMP_API AssociationRuleOptions : RuleOptions {};
 
 // Weight of x → y: sum of decayed(weighting, i) over pairs of events, y being the i-th after x, up to `steps`. With
@@ -41,7 +43,7 @@ struct STAMP_API ItemKnnOptions : RuleOptions {
   void validate() const;
 };
 
-// On all cores, to the same bits whatever their number; memory: the rules, 12 bytes an event, and 9·V bytes a thread.
+// On all cores, to the same bits whatever their number; memory: the rules, 12 bytes an event, and 13·V bytes a thread.
 // Rules of a product are sorted by weight, of equal ones that which occurs first.
 STAMP_API std::shared_ptr<const Baseline> fit_association_rules(const Sessions& sessions, std::int64_t V,
                                                                 const AssociationRuleOptions& options = {});

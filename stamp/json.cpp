@@ -70,6 +70,7 @@ void visit_train_config(C& c, F&& visit) {
 template <class O, class F>
 void visit_options(O& o, F&& visit) {
   if constexpr (std::is_same_v<std::remove_const_t<O>, PopularityOptions>) {
+    visit("by", o.by);
     visit("recent", o.recent);
     visit("half_life", o.half_life);
   } else if constexpr (std::is_same_v<std::remove_const_t<O>, SessionKnnOptions>) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <unordered_map>
 
 namespace stamp {
 
@@ -40,7 +41,6 @@ class Popularity final : public Baseline {
   }
 
   bool needs_history() const override { return false; }
-  bool answers(std::span<const std::int32_t>) const override { return !rows_.empty(); }
 
   ScoredProducts score(std::span<const std::int32_t> history, Scratch&) const override {
     const std::int32_t group = groups_.empty() || history.empty() ? -1 : groups_[history.back()];
@@ -62,7 +62,7 @@ class Popularity final : public Baseline {
   }
 
   std::shared_ptr<const Baseline> in_catalog(std::span<const std::int32_t> rows, std::int64_t products) const override {
-    check_rows(rows, V(), products);
+    check_moved(rows, V(), products);
     auto moved = rows_;
     for (std::int32_t& row : moved) row = rows[row];
     std::vector<std::int32_t> groups(groups_.empty() ? 0 : static_cast<std::size_t>(products), -1);
@@ -84,10 +84,6 @@ class SessionPopularity final : public Baseline {
   SessionPopularity(std::int64_t V, std::string options, std::vector<float> clicks)
       : Baseline(V, "session_popularity", std::move(options)), clicks_(std::move(clicks)) {
     if (!clicks_.empty()) scale_ = 1 / (1 + *std::max_element(clicks_.begin(), clicks_.end()));
-  }
-
-  bool answers(std::span<const std::int32_t> history) const override {
-    return std::any_of(history.begin(), history.end(), [](auto row) { return row != Catalog::kUnknown; });
   }
 
   ScoredProducts score(std::span<const std::int32_t> history, Scratch& scratch) const override {
@@ -125,7 +121,7 @@ class SessionPopularity final : public Baseline {
   }
 
   std::shared_ptr<const Baseline> in_catalog(std::span<const std::int32_t> rows, std::int64_t products) const override {
-    check_rows(rows, V(), products);
+    check_moved(rows, V(), products);
     std::vector<float> clicks(static_cast<std::size_t>(products));
     for (std::size_t v = 0; v < rows.size(); ++v) clicks[rows[v]] = clicks_[v];
     return std::make_shared<SessionPopularity>(products, options(), std::move(clicks));
@@ -145,9 +141,18 @@ class SessionPopularity final : public Baseline {
   float scale_ = 1;
 };
 
+// Codes 0, 1, … in the order of the first product of each; -1 stays. A table of products has more values than are here.
+std::vector<std::int32_t> renumbered(std::span<const std::int32_t> groups) {
+  std::unordered_map<std::int32_t, std::int32_t> codes;
+  std::vector<std::int32_t> result(groups.begin(), groups.end());
+  for (std::int32_t& group : result)
+    if (group >= 0) group = codes.try_emplace(group, static_cast<std::int32_t>(codes.size())).first->second;
+  return result;
+}
+
 std::shared_ptr<const Baseline> popularity_by(std::string options, const std::vector<double>& weights,
                                               const std::vector<std::int64_t>& clicks,
-                                              std::span<const std::int32_t> groups) {
+                                              std::vector<std::int32_t> groups) {
   std::vector<std::int32_t> rows;
   for (std::size_t row = 0; row < weights.size(); ++row)
     if (static_cast<float>(weights[row]) > 0) rows.push_back(static_cast<std::int32_t>(row));
@@ -159,7 +164,7 @@ std::shared_ptr<const Baseline> popularity_by(std::string options, const std::ve
   std::vector<float> listed;
   for (std::int32_t row : rows) listed.push_back(static_cast<float>(weights[row]));
   return std::make_shared<Popularity>(static_cast<std::int64_t>(weights.size()), std::move(options), std::move(rows),
-                                      std::move(listed), std::vector<std::int32_t>(groups.begin(), groups.end()));
+                                      std::move(listed), std::move(groups));
 }
 
 }  // namespace
@@ -191,7 +196,7 @@ std::shared_ptr<const Baseline> fit_popularity(const Sessions& sessions, std::in
       weights[row] += options.half_life > 0 ? std::exp2(-age / options.half_life) : 1;
     }
   }
-  return popularity_by(to_json(options), weights, clicks, groups);
+  return popularity_by(to_json(options), weights, clicks, renumbered(groups));
 }
 
 std::shared_ptr<const Baseline> popularity_of(std::span<const std::int64_t> clicks) {
@@ -211,7 +216,7 @@ std::shared_ptr<const Baseline> read_popularity(const Safetensors& file, std::in
   const auto rows = file.i32("rows", {n});
   const auto weights = file.f32("weights", {n});
   require(n <= V, n, " rows of ", V, " products");
-  check_rows(rows, n, V);
+  check_rows(rows, V);
   for (std::size_t i = 0; i < weights.size(); ++i)
     require(std::isfinite(weights[i]) && (i == 0 || weights[i] <= weights[i - 1]), "weights do not fall");
   std::vector<std::int32_t> groups;

@@ -11,6 +11,7 @@
 namespace stamp {
 
 struct STAMP_API PopularityOptions {
+  std::string by = {};   // what the groups are of, an attribute's name say; kept for who reads the file
   double recent = 0;     // seconds before the last event of training that count; 0: all
   double half_life = 0;  // seconds in which a click comes to weigh half, back from the last event; 0: it never does
 
@@ -19,7 +20,8 @@ struct STAMP_API PopularityOptions {
 
 // Products by the weight of their clicks, of equal ones by clicks, then by lower row; those of weight 0 are not listed.
 // groups, empty or [V]: with them a list is of the products of the current product's group, or of all where that is -1.
-// Throws std::invalid_argument where an option needs timestamps that `sessions` lack, or groups are not of V products.
+// Any codes from 0 on, however few of them are there. Throws std::invalid_argument where an option needs timestamps
+// that `sessions` lack, or groups are not of V products.
 STAMP_API std::shared_ptr<const Baseline> fit_popularity(const Sessions& sessions, std::int64_t V,
                                                          const PopularityOptions& options = {},
                                                          std::span<const std::int32_t> groups = {});

@@ -30,7 +30,7 @@ struct Recommendation {
   std::vector<Id> items;      // best first
   std::vector<float> scores;  // logits with boosts; what a fallback defines; of popular products ln(1 + clicks)
   Path path = Path::none;     // how the answer was found
-  std::int64_t cluster = -1;  // id of the cluster whose model answered; -1 for popular products
+  std::int64_t cluster = -1;  // id of the cluster whose model answered; -1 where none did
   std::vector<Id> unknown;    // events that the catalog does not know
   std::string reason;         // why there are fewer than k
   std::string explanation;    // JSON, where asked for

@@ -88,13 +88,18 @@ struct Release::Job {
   ScoredProducts scored;  // what the fallback says of this history,
   std::vector<std::int32_t> scored_rows;
   std::vector<float> scored_scores;
-  std::vector<std::int32_t> places, best;  // and of that what one scan may list
-  std::vector<float> scores;
 
   ScanRequest scan(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                    std::vector<Scored>& found) {
     return {.history = history, .n = n, .excluded = excluded, .boosts = boosts, .list = &found};
   }
+};
+
+struct Release::Room {
+  std::unique_ptr<Baseline::Scratch> scratch;  // of the fallback
+  std::vector<std::int32_t> places, best;      // what a scan may list,
+  std::vector<float> scores;
+  std::vector<Scored> boosted;
 };
 
 Release::Release(BundleReader reader, const ReleaseOptions& options)
@@ -290,33 +295,35 @@ void Release::make_room(std::int64_t bytes) const {
 }
 
 std::unique_ptr<Release::Job> Release::borrow() const {
-  {
-    std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      auto job = std::move(idle_.back());
-      idle_.pop_back();
-      return job;
-    }
-  }
-  return std::make_unique<Job>();
+  return jobs_.take([] { return std::make_unique<Job>(); });
 }
 
 void Release::give_back(std::unique_ptr<Job> job) const {
   job->loaded.reset();
-  std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(job));
+  jobs_.give_back(std::move(job));
 }
 
-void Release::check_rows(const Query& query) const {
+std::unique_ptr<Release::Room> Release::borrow_room() const {
+  return rooms_.take([this] {
+    auto room = std::make_unique<Room>();
+    if (bundle_.fallback) room->scratch = bundle_.fallback->scratch();
+    return room;
+  });
+}
+
+void Release::check(const Query& query) const {
+  zone_of(query);
+  require(query.k >= 0, "recommend: k is ", query.k, ", expected 1 or more");
+  require(query.history >= 0, "recommend: history is ", query.history, ", expected 1 or more");
   const std::int64_t V = bundle_.catalog.size();
-  const auto check = [&](std::span<const std::int32_t> rows, const char* where) {
+  const auto check_rows = [&](std::span<const std::int32_t> rows, const char* where) {
     for (std::int32_t row : rows)
       require(row >= Catalog::kUnknown && row < V, "recommend: ", where, " holds row ", row, ", expected below ", V);
   };
-  check(query.events, "events");
-  check(query.bought, "bought");
-  check(query.exclude, "exclude");
-  check(query.only, "only");
+  check_rows(query.events, "events");
+  check_rows(query.bought, "bought");
+  check_rows(query.exclude, "exclude");
+  check_rows(query.only, "only");
 }
 
 const Release::Zone* Release::zone_of(const Query& query) const {
@@ -330,14 +337,12 @@ const Release::Zone* Release::zone_of(const Query& query) const {
 }
 
 std::span<const std::int32_t> Release::events_read(const Query& query, const Zone* zone) const {
-  require(query.history >= 0, "recommend: history is ", query.history, ", expected 1 or more");
   const auto limit = static_cast<std::size_t>(query.history > 0 ? query.history : zone ? zone->history : 0);
   return limit > 0 && limit < query.events.size() ? query.events.last(limit) : query.events;
 }
 
-// Checks the query, and says who answers it.
+// Who answers the query. The fallback may turn out to have nothing, and start then takes the next path.
 Release::Route Release::route(const Query& query) const {
-  check_rows(query);
   const auto events = events_read(query, zone_of(query));
   const auto owner = [&](std::int32_t event) { return event == Catalog::kUnknown ? -1 : owner_[event]; };
   const std::int32_t anchor = events.empty() ? Catalog::kUnknown : events.back();
@@ -358,23 +363,26 @@ Release::Route Release::route(const Query& query) const {
     route.path = Path::history;
     route.cluster = vote->first;
   }
-  if (route.path == Path::none && bundle_.fallback && bundle_.fallback->answers(events)) route.path = Path::fallback;
-  if (route.path == Path::none && query.popular) route.path = route.group >= 0 ? Path::category : Path::popular;
+  if (route.path == Path::none) route.path = bundle_.fallback ? Path::fallback : popular_path(query, route);
   return route;
 }
 
-void Release::start(const Query& query, const Route& route, Job& job) const {
+Path Release::popular_path(const Query& query, const Route& route) const {
+  if (!query.popular) return Path::none;
+  return route.group >= 0 ? Path::category : Path::popular;
+}
+
+// `model` is the route's, null where it has none.
+void Release::start(const Query& query, const Route& found, std::shared_ptr<const Loaded> model, Job& job) const {
   const Zone* zone = zone_of(query);
-  require(query.k >= 0, "recommend: k is ", query.k, ", expected 1 or more");
+  Route& route = job.route;
+  route = found;
   job.query = &query;
-  job.route = route;
+  job.loaded = std::move(model);
   job.unknown = std::count(query.events.begin(), query.events.end(), Catalog::kUnknown);
   job.list.clear();
   job.history.clear();
-  if (route.path == Path::none) return;
-
-  if (route.cluster >= 0) {
-    job.loaded = loaded(static_cast<std::size_t>(route.cluster));
+  if (job.loaded) {
     for (std::int32_t event : events_read(query, zone))
       if (event != Catalog::kUnknown && owner_[event] == route.cluster) job.history.push_back(model_row_[event]);
     const auto read = job.loaded->scanner.model().config().history;
@@ -385,7 +393,10 @@ void Release::start(const Query& query, const Route& route, Job& job) const {
     for (std::int32_t event : events_read(query, zone))
       if (event != Catalog::kUnknown) job.history.push_back(event);
     ask_fallback(job);
+    if (job.scored.rows.empty()) route.path = popular_path(query, route);
   }
+  if (route.path == Path::none) return;
+
   const Shelf& shelf = job.loaded ? job.loaded->shelf : all_;
   job.rules.clear();
   if (zone) job.rules.push_back({&zone->rules, &shelf.fixed.find(query.zone)->second});
@@ -439,51 +450,50 @@ void Release::scan_popular(std::int64_t n, std::span<const std::uint64_t> exclud
       if (!is_excluded(by_clicks_[i])) list.push_back({by_clicks_[i], popularity_[by_clicks_[i]]});
     return;
   }
+  auto room = borrow_room();
+  auto& boosted = room->boosted;
+  boosted.clear();
   for (std::int32_t place : by_clicks_)
-    if (!is_excluded(place)) list.push_back({place, popularity_[place] + boosts[place]});
-  const auto size = std::min(n, static_cast<std::int64_t>(list.size()));
-  std::partial_sort(list.begin(), list.begin() + size, list.end(), [](const Scored& a, const Scored& b) {
+    if (!is_excluded(place)) boosted.push_back({place, popularity_[place] + boosts[place]});
+  const auto size = std::min(n, static_cast<std::int64_t>(boosted.size()));
+  std::partial_sort(boosted.begin(), boosted.begin() + size, boosted.end(), [](const Scored& a, const Scored& b) {
     return a.score > b.score || (a.score == b.score && a.place < b.place);
   });
-  list.resize(static_cast<std::size_t>(size));
+  list.assign(boosted.begin(), boosted.begin() + size);
+  rooms_.give_back(std::move(room));
 }
 
 void Release::ask_fallback(Job& job) const {
-  Scratch scratch;
-  {
-    std::lock_guard lock(mutex_);
-    if (!idle_scratch_.empty()) {
-      scratch = std::move(idle_scratch_.back());
-      idle_scratch_.pop_back();
-    }
-  }
-  if (!scratch) scratch = bundle_.fallback->scratch();
-  job.scored = bundle_.fallback->score(job.history, *scratch);
+  auto room = borrow_room();
+  job.scored = bundle_.fallback->score(job.history, *room->scratch);
   if (!job.scored.sorted) {
     job.scored_rows.assign(job.scored.rows.begin(), job.scored.rows.end());
     job.scored_scores.assign(job.scored.scores.begin(), job.scored.scores.end());
     job.scored = {.rows = job.scored_rows, .scores = job.scored_scores};
   }
-  std::lock_guard lock(mutex_);
-  idle_scratch_.push_back(std::move(scratch));
+  rooms_.give_back(std::move(room));
 }
 
 // Of what the fallback scores; ties in its own order.
 void Release::scan_fallback(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded,
                             std::span<const float> boosts, std::vector<Scored>& list) const {
   const bool in_order = job.scored.sorted && boosts.empty();
+  auto room = borrow_room();
+  auto& places = room->places;
+  auto& scores = room->scores;
   list.clear();
-  job.places.clear();
-  job.scores.clear();
+  places.clear();
+  scores.clear();
   for (std::size_t i = 0; i < job.scored.rows.size(); ++i) {
     const std::int32_t place = place_[job.scored.rows[i]];
     if (place < 0 || (!excluded.empty() && (excluded[place / 64] >> (place % 64) & 1))) continue;
-    job.places.push_back(place);
-    job.scores.push_back(job.scored.scores[i] + (boosts.empty() ? 0 : boosts[place]));
-    if (in_order && static_cast<std::int64_t>(job.places.size()) == n) break;
+    places.push_back(place);
+    scores.push_back(job.scored.scores[i] + (boosts.empty() ? 0 : boosts[place]));
+    if (in_order && static_cast<std::int64_t>(places.size()) == n) break;
   }
-  find_best(job.scores, n, job.best);
-  for (std::int32_t i : job.best) list.push_back({job.places[i], job.scores[i]});
+  find_best(scores, n, room->best);
+  for (std::int32_t i : room->best) list.push_back({places[i], scores[i]});
+  rooms_.give_back(std::move(room));
 }
 
 void Release::scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
@@ -520,8 +530,10 @@ Listing Release::finish(Job& job) const {
 }
 
 Listing Release::list(const Query& query) const {
+  check(query);
+  const Route found = route(query);
   auto job = borrow();
-  start(query, route(query), *job);
+  start(query, found, found.cluster >= 0 ? loaded(static_cast<std::size_t>(found.cluster)) : nullptr, *job);
   const Selection& selection = job->selection;
   if (job->route.path != Path::none && selection.first_scan() > 0) {
     if (job->loaded)
@@ -535,12 +547,14 @@ Listing Release::list(const Query& query) const {
   return listing;
 }
 
-// One model after the other, so that no more of them need be held than one query takes. What rules do to each query,
-// and lists by popularity, are made on all cores too, each by the code of one query.
+// One model after the other, so that no more of them need be held than one query takes; it is loaded before the cores
+// part. What rules do to each query, and lists of the fallback and by popularity, are made on all cores too, each by
+// the code of one query.
 std::vector<Listing> Release::list(std::span<const Query> queries) const {
   const auto on_all_cores = [](std::size_t n, cpu::FunctionRef<void(std::int64_t)> work) {
     cpu::parallel_for(static_cast<std::int64_t>(n), 0, work);
   };
+  for (const Query& query : queries) check(query);  // the first that cannot be is the one that is told
   std::vector<Route> routes(queries.size());
   on_all_cores(queries.size(), [&](std::int64_t i) { routes[i] = route(queries[i]); });
   std::vector<std::size_t> order(queries.size());
@@ -554,10 +568,11 @@ std::vector<Listing> Release::list(std::span<const Query> queries) const {
   for (std::size_t first = 0, end = 0; first < order.size(); first = end) {
     const std::int32_t cluster = routes[order[first]].cluster;
     while (end < order.size() && end - first < kAtOnce && routes[order[end]].cluster == cluster) ++end;
+    const auto model = cluster >= 0 ? loaded(static_cast<std::size_t>(cluster)) : nullptr;
     while (jobs.size() < end - first) jobs.push_back(borrow());
     on_all_cores(end - first, [&](std::int64_t i) {
       Job& job = *jobs[i];
-      start(queries[order[first + i]], routes[order[first + i]], job);
+      start(queries[order[first + i]], routes[order[first + i]], model, job);
       const Selection& selection = job.selection;
       if (job.route.path != Path::none && !job.loaded && selection.first_scan() > 0)
         scan(job, selection.first_scan(), selection.excluded(), selection.boosts(), job.list);
@@ -569,7 +584,7 @@ std::vector<Listing> Release::list(std::span<const Query> queries) const {
       if (job.route.path != Path::none && job.loaded && selection.first_scan() > 0)
         scans.push_back(job.scan(selection.first_scan(), selection.excluded(), selection.boosts(), job.list));
     }
-    if (!scans.empty()) jobs.front()->loaded->scanner.scan(scans);
+    if (!scans.empty()) model->scanner.scan(scans);
     on_all_cores(end - first, [&](std::int64_t i) {
       listings[order[first + i]] = finish(*jobs[i]);
       jobs[i]->loaded.reset();

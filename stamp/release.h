@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "stamp/bundle.h"
+#include "stamp/pool.h"
 #include "stamp/rules.h"
 #include "stamp/scanner.h"
 #include "stamp/selection.h"
@@ -46,10 +47,10 @@ struct Query {
 };
 
 struct Listing {
-  std::vector<std::int32_t> items;  // best first, ties by lower row
+  std::vector<std::int32_t> items;  // best first; ties by lower row, a fallback's in its own order
   std::vector<float> scores;        // logits with boosts; what a fallback defines; of popular products ln(1 + clicks)
   Path path = Path::none;
-  std::int64_t cluster = -1;  // id of the cluster whose model answered
+  std::int64_t cluster = -1;  // id of the cluster whose model answered; -1 where none did
   std::int64_t unknown = 0;   // events that the catalog does not know
   std::string reason;         // why there are fewer than k
   std::string explanation;    // JSON, where asked for: what rules removed and moved (docs/rules.md)
@@ -107,8 +108,8 @@ class STAMP_API Release {
     std::int32_t cluster = -1;  // index into bundle().clusters
     std::int32_t group = -1;    // attribute group of the current product
   };
-  struct Job;  // a query on its way, and room for the next one
-  using Scratch = std::unique_ptr<Baseline::Scratch>;
+  struct Job;   // a query on its way, and room for the next one
+  struct Room;  // what one call needs while it scores or scans: a thread has one, jobs are many and it is of V
 
   void set_up();
   void read_rules();
@@ -119,11 +120,13 @@ class STAMP_API Release {
 
   std::unique_ptr<Job> borrow() const;
   void give_back(std::unique_ptr<Job> job) const;
-  void check_rows(const Query& query) const;
+  std::unique_ptr<Room> borrow_room() const;
+  void check(const Query& query) const;
   const Zone* zone_of(const Query& query) const;
   std::span<const std::int32_t> events_read(const Query& query, const Zone* zone) const;
   Route route(const Query& query) const;
-  void start(const Query& query, const Route& route, Job& job) const;
+  Path popular_path(const Query& query, const Route& route) const;
+  void start(const Query& query, const Route& route, std::shared_ptr<const Loaded> model, Job& job) const;
   void ask_fallback(Job& job) const;
   void scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                     std::vector<Scored>& list) const;
@@ -153,9 +156,10 @@ class STAMP_API Release {
   mutable std::mutex mutex_;    // of what follows; held for a moment
   mutable std::vector<Slot> slots_;
   mutable std::uint64_t clock_ = 0;
-  mutable std::vector<std::unique_ptr<Job>> idle_;
-  mutable std::vector<Scratch> idle_scratch_;  // of the fallback, for each thread one: jobs are many, and it is of V
   mutable std::map<std::string, std::shared_ptr<const Rules>> rules_;
+
+  mutable Pool<Job> jobs_;
+  mutable Pool<Room> rooms_;
 };
 
 }  // namespace stamp

@@ -18,8 +18,9 @@ struct Scored {
 };
 
 // Lists the n candidates of the largest score + boost, all in single precision, that are not in `excluded` (a bit set
-// over places): best first, ties by lower place, NaN never; all that there are where those are fewer than n. `boosts`
-// is [candidates], or empty where nothing is boosted. `list` comes with anything in it.
+// over places): best first, ties always in one order (by lower place, but where a fallback has its own), NaN never; all
+// that there are where those are fewer than n. `boosts` is [candidates], or empty where nothing is boosted. `list`
+// comes with anything in it.
 using Scan = std::function<void(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
                                 std::vector<Scored>& list)>;
 

@@ -36,19 +36,6 @@ class SessionKnn final : public Baseline {
         sessions_of_(std::move(sessions_of)),
         factors_(std::move(factors)) {}
 
-  bool answers(std::span<const std::int32_t> history) const override {
-    std::int64_t i = 0;  // from the end
-    for (auto row = history.rbegin(); row != history.rend(); ++row) {
-      if (*row == Catalog::kUnknown) continue;
-      if (++i > options_.history && options_.history > 0) return false;
-      const bool counts = decayed(options_.score_weighting, i) > 0 &&
-                          (options_.weighting != Decay::linear || position_weight(Decay::linear, 1, i) > 0);
-      if (!counts) return false;
-      if (!sessions_of_[*row].empty()) return true;
-    }
-    return false;
-  }
-
   ScoredProducts score(std::span<const std::int32_t> history, Scratch& scratch) const override {
     auto& room = static_cast<Room&>(scratch);
     const auto length = static_cast<std::int64_t>(history.size());
@@ -79,7 +66,7 @@ class SessionKnn final : public Baseline {
   }
 
   std::shared_ptr<const Baseline> in_catalog(std::span<const std::int32_t> rows, std::int64_t products) const override {
-    check_rows(rows, V(), products);
+    check_moved(rows, V(), products);
     Lists moved = products_;
     for (std::int32_t& row : moved.values) row = rows[row];
     std::vector<float> factors(factors_.empty() ? 0 : static_cast<std::size_t>(products));
@@ -199,8 +186,7 @@ void SessionKnnOptions::validate() const {
 std::shared_ptr<const Baseline> fit_session_knn(const Sessions& sessions, std::int64_t V,
                                                 const SessionKnnOptions& options) {
   options.validate();
-  require(sessions.size() <= std::numeric_limits<std::int32_t>::max(), "fit: ", sessions.size(),
-          " sessions, expected fewer than 2^31");
+  check_numbers(sessions);
   const Lists all = distinct_products(sessions, V);
   const Lists found = inverted(all, V);
   std::vector<float> factors;
@@ -240,6 +226,7 @@ std::shared_ptr<const Baseline> fit_session_knn(const Sessions& sessions, std::i
 std::shared_ptr<const Baseline> read_session_knn(const Safetensors& file, std::int64_t V, const std::string& options) {
   const SessionKnnOptions read = session_knn_options_from_json(options);
   Lists products = Lists::from(file, "products", -1, V);
+  for (std::int64_t s = 0; s < products.size(); ++s) require(!products[s].empty(), "session ", s, " has no products");
   Lists sessions_of = Lists::from(file, "sessions", V, products.size());
   for (std::int64_t v = 0; v < V; ++v) {
     const auto of = sessions_of[v];
@@ -249,7 +236,8 @@ std::shared_ptr<const Baseline> read_session_knn(const Safetensors& file, std::i
   if (file.contains("factors")) {
     const auto stored = file.f32("factors", {V});
     factors.assign(stored.begin(), stored.end());
-    for (float factor : factors) require(std::isfinite(factor), "factors hold ", factor);
+    for (float factor : factors)
+      require(factor >= 0 && std::isfinite(factor), "factors hold ", factor, ", expected 0 or more");
   }
   require(factors.empty() == (read.idf == Idf::none), "factors are there without idf, or lack with it");
   return std::make_shared<SessionKnn>(V, options, read, std::move(products), std::move(sessions_of),

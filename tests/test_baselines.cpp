@@ -59,7 +59,6 @@ Table scored(const Baseline& baseline, const Rows& history) {
     CHECK(table.emplace(products.rows[i], products.scores[i]).second);
     if (products.sorted && i > 0) CHECK(products.scores[i] <= products.scores[i - 1]);
   }
-  CHECK(baseline.answers(history) == !table.empty());
   return table;
 }
 
@@ -168,7 +167,14 @@ TEST_CASE("popularity counts clicks, those of late, or by their age; a group's w
   CHECK(ranked(*grouped, {3}) == Rows{0, 2, 1});  // of no group
   CHECK(ranked(*grouped, {}) == Rows{0, 2, 1});
   CHECK(!grouped->needs_history());
-  CHECK(!fit_popularity(Sessions(), 3)->answers({}));
+  // Codes of a longer table of products, whose other values are nowhere here.
+  const auto sparse = fit_popularity(sessions, 4, {}, Rows{2'000'000'000, 7, 2'000'000'000, -1});
+  const check::Folder folder;
+  save_baseline(folder.path() / "sparse", *sparse);
+  for (const auto& baseline : {sparse, load_baseline(folder.path() / "sparse")})
+    for (const Rows& history : {Rows{1, 2}, Rows{0, 1}, Rows{3}, Rows{}})
+      CHECK(ranked(*baseline, history) == ranked(*grouped, history));
+  CHECK(scored(*fit_popularity(Sessions(), 3), {}).empty());
 
   const Sessions timeless({0, 1}, {0, 2});
   CHECK_THROWS_WITH_AS(fit_popularity(timeless, 2, {.recent = 5}),
@@ -184,10 +190,11 @@ TEST_CASE("session popularity: by count, then by clicks in training") {
   const auto baseline = fit_session_popularity(sessions, 4);
   CHECK(ranked(*baseline, {0, 1, 0, 2}) == Rows{0, 2, 1});
   CHECK(ranked(*baseline, {3, 0, 1}) == Rows{1, 0, 3});
-  const auto alike = fit_session_popularity(Sessions({0, 1, 2}, {0, 3}), 3);
+  const auto alike = fit_session_popularity(Sessions({0, 1, 2}, {0, 3}), 3);  // of equals the one that came first
   CHECK(ranked(*alike, {2, 0, 1, 0, 1}) == Rows{0, 1, 2});
+  CHECK(ranked(*alike, {2, 1, 0}) == Rows{2, 1, 0});
   check_same(scored(*baseline, {0, 1, 0}), {{0, 2 + 1 / 4.0}, {1, 1 + 2 / 4.0}});
-  CHECK(!baseline->answers(Rows{-1}));
+  CHECK(scored(*baseline, {}).empty());
   CHECK(baseline->needs_history());
 }
 
@@ -237,9 +244,8 @@ TEST_CASE("rules are pruned to the heaviest, ties by first occurrence") {
   CHECK(ranked(*fit_sequential_rules(sessions, 4, options), {0}) == Rows{3, 2, 1});
   options.per_item = 2;
   CHECK(ranked(*fit_sequential_rules(sessions, 4, options), {0}) == Rows{3, 2});
-  CHECK(!fit_sequential_rules(sessions, 4, options)->answers(Rows{1}));
-  CHECK(!fit_sequential_rules(sessions, 4, options)->answers(Rows{0, 1}));  // only the last event is read
-  CHECK(fit_sequential_rules(sessions, 4, options)->answers(Rows{0, -1}));
+  CHECK(scored(*fit_sequential_rules(sessions, 4, options), {1}).empty());
+  CHECK(scored(*fit_sequential_rules(sessions, 4, options), {0, 1}).empty());  // only the last event is read
 }
 
 TEST_CASE("item-kNN is the cosine of sessions, shrunk and weighed by significance") {
@@ -406,7 +412,7 @@ TEST_CASE("the ranker counts what scores more and what ties; what is not scored 
   for (const auto& baseline : all_baselines(train, kProducts)) {
     CAPTURE(baseline->kind());
     std::int64_t examples = 0, unreachable = 0, cold = 0, unanswered = 0;
-    double hr = 0, mrr = 0;
+    double hr = 0, mrr = 0, reached = 0;
     for (const Rows& session : sessions_of(test)) {
       for (std::size_t i = 1; i < session.size(); ++i) {
         Rows history;
@@ -432,18 +438,20 @@ TEST_CASE("the ranker counts what scores more and what ties; what is not scored 
         const float score = products.scores[found - products.rows.begin()];
         const auto rank =
             std::count_if(products.scores.begin(), products.scores.end(), [&](float other) { return other >= score; });
+        ++reached;
         hr += rank <= 5;
         mrr += rank <= 5 ? 1.0 / static_cast<double>(rank) : 0;
       }
     }
     const auto ranker = baseline_ranker(baseline);
-    const Metrics metrics = evaluate(*ranker, test, counts, {.k = {5}, .batch = 17});
+    const Metrics metrics = evaluate(*ranker, test, counts, {.k = {5, kProducts + 9}, .batch = 17});
     CHECK(metrics.examples == examples);
     CHECK(metrics.cold_targets == cold);
     CHECK(metrics.unanswered == unanswered);
     CHECK(metrics.unreachable == unreachable);
     CHECK(metrics.at[0].hr == doctest::Approx(hr / static_cast<double>(examples)));
     CHECK(metrics.at[0].mrr == doctest::Approx(mrr / static_cast<double>(examples)));
+    CHECK(metrics.at[1].hr == doctest::Approx(reached / static_cast<double>(examples)));  // longer than the catalog
   }
 }
 
@@ -472,7 +480,7 @@ TEST_CASE("files give baselines back, and other catalogs take them") {
       CHECK(scored(*moved, there) == expected);
     }
     if (baseline->kind() != "session_popularity")  // nobody clicked the others
-      CHECK(moved->answers(Rows{0}) == !moved->needs_history());
+      CHECK(scored(*moved, {0}).empty() == moved->needs_history());
     CHECK_THROWS_AS(baseline->in_catalog(Rows(kProducts, 1), kProducts), std::invalid_argument);
     CHECK_THROWS_AS(baseline->in_catalog(rows, kProducts), std::invalid_argument);
   }
@@ -489,7 +497,8 @@ TEST_CASE("files that are damaged are refused, with what is wrong") {
   };
   const std::vector<std::int64_t> offsets{0, 1, 2, 3}, falling{0, 2, 1, 3}, few{0, 3};
   const std::vector<std::int32_t> values{0, 1, 2}, outside{0, 1, 3}, twice{1, 1, 2};
-  const std::vector<float> weights{3, 2, 1}, rising{1, 2, 3}, nan{1, NAN, 1};
+  const std::vector<float> weights{3, 2, 1}, rising{1, 2, 3}, nan{1, NAN, 1}, negative{1, 1, -1},
+      infinite{INFINITY, 1, 1};
   const auto tensor = [](DType type, const auto& data) {
     return TensorSource({type, {static_cast<std::int64_t>(data.size())}}, data.data());
   };
@@ -508,7 +517,9 @@ TEST_CASE("files that are damaged are refused, with what is wrong") {
   refused(rules(offsets, outside, weights), item_knn, "rules.values hold 3, expected 0 to 2");
   refused(rules(std::vector<std::int64_t>{0, 3, 3, 3}, values, rising), item_knn, "weights of product 0 do not fall");
   refused(rules(std::vector<std::int64_t>{0, 3, 3, 3}, twice, weights), item_knn, "product 0 has two rules of 1");
-  refused(rules(offsets, values, nan), item_knn, "do not fall");
+  refused(rules(offsets, values, nan), item_knn, "weights of product 1 hold nan");
+  refused(rules(offsets, values, negative), item_knn, "weights of product 2 hold -1, expected 0 or more");
+  refused(rules(offsets, values, infinite), item_knn, "weights of product 0 hold inf");
   refused(rules(offsets, values, weights), {{"kind", "item_knn"}, {"options", R"({"alpha": 2})"}}, "alpha is 2");
   refused(rules(offsets, values, weights), {{"kind", "item_knn"}, {"options", "["}}, "not JSON");
   const Metadata popularity{{"kind", "popularity"}, {"options", "{}"}};
@@ -528,7 +539,18 @@ TEST_CASE("files that are damaged are refused, with what is wrong") {
   const Metadata session_knn{{"kind", "session_knn"}, {"options", "{}"}};
   refused(knn(offsets, outside), session_knn, "sessions.values hold 1, expected 0 to 0");
   refused(knn(std::vector<std::int64_t>{0, 2, 2, 2}, Rows{0, 0}), session_knn, "sessions of product 0 do not fall");
-  refused(knn(offsets, Rows{0, 0, 0}), {{"kind", "session_knn"}, {"options", R"({"idf": "add"})"}}, "factors");
+  const Rows first{0, 0, 0}, second{1, 1, 0};
+  const std::vector<std::int64_t> with_empty{0, 3, 3};
+  const Metadata weighted{{"kind", "session_knn"}, {"options", R"({"idf": "add"})"}};
+  refused(knn(offsets, Rows{0, 0, 0}), weighted, "factors");
+  for (const auto& factors : {negative, infinite, nan}) {
+    Tensors tensors = knn(offsets, first);
+    tensors.insert_or_assign("factors", tensor(DType::f32, factors));
+    refused(tensors, weighted, "factors hold");
+  }
+  Tensors hollow = knn(offsets, second);  // session 1 would be one of no products: 0/0
+  hollow.insert_or_assign("products.offsets", tensor(DType::i64, with_empty));
+  refused(hollow, session_knn, "session 1 has no products");
 }
 
 TEST_CASE("options that cannot be are refused") {
@@ -550,7 +572,7 @@ TEST_CASE("options that cannot be are refused") {
                        std::invalid_argument);
   CHECK_THROWS_WITH_AS(session_knn_options_from_json(R"({"weighting": "cubic"})"), doctest::Contains("\"cubic\""),
                        std::invalid_argument);
-  for (const auto& baseline : all_baselines(Sessions(), 0)) CHECK(!baseline->answers({}));
+  for (const auto& baseline : all_baselines(Sessions(), 0)) CHECK(scored(*baseline, {}).empty());
 }
 
 namespace {
@@ -672,6 +694,55 @@ TEST_CASE("models go before the fallback, and it goes before popular products") 
   other.fallback = fit_association_rules(sessions, 7);
   CHECK_THROWS_WITH_AS(other.validate(), "Bundle: the fallback knows a catalog of 7 products, expected 6",
                        std::invalid_argument);
+}
+
+TEST_CASE("where the fallback has nothing for a visit, popular products answer") {
+  // 0 is alone in its session, and without `remind` its own products are not listed; 3 is never clicked.
+  const auto fallback = fit_session_knn(Sessions({0, 1, 2}, {0, 1, 3}), 4, {.remind = false});
+  for (const bool routed : {true, false}) {
+    Bundle bundle = bundle_with(fallback);
+    if (routed) bundle.route_by = {"colour"};
+    const Release release(std::move(bundle));
+    const Rows one{1}, nothing{0}, unclicked{3}, none;
+    const std::vector<Query> queries{{.events = one},
+                                     {.events = nothing},
+                                     {.events = nothing, .popular = false},
+                                     {.events = unclicked},
+                                     {.events = none}};
+    const std::vector<Path> paths{Path::fallback, routed ? Path::category : Path::popular, Path::none,
+                                  routed ? Path::category : Path::popular, Path::popular};
+    const auto together = release.list(queries);
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+      CAPTURE(i);
+      const Listing alone = release.list(queries[i]);
+      CHECK(to_string(alone.path) == to_string(paths[i]));
+      CHECK(alone.items.empty() == (paths[i] == Path::none));
+      CHECK(to_string(together[i].path) == to_string(alone.path));
+      CHECK(together[i].items == alone.items);
+    }
+    CHECK(together[2].reason == "neither a model nor the fallback has anything for these events");
+    if (routed) CHECK(together[1].items == Rows{0, 3});  // its colour
+  }
+}
+
+TEST_CASE("of several queries that cannot be, the first is told") {
+  const Release release(bundle_with(fit_session_knn(random_sessions(50, kProducts, 18), kProducts)));
+  const Rows events{0}, foreign{kProducts};
+  std::vector<Query> queries(600, Query{.events = events});
+  queries[590].zone = "nowhere";
+  queries[20].k = -1;
+  queries[10].events = foreign;
+  for (int again = 0; again < 5; ++again)
+    CHECK_THROWS_WITH_AS(release.list(queries), "recommend: events holds row 60, expected below 60",
+                         std::invalid_argument);
+}
+
+TEST_CASE("sums of rules are exact beyond what a float counts") {
+  // A float of 2^21 no longer grows by 0.1.
+  constexpr std::size_t kPairs = 30'000'000;
+  Scores sums(1);
+  for (std::size_t i = 0; i < kPairs; ++i) sums.add(0, 0.1f);
+  CHECK(sums.products().scores[0] == doctest::Approx(3e6).epsilon(1e-6));
 }
 
 TEST_CASE("many threads ask one fallback, alone and in batches") {

@@ -315,11 +315,17 @@ TEST_CASE("models are loaded when they are asked for, and go when memory is shor
   const auto device = open_device("cpu");
   save_bundle(folder / "bundle", shop(device));
   const Release whole(shop(device));
+  std::vector<std::vector<std::int32_t>> anchors;
+  for (std::int32_t i = 0; i < 600; ++i) anchors.push_back({i % 12});
+  std::vector<Query> queries;
+  for (const auto& events : anchors) queries.push_back({.events = events});
   for (const ReleaseOptions& options :
        {ReleaseOptions{.device = "cpu", .lazy = true}, ReleaseOptions{.device = "cpu", .memory = 1},
         ReleaseOptions{.device = "cpu"}}) {
     const Release release(BundleReader(folder / "bundle"), options);
     save_bundle(folder / "bundle", shop(device));  // what it has opened stays what it was
+    const auto together = release.list(queries);   // the first to ask for models, on all cores
+    for (std::size_t i = 0; i < queries.size(); ++i) CHECK(together[i].items == whole.list(queries[i]).items);
     for (int round = 0; round < 2; ++round)
       for (std::int32_t anchor = 0; anchor < 12; ++anchor) {
         const std::vector<std::int32_t> events{anchor};

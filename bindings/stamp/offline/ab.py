@@ -185,9 +185,9 @@ def proportions(*, control: Any, treatment: Any, converted: str = "converted", v
     ----------
     control, treatment : (conversions, visitors), or visitor rows
         Counts are a tuple of two whole numbers. Rows are an array [visitors], or a table of any kind that
-        :meth:`Sessions.from_frame` reads, with the column `converted`; above 0 is a conversion.
+        :meth:`Sessions.from_frame` reads, with the column `converted`: 1 where the visitor did, else 0.
     visitor : str, optional
-        Column of visitors, where the table has several rows of one: then any row of them decides.
+        Column of visitors, where the table has several rows of one: then any of them above 0 is a conversion.
     confidence : float
         Of the intervals.
 
@@ -200,7 +200,8 @@ def proportions(*, control: Any, treatment: Any, converted: str = "converted", v
     Raises
     ------
     ValueError
-        An arm without visitors, more conversions than visitors, a negative, broken or missing number.
+        An arm without visitors, more conversions than visitors, a negative, broken or missing number, or a row above 1
+        that is a visitor's only one.
 
     References
     ----------
@@ -213,7 +214,12 @@ def proportions(*, control: Any, treatment: Any, converted: str = "converted", v
         if isinstance(data, tuple):
             counts.append(_counts("proportions", name, data))
         else:
-            (values,) = _visitor_rows("proportions", name, data, (converted,), visitor)
+            (values,) = _visitor_rows("proportions", name, data, (converted,), visitor, least=0)
+            if visitor is None and values.max() > 1:  # two counts, maybe
+                raise ValueError(
+                    f"proportions: {name} has {values.max():g} for a visitor, expected 0 or 1 in rows; counts are a "
+                    "tuple (conversions, visitors)"
+                )
             counts.append((int(np.count_nonzero(values > 0)), len(values)))
     (x_c, n_c), (x_t, n_t) = counts
     share = (x_c + x_t) / (n_c + n_t)
@@ -374,8 +380,10 @@ def _require_two(call: str, arm: str, values: np.ndarray) -> None:
         raise ValueError(f"{call}: {arm} has one visitor, whose spread nobody knows; expected 2 or more")
 
 
-def _visitor_rows(call: str, arm: str, data: Any, names: tuple[str, ...], visitor: str | None) -> list[np.ndarray]:
-    """Columns [visitors] of finite floats, one for each name."""
+def _visitor_rows(
+    call: str, arm: str, data: Any, names: tuple[str, ...], visitor: str | None, *, least: float = -math.inf
+) -> list[np.ndarray]:
+    """Columns [visitors] of finite floats, one for each name; of rows of `least` or more."""
     if isinstance(data, (Mapping, str, os.PathLike)) or hasattr(data, "columns"):
         table = read_columns(data)
         wanted = [*names, visitor] if visitor is not None else [*names]
@@ -389,7 +397,7 @@ def _visitor_rows(call: str, arm: str, data: Any, names: tuple[str, ...], visito
         columns = [data] if len(names) == 1 else data
         if len(columns) != len(names):
             raise ValueError(f"{call}: {arm} has {len(columns)} arrays, expected {' and '.join(names)}")
-    arrays = [_floats(f"{call}: {arm}: {name}", column) for name, column in zip(names, columns)]
+    arrays = [_floats(f"{call}: {arm}: {name}", column, least) for name, column in zip(names, columns)]
     if len({len(array) for array in arrays}) > 1:
         lengths = " and ".join(str(len(array)) for array in arrays)
         raise ValueError(f"{call}: {arm} has {lengths} values, expected one of each a visitor")
@@ -401,17 +409,18 @@ def _visitor_rows(call: str, arm: str, data: Any, names: tuple[str, ...], visito
     return [np.bincount(code, weights=array) for array in arrays]
 
 
-def _floats(what: str, column: Any) -> np.ndarray:
+def _floats(what: str, column: Any, least: float) -> np.ndarray:
     try:
         values = np.asarray(column, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} is not numeric: {error}") from None
     if values.ndim != 1:
         raise ValueError(f"{what} has the shape {values.shape}, expected one value a visitor")
-    wrong = ~np.isfinite(values)
+    wrong = ~np.isfinite(values) | (values < least)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"{what} has {values[row]} in row {row}, expected a number; a visitor without one is a 0")
+        of = f" of {least:g} or more" if least > -math.inf else ""
+        raise ValueError(f"{what} has {values[row]} in row {row}, expected a number{of}; a visitor without one is a 0")
     return values
 
 

@@ -223,13 +223,15 @@ def duration(size: SampleSize, *, visitors_per_day: float, share: float = 1.0) -
     Raises
     ------
     ValueError
-        visitors_per_day not above 0, or share not in 0 … 1.
+        `size` is not of :func:`sample_size`, visitors_per_day not above 0, or share not in 0 … 1.
 
     Examples
     --------
     >>> duration(sample_size(baseline=0.03, lift=0.05), visitors_per_day=20_000).weeks
     3
     """
+    if not isinstance(size, SampleSize):
+        raise ValueError(f"duration: size is {size!r}, expected what sample_size returns")
     if not (math.isfinite(visitors_per_day) and visitors_per_day > 0):
         raise ValueError(f"duration: visitors_per_day is {visitors_per_day}, expected a number above 0")
     if not 0 < share <= 1:

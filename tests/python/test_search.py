@@ -94,7 +94,7 @@ def test_storage_of_another_search_is_refused(sessions, tmp_path):
         ({"dim": [4, 8]}, sessions, {"validation": 0.2}, "differs in data"),
         ({"dim": [4, 8]}, sessions, {"options": {"epochs": 4}}, r"differs in options \(epochs was 3 and is 4\)"),
         ({"dim": [4, 8]}, sessions, {"monitor": "mrr@20"}, r"options \(monitor was 'hr@20' and is 'mrr@20'\)"),
-        ({"dim": [4, 8]}, sessions, {"preset": "paper"}, r"preset \(it was 'official' and is 'paper'\)"),
+        ({"dim": [4, 8]}, sessions, {"preset": "paper"}, r"preset \(it was 'tuned' and is 'paper'\)"),
         ({"dim": [4, 9]}, sessions, {}, r"space \(dim was \[4, 8\] and is \[4, 9\]\)"),
         ({"dim": [4, 8]}, sessions, {"objective": max}, r"objective \(it was None and is 'max'\)"),
     ):

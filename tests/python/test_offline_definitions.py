@@ -219,6 +219,13 @@ def test_freshness():
     # 1 is old though it was seen yesterday, 2 is exactly seven days old, 3 a second less, 9 was never seen
     only(measure("freshness", [[1, 2, 3, 9]], **options), 2 / 4, 3 / 4, 1 / 4, 1)
     only(measure("freshness", [[3, -1]], **options), 1, 1 / 2)
+    # where training does not reach back seven days nobody knows what is new
+    columns = {"session_id": [1, 1], "item_id": [1, 2], "timestamp": [now - 7 * day, now - day]}
+    options["train"] = stamp.Sessions.from_frame(columns)
+    only(measure("freshness", [[1, 2]], **options), 1 / 2)
+    columns["timestamp"][0] += 1
+    options["train"] = stamp.Sessions.from_frame(columns)
+    assert np.isnan(measure("freshness", [[1, 2]], **options))
 
 
 def test_repeat_rate():

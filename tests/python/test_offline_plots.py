@@ -94,6 +94,48 @@ def test_by(asked, tmp_path):
     assert len(few.axes) == 1 and len(few.axes[0].containers) == 1 and "mrr@20" in few.axes[0].get_ylabel()
 
 
+def test_defaults_are_of_each_zones_own_length(asked):
+    for zone, k in (("product page", 20), ("home", 10)):
+        assert offline.plot_by(asked, zone=zone).axes[0].get_ylabel().startswith(f"hr@{k} ")
+        assert offline.plot_tradeoff(asked, zone=zone).axes[1].get_xlabel().startswith(f"coverage@{k} ")
+        assert offline.plot_coverage(asked, zone=zone).axes[0].get_ylabel().endswith(f"k = {k}")
+    compared = {row.metric for row in offline.compare(asked, baseline="stamp").rows}
+    assert compared == {"hr@20", "mrr@20", "hr@10", "mrr@10"}
+    assert asked.by("cold").title == "hr@20, hr@10 by cold"
+
+
+def test_dollars_in_names_are_no_mathematics(shop, tmp_path):
+    """Matplotlib would refuse to draw the first and change the second."""
+    train, test = shop.sessions.split_by_time("7D")
+    popular = stamp.PopularityRecommender().fit(train)
+    models = {r"$\undefined{$": popular, "$x^2$": stamp.SessionPopularityRecommender().fit(train)}
+    run = offline.replay(models, test, train=train, latency=0)
+    kinds = {item: ("$y$", r"$\frac$")[i % 2] for i, item in enumerate(run.item_ids.tolist())}
+    for figure in (
+        offline.compare(run, baseline="$x^2$", resamples=200).plot(), offline.plot_tradeoff(run),
+        offline.plot_by(run, cuts=[kinds]), offline.plot_coverage(run),
+    ):  # fmt: skip
+        drawn(figure, tmp_path / "dollars.png")
+        assert "$x^2$" in texts(figure) and r"$\undefined{$" in texts(figure)
+
+
+def test_too_little_data_is_drawn(tmp_path):
+    """One recommender lists nothing, so the mean popularity of its lists is not known."""
+    sessions = stamp.Sessions.from_frame([["a", "b", "c", "a"]] * 30)
+
+    class Nothing:
+        def recommend(self, items, *, k):
+            return []
+
+    popular = stamp.PopularityRecommender().fit(sessions)
+    run = offline.replay({"popular": popular, "last": Last(), "nothing": Nothing()}, sessions, train=sessions,
+                         leakage="report", latency=0)  # fmt: skip
+    result = offline.compare(run, baseline="popular", metrics=["popularity"], resamples=200)
+    figure = drawn(result.plot(), tmp_path / "little.png")
+    assert [row.verdict for row in result.rows] == ["different", "too little data"]
+    assert "too little data" in texts(figure)
+
+
 def test_by_many_kinds(asked, tmp_path):
     """The kinds with most questions are drawn, in their order."""
     kinds = {item: f"kind {i % 50:02}" for i, item in enumerate(asked.item_ids.tolist())}
@@ -156,11 +198,11 @@ def test_apart():
 
 def test_errors(asked):
     for plot, options, message in (
-        (offline.plot_by, {}, "plot_by: zone is None, expected one of 'product page', 'home'"),
+        (offline.plot_by, {}, "plot_by: there are several zones, say zone=…: one of 'product page', 'home'"),
         (offline.plot_coverage, {"zone": "cart"}, "plot_coverage: zone is 'cart'"),
         (offline.plot_coverage, {"zone": "home", "k": 20}, "plot_coverage: k is 20, expected 1 to 10"),
         (offline.plot_tradeoff, {"zone": "home", "accuracy": "luck"}, "plot_tradeoff: metric is 'luck'"),
-        (offline.plot_tradeoff, {"zone": "home"}, "'hr@20' is of longer lists than the 10 products"),
+        (offline.plot_tradeoff, {"zone": "home", "accuracy": "hr@20"}, "10 products of zone 'home'; write 'hr' for"),
         (offline.plot_tradeoff, {"zone": "home", "names": ["best"]}, r"names is \['best'\], expected some of"),
         (offline.plot_by, {"zone": "home", "metric": "coverage@10"}, "of all lists together"),
         (offline.plot_by, {"zone": "home", "metric": "hr@10", "confidence": 2}, "confidence is 2"),

@@ -73,24 +73,32 @@ def test_questions_are_those_of_the_protocol(model, split):
 @pytest.mark.parametrize(
     "zone", [PLAIN, product_page(k=7), Zone(name="seen", exclude="seen"), Zone(name="short", k=5, history=2)]
 )
-def test_lists_are_what_recommend_gives(model, split, zone):
+def test_lists_are_what_the_model_serves(model, split, zone, tmp_path):
+    """A network in memory is asked as it would answer once it is saved: popular products where it knows nothing."""
     _, test = split
     run = replay({"stamp": model}, test, zones=zone)
-    known = set(model.item_ids_)
+    model.save(tmp_path / "bundle")
+    served, known, paths = stamp.Recommender(tmp_path / "bundle", device="cpu"), set(model.item_ids_), set()
     for (_, _, before, _), top, scores in zip(
         histories(test), lists_of(run, "stamp", zone.name), run.lists["stamp", zone.name].scores
     ):
         read = [item for item in before[-(zone.history or 99) :] if item in known]
         exclude = {"nothing": [], "anchor": before[-1:], "seen": before}[zone.exclude]
-        ids, logits = model.recommend(read, k=zone.k, exclude=exclude) if read else ([], [])
-        assert top == padded(ids, zone.k)
-        np.testing.assert_array_equal(scores[: len(logits)], logits)
-        assert np.isnan(scores[len(logits) :]).all()
+        answer = served.recommend(before, k=zone.k, history=zone.history, exclude=exclude)
+        paths.add(answer.path)
+        ids, expected = model.recommend(read, k=zone.k, exclude=exclude) if read else (answer.ids, answer.scores)
+        assert top == padded(ids, zone.k) == padded(answer.ids, zone.k)
+        np.testing.assert_array_equal(scores[: len(expected)], expected)
+        assert np.isnan(scores[len(expected) :]).all()
+    assert "popular" in paths and len(paths) > 1
 
 
 def test_the_accepted_protocol_gives_the_same_figures(model, split):
     """stamp.evaluate ranks the target by its score; a replay looks at what is listed."""
     train, test = split
+    known = set(model.item_ids_)  # where nothing is known a replay lists popular products, evaluate ranks nothing
+    test = test.select(np.array([known.issuperset(test.session(s).tolist()) for s in range(len(test))]))
+    assert len(test) > 5
     both = {"stamp": model, "popular": stamp.PopularityRecommender().fit(train)}
     run = replay(both, test, zones=Zone(name="all"), train=train)
     for name, recommender in both.items():
@@ -150,15 +158,48 @@ def test_home_reads_earlier_sessions():
         (second, "h"): "b", (fifth, "b"): "acdef", (fifth, "a"): "acdefb",
     }  # fmt: skip
     assert len(set(run.questions["home"].visitor.tolist())) == 3
-    assert not run.notes
+    assert run.notes == ["products are only those of the sessions: hand train=… or products=…"]
 
     echo = Echo()
     run = replay({"echo": echo}, interleaved(timestamp=None), zones=home(history=2), latency=0)
-    assert "no timestamps" in run.notes[0]
+    assert "no timestamps" in run.notes[-1]
     echo = Echo()
     run = replay({"echo": echo}, interleaved(visitor_id=None), zones=home(), latency=0)
-    assert "no visitor_id" in run.notes[0] and run.questions["home"].visitor is None
+    assert "no visitor_id" in run.notes[-1] and run.questions["home"].visitor is None
     assert ["".join(read) for read in echo.asked] == ["a", "ac", "d", "g", "b", "b"]
+
+
+@pytest.mark.parametrize("named", [int, lambda v: None if v is None else f"visitor {v}"])
+def test_home_reads_what_visitors_did_in_training(named):
+    def visits(*events, **columns):
+        session, item, time, visitor = zip(*events)
+        visitor = [named(each) for each in visitor]
+        table = {"session_id": session, "item_id": item, "timestamp": time, "visitor_id": visitor, **columns}
+        return stamp.Sessions.from_frame({name: column for name, column in table.items() if column is not None})
+
+    train_events = [(1, "x", 1, 7), (1, "y", 2, 7), (2, "z", 3, 9), (3, "w", 4, 7), (4, "v", 5, 6)]
+    test_events = [(1, "a", 10, 7), (2, "b", 11, 8), (1, "c", 12, 7), (3, "d", 13, 7), (4, "e", 14, 9), (2, "a", 15, 8)]
+    train, test = visits(*train_events), visits(*test_events)
+
+    def asked(train, zone, **options):
+        echo = Echo()
+        run = replay({"echo": echo}, test, zones=zone, train=train, latency=0, **options)
+        questions, sessions = run.questions[zone.name], run.sessions
+        names = sessions.item_ids[sessions._core.items][questions.event].tolist()
+        return run, {name: "".join(read) for name, read in zip(names, echo.asked)}
+
+    run, read = asked(train, home())
+    assert read["a"] in ("xyw", "b") and len(run.questions["home"]) == 5  # b is the first of a visitor nobody knows
+    by_event = dict(zip(run.questions["home"].event.tolist(), run.questions["home"].visitor.tolist()))
+    assert len(set(by_event.values())) == 3
+    assert (read["c"], read["d"], read["e"]) == ("xywa", "xywac", "z") and not run.notes
+    assert asked(train, home(history=1))[1]["c"] == "a"
+    assert asked(None, home())[1]["d"] == "ac"
+    assert asked(train, product_page(exclude="nothing"))[1] == {"c": "a", "a": "b"}  # sessions alone
+    run, read = asked(visits(*train_events, visitor_id=None), home())
+    assert read["d"] == "ac" and "training has no visitor_id" in run.notes[0]
+    run, read = asked(visits(*train_events, timestamp=None), home())
+    assert read["d"] == "xywac" and "no timestamps" in run.notes[0]
 
 
 def test_cart_is_asked_after_products_were_put_there():
@@ -189,9 +230,8 @@ def test_bundles_apply_rules_and_are_asked_as_they_serve(model, split, products,
     all_three = {"bundle": bundle, "path": tmp_path / "bundle", "stamp": model}
     run = replay(all_three, test, zones=zones[1], products=products)
     assert lists_of(run, "bundle", "b") == lists_of(run, "path", "b")
-    # The model knows the attributes of products=…, too; it has no popular products to fall back on.
-    for one, other in zip(lists_of(run, "bundle", "b"), lists_of(run, "stamp", "b")):
-        assert one == other or other == [None] * 4
+    # The model knows the attributes of products=…, too.
+    assert lists_of(run, "bundle", "b") == lists_of(run, "stamp", "b")
     run = replay({"bundle": bundle}, test, zones=zones)
     for zone in zones:
         for (_, _, before, _), top in zip(histories(test), lists_of(run, "bundle", zone.name)):
@@ -210,6 +250,18 @@ def test_bundles_apply_rules_and_are_asked_as_they_serve(model, split, products,
         replay({"echo": Echo()}, test, zones=zones[1])
     with pytest.raises(ValueError, match=r"rules\[0\].attribute is 'category'"):
         replay({"stamp": model}, test, zones=zones[1])
+
+
+def test_a_bundle_of_one_network_gives_its_embeddings(model, split, tmp_path):
+    _, test = split
+    model.save(tmp_path / "model")
+    expected = replay({"x": model}, test, zones=PLAIN, latency=0)
+    for bundle in (tmp_path / "model", stamp.Recommender(tmp_path / "model", device="cpu")):
+        run = replay({"x": bundle}, test, zones=PLAIN, latency=0)
+        np.testing.assert_array_equal(run.embeddings, expected.embeddings)
+        assert run.aggregate("ild_embeddings", name="x", zone="plain", k=10) > 0
+    stamp.PopularityRecommender().fit(split[0]).save(tmp_path / "popular")
+    assert replay({"x": tmp_path / "popular"}, test, zones=PLAIN, latency=0).embeddings is None
 
 
 def test_clusters(split, products, tmp_path):
@@ -231,7 +283,7 @@ def test_clusters(split, products, tmp_path):
     alone = replay({"clustered": clustered}, test, zones=PLAIN, products=products)
     np.testing.assert_array_equal(alone.cut("cluster", "plain")[0], run.cut("cluster", "plain")[0])
     for one, other in zip(lists_of(run, "bundle", "plain"), lists_of(alone, "clustered", "plain")):
-        assert one == other or other == [None] * 10  # a bundle falls back on popular products
+        assert one == other
     labels, names = run.cut("cluster", "plain")
     target = run.item_ids[run.questions["plain"].target]
     known = {half: set(stamp.load(path).item_ids_) for half, path in halves.items()}
@@ -283,12 +335,16 @@ def test_a_recommender_of_anybody_gets_what_stamps_own_do(model, split):
             return model.recommend(known, k=k) if known else []
 
     run = replay({"own": model, "wrapped": Wrapped()}, split[1], zones=PLAIN, latency=5)
-    np.testing.assert_array_equal(run.lists["own", "plain"].rows, run.lists["wrapped", "plain"].rows)
-    np.testing.assert_array_equal(run.lists["own", "plain"].scores, run.lists["wrapped", "plain"].scores)
-    assert run.lists["own", "plain"].faults == run.lists["wrapped", "plain"].faults
+    known = set(model.item_ids_)
+    answered = np.array([bool(known.intersection(before)) for _, _, before, _ in histories(split[1])])
+    own, wrapped = run.lists["own", "plain"], run.lists["wrapped", "plain"]
+    np.testing.assert_array_equal(own.rows[answered], wrapped.rows[answered])
+    np.testing.assert_array_equal(own.scores[answered], wrapped.scores[answered])
+    assert (own.rows[~answered] >= 0).all() and (wrapped.rows[~answered] < 0).all()  # popular products, and none
+    assert own.faults["short"] == 0 and wrapped.faults == {**own.faults, "short": (~answered).sum()}
     for name in ("own", "wrapped"):
         assert len(run.lists[name, "plain"].latency) == 5 and (run.lists[name, "plain"].latency > 0).all()
-    assert run.churn("own", "wrapped", zone="plain", k=10) == 0
+    assert run.churn("own", "wrapped", zone="plain", k=10) == pytest.approx((~answered).mean())
 
 
 def test_products_nobody_learnt_from_are_cold_and_missed(split):
@@ -298,8 +354,10 @@ def test_products_nobody_learnt_from_are_cold_and_missed(split):
     run = replay({"tiny": tiny}, test, zones=PLAIN, train=small)
     questions = run.questions["plain"]
     known = set(tiny.item_ids_)
-    unanswered = sum(not known.intersection(before) for _, _, before, _ in histories(test))
-    assert run.lists["tiny", "plain"].faults["short"] == unanswered
+    unanswered = np.array([not known.intersection(before) for _, _, before, _ in histories(test)])
+    popular = run.lists["tiny", "plain"].rows[unanswered]
+    assert unanswered.any() and (popular == popular[0]).all() and run.lists["tiny", "plain"].faults["short"] == 0
+    assert (run.clicks[popular[0]] == np.sort(run.clicks)[::-1][:10]).all()
     labels, names = run.cut("cold", "plain")
     cold = np.array([item not in known for item in run.item_ids[questions.target]])
     assert 0 < cold.sum() < len(cold)
@@ -350,7 +408,8 @@ def test_progress_and_errors_come_through(model, split, capsys):
         def recommend(self, items, k):
             raise KeyError("no such table")
 
-    with pytest.raises(RuntimeError, match="'broken' failed in zone 'plain' at .*no such table"):
+    message = r"'broken' failed in zone 'plain' at .*no such table.*return \[\] where it knows nothing"
+    with pytest.raises(RuntimeError, match=message):
         replay({"broken": Broken()}, split[1], zones=PLAIN)
     replay({"a": model, "b": model}, split[1], zones=PLAIN, progress=True)
     n = split[1].n_events - len(split[1])
@@ -366,12 +425,20 @@ def test_progress_and_errors_come_through(model, split, capsys):
     [
         ({"recommenders": {}}, "no recommenders"),
         ({"recommenders": {"x": 3}}, "'x' is int, expected a recommender"),
-        ({"recommenders": {"x": stamp.StampRecommender()}}, "not fitted"),
+        ({"recommenders": {"x": stamp.StampRecommender()}}, "'x' is a StampRecommender that is not fitted yet"),
+        ({"recommenders": {"x": stamp.PopularityRecommender()}}, "'x' is a PopularityRecommender that is not fitted"),
+        ({"recommenders": {"x": stamp.PopularityRecommender}}, "'x' is the class PopularityRecommender, expected a"),
         ({"sessions": [["a", "b"]]}, "sessions is list, expected stamp.Sessions"),
         ({"train": [["a", "b"]]}, "train is list, expected stamp.Sessions"),
         ({"zones": []}, "zones are"),
         ({"zones": [PLAIN, PLAIN]}, "zones are"),
-        ({"zones": ["home"]}, "zones holds 'home'"),
+        ({"zones": ["home"]}, r"zones holds 'home', expected stamp.offline.Zone, such as offline.home\(\)"),
+        ({"zones": "cart"}, r"zones holds 'cart', .* such as offline.cart\(\)"),
+        ({"zones": home}, r"zones holds .*, such as offline.home\(\)"),
+        ({"products": {"item_id": ["a"]}}, r"products is dict, expected stamp.Products \(see Products.from_frame\)"),
+        ({"k": 2.5}, "k is 2.5, expected a whole number"),
+        ({"min_history": 2.5}, "min_history is 2.5"),
+        ({"latency": "many"}, "latency is 'many'"),
         ({"min_history": 0}, "min_history is 0"),
         ({"min_history": 99}, "has no question"),
         ({"k": 0}, "k is 0"),
@@ -379,6 +446,10 @@ def test_progress_and_errors_come_through(model, split, capsys):
         ({"leakage": "ignore"}, "leakage is 'ignore'"),
         ({"ties": "mean"}, "ties is 'mean'"),
         ({"embeddings": (["sku-00001"], np.zeros(3))}, "embeddings are 1 ids"),
+        ({"embeddings": np.zeros((3, 2))}, r"embeddings is ndarray, expected a StampRecommender or \(ids, vectors\)"),
+        ({"embeddings": 3}, r"embeddings is int, expected a StampRecommender or \(ids, vectors\)"),
+        ({"embeddings": (["a"], ["b"])}, r"embeddings is tuple, expected a StampRecommender or \(ids, vectors\)"),
+        ({"embeddings": stamp.StampRecommender()}, "embeddings is a StampRecommender that is not fitted"),
         ({"recommenders": {"x": Faulty([1, 2], [])}}, "'x' answers ids that are integers"),
         ({"recommenders": {"x": Faulty("sku")}}, "'x' answers 'sku', expected product ids"),
         ({"recommenders": {"x": Faulty((["sku-1"], [1.0, 2.0]))}}, "'x' answers 1 ids with scores of shape"),
@@ -400,14 +471,19 @@ def test_overlap_with_training_is_refused(model, split, shop):
     train, _ = split
     with pytest.raises(ValueError, match="overlaps with training"):
         replay({"stamp": model}, train, zones=PLAIN, train=train)
+    with pytest.raises(offline.LeakageError, match=r"(?s)^replay: the test overlaps .* or say leakage='report' and"):
+        replay({"stamp": model}, train, zones=PLAIN, train=train)
     run = replay({"stamp": model}, train.split_last(0.1)[1], zones=PLAIN, train=train, leakage="report", latency=0)
-    assert any("copies" in note for note in run.notes)
+    assert any("copies" in note for note in run.notes) and len(run.leakage.offenders["copies"])
 
 
 def test_zones_that_cannot_be():
     for options, message in (
         ({"k": 0}, "k is 0"),
         ({"history": 0}, "history is 0"),
+        ({"history": 2.5}, "history is 2.5"),
+        ({"k": "20"}, "k is '20', expected a whole number of 1 or more"),
+        ({"k": True}, "k is True"),
         ({"exclude": "all"}, "exclude is 'all'"),
         ({"after": "view"}, "after is 'view'"),
         ({"name": ""}, "name is ''"),

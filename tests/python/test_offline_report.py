@@ -394,7 +394,13 @@ def test_bad_input_before_any_work(release, monkeypatch):
     refused("cut: no 'colour', expected one of", cuts=["colour"])
     refused("'cold' needs the clicks of training", cuts=["cold"])
     refused("sessions is list, expected stamp.Sessions", sessions=[["a", "b"]])
-    refused("overlaps with training", sessions=train, train=train)
+    refused("report: products is dict, expected stamp.Products", products={"item_id": ["a"]})
+    refused(r"report: zones holds 'home', expected .* offline.home\(\)", zones="home")
+    refused("report: k is 2.5, expected a whole number", k=[2.5])
+    refused(r"report: embeddings is int, expected a StampRecommender or \(ids, vectors\)", embeddings=3)
+    monkeypatch.undo()
+    monkeypatch.setattr(sys.modules["stamp.offline.replay"], "served_or_foreign", lambda *_: pytest.fail("it was read"))
+    refused("(?s)overlaps with training.*say leakage='report'", sessions=train, train=train)
 
 
 def test_drawings_take_the_colours_of_the_page():
@@ -464,6 +470,8 @@ def test_command(release, tmp_path):
         (["--baseline", f"x={release / 'bad'}", f"x={release / 'good'}"], "'x' is given twice"),
         (["--out", tmp_path / "no" / "page.html"], "there is no folder for "),
         (["--current", tmp_path], "holds no manifest.json"),
+        (["--train", release / "test.parquet"], "stamp report: the test overlaps with training"),
+        (["--train", release / "test.parquet"], "or say --leakage report and know why"),
     ):
         assert message in run(*bundle, *more, status=2).stderr
     for document, message in (
@@ -471,7 +479,7 @@ def test_command(release, tmp_path):
         ("{}", "expected a JSON list of one zone or more"),
         ("[1]", "[0] is 1, expected a name or an object"),
         ('["shelf"]', "[0] is like 'shelf', expected one of product_page, home, cart"),
-        ('["home", {"k": 0}]', "[1]: Zone 'product page': k is 0, expected 1 or more"),
+        ('["home", {"k": 0}]', "[1]: Zone 'product page': k is 0, expected a whole number of 1 or more"),
         ('[{"size": 3}]', "[0]: product page: unknown option 'size'"),
     ):
         zones.write_text(document)

@@ -128,7 +128,7 @@ def test_metrics_by_kind():
     table = replay.by("device", metric="mrr@2", zone="one")
     assert table.columns == ["device", "questions", "share", "a", "b"]
     assert table.rows == [
-        ["(unknown)", 1, 1 / 7, 0, 0], ["desk", 4, 4 / 7, 2.5 / 4, 2 / 4], ["phone", 2, 2 / 7, 1, 1 / 2]
+        ["desk", 4, 4 / 7, 2.5 / 4, 2 / 4], ["phone", 2, 2 / 7, 1, 1 / 2], ["(unknown)", 1, 1 / 7, 0, 0]
     ]  # fmt: skip
     table = replay.by({"b": 1}, metric="coverage", k=1)
     assert table.columns == ["cluster", "zone", "questions", "share", "a", "b"]
@@ -136,14 +136,73 @@ def test_metrics_by_kind():
     assert [row[1] for row in table.rows] == ["one", "one", "two", "two"] and math.isnan(table.rows[2][5])
 
 
+def test_a_metric_by_kind_is_that_of_its_questions():
+    """One pass over the questions gives what each kind by itself gives, also where a metric does not apply to some."""
+    random = np.random.default_rng(0)
+    n, V, K = 400, 30, 6
+    sessions = stamp.Sessions.from_frame({
+        "session_id": np.repeat(np.arange(n), 2), "item_id": [*range(V), *random.integers(0, V, 2 * n - V)],
+        "weight": random.choice([0.5, 1.0, 3.0], 2 * n), "event_type": random.choice(["view", "buy"], 2 * n),
+        "shelf": random.integers(0, 15, 2 * n),
+    })  # fmt: skip
+    event = np.arange(1, 2 * n, 2)
+    target = sessions._core.items[event]
+    lists = {
+        (name, "z"): Lists(rows=[random.permutation(V)[:K] if i % 9 else [-1] * K for i in range(n)]) for name in "ab"
+    }
+    questions = Questions(session=np.arange(n), event=event, anchor=np.zeros(n), target=target,
+                          remaining=(np.arange(n + 1), target))  # fmt: skip
+    replay = Replay(zones={"z": Zone(name="z", k=K)}, questions={"z": questions}, lists=lists,
+                    item_ids=sessions.item_ids, clicks=random.integers(0, 9, V), sessions=sessions)  # fmt: skip
+    labels, kinds = replay.cut("shelf", "z")
+    for metric in ("hr", "mrr", "recall:buy", "novelty", "weighted_hr", "coverage", "personalisation"):
+        table = replay.by("shelf", metric=metric, k=4)
+        assert table.title == f"{metric}@4 by shelf" and table.column("questions") == np.bincount(labels).tolist()
+        for name in "ab":
+            expected = [
+                replay.aggregate(metric, name=name, zone="z", k=4, where=labels == kind) for kind in range(len(kinds))
+            ]
+            assert table.column(name) == pytest.approx(expected, nan_ok=True)
+    table = small().by("device", metric="hr")
+    assert table.title == "hr@2, hr@1 by device" and table.notes == ["one: hr@2", "two: hr@1"]
+    expected = [small().by("device", metric=f"hr@{k}", zone=zone).column("a") for zone, k in (("one", 2), ("two", 1))]
+    assert table.column("a") == [*expected[0], *expected[1]]
+
+
+def test_the_most_frequent_types_of_events_have_columns():
+    kinds = [f"kind {i:02}" for i in range(12) for _ in range(i + 1)] + [None] * 20
+    n = len(kinds)
+    sessions = stamp.Sessions.from_frame({"session_id": [1] * n, "item_id": ["a"] * n, "event_type": kinds})
+    questions = Questions(session=[0] * (n - 1), event=np.arange(1, n), anchor=[0] * (n - 1), target=[0] * (n - 1),
+                          remaining=(np.arange(n), [0] * (n - 1)))  # fmt: skip
+    replay = Replay(zones={"z": Zone(name="z", k=1)}, questions={"z": questions}, sessions=sessions, item_ids=["a"],
+                    lists={("x", "z"): Lists(rows=[[0]] * (n - 1))})  # fmt: skip
+    table = replay.metrics()
+    typed = [column.partition(":")[2] for column in table.columns if column.startswith("hr:")]
+    assert typed == [f"kind {i:02}@1" for i in range(11, 3, -1)]
+    assert any("8 most frequent of 12 types" in note for note in table.notes)
+    assert replay.aggregate("hr:kind 01", name="x", zone="z", k=1) == 1
+    with pytest.raises(ValueError, match="no event is of type 'None', expected one of kind 00, kind 01"):
+        replay.aggregate("hr:None", name="x", zone="z", k=1)
+
+
+def test_texts_are_in_order_wherever_they_come_from():
+    """Of products they came in the order of their first product, of sessions sorted."""
+    products = stamp.Products.from_frame({"item_id": list("bcdef"), "shade": ["red", "blue", "red", None, "green"]})
+    assert small(products=products).cut("shade", "one")[1] == ["blue", "green", "red", "(unknown)"]
+    assert small().cut("device", "one")[1] == ["desk", "phone", "(unknown)"]
+
+
 def test_tables_of_metrics():
-    table = small().metrics()
-    assert table.columns[:4] == ["recommender", "zone", "questions", "hr@2"]
+    table = small().metrics()  # each metric at each zone's own length
+    assert table.columns[:5] == ["recommender", "zone", "questions", "hr@1", "hr@2"]
     assert [row[:3] for row in table.rows] == [["a", "one", 7], ["b", "one", 7], ["a", "two", 7]]
     assert table.column("hr@2")[:2] == [5 / 7, 5 / 7] and math.isnan(table.column("hr@2")[2])  # whose lists end at 1
     assert any("revenue" in note and "column value" in note for note in table.notes)
     table = small().metrics(metrics=["hr", "mrr@1"], k=[1], zone="two")
     assert table.columns == ["recommender", "questions", "hr@1", "mrr@1", "p50 ms", "p95 ms", "p99 ms"]
+    table = small().metrics(metrics=["hr@2", "hr", "hr@2"], k=[2, np.int64(1), 2], zone="one")
+    assert table.columns[2:4] == ["hr@2", "hr@1"] and table.columns[4] == "p50 ms"  # each once
     timed = small()
     timed.lists["a", "one"].latency = np.arange(1, 102) / 1000
     assert timed.metrics(metrics="hr@1", zone="one").rows[0][-3:] == pytest.approx([51, 96, 100])
@@ -180,6 +239,12 @@ def test_what_a_metric_needs_is_named(need):
         (lambda r: r.metrics(metrics=["hr@9"]), "hr@9 is asked for, but the longest lists have 2 products"),
         (lambda r: r.metrics(metrics=["hr@x"]), "metric is 'hr@x', expected a name"),
         (lambda r: r.metrics(k=5, metrics=["hr"]), "hr@5 is asked for, but"),
+        (lambda r: r.metrics(k=[]), "metrics: k is empty"),
+        (lambda r: r.metrics(k=1.5), "metrics: k is 1.5, expected a whole number of 1 or more"),
+        (lambda r: r.metrics(k="2"), "metrics: k is '2'"),
+        (lambda r: r.by("cold", k=2), "by: 'hr@2' is of longer lists than the 1 products of zone 'two'; write 'hr'"),
+        (lambda r: r.by("cold", k=0), "by: k is 0"),
+        (lambda r: r.by("cold", metric="luck"), "by: metric is 'luck'"),
         (lambda r: r.cut("color", "one"), "cut: no 'color', expected one of session_length, position"),
         (lambda r: r.cut(3, "one"), "3 is neither a name nor a mapping"),
         (lambda r: r.cut("cluster", "one"), "'cluster' needs a bundle of clusters"),

@@ -284,6 +284,27 @@ def test_too_little_data_is_said():
     assert "only 2 sessions" in result.to_text()
 
 
+def test_an_arm_without_data_spoils_no_other():
+    """Of one recommender a metric is never known, of another for one session only."""
+    n = 100
+    values = np.random.default_rng(0).random(n)
+    rare = np.full(n, np.nan)
+    rare[3] = 5.0
+    given = {("mrr", "old"): values, ("mrr", "new"): values + 1}
+    given |= {("mrr", "none"): np.full(n, np.nan), ("mrr", "one"): rare}
+    result = offline.compare(Simulated(given, session=np.arange(n)), baseline="old", metrics=["mrr@20"])
+    rows = {row.recommender: row for row in result.rows}
+    assert rows["new"].verdict == "better" and rows["new"].p == rows["new"].p_holm and result.comparisons == 1
+    for name, questions in (("none", 0), ("one", 1)):
+        row = rows[name]
+        assert row.verdict == "too little data" and (row.questions, row.units) == (questions, questions)
+        unknown = (row.value, row.difference, row.low, row.high, row.relative, row.p, row.p_holm)
+        assert all(math.isnan(x) for x in unknown)
+    assert "only" not in result.to_text() and json.loads(result.to_json())["rows"][1]["value"] is None
+    with pytest.raises(ValueError, match="'mrr@20' of .* applies to 1 questions of 1 visitors or sessions"):
+        offline.compare(Simulated(given, session=np.arange(n)), baseline="one", metrics=["mrr@20"])
+
+
 def listed(lists, targets, **options):
     """A replay of lists that are given, a session each."""
     n = len(targets)

@@ -14,8 +14,9 @@ from .. import _stamp
 from ..clustered import ClusteredRecommender
 from ..columns import Ids, catalog_ids, object_array
 from ..products import Products
-from ..recommenders import _ListingRecommender
+from ..recommenders import StampRecommender, _ListingRecommender
 from ..serving import Recommender
+from .checks import require_fitted
 from .parts import distinct, members, pieces, take
 from .questions import FAULTS, History, Lists
 from .zones import Zone
@@ -103,8 +104,10 @@ class Foreign:
                 try:
                     answer = self._recommender.recommend(items, k=zone.k)
                 except Exception as error:
-                    where = f"in zone '{zone.name}' at {items}"
-                    raise RuntimeError(f"replay: '{self.name}' failed {where}: {error}") from error
+                    raise RuntimeError(
+                        f"replay: '{self.name}' failed in zone '{zone.name}' at {items}: {error}; return [] where it "
+                        "knows nothing"
+                    ) from error
                 if i in timed:
                     times.append(time.perf_counter() - since)
                 listed, scored = self._read(answer, zone.k)
@@ -209,8 +212,15 @@ def served_or_foreign(name: str, recommender: Any, products: Products | None) ->
     if isinstance(recommender, Recommender):
         return Served(name, recommender._core.release(), popular=True)
     if isinstance(recommender, (_ListingRecommender, ClusteredRecommender)):
-        recommender._require_fitted("replay")
-        return Served(name, _stamp.Release(_with_attributes(recommender._bundle(), products)), popular=False)
+        require_fitted("replay", f"'{name}'", recommender)
+        # A network that is served answers with popular products where it knows nothing; a baseline is measured alone.
+        popular = isinstance(recommender, (StampRecommender, ClusteredRecommender))
+        return Served(name, _stamp.Release(_with_attributes(recommender._bundle(), products)), popular=popular)
+    if isinstance(recommender, type):
+        raise ValueError(
+            f"replay: '{name}' is the class {recommender.__name__}, expected a recommender made of it: "
+            f"{recommender.__name__}(…), fitted"
+        )
     if callable(getattr(recommender, "recommend", None)):
         return Foreign(name, recommender)
     raise ValueError(

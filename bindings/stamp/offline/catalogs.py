@@ -12,9 +12,11 @@ from .. import _stamp
 from ..clustered import ClusteredRecommender
 from ..columns import Ids, catalog_ids, find_rows
 from ..products import Products
+from ..recommenders import StampRecommender
 from ..serving import Recommender
 from ..sessions import Sessions
 from .asking import Foreign, Served
+from .checks import require_fitted
 
 
 def union_catalog(
@@ -43,6 +45,40 @@ def union_catalog(
     return union
 
 
+def find_embeddings(call: str, embeddings: Any, recommenders: Iterable[Any]) -> tuple[Any, np.ndarray] | None:
+    """Ids and vectors [n,D]: as given, else those of the first StampRecommender, else of the first bundle of one
+    network."""
+    if isinstance(embeddings, StampRecommender):
+        require_fitted(call, "embeddings", embeddings)
+        return embeddings.item_ids_, embeddings.weights_["items"]
+    if embeddings is not None:
+        try:
+            ids, vectors = embeddings
+            return ids, np.asarray(vectors, np.float32)
+        except (TypeError, ValueError):
+            what = type(embeddings).__name__
+            raise ValueError(
+                f"{call}: embeddings is {what}, expected a StampRecommender or (ids, vectors), numbers [n,D]"
+            ) from None
+    recommenders = list(recommenders)
+    for each in recommenders:
+        if isinstance(each, StampRecommender):
+            require_fitted(call, "a recommender", each)
+            return each.item_ids_, each.weights_["items"]
+    for path in filter(None, map(_path_of, recommenders)):
+        if len(_stamp.read_bundle(path).clusters) == 1:  # which loads no network
+            bundle = _stamp.load_bundle(path, _stamp.open_device("cpu", "auto"))
+            [network] = bundle.clusters
+            return catalog_ids(bundle.catalog)[network["rows"]], network["model"].weights()["items"]
+    return None
+
+
+def _path_of(recommender: Any) -> str | None:
+    """Of a bundle, or of what was read from one."""
+    path = recommender.path if isinstance(recommender, Recommender) else recommender
+    return os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+
+
 def lay_out(catalog: _stamp.Catalog, ids: Any, vectors: Any) -> np.ndarray:
     """Vectors [V,D] by row of the catalog, 0 where there is none."""
     vectors = np.asarray(vectors, np.float32)
@@ -57,9 +93,9 @@ def lay_out(catalog: _stamp.Catalog, ids: Any, vectors: Any) -> np.ndarray:
 def clusters_of(catalog: _stamp.Catalog, recommenders: Iterable[Any]) -> np.ndarray | None:
     """Cluster [V] of each product in the first bundle that has several."""
     for each in recommenders:
-        path = each.path if isinstance(each, Recommender) else each
-        if isinstance(path, (str, os.PathLike)):
-            bundle = _stamp.read_bundle(os.fspath(path))
+        path = _path_of(each)
+        if path is not None:
+            bundle = _stamp.read_bundle(path)
             rows = Ids("replay: the products", catalog_ids(bundle.catalog)).find_in(catalog)
             described = [(cluster["id"], cluster["rows"]) for cluster in bundle.clusters]
         elif isinstance(each, ClusteredRecommender):

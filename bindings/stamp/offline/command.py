@@ -13,6 +13,7 @@ from typing import Any
 import stamp
 
 from ..baselines import _CLASSES as _BASELINES
+from .leakage import LeakageError
 from .report import report
 from .zones import Zone, cart, home, product_page
 
@@ -67,25 +68,28 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
             args.products, item_id=args.item_id, categories=args.category, numbers=args.number
         )
     train = None if args.train is None else stamp.Sessions.from_frame(args.train)
-    made = report(
-        args.bundle,
-        stamp.Sessions.from_frame(args.sessions),
-        current=args.current,
-        baselines=_baselines(args.baseline, train),
-        train=train,
-        products=products,
-        zones=_zones(args.zones),
-        policy=args.policy,
-        k=args.k,
-        metrics=args.metric,
-        cuts=args.cut,
-        resamples=args.resamples,
-        seed=args.seed,
-        leakage=args.leakage,
-        title=args.title,
-        command=_command(args),
-        progress=not (args.json or args.quiet),
-    )
+    try:
+        made = report(
+            args.bundle,
+            stamp.Sessions.from_frame(args.sessions),
+            current=args.current,
+            baselines=_baselines(args.baseline, train),
+            train=train,
+            products=products,
+            zones=_zones(args.zones),
+            policy=args.policy,
+            k=args.k,
+            metrics=args.metric,
+            cuts=args.cut,
+            resamples=args.resamples,
+            seed=args.seed,
+            leakage=args.leakage,
+            title=args.title,
+            command=_command(args),
+            progress=not (args.json or args.quiet),
+        )
+    except LeakageError as error:
+        raise LeakageError(error.report, call="stamp report", option="--leakage report") from None
     made.save(args.out, args.out_json)
     if not args.json:
         print(f"saved {args.out}: {made.answer}")
@@ -114,7 +118,7 @@ def _baselines(given: list[str], train: stamp.Sessions | None) -> dict[str, Any]
 def _zones(path: str | None) -> list[Zone]:
     """Of a JSON list: names of presets, or objects of the options of a zone, "like" the preset they change."""
     if path is None:
-        return []
+        return [product_page()]
     try:
         given = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except ValueError as error:

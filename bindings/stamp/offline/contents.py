@@ -285,4 +285,4 @@ def again(command: str | None, settings: Mapping[str, Any]) -> Section:
 
 def _lengths(replay: Replay) -> dict[str, int]:
     """The longest list that was asked for, by zone."""
-    return {zone: min(lists.k for (_, of), lists in replay.lists.items() if of == zone) for zone in replay.zones}
+    return {zone: replay.length(zone) for zone in replay.zones}

@@ -43,7 +43,7 @@ def cut_questions(replay: Replay, cut: Any, zone: str) -> Labels:
         assert replay.products is not None
         if attributes[cut] == "text":
             codes, names = replay.products.codes(cut, replay.facts.catalog)
-            return _compact(_of_target(codes, questions.target), names)
+            return _in_order(_of_target(codes, questions.target), names)
         return _quarters(_of_target(replay.facts.attributes[cut], questions.target, np.nan))
     if cut in columns:
         assert replay.sessions is not None
@@ -64,6 +64,14 @@ def _compact(codes: np.ndarray, names: list[str]) -> Labels:
     """Only the names that occur, in the order of their codes; -1 as one of them, the last."""
     found, labels = np.unique(np.where(codes < 0, len(names), codes), return_inverse=True)
     return labels.astype(np.int64), [names[code] if code < len(names) else _UNKNOWN for code in found.tolist()]
+
+
+def _in_order(codes: np.ndarray, texts: list[str]) -> Labels:
+    """As :func:`_compact`, the texts sorted."""
+    order = np.argsort(np.array(texts, str), kind="stable")
+    place = np.full(len(texts) + 1, -1, np.int64)  # what is missing, -1, stays so
+    place[order] = np.arange(len(texts))
+    return _compact(place[codes], [texts[i] for i in order.tolist()])
 
 
 def _binned(values: np.ndarray, edges: list[int], names: list[str]) -> Labels:
@@ -90,9 +98,10 @@ def _of_values(values: np.ndarray) -> Labels:
             return _quarters(values.astype(np.float64))
         codes = np.where(np.isin(values, distinct), np.searchsorted(distinct, values), -1)
         return _compact(codes, [f"{value:g}" if values.dtype.kind == "f" else str(value) for value in distinct])
-    texts = np.array([_UNKNOWN if value is None or value != value else str(value) for value in values.tolist()], str)
-    names, labels = np.unique(texts, return_inverse=True)
-    return labels.astype(np.int64), names.tolist()
+    code: dict[str, int] = {}
+    known = [None if value is None or value != value else str(value) for value in values.tolist()]
+    codes = np.array([-1 if text is None else code.setdefault(text, len(code)) for text in known], np.int64)
+    return _in_order(codes, list(code))
 
 
 def _by_mapping(replay: Replay, clusters: Mapping[Any, Any], zone: str) -> Labels:

@@ -69,13 +69,23 @@ class Facts:
     @cached_property
     def first_seen(self) -> np.ndarray:
         """Microseconds since 1970 [V] of the first event in training; the end of time where there is none."""
-        train = self._replay.train
-        assert train is not None
+        train = self._train
         core = train.rows_in(self.catalog)
         first = np.full(self._replay.V, np.iinfo(np.int64).max)
         known = core.items >= 0
         np.minimum.at(first, core.items[known], core.timestamps[known])
         return first
+
+    @cached_property
+    def training_begins(self) -> int:
+        """Microseconds since 1970 of the first event of training."""
+        return int(self._train._core.timestamps.min())
+
+    @property
+    def _train(self) -> Sessions:
+        train = self._replay.train
+        assert train is not None  # checked by the metric's needs
+        return train
 
     # Of products.
 
@@ -113,8 +123,14 @@ class Facts:
 
     @cached_property
     def event_types(self) -> np.ndarray:
-        """Type [events] of each event, as text."""
-        return column_of(self.sessions, "event_type").astype(str)
+        """Type [events] of each event, as text; "" where missing."""
+        return texts_of(self.sessions, "event_type")
+
+    @cached_property
+    def kinds_of_events(self) -> list[str]:
+        """The types that occur, the most frequent first, of equals by name."""
+        kinds, counts = np.unique(self.event_types[self.event_types != ""], return_counts=True)
+        return kinds[np.argsort(-counts, kind="stable")].tolist()
 
     @cached_property
     def event_values(self) -> np.ndarray:
@@ -154,3 +170,10 @@ def column_of(sessions: Sessions, name: str) -> np.ndarray:
     """A column of the events, as NumPy's."""
     column = sessions.columns[name]
     return column.to_numpy(zero_copy_only=False) if hasattr(column, "to_numpy") else np.asarray(column)
+
+
+def texts_of(sessions: Sessions, name: str) -> np.ndarray:
+    """A column of the events as texts, "" where missing."""
+    values = column_of(sessions, name)
+    missing = np.array([value is None or value != value for value in values.tolist()], bool)
+    return np.where(missing, "", values.astype(str))

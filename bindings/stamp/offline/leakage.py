@@ -24,10 +24,11 @@ _SHOWN = 3  # offenders of each kind in a message
 
 
 class LeakageError(ValueError):
-    """Test sessions overlap with training. `report` is the :class:`LeakageReport`."""
+    """Test sessions overlap with training. `report` is the :class:`LeakageReport`; the message begins with the `call`
+    that looked for it and ends with its `option` that lets it pass."""
 
-    def __init__(self, message: str, report: LeakageReport):
-        super().__init__(message)
+    def __init__(self, report: LeakageReport, *, call: str, option: str):
+        super().__init__(_message(report, call, option))
         self.report = report
 
 
@@ -109,7 +110,8 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
     Three kinds of overlap are looked for:
 
     - "earlier": test sessions whose last event is before the last event of training. The model learnt from what came
-      after them. A split by time never has any, a random one has almost nothing else. Needs timestamps; refused.
+      after them. A split by the time of the last event, as :meth:`Sessions.split_by_time` makes, never has any, a
+      random one has almost nothing else. Needs timestamps; refused.
     - "straddling": test sessions that begin before the last event of training and end after it. A split by time leaves
       as many as sessions were open at its moment, and only their first questions know too much: refused above 1 % of
       the test sessions, else reported.
@@ -169,7 +171,10 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
         if len(offenders["straddling"]) > STRADDLING * len(test):
             refused.append("straddling")
         elif len(offenders["straddling"]):
-            notes.append(f"straddling sessions are refused above {STRADDLING:.0%} of the test sessions")
+            notes.append(
+                f"{len(offenders['straddling']):,} of {len(test):,} test sessions straddle the end of training "
+                f"(refused above {100 * STRADDLING:g} %)"
+            )
         for kind in ("earlier", "straddling"):
             shown[kind] = [
                 f"test session {i} is of {first[i]} to {last[i]}, training ends at {end}"
@@ -188,7 +193,10 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
         if _is_more_than_chance(len(copies), n):
             refused.append("copies")
         elif len(copies):
-            notes.append(f"copies among them are refused where there are too many for a chance of {CHANCE:.0%}")
+            notes.append(
+                f"{len(copies):,} of them stand there (refused where there are too many for a chance of "
+                f"{100 * CHANCE:g} %)"
+            )
     elif len(copies):
         refused.append("copies")
     offenders["copies"] = copies
@@ -208,12 +216,12 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
         _shown=shown,
     )
     if report.refused:
-        raise LeakageError(_message(report), report)
+        raise LeakageError(report, call="check_leakage", option=f"allow={report.refused}")
     return report
 
 
-def _message(report: LeakageReport) -> str:
-    lines = ["check_leakage: the test overlaps with training"]
+def _message(report: LeakageReport, call: str, option: str) -> str:
+    lines = [f"{call}: the test overlaps with training"]
     for kind in report.refused:
         n = len(report.offenders[kind])
         lines.append(f"  {kind}: {n:,} of {report.sessions:,} test sessions are {KINDS[kind]}")
@@ -222,7 +230,7 @@ def _message(report: LeakageReport) -> str:
             lines.append(f"    and {n - _SHOWN:,} more")
     lines.append(
         "  split by time (Sessions.split_by_time, stamp.offline.windows), measure on error.report.clean(test), or say "
-        f"allow={report.refused} and know why"
+        f"{option} and know why"
     )
     return "\n".join(lines)
 

@@ -115,7 +115,7 @@ METRICS: dict[str, Metric] = {
                text="mean over pairs of lists of different visitors of 1 - common products / k",
                source="Zhou et al., PNAS 2010, inter-user diversity"),
         Metric(name="freshness", better="neither", needs=("times",), of_part=qualities.freshness,
-               text="share of what is listed that was first seen in the 7 days before",
+               text="share of what is listed that was first seen in the 7 days before, of those that training covers",
                source="here"),
         Metric(name="repeat_rate", better="neither", needs=("sessions",), of_part=qualities.repeat_rate,
                text="share of what is listed that the session held before",
@@ -167,3 +167,42 @@ def lacks(replay: Replay, metric: Metric, kind: str | None) -> str | None:
         if not has[need]:
             return NEEDS[need]
     return None
+
+
+@dataclass(frozen=True)
+class MetricAt:
+    """A metric at a list length. `name` has the event type, as "recall:transaction"."""
+
+    metric: Metric
+    name: str
+    k: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}@{self.k}"
+
+
+def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> MetricAt:
+    """What "hr@20" says, of lists of that zone; without "@" of the zone's own length.
+
+    Raises
+    ------
+    ValueError
+        The metric is unknown, the lists are shorter, or a replay lacks what it needs. Messages begin with `call`.
+    """
+    try:
+        name, k = split_at(text)
+        metric, kind = find_metric(name)
+    except ValueError as error:
+        raise ValueError(f"{call}: {error}") from None
+    for replay in replays:
+        need = lacks(replay, metric, kind)
+        if need is not None:
+            raise ValueError(f"{call}: '{text}' needs {need}")
+    own = min(replay.length(zone) for replay in replays)
+    if k is not None and k > own:
+        raise ValueError(
+            f"{call}: '{text}' is of longer lists than the {own} products of zone '{zone}'; write '{name}' for each "
+            "zone's own length"
+        )
+    return MetricAt(metric, name, own if k is None else k)

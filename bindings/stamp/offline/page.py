@@ -156,12 +156,12 @@ def _unique(svg: str, prefix: str) -> str:
 def drawing(plot: Callable[..., Any], *arguments: Any, **options: Any) -> str:
     """What a function plots with matplotlib, as an <svg> element in the colours and letters of the page.
 
-    The same plot gives the same text. Names of the data are not read as mathematics, whatever dollars they hold.
+    The same plot gives the same text.
     """
     import matplotlib
 
     written = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "stamp", "svg.fonttype": "none", "text.parse_math": False}):
+    with matplotlib.rc_context({"svg.hashsalt": "stamp", "svg.fonttype": "none"}):
         figure = plot(*arguments, **options)
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = written.getvalue()

@@ -6,15 +6,18 @@ own besides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 import numpy as np
 
 from ..plots import _pyplot
 from .bootstrap import percentile_interval, resampled_sums
+from .checks import whole_number
+from .metrics import MetricAt, metric_at
 from .results import Replay
-from .verdicts import Comparison, MetricAt, metric_at
+from .verdicts import Comparison
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
@@ -23,7 +26,24 @@ _RESAMPLES = 500  # of intervals that are only drawn
 _GROUPS = 16  # of a cut that are drawn, at most
 _ORDERED = ("session_length", "position", "popularity")  # cuts whose kinds a line may join
 
+_Options = ParamSpec("_Options")
 
+
+def _names_as_they_are(plot: Callable[_Options, Any]) -> Callable[_Options, Any]:
+    """Texts between dollars are names of recommenders or kinds, no formulas."""
+
+    @functools.wraps(plot)
+    def drawn(*args: _Options.args, **options: _Options.kwargs) -> Any:
+        _pyplot()  # says what to install
+        import matplotlib
+
+        with matplotlib.rc_context({"text.parse_math": False}):
+            return plot(*args, **options)
+
+    return drawn
+
+
+@_names_as_they_are
 def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
     """Metrics side by side: each recommender's value, and its difference from the baseline, with intervals.
 
@@ -68,7 +88,7 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
             _interval(left, row.value, row.value_low, row.value_high, place, color, marker, True)
             decided = row.verdict in ("better", "worse", "different")
             _interval(right, row.difference, row.low, row.high, place, color, marker, decided)
-            edge = row.difference if np.isnan(row.high) else row.high
+            edge = next((x for x in (row.high, row.difference) if not np.isnan(x)), 0.0)
             _annotate(right, row.verdict or "no interval", edge, place)
         for axes in (left, right):
             axes.set_ylim(len(names) - 0.4, -0.6)
@@ -87,11 +107,12 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
     return figure
 
 
+@_names_as_they_are
 def plot_tradeoff(
     replay: Replay,
     *,
-    accuracy: str = "hr@20",
-    against: Sequence[str] = ("popularity@20", "coverage@20"),
+    accuracy: str = "hr",
+    against: Sequence[str] = ("popularity", "coverage"),
     zone: str | None = None,
     names: Sequence[str] | None = None,
 ) -> Any:
@@ -100,7 +121,7 @@ def plot_tradeoff(
     Parameters
     ----------
     accuracy : str
-        The metric upwards.
+        The metric upwards: "hr@20", or "hr" of the zone's own length.
     against : list of str
         Metrics to the right, a panel each.
     zone : str, optional
@@ -139,11 +160,12 @@ def plot_tradeoff(
     return figure
 
 
+@_names_as_they_are
 def plot_by(
     replay: Replay,
     *,
     cuts: Sequence[Any] = ("session_length", "popularity"),
-    metric: str = "hr@20",
+    metric: str = "hr",
     zone: str | None = None,
     names: Sequence[str] | None = None,
     confidence: float = 0.95,
@@ -159,7 +181,7 @@ def plot_by(
     cuts : list
         As for :meth:`Replay.by`.
     metric : str
-        One with a value per question.
+        One with a value per question: "hr@20", or "hr" of the zone's own length.
     zone : str, optional
         Needed where there are several.
     names : list of str, optional
@@ -203,8 +225,9 @@ def plot_by(
     return figure
 
 
+@_names_as_they_are
 def plot_coverage(
-    replay: Replay, *, k: int = 20, zone: str | None = None, names: Sequence[str] | None = None
+    replay: Replay, *, k: int | None = None, zone: str | None = None, names: Sequence[str] | None = None
 ) -> Any:
     """What share of all recommendations goes to what share of the catalog, the most recommended products first.
 
@@ -213,8 +236,8 @@ def plot_coverage(
 
     Parameters
     ----------
-    k : int
-        The first k of each list.
+    k : int, optional
+        The first k of each list; the zone's own length where absent.
     zone : str, optional
         Needed where there are several.
     names : list of str, optional
@@ -226,8 +249,9 @@ def plot_coverage(
     """
     pyplot = _pyplot()
     zone, names = _asked("plot_coverage", replay, zone, names)
-    longest = min(replay.lists[name, zone].k for name in names)
-    if not 1 <= k <= longest:
+    longest = replay.length(zone)
+    k = longest if k is None else whole_number("plot_coverage: k", k, least=1)
+    if k > longest:
         raise ValueError(f"plot_coverage: k is {k}, expected 1 to {longest}, as long as lists of zone '{zone}' are")
     styles = _styles(names)
     figure = pyplot.figure(figsize=(9.5, 4.6), layout="constrained")
@@ -295,6 +319,8 @@ def _asked(call: str, replay: Replay, zone: str | None, names: Sequence[str] | N
     zones = list(replay.questions)
     if zone is None and len(zones) == 1:
         zone = zones[0]
+    if zone is None:
+        raise ValueError(f"{call}: there are several zones, say zone=…: one of {', '.join(map(repr, zones))}")
     if zone not in zones:
         raise ValueError(f"{call}: zone is {zone!r}, expected one of {', '.join(map(repr, zones))}")
     if not len(replay.questions[zone]):

@@ -54,8 +54,11 @@ def repeat_rate(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
 
 
 def freshness(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:
-    asked = part.replay.facts.sessions._core.timestamps[part.event]
-    return _mean_of_listed(part, part.gather(part.replay.facts.first_seen) > (asked - FRESH)[:, None], ks)
+    """NaN where training does not reach back so far: all that it knows would be new."""
+    facts = part.replay.facts
+    since = facts.sessions._core.timestamps[part.event] - FRESH
+    values = _mean_of_listed(part, part.gather(facts.first_seen) > since[:, None], ks)
+    return np.where((since >= facts.training_begins)[:, None], values, np.nan)
 
 
 def ild_attributes(part: Part, ks: Sequence[int], kind: str | None) -> np.ndarray:

@@ -10,14 +10,14 @@ from .. import _stamp
 from ..columns import catalog_ids
 from ..products import Products
 from ..progress import make_bar
-from ..recommenders import StampRecommender
 from ..sessions import Sessions
 from .asking import served_or_foreign
-from .catalogs import clusters_of, lay_out, union_catalog
-from .leakage import KINDS, LeakageReport, check_leakage
+from .catalogs import clusters_of, find_embeddings, lay_out, union_catalog
+from .checks import require_products, whole_number
+from .leakage import KINDS, LeakageError, LeakageReport, check_leakage
 from .questions import Lists, ask
 from .results import TIES, Replay
-from .zones import Zone, product_page
+from .zones import Zone, listed_zones, product_page
 
 __all__ = ["Replay", "replay"]
 
@@ -55,11 +55,13 @@ def replay(
         Products to list; what each zone says where absent.
     train : Sessions, optional
         That the recommenders have learnt from: popularity, novelty, the long tail, cold products and freshness come
-        from there. Overlap with `sessions` is looked for (:func:`check_leakage`).
+        from there, and what visitors did before, where a zone reads that. Overlap with `sessions` is looked for
+        (:func:`check_leakage`).
     products : Products, optional
         Attributes, for diversity, cuts, and rules of zones.
     embeddings : StampRecommender, or (ids, vectors [n,D]), optional
-        By which products of a list are compared; those of the first StampRecommender where absent.
+        By which products of a list are compared; those of the first StampRecommender, or bundle of one network, where
+        absent.
     min_history : int
         Events before a target, at least.
     ties : {"served", "conservative"}
@@ -93,28 +95,29 @@ def replay(
     ['recommender', 'questions', 'hr@20', 'coverage@20', 'p50 ms', 'p95 ms', 'p99 ms']
     """
     named = dict(recommenders) if isinstance(recommenders, Mapping) else {type(recommenders).__name__: recommenders}
-    asked_zones = [zones] if isinstance(zones, Zone) else list(zones)
+    asked_zones = listed_zones("replay", zones)
     if k is not None:
+        whole_number("replay: k", k, least=1)
         asked_zones = [dataclasses.replace(zone, k=k) for zone in asked_zones]
-    _check(named, sessions, asked_zones, train, min_history, latency, leakage, ties)
+    _check(named, sessions, train, products, min_history, latency, leakage, ties)
     found = None if train is None else _look_for_leakage(train, sessions, leakage)
-    if isinstance(embeddings, StampRecommender):
-        embeddings = (embeddings.item_ids_, embeddings.weights_["items"])
-    if embeddings is None:
-        first = next((each for each in named.values() if isinstance(each, StampRecommender)), None)
-        embeddings = None if first is None else (first.item_ids_, first.weights_["items"])
     answering = [served_or_foreign(name, each, products) for name, each in named.items()]
+    embeddings = find_embeddings("replay", embeddings, named.values())
     for zone in asked_zones:
         for each in answering:
             each.check(zone)
     catalog = union_catalog(answering, sessions, train, products)
     vectors = None if embeddings is None else lay_out(catalog, *embeddings)
     rows = sessions.rows_in(catalog).items
+    trained = None if train is None else train.rows_in(catalog)
+    past = None if train is None or trained is None else (train, trained.items)
 
-    questions, histories, notes = {}, {}, []
+    questions, histories, notes = {}, {}, list[str]()
+    if train is None and products is None and all(each.item_ids is None for each in answering):
+        notes.append("products are only those of the sessions: hand train=… or products=…")
     for zone in asked_zones:
         questions[zone.name], histories[zone.name], said = ask(
-            sessions, rows, len(catalog), zone, min_history=min_history
+            sessions, rows, len(catalog), zone, min_history=min_history, past=past
         )
         notes += said
     lists: dict[tuple[str, str], Lists] = {}
@@ -140,13 +143,14 @@ def replay(
         questions=questions,
         lists=lists,
         item_ids=catalog_ids(catalog),
-        clicks=None if train is None else _stamp.item_counts(train.rows_in(catalog), len(catalog)),
+        clicks=None if trained is None else _stamp.item_counts(trained, len(catalog)),
         sessions=sessions,
         train=train,
         products=products,
         embeddings=vectors,
         clusters=clusters_of(catalog, named.values()),
         ties=ties,
+        leakage=found,
         notes=[*notes, *(found.notes if found is not None and any(map(len, found.offenders.values())) else ())],
     )
 
@@ -154,8 +158,8 @@ def replay(
 def _check(
     named: dict[str, Any],
     sessions: Any,
-    zones: list[Zone],
     train: Any,
+    products: Any,
     min_history: int,
     latency: int,
     leakage: str,
@@ -168,16 +172,9 @@ def _check(
             raise ValueError(
                 f"replay: {what} is {type(given).__name__}, expected stamp.Sessions (see Sessions.from_frame)"
             )
-    for zone in zones:
-        if not isinstance(zone, Zone):
-            raise ValueError(f"replay: zones holds {zone!r}, expected stamp.offline.Zone")
-    names = [zone.name for zone in zones]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"replay: zones are {names}, expected one or more, of different names")
-    if min_history < 1:
-        raise ValueError(f"replay: min_history is {min_history}, expected 1 or more")
-    if latency < 0:
-        raise ValueError(f"replay: latency is {latency}, expected a number of requests to time, or 0")
+    require_products("replay", products)
+    whole_number("replay: min_history", min_history, least=1)
+    whole_number("replay: latency", latency, least=0)
     if ties not in TIES:
         raise ValueError(f"replay: ties is {ties!r}, expected one of {', '.join(TIES)}")
     if leakage not in ("refuse", "report"):
@@ -185,4 +182,7 @@ def _check(
 
 
 def _look_for_leakage(train: Sessions, sessions: Sessions, leakage: str) -> LeakageReport:
-    return check_leakage(train, sessions, allow=() if leakage == "refuse" else KINDS)
+    try:
+        return check_leakage(train, sessions, allow=() if leakage == "refuse" else KINDS)
+    except LeakageError as error:
+        raise LeakageError(error.report, call="replay", option="leakage='report'") from None

@@ -19,7 +19,8 @@ from ..products import Products
 from ..sessions import Sessions
 from . import contents
 from .bootstrap import least_resamples
-from .leakage import LeakageError, LeakageReport, check_leakage
+from .catalogs import find_embeddings
+from .checks import list_lengths, require_products
 from .measured import MeasuredReplay
 from .metrics import find_metric, lacks, split_at
 from .page import Section, render
@@ -27,7 +28,7 @@ from .policy import Policy, Verdict
 from .questions import Questions
 from .replay import Replay, replay
 from .verdicts import Comparison, compare
-from .zones import Zone, product_page
+from .zones import Zone, listed_zones, product_page
 
 _TAKEN = ("candidate", "current", "metric", "kind", "questions", "share")  # columns of tables
 
@@ -138,7 +139,8 @@ def report(
     baselines: Mapping[str, Any] | None = None,
     train: Sessions | None = None,
     products: Products | None = None,
-    zones: Sequence[Zone] = (),
+    embeddings: Any = None,
+    zones: Zone | Sequence[Zone] = (product_page(),),
     policy: Policy | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     k: Sequence[int] | int | None = None,
     metrics: Sequence[str] = ("hr", "mrr", "coverage"),
@@ -167,8 +169,10 @@ def report(
         What the candidate learnt from: for the check of leakage, and metrics and cuts that need clicks.
     products : Products, optional
         Attributes of products, for cuts and diversity.
-    zones : sequence of Zone
-        Where it is asked; the product page where none is given.
+    embeddings : StampRecommender, or (ids, vectors [n,D]), optional
+        By which products of a list are compared; see :func:`replay`.
+    zones : Zone or sequence of Zone
+        Where it is asked; the product page where absent.
     policy : Policy, dict, or path of a JSON file, optional
         What decides whether the release may go on.
     k : int or sequence of int, optional
@@ -196,7 +200,7 @@ def report(
     Raises
     ------
     ValueError
-        An input cannot be; the policy is read, and leakage looked for, before anything is measured.
+        An input cannot be; the policy is read, and leakage looked for, before anything is asked.
 
     Examples
     --------
@@ -212,11 +216,13 @@ def report(
     """
     named = _named(candidate, current, baselines or {})
     judged_by = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
-    overlap = None if train is None else _look_for_leakage(train, sessions, leakage)
-    lengths = None if k is None else [k] if isinstance(k, int) else list(k)
-    zones = list(zones) or [product_page()]
+    lengths = None if k is None else list_lengths("report", k)
+    zones = listed_zones("report", zones)
+    require_products("report", products)
+    embeddings = find_embeddings("report", embeddings, named.values())
     cuts = _default_cuts(train, products) if cuts is None else list(cuts)
-    _rehearse(sessions, train, products, metrics, cuts, longest=min(max(lengths or [zone.k]) for zone in zones))
+    longest = min(max(lengths or [zone.k]) for zone in zones)
+    _rehearse(sessions, train, products, embeddings, metrics, cuts, longest=longest)
     confidence = Policy.confidence if judged_by is None else judged_by.confidence
     resamples = max(resamples, least_resamples(len(zones) * len(metrics) * (len(named) - 1), confidence))
     asked = replay(
@@ -226,6 +232,7 @@ def report(
         k=None if lengths is None else max(lengths),
         train=train,
         products=products,
+        embeddings=embeddings,
         latency=latency,
         leakage=leakage,
         progress=progress,
@@ -247,7 +254,7 @@ def report(
         contents.cuts(asked, cuts),
         contents.faults(asked),
         contents.latency(asked),
-        contents.inputs(named, sessions, train, asked, overlap),
+        contents.inputs(named, sessions, train, asked, asked.leakage),
         contents.definitions([*shown, *(split_at(metric)[0] for metric in metrics)]),
         contents.again(
             command,
@@ -281,6 +288,7 @@ def _rehearse(
     sessions: Sessions,
     train: Sessions | None,
     products: Products | None,
+    embeddings: tuple[Any, np.ndarray] | None,
     metrics: Sequence[str],
     cuts: Sequence[str],
     *,
@@ -304,7 +312,7 @@ def _rehearse(
         sessions=sessions,
         train=train,
         products=products,
-        embeddings=np.zeros((V, 1)),
+        embeddings=None if embeddings is None else np.zeros((V, 1)),
         clusters=np.zeros(V),
     )
     for text in metrics:
@@ -316,15 +324,6 @@ def _rehearse(
             raise ValueError(f"report: '{text}' is of lists longer than the {longest} products asked for")
     for cut in cuts:
         nothing.cut(cut, "")
-
-
-def _look_for_leakage(train: Sessions, sessions: Sessions, leakage: str) -> LeakageReport:
-    try:
-        return check_leakage(train, sessions)
-    except LeakageError as error:
-        if leakage == "report":
-            return error.report
-        raise
 
 
 def _default_cuts(train: Sessions | None, products: Products | None) -> list[str]:

@@ -11,9 +11,11 @@ import numpy as np
 from ..products import Products
 from ..sessions import Sessions
 from . import qualities
+from .checks import list_lengths, whole_number
 from .cuts import cut_questions
 from .facts import Facts
-from .metrics import METRICS, Metric, find_metric, lacks, split_at
+from .leakage import LeakageReport
+from .metrics import METRICS, Metric, find_metric, lacks, metric_at, split_at
 from .parts import parts
 from .questions import Lists, Questions
 from .tables import Table
@@ -49,6 +51,8 @@ class Replay:
         Of a bundle; -1 where a product has none.
     ties : {"served", "conservative"}
         Relevant products count where they were served, or at the last place among listed products of equal score.
+    leakage : LeakageReport or None
+        Of `train` and `sessions`.
     notes : list of str
         What a reader of any figure should know.
     """
@@ -67,6 +71,7 @@ class Replay:
         embeddings: Any = None,
         clusters: Any = None,
         ties: str = "served",
+        leakage: LeakageReport | None = None,
         notes: Sequence[str] = (),
     ):
         self.names = list(dict.fromkeys(name for name, _ in lists))
@@ -78,7 +83,7 @@ class Replay:
         self.sessions, self.train, self.products = sessions, train, products
         self.embeddings = None if embeddings is None else np.asarray(embeddings, np.float32)
         self.clusters = None if clusters is None else np.asarray(clusters, np.int64)
-        self.ties, self.notes = ties, list(notes)
+        self.ties, self.leakage, self.notes = ties, leakage, list(notes)
         for what in ("clicks", "embeddings", "clusters"):
             per_product = getattr(self, what)
             if per_product is not None and len(per_product) != len(self.item_ids):
@@ -100,6 +105,11 @@ class Replay:
     def V(self) -> int:
         """Products of the union of all catalogs."""
         return len(self.item_ids)
+
+    def length(self, zone: str) -> int:
+        """Of the lists that everybody was asked for in a zone."""
+        self._zones(zone)
+        return min((lists.k for (_, of), lists in self.lists.items() if of == zone), default=self.zones[zone].k)
 
     @cached_property
     def facts(self) -> Facts:
@@ -143,7 +153,7 @@ class Replay:
         Parameters
         ----------
         k : int or sequence of int, optional
-            List lengths; 5, 10 and 20 as far as lists go where absent.
+            List lengths; the longest of 5, 10 and 20 that a zone's lists reach where absent.
         metrics : collection of str, optional
             Names, each for every k, or "hr@20" for one. All that the replay has what they need for, where absent.
         zone : str, optional
@@ -153,13 +163,18 @@ class Replay:
         -------
         Table
             A row per recommender and zone; columns "hr@20" and so on, and quantiles of the time of one request in ms.
+            Of a length beyond its own a zone has no values.
+
+        Raises
+        ------
+        ValueError
+            There is no such metric or zone, the replay lacks what a metric needs, or no lists are that long.
         """
         zones = self._zones(zone)
         longest = max((self.lists[key].k for key in self.lists if key[1] in zones), default=1)
-        usual = [each for each in _KS if each <= longest] or [longest]
-        ks = usual if k is None else [k] if isinstance(k, (int, np.integer)) else list(k)
+        ks = sorted({_usual(self.length(of)) for of in zones}) if k is None else list_lengths("metrics", k)
         wanted, notes = self._wanted(metrics)
-        columns = [(name, at) for name, one in wanted for at in ([one] if one is not None else ks)]
+        columns = list(dict.fromkeys((name, at) for name, one in wanted for at in ([one] if one is not None else ks)))
         for metric, at in columns:
             if not 1 <= at <= longest:
                 raise ValueError(f"{metric}@{at} is asked for, but the longest lists have {longest} products")
@@ -187,10 +202,10 @@ class Replay:
             rows,
             title=zones[0] if len(zones) == 1 else "",
             notes=[*self.notes, *notes],
-            formats=dict.fromkeys(quantiles, ".2f"),
+            formats=dict.fromkeys(quantiles, ".3f"),
         )
 
-    def by(self, cut: Any, *, metric: str = "hr", k: int = 20, zone: str | None = None) -> Table:
+    def by(self, cut: Any, *, metric: str = "hr", k: int | None = None, zone: str | None = None) -> Table:
         """A metric for each kind of question.
 
         Parameters
@@ -199,7 +214,8 @@ class Replay:
             See :meth:`cut`.
         metric : str
             With or without its k: "hr", "hr@10".
-        k : int
+        k : int, optional
+            Where the metric does not say; each zone's own length where absent.
         zone : str, optional
             Of one zone only.
 
@@ -207,25 +223,36 @@ class Replay:
         -------
         Table
             A row per kind (and zone): its questions, their share, and the metric of each recommender.
+
+        Raises
+        ------
+        ValueError
+            There is no such cut, metric or zone, the replay lacks what it needs, or a zone's lists are shorter.
         """
-        metric, at = split_at(metric)
+        if k is not None and split_at(metric)[1] is None:
+            metric = f"{metric}@{whole_number('by: k', k, least=1)}"
         zones = self._zones(zone)
+        asked = {of_zone: metric_at("by", metric, [self], of_zone) for of_zone in zones}
         rows: list[list[Any]] = []
-        for of_zone in zones:
-            labels, names = self.cut(cut, of_zone)
-            asked = [name for name in self.names if (name, of_zone) in self.lists]
-            for label, kind in enumerate(names):
-                where = labels == label
-                found = {
-                    name: self.aggregate(metric, name=name, zone=of_zone, k=at or k, where=where) for name in asked
-                }
-                rows.append([kind, *([of_zone] if len(zones) > 1 else []), int(where.sum()), float(where.mean()),
-                             *(found.get(name, np.nan) for name in self.names)])  # fmt: skip
+        for of_zone, at in asked.items():
+            labels, kinds = self.cut(cut, of_zone)
+            counts = np.bincount(labels, minlength=len(kinds))
+            missing = np.full(len(kinds), np.nan)
+            columns = [
+                self._by_kind(at.name, name, of_zone, at.k, labels, len(kinds))
+                if (name, of_zone) in self.lists
+                else missing
+                for name in self.names
+            ]
+            for kind, count, values in zip(kinds, counts.tolist(), np.stack(columns, axis=1).tolist()):
+                rows.append([kind, *([of_zone] if len(zones) > 1 else []), count, count / len(labels), *values])
         what = cut if isinstance(cut, str) else "cluster"
+        labels_of = list(dict.fromkeys(at.label for at in asked.values()))
         return Table(
             [what, *(["zone"] if len(zones) > 1 else []), "questions", "share", *self.names],
             rows,
-            title=f"{metric}@{at or k} by {what}",
+            title=f"{', '.join(labels_of)} by {what}",
+            notes=[f"{of_zone}: {at.label}" for of_zone, at in asked.items()] if len(labels_of) > 1 else [],
             formats={"share": ".1%"},
         )
 
@@ -287,10 +314,13 @@ class Replay:
                 left_out.setdefault(reason, []).append(metric.name)
             else:
                 wanted.append((metric.name, None))
+        notes = [f"left out: {', '.join(names)}, for want of {reason}" for reason, names in left_out.items()]
         if not lacks(self, METRICS["hr"], "any"):
-            kinds = np.unique(self.facts.event_types).tolist()
+            kinds = self.facts.kinds_of_events
             wanted += [(f"{name}:{kind}", None) for kind in kinds[:_KINDS] for name in ("hr", "recall")]
-        return wanted, [f"left out: {', '.join(names)}, for want of {reason}" for reason, names in left_out.items()]
+            if len(kinds) > _KINDS:
+                notes.append(f"by type: the {_KINDS} most frequent of {len(kinds)} types of events; name others")
+        return wanted, notes
 
     def _found(self, text: str, name: str, zone: str, ks: Sequence[int]) -> tuple[Metric, str | None, Lists]:
         """The metric and the lists, checked."""
@@ -300,8 +330,8 @@ class Replay:
         reason = lacks(self, metric, kind)
         if reason:
             raise ValueError(f"{text} needs {reason}")
-        if kind and kind not in self.facts.event_types:
-            known = ", ".join(np.unique(self.facts.event_types).tolist())
+        if kind and kind not in self.facts.kinds_of_events:
+            known = ", ".join(sorted(self.facts.kinds_of_events))
             raise ValueError(f"{text}: no event is of type '{kind}', expected one of {known}")
         return metric, kind, lists
 
@@ -330,6 +360,22 @@ class Replay:
         sums = np.nansum(values, axis=0)
         return np.divide(sums, counts, out=np.full(len(ks), np.nan), where=counts > 0).tolist()
 
+    def _by_kind(self, text: str, name: str, zone: str, k: int, labels: np.ndarray, kinds: int) -> np.ndarray:
+        """A metric of the questions of each kind [kinds]; labels [N]."""
+        metric, _, lists = self._found(text, name, zone, [k])
+        if metric.of_lists is not None:
+            unit, rows = self.questions[zone].unit, lists.rows[:, :k]
+            of_kind = (labels == kind for kind in range(kinds))
+            return np.array([metric.of_lists(self, rows[where], unit[where]) for where in of_kind], np.float64)
+        values = self._values(text, name, zone, [k])[:, 0]
+        if metric.name == "weighted_hr":
+            totals = np.bincount(labels, self._weights(zone), minlength=kinds)
+            values = values / (totals / np.bincount(labels, minlength=kinds))[labels]
+        applies = ~np.isnan(values)
+        counts = np.bincount(labels[applies], minlength=kinds)
+        sums = np.bincount(labels[applies], values[applies], minlength=kinds)
+        return np.divide(sums, counts, out=np.full(kinds, np.nan), where=counts > 0)
+
     def _where(self, where: np.ndarray | None, zone: str) -> Any:
         if where is None:
             return slice(None)
@@ -342,10 +388,20 @@ class Replay:
 
     def _mean_weight(self, zone: str, chosen: Any) -> float:
         """Of the chosen questions, relative to the mean of the zone's."""
+        weights = self._weights(zone)
+        return float(weights[chosen].mean()) if len(weights[chosen]) else np.nan
+
+    def _weights(self, zone: str) -> np.ndarray:
+        """Of the questions [N], relative to their mean."""
         assert self.sessions is not None
         weights = self.sessions._core.weights[self.questions[zone].event].astype(np.float64)
-        return float(weights[chosen].mean() / weights.mean()) if len(weights[chosen]) else np.nan
+        return weights / weights.mean()
 
     def __repr__(self) -> str:
         asked = ", ".join(f"{len(questions):,} questions in {zone}" for zone, questions in self.questions.items())
         return f"Replay({', '.join(self.names)}; {asked}; {self.V:,} products)"
+
+
+def _usual(longest: int) -> int:
+    """The length that tables show of lists of at most so many products."""
+    return max((k for k in _KS if k <= longest), default=longest)

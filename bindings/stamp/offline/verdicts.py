@@ -11,7 +11,7 @@ import numpy as np
 
 from ..columns import take
 from .bootstrap import holm, least_resamples, percentile_interval, resampled_sums, two_sided_p
-from .metrics import Metric, find_metric, lacks, split_at
+from .metrics import Metric, MetricAt, metric_at
 from .results import Replay
 from .tables import Table
 from .windows import short_moments
@@ -35,12 +35,12 @@ class Row:
     p, p_holm : float
         Two-sided; before and after Holm's correction for all comparisons of the call.
     verdict : str
-        "better", "worse" or "no difference shown"; "different" for metrics of which neither more nor less is better; ""
-        for metrics of a whole set of lists, which have no interval.
+        "better", "worse" or "no difference shown"; "different" for metrics of which neither more nor less is better;
+        "too little data" where p is not known; "" for metrics of a whole set of lists, which have no interval.
     by_window : tuple of float
         Difference in each window.
     questions, units : int
-        Questions to which the metric applies, and visitors (or sessions) that asked them.
+        Questions to which the metric applies, and visitors (or sessions) that asked them; the fewer, of the two.
     """
 
     zone: str
@@ -180,7 +180,7 @@ class Comparison:
 
     def _notes(self) -> list[str]:
         level = f"{100 * self.confidence:g} %"
-        sizes = {(row.zone, row.questions, row.units) for row in self.rows if row.verdict}
+        sizes = {(row.zone, row.questions, row.units) for row in self.rows if row.units > 1}
         asked = max((size[1] for size in sizes), default=0)
         drawn = max((size[2] for size in sizes), default=0)
         notes = [
@@ -203,7 +203,7 @@ def compare(
     replay: Replay | Sequence[Replay],
     *,
     baseline: str,
-    metrics: Sequence[str] = ("hr@20", "mrr@20"),
+    metrics: Sequence[str] = ("hr", "mrr"),
     zone: str | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -223,7 +223,7 @@ def compare(
     baseline : str
         Name of the recommender that the others are compared with.
     metrics : list of str
-        As "hr@20"; without "@", at the zone's k.
+        As "hr@20"; without "@", of each zone's own length.
     zone : str, optional
         One zone; else all.
     confidence : float
@@ -238,8 +238,8 @@ def compare(
     Raises
     ------
     ValueError
-        There is nothing to compare, a name is unknown, a metric lacks what it needs, an option is out of its range, or
-        there are too few resamples for so many comparisons.
+        There is nothing to compare, no metric applies to questions of two visitors, a name is unknown, a metric lacks
+        what it needs, an option is out of its range, or there are too few resamples for so many comparisons.
 
     Notes
     -----
@@ -270,7 +270,7 @@ def compare(
     names, zones = _require_alike(replays, baseline, zone)
     others = [name for name in names if name != baseline]
     if isinstance(metrics, str) or not metrics:
-        raise ValueError(f"compare: metrics is {metrics!r}, expected a list like ['hr@20', 'mrr@20']")
+        raise ValueError(f"compare: metrics is {metrics!r}, expected a list like ['hr', 'mrr@20']")
     asked = {z: [metric_at("compare", metric, replays, z) for metric in metrics] for z in zones}
     for z in zones:
         if len({a.label for a in asked[z]}) < len(metrics):
@@ -299,11 +299,18 @@ def compare(
             else:
                 rows += [_whole(replays, z, a, name, baseline) for name in others]
     corrected = holm(np.array([row.p for row in rows]))
-    better = {a.label: a.metric.better for z in zones for a in asked[z]}
+    by_label = {a.label: a.metric for z in zones for a in asked[z]}
     rows = [
-        replace(row, p_holm=float(p), verdict=_verdict(row, float(p), better[row.metric], 1 - confidence))
+        replace(row, p_holm=float(p), verdict=_verdict(row, float(p), by_label[row.metric], 1 - confidence))
         for row, p in zip(rows, corrected)
     ]
+    if all(math.isnan(row.difference) for row in rows):
+        row = rows[0]
+        raise ValueError(
+            f"compare: '{row.metric}' of '{row.recommender}' and '{baseline}' in zone '{row.zone}' applies to "
+            f"{row.questions} questions of {row.units} visitors or sessions, expected 2 of these or more for both; so "
+            "does every comparison"
+        )
     return Comparison(
         rows=rows,
         baseline=baseline,
@@ -315,43 +322,6 @@ def compare(
         units="sessions" if replays[0].questions[zones[0]].visitor is None else "visitors",
         windows=_window_names(replays) if len(replays) > 1 else [],
     )
-
-
-@dataclass(frozen=True)
-class MetricAt:
-    """A metric at a list length. `name` has the event type, as "recall:transaction"."""
-
-    metric: Metric
-    name: str
-    k: int
-
-    @property
-    def label(self) -> str:
-        return f"{self.name}@{self.k}"
-
-
-def metric_at(call: str, text: str, replays: Sequence[Replay], zone: str) -> MetricAt:
-    """What "hr@20" says, of lists of that zone; without "@" at the zone's k.
-
-    Raises
-    ------
-    ValueError
-        The metric is unknown, the lists are shorter, or a replay lacks what it needs. Messages begin with `call`.
-    """
-    try:
-        name, k = split_at(text)
-        metric, kind = find_metric(name)
-    except ValueError as error:
-        raise ValueError(f"{call}: {error}") from None
-    k = replays[0].zones[zone].k if k is None else k
-    for replay in replays:
-        need = lacks(replay, metric, kind)
-        if need is not None:
-            raise ValueError(f"{call}: '{text}' needs {need}")
-        shortest = min(lists.k for (_, at), lists in replay.lists.items() if at == zone)
-        if k > shortest:
-            raise ValueError(f"{call}: '{text}' is of longer lists than the {shortest} products of zone '{zone}'")
-    return MetricAt(metric, name, k)
 
 
 class _Paired:
@@ -377,12 +347,9 @@ class _Paired:
                         self._by_window[w, a, j] = values[there].mean()
         self._questions = self._columns[..., 1].sum(axis=0)
         self._units = (self._columns[..., 1] > 0).sum(axis=0)
-        for a, j in zip(*np.nonzero(self._units < 2)):
-            raise ValueError(
-                f"compare: '{asked[a].label}' of '{names[j]}' in zone '{zone}' applies to {int(self._questions[a, j])} "
-                f"questions of {int(self._units[a, j])} visitors or sessions, expected 2 of these or more"
-            )
-        self._means = self._columns[..., 0].sum(axis=0) / self._questions
+        self._columns[:, self._units < 2] = 0  # of one visitor alone nothing can be said
+        with np.errstate(invalid="ignore"):  # nor of none: NaN
+            self._means = self._columns[..., 0].sum(axis=0) / self._columns[..., 1].sum(axis=0)
         self._resampled = np.empty((0, *shape))
 
     def resample(self, resamples: int, seed: int) -> None:
@@ -419,8 +386,8 @@ class _Paired:
             p=float(two_sided_p(differences)),
             p_holm=math.nan,
             verdict="",
-            questions=int(self._questions[a, j]),
-            units=int(self._units[a, j]),
+            questions=int(min(self._questions[a, i], self._questions[a, j])),
+            units=int(min(self._units[a, i], self._units[a, j])),
             by_window=tuple((self._by_window[:, a, j] - self._by_window[:, a, i]).tolist()),
         )
 
@@ -514,16 +481,16 @@ def _whole(replays: Sequence[Replay], zone: str, at: MetricAt, name: str, baseli
     )
 
 
-def _verdict(row: Row, p: float, better: str, level: float) -> str:
-    if not row.units:
+def _verdict(row: Row, p: float, metric: Metric, level: float) -> str:
+    if not metric.per_question:
         return ""
     if math.isnan(p):
         return "too little data"
     if p >= level:
         return "no difference shown"
-    if better == "neither":
+    if metric.better == "neither":
         return "different"
-    return "better" if (row.difference > 0) == (better == "higher") else "worse"
+    return "better" if (row.difference > 0) == (metric.better == "higher") else "worse"
 
 
 def _agreement(row: Row) -> str:

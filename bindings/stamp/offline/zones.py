@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..serving import RuleList
+from .checks import whole_number
 
 _EXCLUDE = ("nothing", "anchor", "seen")
 
@@ -33,8 +34,8 @@ class Zone:
     after : collection of str
         Asked only after events of these types; needs the column `event_type`.
     earlier_sessions : bool
-        What the same visitor did before, in other sessions of those replayed, is read too, and the question before the
-        first event of a session is asked where there is any; needs the column `visitor_id`.
+        What the same visitor did before, in training and in other sessions of those replayed, is read too, and the
+        question before the first event of a session is asked where there is any; needs the column `visitor_id`.
 
     Raises
     ------
@@ -54,10 +55,9 @@ class Zone:
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
             raise ValueError(f"Zone: name is {self.name!r}, expected a text")
-        if self.k < 1:
-            raise ValueError(f"Zone '{self.name}': k is {self.k}, expected 1 or more")
-        if self.history is not None and self.history < 1:
-            raise ValueError(f"Zone '{self.name}': history is {self.history}, expected 1 or more, or None")
+        whole_number(f"Zone '{self.name}': k", self.k, least=1)
+        if self.history is not None:
+            whole_number(f"Zone '{self.name}': history", self.history, least=1)
         if self.exclude not in _EXCLUDE:
             raise ValueError(f"Zone '{self.name}': exclude is {self.exclude!r}, expected one of {', '.join(_EXCLUDE)}")
         if isinstance(self.after, str):
@@ -92,3 +92,20 @@ def _zone(name: str, changes: dict[str, Any], **defaults: Any) -> Zone:
         if given not in known:
             raise ValueError(f"{name}: unknown option '{given}', expected one of {', '.join(sorted(known))}")
     return Zone(**{"name": name, **defaults, **changes})
+
+
+def listed_zones(call: str, zones: Any) -> list[Zone]:
+    """A zone or several as a list. Raises ValueError where they are none, or two have one name."""
+    given = [zones] if isinstance(zones, (Zone, str)) or not isinstance(zones, Iterable) else list(zones)
+    listed = [zone for zone in given if isinstance(zone, Zone)]
+    for zone in given:
+        if not isinstance(zone, Zone):
+            name = getattr(zone, "__name__", zone)
+            preset = next((each for each in (product_page, home, cart) if name == each.__name__), product_page)
+            raise ValueError(
+                f"{call}: zones holds {zone!r}, expected stamp.offline.Zone, such as offline.{preset.__name__}()"
+            )
+    names = [zone.name for zone in listed]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{call}: zones are {names}, expected one or more, of different names")
+    return listed

@@ -149,8 +149,8 @@ class PopularityRecommender(BaselineRecommender):
     Parameters
     ----------
     by : str, optional
-        An attribute of the products, the category say: lists hold products of the current product's value. Where that
-        is missing or unknown they hold all.
+        An attribute of the products, the category say: lists hold products of the value of the last product that
+        training knows. Where there is none, or it has no value, they hold all.
     recent : span, optional
         Only clicks of so long before the last event of training count: "7D", "12h" or a timedelta.
     half_life : span, optional
@@ -177,7 +177,7 @@ class PopularityRecommender(BaselineRecommender):
         by = params["by"]
         if not (by is None or isinstance(by, str)):
             raise ValueError(f"by is {by!r}, expected the name of an attribute of the products")
-        return {name: _seconds(name, params[name]) for name in ("recent", "half_life")}
+        return {"by": by or "", **{name: _seconds(name, params[name]) for name in ("recent", "half_life")}}
 
     def fit(self, train: Sessions, products: Products | None = None) -> PopularityRecommender:
         """Weigh the clicks of `train`.
@@ -219,7 +219,8 @@ class AssociationRulesRecommender(BaselineRecommender):
     """Products that share sessions with the current one.
 
     The weight of x → y is the number of pairs of events, one of x and one of y, in the same session. AR of Ludewig and
-    Jannach, "Evaluation of session-based recommendation algorithms" (UMUAI 2018), section 3.1.
+    Jannach, "Evaluation of session-based recommendation algorithms" (UMUAI 2018), section 3.1. A session of L events
+    takes L² steps to fit: leave robots out.
 
     Parameters
     ----------
@@ -372,8 +373,9 @@ def opened(bundle: _stamp.Bundle) -> BaselineRecommender:
     assert core is not None
     options = json.loads(core.options)
     if core.kind == "popularity":
+        by = options.pop("by") or None
         spans = {name: datetime.timedelta(seconds=value) if value else None for name, value in options.items()}
-        options = {**spans, "by": bundle.route_by[0] if bundle.route_by else None}
+        options = {"by": by, **spans}
     recommender = _CLASSES[core.kind](**options)
     recommender._core, recommender._catalog, recommender._counts = core, bundle.catalog, bundle.counts
     recommender._attributes, recommender._route_by = bundle.attributes, bundle.route_by

@@ -1,9 +1,11 @@
 """Baselines from Python: options, answers, bundles; the figures that the data's own README gives."""
 
+import datetime
 import inspect
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import stamp
@@ -191,6 +193,31 @@ def test_popularity_by_category_is_saved(parts, shop, tmp_path):
     assert again.get_params()["by"] == "category"
     items = list(test.session(0))
     assert again.recommend(items)[0].tolist() == model.recommend(items)[0].tolist()
+    # A bundle that routes by an attribute says nothing of what its baseline was fitted by, and the other way round.
+    plain = stamp.PopularityRecommender(recent="7D").fit(train)
+    stamp.build_bundle({}, products, out=tmp_path / "routed", route_by="category", fallback=plain)
+    assert stamp.load(tmp_path / "routed").get_params() == {**plain.get_params(), "recent": datetime.timedelta(days=7)}
+    stamp.build_bundle({}, products, out=tmp_path / "unrouted", fallback=model)
+    again = stamp.load(tmp_path / "unrouted")
+    assert again.get_params() == model.get_params()
+    assert again.recommend(items)[0].tolist() == model.recommend(items)[0].tolist()
+
+
+def test_a_kind_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="baseline: kind is 'oracle', which this library does not know"):
+        stamp._stamp.baseline_options("oracle", "{}")
+
+
+def test_popularity_by_few_values_of_a_long_table(tmp_path):
+    """Values are numbered over the whole table, of which a catalog holds little."""
+    table = pd.DataFrame({"id": range(1000), "kind": [f"kind {i // 2}" for i in range(1000)]})
+    clicks = stamp.Sessions.from_frame([[990, 991], [991, 998], [998, 999, 998]])
+    model = stamp.PopularityRecommender(by="kind").fit(clicks, stamp.Products.from_frame(table, item_id="id"))
+    model.save(tmp_path / "bundle")
+    again = stamp.load(tmp_path / "bundle")
+    for recommender in (model, again):
+        assert recommender.recommend([990])[0].tolist() == [991, 990]
+        assert recommender.recommend([999])[0].tolist() == [998, 999]
 
 
 def test_a_model_falls_back(fitted, parts, shop, tmp_path):

@@ -606,7 +606,7 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         model = stamp.load(report.path, device="cpu")
         expected = whole.weights_["items"][[rows[item] for item in model.item_ids_.tolist()]]
         np.testing.assert_allclose(model.weights_["items"], expected, atol=1e-6)
-    for option, value in (("dim", 9), ("residual", "anchor"), ("mlp_bias", True)):
+    for option, value in (("dim", 9), ("residual", "anchor"), ("mlp_bias", False)):
         with pytest.raises(ValueError, match=f"warm_start: that model has {option}="):
             stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong",
                                 warm_start=yesterday[7].path, **{**SMALL, "config": {**OPTIONS, option: value}})  # fmt: skip

@@ -275,8 +275,8 @@ def test_progress_is_a_line_a_trial_and_optuna_says_nothing(sessions, capfd):
     ({"dropout": (0.5, 0.1)}, "expected low below high"),
     ({"dropout": (0.0, 0.5, "log")}, "above 0 for log"),
     ({"dropout": (0, 1)}, r"space\['dropout'\] has 1.0: Config: dropout is 1, expected a rate"),
-    ({"score": ("cosine", "dot")}, "expected a list of choices, as 'dot' is no number"),
-    ({"mlp_bias": (0, 1)}, "expected a list of choices, as False is no number"),
+    ({"score": ("cosine", "dot")}, "expected a list of choices, as 'cosine' is no number"),
+    ({"mlp_bias": (0, 1)}, "expected a list of choices, as True is no number"),
 ])  # fmt: skip
 def test_spaces_that_cannot_be(sessions, space, message):
     with pytest.raises(ValueError, match=message):

@@ -50,6 +50,7 @@ def test_kinds_by_hand():
     assert [clean.session(i).tolist() for i in range(len(clean))] == [[1, 2], [3, 4]]
     assert check_leakage(train, clean).refused == ()
     passed = check_leakage(train, test, allow=("earlier", "straddling", "copies"))
+    assert set(passed.table().column("verdict")) == {"allowed"}
     assert passed.refused == () and passed.offenders["earlier"].tolist() == [0, 1]
     with pytest.raises(LeakageError, match="straddling: 1 of 5"):
         check_leakage(train, test, allow=("earlier", "copies"))

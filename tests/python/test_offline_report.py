@@ -403,6 +403,26 @@ def test_bad_input_before_any_work(release, monkeypatch):
     refused("(?s)overlaps with training.*say leakage='report'", sessions=train, train=train)
 
 
+def test_embeddings_and_what_the_check_of_leakage_found(release):
+    sessions, train = (stamp.Sessions.from_frame(release / f"{name}.parquet") for name in ("test", "train"))
+    popular = stamp.PopularityRecommender().fit(train)
+    options = {"current": popular, "metrics": ["ild_embeddings"], "resamples": 200, "cuts": ["position"]}
+    with pytest.raises(ValueError, match="report: 'ild_embeddings' needs embeddings"):
+        offline.report(popular, sessions, **options)
+    with pytest.raises(ValueError, match="report: 'candidate' is a StampRecommender that is not fitted yet"):
+        offline.report(stamp.StampRecommender(), sessions, **options)
+    vectors = np.random.default_rng(0).normal(size=(len(train.item_ids), 4))
+    part = sessions.split_last(0.1)[1]
+    options["embeddings"] = (train.item_ids, vectors)
+    made = offline.report(popular, part, train=sessions, leakage="report", **options)
+    [row] = made.comparison.rows
+    expected = made.replay.aggregate("ild_embeddings", name="candidate", zone="product page", k=20)
+    assert row.value == pytest.approx(expected) and expected > 0
+    [leakage] = [table for table in made.to_dict()["inputs"] if table["title"].startswith("Overlap")]
+    assert leakage["title"] == made.replay.leakage.table().title
+    assert "allowed" in {row["verdict"] for row in leakage["rows"]}
+
+
 def test_drawings_take_the_colours_of_the_page():
     import matplotlib.figure
 

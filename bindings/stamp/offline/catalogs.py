@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def union_catalog(
     return union
 
 
-def find_embeddings(call: str, embeddings: Any, recommenders: Iterable[Any]) -> tuple[Any, np.ndarray] | None:
+def find_embeddings(call: str, embeddings: Any, recommenders: Mapping[str, Any]) -> tuple[Any, np.ndarray] | None:
     """Ids and vectors [n,D]: as given, else those of the first StampRecommender, else of the first bundle of one
     network."""
     if isinstance(embeddings, StampRecommender):
@@ -60,12 +60,11 @@ def find_embeddings(call: str, embeddings: Any, recommenders: Iterable[Any]) -> 
             raise ValueError(
                 f"{call}: embeddings is {what}, expected a StampRecommender or (ids, vectors), numbers [n,D]"
             ) from None
-    recommenders = list(recommenders)
-    for each in recommenders:
+    for name, each in recommenders.items():
         if isinstance(each, StampRecommender):
-            require_fitted(call, "a recommender", each)
+            require_fitted(call, f"'{name}'", each)
             return each.item_ids_, each.weights_["items"]
-    for path in filter(None, map(_path_of, recommenders)):
+    for path in filter(None, map(_path_of, recommenders.values())):
         if len(_stamp.read_bundle(path).clusters) == 1:  # which loads no network
             bundle = _stamp.load_bundle(path, _stamp.open_device("cpu", "auto"))
             [network] = bundle.clusters

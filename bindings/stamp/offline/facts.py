@@ -175,5 +175,7 @@ def column_of(sessions: Sessions, name: str) -> np.ndarray:
 def texts_of(sessions: Sessions, name: str) -> np.ndarray:
     """A column of the events as texts, "" where missing."""
     values = column_of(sessions, name)
+    if values.dtype.kind not in "Of":  # which alone can say that a value is missing
+        return values.astype(str)
     missing = np.array([value is None or value != value for value in values.tolist()], bool)
     return np.where(missing, "", values.astype(str))

@@ -46,6 +46,8 @@ class LeakageReport:
         The training session that each of the copies repeats (one of them).
     refused : tuple of str
         Kinds for which the split cannot stand.
+    allowed : tuple of str
+        Kinds that were let pass, as was asked for.
     notes : tuple of str
         What could not be looked for, and what was let pass.
     """
@@ -54,6 +56,7 @@ class LeakageReport:
     offenders: dict[str, np.ndarray]
     originals: np.ndarray
     refused: tuple[str, ...]
+    allowed: tuple[str, ...]
     notes: tuple[str, ...]
     _shown: dict[str, list[str]]  # the first offenders of each kind, in words
 
@@ -77,7 +80,7 @@ class LeakageReport:
     def table(self) -> Table:
         rows: list[list[Any]] = []
         for kind, indices in self.offenders.items():
-            verdict = "refused" if kind in self.refused else "passed"
+            verdict = "refused" if kind in self.refused else "allowed" if kind in self.allowed else "passed"
             rows.append([kind, KINDS[kind], len(indices), len(indices) / self.sessions, verdict])
         shown = [line for kind in self.offenders for line in self._shown.get(kind, ())]
         return Table(
@@ -94,6 +97,7 @@ class LeakageReport:
             "offenders": {kind: indices.tolist() for kind, indices in self.offenders.items()},
             "originals": self.originals.tolist(),
             "refused": list(self.refused),
+            "allowed": list(self.allowed),
             "notes": list(self.notes),
         }
 
@@ -212,6 +216,7 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
         offenders=offenders,
         originals=originals,
         refused=tuple(kind for kind in refused if kind not in allowed),
+        allowed=tuple(allowed),
         notes=tuple(notes),
         _shown=shown,
     )

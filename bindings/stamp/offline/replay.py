@@ -102,7 +102,7 @@ def replay(
     _check(named, sessions, train, products, min_history, latency, leakage, ties)
     found = None if train is None else _look_for_leakage(train, sessions, leakage)
     answering = [served_or_foreign(name, each, products) for name, each in named.items()]
-    embeddings = find_embeddings("replay", embeddings, named.values())
+    embeddings = find_embeddings("replay", embeddings, named)
     for zone in asked_zones:
         for each in answering:
             each.check(zone)

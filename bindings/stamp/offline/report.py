@@ -219,7 +219,7 @@ def report(
     lengths = None if k is None else list_lengths("report", k)
     zones = listed_zones("report", zones)
     require_products("report", products)
-    embeddings = find_embeddings("report", embeddings, named.values())
+    embeddings = find_embeddings("report", embeddings, named)
     cuts = _default_cuts(train, products) if cuts is None else list(cuts)
     longest = min(max(lengths or [zone.k]) for zone in zones)
     _rehearse(sessions, train, products, embeddings, metrics, cuts, longest=longest)

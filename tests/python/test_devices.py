@@ -145,7 +145,8 @@ def small():
 
 @pytest.fixture(scope="module")
 def options(device):
-    return {"device": device, "precision": "fp32", "dim": 12, "batch_size": 128, "learning_rate": 0.01}
+    given = {"preset": "official", "dim": 12, "batch_size": 128, "learning_rate": 0.01}
+    return {"device": device, "precision": "fp32", **given}
 
 
 @pytest.fixture(scope="module")

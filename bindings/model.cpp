@@ -129,7 +129,9 @@ void bind_model(py::module_& m) {
       py::arg("models"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
       py::arg("last_only"), py::arg("ties"), py::arg("progress"));
   m.def("metrics_of_ranks", [](const Input<std::int64_t>& ranks, const std::vector<std::int64_t>& k) {
-    MetricsAccumulator metrics({.k = k}, {1});
+    std::int64_t V = 1;  // so many that every rank can be
+    for (std::int64_t rank : span_of(ranks)) V = std::max(V, rank);
+    MetricsAccumulator metrics({.k = k}, std::vector<std::int64_t>(static_cast<std::size_t>(V), 1));
     Batch batch;
     Ranking ranking;
     for (std::int64_t rank : span_of(ranks)) {

@@ -1,5 +1,7 @@
 """Replays against asking one by one: zones, histories, rules, recommenders of every kind, faults, bad input."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -403,7 +405,8 @@ def test_weight_0_is_history_only():
     assert run.item_ids[run.questions["plain"].remaining[1]].tolist() == ["c"]
 
 
-def test_progress_and_errors_come_through(model, split, capsys):
+def test_progress_and_errors_come_through(model, split, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # imported by tests of notebooks: bars would be drawn
     class Broken:
         def recommend(self, items, k):
             raise KeyError("no such table")

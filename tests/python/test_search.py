@@ -241,7 +241,8 @@ def test_results_as_table_figure_and_json(found, tmp_path):
     assert (tmp_path / "search.png").stat().st_size > 10_000
 
 
-def test_progress_is_a_line_a_trial_and_optuna_says_nothing(sessions, capfd):
+def test_progress_is_a_line_a_trial_and_optuna_says_nothing(sessions, capfd, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # imported by tests of notebooks: bars would be drawn
     before = optuna.logging.get_verbosity()
     search({"dim": [4, 8]}, sessions, trials=2, **{**SAME, "progress": True})
     lines = capfd.readouterr().err.splitlines()

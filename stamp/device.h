@@ -90,10 +90,19 @@ struct ItemUpdate {
   const TrainingStep* step = nullptr;
 };
 
+// Scores z of single products become log(exp(z) + exp(floor)): about z, but not below the floor. Entries begin[b] …
+// begin[b+1]-1 are query b's, by ascending product.
+struct ScoreFloors {
+  const std::int32_t* begin = nullptr;  // [B+1]; null: none
+  const std::int32_t* ids = nullptr;
+  const float* values = nullptr;
+};
+
 struct CatalogTopK {
   std::int64_t B, D, V, k;
   const float* queries;                     // [B,D]
   const float* packed_items;                // pack_items
+  ScoreFloors floors = {};                  // part of the scores, those of targets and their ranks too
   const std::uint64_t* excluded = nullptr;  // bit sets of (V+63)/64 words each: products never to be listed
   const std::int32_t* exclusion = nullptr;  // [B] which of them, -1 for none; or null
   const float* boosts = nullptr;            // rows of V: added to the scores; -inf puts last

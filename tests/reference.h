@@ -1,8 +1,10 @@
 // The model in plain double loops, written from docs/model.md alone: the oracle for every device.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,12 @@ struct Case {
 };
 
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// log(exp(z) + exp(floor)).
+inline double raised(double z, double floor) {
+  if (std::isinf(z)) return std::max(z, floor);
+  return std::max(z, floor) + std::log1p(std::exp(-std::abs(z - floor)));
+}
 
 // What one example leaves for its backward pass.
 struct Trace {
@@ -246,5 +254,19 @@ class Network {
 };
 
 inline Result run(const Case& c) { return Network(c).run(); }
+
+// The scores that example b's products are listed by: those of run(), raised to the floors of its history's products.
+inline Vector listed_scores(const Case& c, std::int64_t b) {
+  Vector z = run(c).scores[b];
+  const auto floors = c.weights.find("repeat.floors");
+  if (floors == c.weights.end()) return z;
+  std::set<std::int32_t> seen;
+  for (std::int64_t ago = 0; ago < c.batch.length[b]; ++ago) {
+    const std::int32_t row = c.batch.items[c.batch.begin[b] + c.batch.length[b] - 1 - ago];
+    const auto place = std::min<std::size_t>(ago, floors->second.size() - 1);
+    if (seen.insert(row).second) z[row] = raised(z[row], floors->second[place]);
+  }
+  return z;
+}
 
 }  // namespace reference

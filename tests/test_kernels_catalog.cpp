@@ -1,5 +1,6 @@
 // The catalog's kernels, cross-entropy and top-k, against plain loops on awkward sizes and values, with guard bands.
 #include "tests/check.h"
+#include "tests/reference.h"
 
 using namespace stamp;
 
@@ -284,10 +285,10 @@ TEST_CASE("Adam applied by the owner of a tile is Adam applied to the whole grad
 
 namespace {
 
-// A problem of top-k on a device: sets of exclusions and lines of boosts that several queries share, targets.
+// A problem of top-k on a device: floors, sets of exclusions and lines of boosts that several queries share, targets.
 struct TopK {
   TopK(const check::DevicePtr& device, std::int64_t B, std::int64_t D, std::int64_t V, std::vector<float> items,
-       bool rules = true)
+       bool rules = true, bool floors = true)
       : device(device), B(B), D(D), V(V), q(check::random(B * D, 1, 7)), items(std::move(items)) {
     const std::int64_t words = (V + 63) / 64;
     excluded.resize(2 * words);
@@ -302,6 +303,17 @@ struct TopK {
       boost.push_back(static_cast<std::int32_t>(rules ? b / 3 % 3 - 1 : -1));
       targets.push_back(static_cast<std::int32_t>(b % 5 == 2 ? -1 : b * 11 % V));
     }
+    const float heights[] = {-3, 2, 40, std::numeric_limits<float>::lowest()};
+    for (std::int64_t b = 0; b < B; ++b) {
+      for (std::int64_t v = b % 7; floors && b % 4 != 3 && v < V; v += 1 + (v * 31 + b) % (V / 4 + 1)) {
+        floor_ids.push_back(static_cast<std::int32_t>(v));
+        floor_values.push_back(heights[(b + v) % 4]);
+      }
+      floor_begin.push_back(static_cast<std::int32_t>(floor_ids.size()));
+    }
+    on_floor_begin = check::on(device, floor_begin);
+    on_floor_ids = check::on(device, floor_ids);
+    on_floor_values = check::on(device, floor_values);
     on_q = check::on(device, q);
     on_excluded = check::on(device, excluded);
     on_exclusion = check::on(device, exclusion);
@@ -333,6 +345,7 @@ struct TopK {
                            .k = k,
                            .queries = on_q.data() + first * D,
                            .packed_items = packed.data(),
+                           .floors = {on_floor_begin.data() + first, on_floor_ids.data(), on_floor_values.data()},
                            .excluded = on_excluded.data(),
                            .exclusion = on_exclusion.data() + first,
                            .boosts = on_boosts.data(),
@@ -349,16 +362,32 @@ struct TopK {
   bool is_excluded(std::int64_t b, std::int64_t v) const {
     return exclusion[b] >= 0 && (excluded[exclusion[b] * ((V + 63) / 64) + v / 64] >> (v % 64) & 1);
   }
+  const float* floor_of(std::int64_t b, std::int64_t v) const {
+    const auto first = floor_ids.begin() + floor_begin[b], last = floor_ids.begin() + floor_begin[b + 1];
+    const auto found = std::find(first, last, v);
+    return found == last ? nullptr : &floor_values[found - floor_ids.begin()];
+  }
+  // All scores [B,V], without boosts.
+  Doubles scores() const {
+    auto z = scores_of(B, D, V, q, Doubles(items.begin(), items.end()));
+    for (std::int64_t b = 0; b < B; ++b)
+      for (std::int64_t i = floor_begin[b]; i < floor_begin[b + 1]; ++i) {
+        double& score = z[b * V + floor_ids[i]];
+        score = reference::raised(score, floor_values[i]);
+      }
+    return z;
+  }
   double boost_of(std::int64_t b, std::int64_t v) const { return boost[b] < 0 ? 0 : boosts[boost[b] * V + v]; }
 
   check::DevicePtr device;
   std::int64_t B, D, V;
   std::vector<float> q, items, boosts;
   std::vector<std::uint64_t> excluded;
-  std::vector<std::int32_t> exclusion, boost, targets;
-  Array<float> on_q, packed, on_boosts;
+  std::vector<std::int32_t> exclusion, boost, targets, floor_begin{0}, floor_ids;
+  std::vector<float> floor_values;
+  Array<float> on_q, packed, on_boosts, on_floor_values;
   Array<std::uint64_t> on_excluded;
-  Array<std::int32_t> on_exclusion, on_boost, on_targets;
+  Array<std::int32_t> on_exclusion, on_boost, on_targets, on_floor_begin, on_floor_ids;
 };
 
 // Random items, every tenth equal to the first, one with a NaN, one whose scores overflow.
@@ -372,7 +401,7 @@ std::vector<float> awkward_items(std::int64_t D, std::int64_t V) {
 // The list of all products is sorted, complete and has the right scores; that of k is its beginning.
 void check_lists(const TopK& problem, std::initializer_list<std::int64_t> ks) {
   const std::int64_t B = problem.B, D = problem.D, V = problem.V, most = V + 7;
-  const auto z = scores_of(B, D, V, problem.q, Doubles(problem.items.begin(), problem.items.end()));
+  const auto z = problem.scores();
   const auto full = problem.run(most);
   for (std::int64_t b = 0; b < B; ++b) {
     CAPTURE(b);
@@ -407,7 +436,8 @@ void check_lists(const TopK& problem, std::initializer_list<std::int64_t> ks) {
       surely_above += z[b * V + v] > z[b * V + target] + 1e-4;
       surely_not_below += z[b * V + v] >= z[b * V + target] - 1e-4;
       const auto row = problem.items.begin() + v * D;
-      equal += std::equal(row, row + D, problem.items.begin() + target * D);
+      const bool raised = problem.floor_of(b, v) || problem.floor_of(b, target);
+      equal += std::equal(row, row + D, problem.items.begin() + target * D) && (v == target || !raised);
     }
     CHECK(full.above[b] >= surely_above);
     CHECK(full.above[b] + full.tied[b] <= surely_not_below);
@@ -429,7 +459,7 @@ void check_lists(const TopK& problem, std::initializer_list<std::int64_t> ks) {
 
 }  // namespace
 
-TEST_CASE("top-k is what sorting all scores gives: ties, exclusions, boosts, NaN, k beyond the catalog") {
+TEST_CASE("top-k is what sorting all scores gives: ties, floors, exclusions, boosts, NaN, k beyond the catalog") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
     const auto check_shape = [&](std::int64_t B, std::int64_t D, std::int64_t V) {
@@ -509,7 +539,7 @@ TEST_CASE("of equal scores the lowest rows are listed, and all others tie with t
       CAPTURE(device->name());
       CAPTURE(V);
       constexpr std::int64_t B = 9, k = 20;
-      const TopK problem(device, B, 7, V, std::vector<float>(V * 7, 0.5f), false);
+      const TopK problem(device, B, 7, V, std::vector<float>(V * 7, 0.5f), false, false);
       const auto lists = problem.run(k);
       for (std::int64_t b = 0; b < B; ++b) {
         for (std::int64_t i = 0; i < k; ++i) CHECK(lists.ids[b * k + i] == (i < V ? i : -1));

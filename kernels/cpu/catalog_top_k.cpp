@@ -63,6 +63,21 @@ const float* boosts_of(const CatalogTopK& p, Index b) {
   return p.boost && p.boost[b] >= 0 ? p.boosts + p.boost[b] * p.V : nullptr;
 }
 
+// log(exp(z) + exp(floor)); NaN stays.
+float raised(float z, float floor) {
+  const float top = std::max(z, floor);
+  return top + std::log1p(std::exp(std::min(z, floor) - top));
+}
+
+// Raises scores of products first … first+n-1 to the floors of query b.
+void raise(const ScoreFloors& floors, Index b, Index first, Index n, float* scores) {
+  if (!floors.begin) return;
+  const std::int32_t* last = floors.ids + floors.begin[b + 1];
+  const std::int32_t* id = std::lower_bound(floors.ids + floors.begin[b], last, first);
+  for (; id < last && *id < first + n; ++id)
+    scores[*id - first] = raised(scores[*id - first], floors.values[id - floors.ids]);
+}
+
 bool is_excluded(const std::uint64_t* bits, Index v) { return bits && (bits[v / 64] >> (v % 64) & 1); }
 
 }  // namespace
@@ -97,6 +112,7 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
       const Index panel = p.targets[b] / kPanel;
       simd().gemm(1, kPanel, D, p.queries + b * D, D, 1, p.packed_items + panel * kPanel * D, kPanel, scores, kPanel,
                   false);
+      raise(p.floors, b, panel * kPanel, kPanel, scores);
       target_scores[b] = scores[p.targets[b] % kPanel];
     });
   }
@@ -121,6 +137,7 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
                     scores + panel * kPanel, kWidth, false);
       for (Index r = 0; r < rows; ++r) {
         float* row = scores + r * kWidth;
+        raise(p.floors, from + r, first, n, row);
         if (p.targets && p.targets[from + r] >= 0) {
           const float target = target_scores[from + r];
           for (Index v = 0; v < n; ++v) {

@@ -6,7 +6,7 @@
 // Rounding to bf16 is off by 2^-8 of a factor at most, a product of two by little more than 2^-7, and Σ |q_d x_d| is at
 // most |q| |x|; sums in fp32 of up to 128 terms, of both kinds of score, are far within the rest of kRelativeError. A
 // product whose upper bound is below k lower bounds is not among the k best, so no answer depends on precision, batch
-// or cut.
+// or cut. Products with a floor stay out of the scan and are scored at the end.
 //
 // A block owns 128 queries (tensor_rows.h) and a part of the catalog; each query has a queue of 128 candidates in
 // shared memory. Candidates that come to a full queue make the warp sort it by lower bound and drop what its k-th now
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kTensorThreads, 1)
           for (int c = 0; c < 2; ++c) {
             const Index v = first + 8 * n + c;
             const float score = z[m][n][2 * h + c], error = row.error * norm[n][c];
-            const bool enters = score + error >= row.bound && !Filter(p, b).excludes(v);
+            const bool enters = score + error >= row.bound && !Filter(p, b).excludes(v) && !Floors(p.floors, b).has(v);
             const unsigned entering = __ballot_sync(kAll, enters) >> 4 * g & 0xf;
             if (enters) queue[row.count + __popc(entering & ((1u << t) - 1))] = key_of(score - error, v);
             row.count += __popc(entering);
@@ -234,6 +234,11 @@ __global__ void __launch_bounds__(kThreads, 1)
       const Index v = id_of(key);
       return fmaf(2 * error, norms[v], score_of(key)) >= bound ? filter.key(score(p, b, v), v) : 0;
     });
+    const Floors floors(p.floors, b);
+    for (int first = floors.first + warp * kWarp; first < floors.last; first += kThreads) {
+      const int i = first + lane;
+      best.offer(i < floors.last ? filter.key(score(p, b, floors.ids[i]), floors.ids[i]) : 0);
+    }
   }
   gather_best(best, keys, k);
   if (warp == 0) write_list(p, b, k, best);

@@ -1,7 +1,7 @@
 // Exact top-k over the catalog, fused with scoring in fp32: what catalog_scan.cu does not do, which is ranks of
 // targets, boosts, long lists and wide rows.
 //
-//   z_bv = q_b · x_v (+ boost)     the k best v of each b, ties by lower v; targets' ranks
+//   z_bv = q_b · x_v, not below floors (+ boost)     the k best v of each b, ties by lower v; targets' ranks
 //
 // Items lie in panels of 64, one line per dimension. A block owns 8·R queries and a part of the catalog, a warp R of
 // the queries: two panels at a time come into shared memory, 32 dimensions after another, and each lane adds up the
@@ -92,6 +92,13 @@ __global__ void __launch_bounds__(kThreads, 1)
       const Index b = own_first + r;
       if (b >= p.B) continue;  // the warp's, whole
       const Filter filter(p, b);
+      const Floors floors(p.floors, b);
+      for (int i = floors.at(first); i < floors.last && floors.ids[i] < first + kProducts; ++i) {
+        const int place = static_cast<int>(floors.ids[i] - first);
+#pragma unroll
+        for (int j = 0; j < kPerLane; ++j)
+          if (place == lane + kWarp * j) z[r][j] = raised(z[r][j], floors.values[i]);
+      }
       const float target = p.targets ? target_scores[b] : NAN;
 #pragma unroll
       for (int j = 0; j < kPerLane; ++j) {

@@ -79,12 +79,43 @@ class Queue {
   Key bound_ = 0;  // nothing at or below it can enter
 };
 
+// log(exp(z) + exp(floor)); NaN stays.
+__device__ inline float raised(float z, float floor) {
+  const float top = z < floor ? floor : z;
+  return top + log1pf(expf((z < floor ? z : floor) - top));
+}
+
+// Query b's floors: entries of ids and values.
+struct Floors {
+  const std::int32_t* ids;
+  const float* values;
+  int first = 0, last = 0;
+
+  __device__ Floors(const ScoreFloors& floors, Index b) : ids(floors.ids), values(floors.values) {
+    if (!floors.begin) return;
+    first = floors.begin[b];
+    last = floors.begin[b + 1];
+  }
+  // The first entry of a product that is not below v.
+  __device__ int at(Index v) const {
+    return first + static_cast<int>(lower_bound(last - first, v, [&](Index i) { return Index{ids[first + i]}; }));
+  }
+  __device__ bool has(Index v) const {
+    const int i = at(v);
+    return i < last && ids[i] == v;
+  }
+  __device__ float apply(float z, Index v) const {
+    const int i = at(v);
+    return i < last && ids[i] == v ? raised(z, values[i]) : z;
+  }
+};
+
 // Of one product: every way adds the dimensions up in this order, so the bits are the same.
 __device__ inline float score(const CatalogTopK& p, Index b, Index v) {
   const float* line = p.packed_items + v / kPanel * kPanel * p.D + v % kPanel;
   float sum = 0;
   for (Index d = 0; d < p.D; ++d) sum = fmaf(p.queries[b * p.D + d], line[d * kPanel], sum);
-  return sum;
+  return Floors(p.floors, b).apply(sum, v);
 }
 
 // What takes products out, or lifts them, for one query.

@@ -23,6 +23,7 @@ START = {
     **{"max_norm": 0.0, "learning_rate": 0.004, "batch_size": 256, "epochs": 4, "schedule": "linear"},
 }
 FALLEN = {**START, "scale": 12.0, "dropout": 0.4}
+LONGER = {**START, "scale": 12.0, "dropout": 0.3, "learning_rate": 0.008, "epochs": 7}
 VARIANTS = {
     "cosine scores, scale 16, dropout 0.2": START,
     "looked-up rows of length 1 too": {**START, "max_norm": 1.0, "item_std": 0.15},
@@ -32,9 +33,8 @@ VARIANTS = {
     "dropout 0.4": {**START, "dropout": 0.4},
     "scale 12, dropout 0.4": FALLEN,
     "… oldest sessions weigh 0.3 of the newest": {**FALLEN, "oldest": 0.3},
-    "scale 12, dropout 0.3, learning rate 0.008, 7 epochs": {
-        **START, "scale": 12.0, "dropout": 0.3, "learning_rate": 0.008, "epochs": 7
-    },
+    "scale 12, dropout 0.3, learning rate 0.008, 7 epochs": LONGER,
+    "… ten floors for repeats": {**LONGER, "repeat_floors": 10},
 }  # fmt: skip
 
 

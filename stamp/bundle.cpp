@@ -168,7 +168,7 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
     Json clusters = Json::array();
     for (const Cluster& cluster : bundle.clusters) {
       std::map<std::string, TensorSource> tensors;
-      cluster.model->weights().save(tensors, "");
+      cluster.model->save(tensors, "");
       write_safetensors(folder / file_of(cluster), tensors);
       written(file_of(cluster));
       clusters.push_back({{"id", cluster.id},

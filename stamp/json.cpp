@@ -40,6 +40,7 @@ void visit_config(C& c, F&& visit) {
   visit("max_norm", c.max_norm);
   visit("score", c.score);
   visit("scale", c.scale);
+  visit("repeat_floors", c.repeat_floors);
   visit("dropout", c.dropout);
   visit("history", c.history);
   visit("item_std", c.item_std);
@@ -62,6 +63,7 @@ void visit_train_config(C& c, F&& visit) {
   visit("warmup", c.optimizer.warmup);
   visit("workspace_bytes", c.optimizer.workspace_bytes);
   visit("min_history", c.min_history);
+  visit("calibration", c.calibration);
   visit("patience", c.patience);
   visit("monitor", c.monitor);
   visit("checkpoint_seconds", c.checkpoint_seconds);
@@ -247,6 +249,7 @@ std::string to_json(const TrainReport& report) {
               {"reason", report.reason},
               {"steps", report.steps},
               {"examples", report.examples},
+              {"held_out", report.held_out},
               {"seconds", report.seconds},
               {"examples_per_second", report.examples_per_second},
               {"resumed", report.resumed},

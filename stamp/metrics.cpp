@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "stamp/repeats.h"
+
 namespace stamp {
 
 namespace {
@@ -13,6 +15,7 @@ class ModelRanker final : public Ranker {
       : model_(model),
         device_(std::move(device)),
         activations_(device_),
+        floors_(model, device_),
         packed_(device_, device_->packed_size(model.V(), model.config().dim)),
         ids_(device_, 0),
         scores_(device_, 0),
@@ -37,6 +40,7 @@ class ModelRanker final : public Ranker {
                             .k = k,
                             .queries = activations_.q.data(),
                             .packed_items = packed_.data(),
+                            .floors = floors_.of(batch, 0, batch.begin.size()),
                             .targets = activations_.targets.data(),
                             .ids = ids_.data(),
                             .scores = scores_.data(),
@@ -51,6 +55,7 @@ class ModelRanker final : public Ranker {
   const Model& model_;
   std::shared_ptr<Device> device_;
   Activations activations_;
+  RepeatFloors floors_;
   Array<float> packed_;
   Array<std::int32_t> ids_;
   Array<float> scores_;

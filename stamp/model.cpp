@@ -19,6 +19,7 @@ Config Config::preset(const std::string& name) {
     config.attention_bias = config.mlp_bias = true;
     config.score = Score::cosine;
     config.scale = 12;
+    config.repeat_floors = 10;
     config.dropout = 0.3f;
     config.item_std = 0.1f;
   } else {
@@ -31,6 +32,8 @@ void Config::validate() const {
   require(dim >= 1 && dim <= 65536, "Config: dim is ", dim, ", expected 1 to 65536");
   require(max_norm >= 0 && std::isfinite(max_norm), "Config: max_norm is ", max_norm, ", expected 0 (off) or more");
   require(scale > 0 && std::isfinite(scale), "Config: scale is ", scale, ", expected more than 0");
+  require(repeat_floors >= 0 && repeat_floors <= 65536, "Config: repeat_floors is ", repeat_floors,
+          ", expected 0 (none) to 65536");
   require(dropout >= 0 && dropout < 1, "Config: dropout is ", dropout, ", expected a rate in [0, 1)");
   require(history >= 0, "Config: history is ", history, ", expected 0 (all events) or more");
   require(item_std >= 0 && std::isfinite(item_std), "Config: item_std is ", item_std, ", expected 0 or more");
@@ -152,6 +155,8 @@ std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::ui
   return values;
 }
 
+const std::string kRepeatFloors = "repeat.floors";
+
 constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
 
 void validate(const Config& config, std::int64_t V) {
@@ -166,13 +171,15 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
   validate(config_, V);
   file.f32("items", {V, config.dim});  // before memory is asked for
   weights_ = Weights(config_, V, device_);
-  weights_.load(file, "");
+  repeat_floors_.assign(static_cast<std::size_t>(config.repeat_floors), kNoFloor);
+  load(file, "");
 }
 
 Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device)
     : config_(config), V_(V), device_(std::move(device)) {
   validate(config_, V);
   weights_ = Weights(config_, V, device_);
+  repeat_floors_.assign(static_cast<std::size_t>(config.repeat_floors), kNoFloor);
   std::uint64_t stream = kWeightStream;
   for (auto& [name, shape, array] : weights_.tensors()) {
     const bool bias = name.ends_with("bias");
@@ -243,6 +250,20 @@ SessionAttention Model::attention(const Activations& a) const {
           a.query.data(), weights_.w0.data(), residual,   config_.normalization};
 }
 
+void Model::load(const Safetensors& file, const std::string& prefix) {
+  weights_.load(file, prefix);
+  if (repeat_floors_.empty()) return;
+  const auto floors = file.f32(prefix + kRepeatFloors, {config_.repeat_floors});
+  repeat_floors_.assign(floors.begin(), floors.end());
+}
+
+void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
+  weights_.save(tensors, prefix);
+  if (!repeat_floors_.empty())
+    tensors.insert_or_assign(prefix + kRepeatFloors,
+                             TensorSource({DType::f32, {config_.repeat_floors}}, repeat_floors_.data()));
+}
+
 double Model::rms() const {
   double squared = 0, count = 0;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) {
@@ -255,29 +276,31 @@ double Model::rms() const {
 std::map<std::string, std::vector<float>> Model::download() const {
   std::map<std::string, std::vector<float>> values;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) values[name] = array->download();
+  if (!repeat_floors_.empty()) values[kRepeatFloors] = repeat_floors_;
   return values;
 }
 
 std::map<std::string, std::vector<std::int64_t>> Model::shapes() const {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) shapes[name] = shape;
+  if (!repeat_floors_.empty()) shapes[kRepeatFloors] = {config_.repeat_floors};
   return shapes;
 }
 
 void Model::upload(const std::map<std::string, std::vector<float>>& values) {
-  auto tensors = weights_.tensors();
-  for (auto& [name, shape, array] : tensors) {
+  const auto expected = shapes();
+  for (const auto& [name, shape] : expected) {
     const auto found = values.find(name);
     require(found != values.end(), "Model::upload: tensor '", name, "' is missing");
-    require(static_cast<std::int64_t>(found->second.size()) == array->size(), "Model::upload: tensor '", name, "' has ",
-            found->second.size(), " values, expected ", array->size());
+    std::int64_t size = 1;
+    for (std::int64_t n : shape) size *= n;
+    require(static_cast<std::int64_t>(found->second.size()) == size, "Model::upload: tensor '", name, "' has ",
+            found->second.size(), " values, expected ", size);
   }
-  for (const auto& [name, data] : values) {
-    bool known = false;
-    for (auto& tensor : tensors) known |= tensor.name == name;
-    require(known, "Model::upload: no tensor '", name, "' in this model");
-  }
-  for (auto& [name, shape, array] : tensors) array->upload(values.at(name));
+  for (const auto& [name, data] : values)
+    require(expected.contains(name), "Model::upload: no tensor '", name, "' in this model");
+  for (auto& [name, shape, array] : weights_.tensors()) array->upload(values.at(name));
+  if (!repeat_floors_.empty()) repeat_floors_ = values.at(kRepeatFloors);
 }
 
 }  // namespace stamp

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -29,10 +30,11 @@ struct STAMP_API Config {
   bool mlp_bias = false;
   float max_norm = 0;  // rows looked up are shortened to it; 0: never
   Score score = Score::dot;
-  float scale = 16;          // of cosine scores
-  float dropout = 0;         // of the looked-up embeddings, while training
-  std::int64_t history = 0;  // at most so many last events are read; 0: all
-  float item_std = 0.002f;   // initial weights: N(0, std²)
+  float scale = 16;                // of cosine scores
+  std::int64_t repeat_floors = 0;  // of products of the history itself (repeats.h): so many; 0: none
+  float dropout = 0;               // of the looked-up embeddings, while training
+  std::int64_t history = 0;        // at most so many last events are read; 0: all
+  float item_std = 0.002f;         // initial weights: N(0, std²)
   float weight_std = 0.05f;
   std::uint64_t seed = 42;
 
@@ -43,7 +45,7 @@ struct STAMP_API Config {
   void validate() const;
 };
 
-// Parameters, or anything with a value for each of them: gradients, moments. Absent tensors are empty.
+// Trained parameters, or anything with a value for each of them: gradients, moments. Absent tensors are empty.
 struct STAMP_API Weights {
   Array<float> items;                         // [V,D]
   Array<float> w0;                            // [D]
@@ -117,7 +119,18 @@ class STAMP_API Model {
   // From activations.d_q to activations.d_x, the gradients of the rows looked up, and those of the dense weights.
   void backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step) const;
 
-  // Root mean square of all weights; NaN where one is.
+  // Below which scores of products that the history itself holds do not fall (repeats.h), by how many events ago they
+  // last were there: of the anchor, of the event before it, …, the last one for all before, too.
+  // [config.repeat_floors], in host memory; kNoFloor where there is none.
+  static constexpr float kNoFloor = std::numeric_limits<float>::lowest();
+  const std::vector<float>& repeat_floors() const { return repeat_floors_; }
+  void set_repeat_floors(std::vector<float> floors) { repeat_floors_ = std::move(floors); }
+
+  // Every tensor of a file, or to one, under prefix + name; `tensors` refers to this model.
+  void load(const Safetensors& file, const std::string& prefix);
+  void save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const;
+
+  // Root mean square of all trained weights; NaN where one is.
   double rms() const;
 
   // name -> values, for files and for Python; set throws std::invalid_argument on another shape, a missing or an
@@ -133,6 +146,7 @@ class STAMP_API Model {
   std::int64_t V_;
   std::shared_ptr<Device> device_;
   Weights weights_;
+  std::vector<float> repeat_floors_;
 };
 
 }  // namespace stamp

@@ -5,6 +5,8 @@
 #include <condition_variable>
 #include <exception>
 
+#include "stamp/repeats.h"
+
 namespace stamp {
 
 namespace {
@@ -34,6 +36,7 @@ struct Scanner::Context {
   Context(int threads, const Model& model)
       : device(open_device(model.device()->name(), {threads, model.device()->precision()})),
         activations(device),
+        floors(model, device),
         device_excluded(device, 0),
         device_exclusion(device, 0),
         device_boosts(device, 0),
@@ -46,6 +49,7 @@ struct Scanner::Context {
 
   std::shared_ptr<Device> device;
   Activations activations;
+  RepeatFloors floors;
   Batch batch;
   std::vector<ScanRequest> order;              // of the batch: those that scan everything, then the others
   std::vector<std::uint64_t> excluded;         // a bit set for each request that excludes
@@ -213,7 +217,8 @@ void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
       }
     }
   }
-  top_k(c, first, static_cast<std::int64_t>(count), size(), n, packed_.data());
+  const auto* candidates = size() == model_->V() ? nullptr : &candidates_;
+  top_k(c, first, count, candidates, size(), n, packed_.data());
   for (std::size_t b = 0; b < count; ++b) take(c, b, n, nullptr, c.order[first + b]);
 }
 
@@ -244,14 +249,15 @@ void Scanner::scan_few(Context& c, std::size_t row) const {
   c.packed.resize(c.device->packed_size(V, D));
   c.device->gather_rows(V, D, model_->weights().items.data(), c.rows.data(), 0, c.gathered.data());
   c.device->pack_items(V, D, c.gathered.data(), model_->config().score == Score::cosine, c.packed.data());
-  top_k(c, row, 1, V, n, c.packed.data());
+  top_k(c, row, 1, &c.few_rows, V, n, c.packed.data());
   take(c, 0, n, c.few.data(), request);
 }
 
-// The lists of queries first … first+B-1, into c.listed and c.listed_scores.
-void Scanner::top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t n,
-                    const float* packed) const {
-  const std::int64_t D = model_->config().dim;
+// The lists of queries first … first+count-1 over V products, of rows `candidates` or all, into c.listed and
+// c.listed_scores.
+void Scanner::top_k(Context& c, std::size_t first, std::size_t count, const std::vector<std::int32_t>* candidates,
+                    std::int64_t V, std::int64_t n, const float* packed) const {
+  const std::int64_t D = model_->config().dim, B = static_cast<std::int64_t>(count);
   c.device_excluded.upload(c.excluded);
   c.device_exclusion.upload(c.exclusion);
   c.device_boosts.upload(c.boosts);
@@ -264,6 +270,7 @@ void Scanner::top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t 
                            .k = n,
                            .queries = c.activations.q.data() + static_cast<std::int64_t>(first) * D,
                            .packed_items = packed,
+                           .floors = c.floors.of(c.batch, first, count, candidates),
                            .excluded = c.device_excluded.data(),
                            .exclusion = c.excluded.empty() ? nullptr : c.device_exclusion.data(),
                            .boosts = c.device_boosts.data(),

@@ -58,7 +58,8 @@ class STAMP_API Scanner {
   // Of the batch in c: `count` requests from `first` on over all candidates; request `row` over those that it leaves.
   void scan_all(Context& c, std::size_t first, std::size_t count) const;
   void scan_few(Context& c, std::size_t row) const;
-  void top_k(Context& c, std::size_t first, std::int64_t B, std::int64_t V, std::int64_t n, const float* packed) const;
+  void top_k(Context& c, std::size_t first, std::size_t count, const std::vector<std::int32_t>* candidates,
+             std::int64_t V, std::int64_t n, const float* packed) const;
   void take(const Context& c, std::size_t b, std::int64_t n, const std::int32_t* few, const ScanRequest& request) const;
 
   std::shared_ptr<const Model> model_;

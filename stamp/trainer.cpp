@@ -9,6 +9,7 @@
 
 #include "stamp/files.h"
 #include "stamp/philox.h"
+#include "stamp/repeats.h"
 
 namespace stamp {
 
@@ -58,6 +59,24 @@ void shuffle(std::vector<std::int64_t>& values, std::uint64_t seed, std::int64_t
     const std::uint64_t random = std::uint64_t{words[0]} << 32 | words[1];
     std::swap(values[i - 1], values[random % i]);
   }
+}
+
+// Takes the examples of randomly chosen sessions out of `targets`, ascending: some `count`, or a twentieth if that is
+// less.
+std::vector<std::int64_t> take_sessions(const Sessions& sessions, std::int64_t count, std::uint64_t seed,
+                                        std::vector<std::int64_t>& targets) {
+  constexpr std::uint64_t kHeldOutStream = std::uint64_t{1} << 60;
+  const double share = std::min(0.05, static_cast<double>(count) / static_cast<double>(targets.size()));
+  const auto offsets = sessions.offsets();
+  std::vector<std::int64_t> taken, left;
+  std::size_t session = 0;
+  for (const std::int64_t target : targets) {
+    while (offsets[session + 1] <= target) ++session;
+    (uniform(philox(seed, kHeldOutStream, session)[0]) < share ? taken : left).push_back(target);
+  }
+  if (left.empty()) return {};
+  targets = std::move(left);
+  return taken;
 }
 
 enum class Phase { select, refit };
@@ -125,10 +144,14 @@ class Run {
 
   void fit(const Sessions& sessions) {
     const std::int64_t epochs = planned_epochs();
+    std::vector<std::int64_t> examples = example_targets(sessions, config_.min_history), held_out;
+    if (model_.config().repeat_floors > 0)
+      held_out = take_sessions(sessions, config_.calibration, model_.config().seed, examples);
+    report_.held_out = static_cast<std::int64_t>(held_out.size());
     Batch batch;
     BatchBuilder builder(sessions, model_.config().history);
     for (; epoch_ < epochs && !out_of_patience(); ++epoch_) {
-      std::vector<std::int64_t> targets = example_targets(sessions, config_.min_history);
+      std::vector<std::int64_t> targets = examples;
       shuffle(targets, model_.config().seed, epoch_);
       const std::int64_t count = static_cast<std::int64_t>(targets.size());
       const std::int64_t batches = (count + config_.batch_size - 1) / config_.batch_size;
@@ -173,6 +196,7 @@ class Run {
       }
       if (const double rms = model_.rms(); !(rms < 1e6))  // the last step shows in no loss
         return diverge(concat("the root mean square of the weights became ", rms), rate);
+      if (!held_out.empty()) fit_repeat_floors(model_, sessions, held_out);
       if (!end_epoch()) return;
     }
     report_.stopped = out_of_patience() ? "patience" : "finished";
@@ -282,11 +306,11 @@ class Run {
   // more than the weights.
   void save() {
     std::map<std::string, TensorSource> tensors;
-    model_.weights().save(tensors, "weights/");
+    model_.save(tensors, "weights/");
     if (!complete()) {
       optimizer_->moment1().save(tensors, "moment1/");
       optimizer_->moment2().save(tensors, "moment2/");
-      for (auto& [name, shape, array] : model_.weights().tensors())
+      for (auto& [name, shape] : model_.shapes())
         tensors.insert_or_assign("best/" + name, TensorSource({DType::f32, shape}, best_.at(name).data()));
     }
     const nlohmann::json state{{"phase", phase_ == Phase::refit ? "refit" : "select"},
@@ -325,6 +349,7 @@ class Run {
     report_.seconds = report.at("seconds");
     report_.examples_per_second = speed_ = report.at("examples_per_second");
     report_.examples = report.at("examples");
+    report_.held_out = report.value("held_out", std::int64_t{0});
     for (const auto& epoch : report.at("epochs")) {
       Epoch past{
           .epoch = epoch.at("epoch"), .loss = epoch.at("loss"), .seconds = epoch.at("seconds"), .validation = {}};
@@ -336,11 +361,11 @@ class Run {
     report_.precision = precision_from_string(report.value("precision", "auto"));
     const std::string stopped = report.at("stopped");
     if (stopped == "finished" || stopped == "patience") report_.stopped = stopped;
-    model_.weights().load(file, "weights/");
+    model_.load(file, "weights/");
     if (complete()) return;
     optimizer_->moment1().load(file, "moment1/");
     optimizer_->moment2().load(file, "moment2/");
-    for (auto& [name, shape, array] : model_.weights().tensors()) {
+    for (auto& [name, shape] : model_.shapes()) {
       const auto values = file.f32("best/" + name, shape);
       best_[name].assign(values.begin(), values.end());
     }
@@ -394,6 +419,7 @@ void TrainConfig::validate() const {
   require(epochs >= 1 && epochs <= 1'000'000, "epochs is ", epochs, ", expected 1 to 1000000");
   require(batch_size >= 1 && batch_size <= 1'000'000, "batch_size is ", batch_size, ", expected 1 to 1000000");
   require(min_history >= 1, "min_history is ", min_history, ", expected 1 or more");
+  require(calibration >= 0, "calibration is ", calibration, ", expected 0 (none) or more examples");
   require(patience >= 0, "patience is ", patience, ", expected 0 (off) or more");
   require(checkpoint_seconds >= 0, "checkpoint_seconds is ", checkpoint_seconds, ", expected 0 or more");
   parse_monitor(monitor);

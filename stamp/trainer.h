@@ -17,7 +17,10 @@ struct STAMP_API TrainConfig {
   OptimizerConfig optimizer;
   std::int64_t epochs = 10;
   std::int64_t batch_size = 512;
-  std::int64_t min_history = 1;    // an example needs at least so many events before its target
+  std::int64_t min_history = 1;  // an example needs at least so many events before its target
+  // Examples of sessions that no weight is trained on, to fit Config::repeat_floors to: as many, but a twentieth at
+  // most.
+  std::int64_t calibration = 10'000;
   std::int64_t patience = 0;       // stop after so many epochs without improvement on validation; 0: never
   std::string monitor = "mrr@20";  // "hr", "mrr" or "ndcg" with @k, on validation
   double checkpoint_seconds = 60;  // between checkpoints, where a path is given
@@ -50,6 +53,7 @@ struct TrainReport {
   std::string reason;           // where diverged: step, loss, learning rate
   std::int64_t steps = 0;
   std::int64_t examples = 0;  // of one epoch
+  std::int64_t held_out = 0;  // examples that fit Config::repeat_floors, and nothing else
   double seconds = 0;
   double examples_per_second = 0;  // of training proper
   bool resumed = false;

@@ -2,7 +2,7 @@
 # Rules of the sources: headers of stamp/ include only headers before them in the order of the design; kernels see device.h and philox.h alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-order=(error files safetensors device tensor philox catalog attributes sessions model optimizer metrics trainer clusters cross_recommendations pool baselines popularity item_rules session_knn bundle rules selection scanner release replay recommender stamp_c)
+order=(error files safetensors device tensor philox catalog attributes sessions model repeats optimizer metrics trainer clusters cross_recommendations pool baselines popularity item_rules session_knn bundle rules selection scanner release replay recommender stamp_c)
 status=0
 for header in stamp/*.h; do
   [[ " ${order[*]} " == *" $(basename "$header" .h) "* ]] || { echo "$header is not in the order"; status=1; }

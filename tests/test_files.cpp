@@ -52,10 +52,12 @@ Bundle small_bundle(const std::string& preset = "paper") {
   bundle.rules = R"({"zones":{}})";
   Config config = Config::preset(preset);
   config.dim = 5;
+  config.repeat_floors = 2;
   for (std::int64_t id : {7, 2}) {
     Cluster cluster{.id = id, .rows = id == 7 ? std::vector{0, 2} : std::vector{1}, .fingerprint = "abc"};
     config.seed = static_cast<std::uint64_t>(id);
     cluster.model = std::make_shared<Model>(config, static_cast<std::int64_t>(cluster.rows.size()), open_device("cpu"));
+    cluster.model->set_repeat_floors({static_cast<float>(id), Model::kNoFloor});
     bundle.clusters.push_back(std::move(cluster));
   }
   return bundle;

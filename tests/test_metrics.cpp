@@ -2,6 +2,7 @@
 #include "stamp/metrics.h"
 #include "stamp/popularity.h"
 #include "tests/check.h"
+#include "tests/reference.h"
 
 using namespace stamp;
 
@@ -102,6 +103,7 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
   Config config = Config::preset("paper");
   config.dim = 9;
   config.item_std = 0.5f;
+  config.repeat_floors = 2;
   constexpr std::int64_t V = 70;
   std::mt19937 random(4);
   std::vector<std::int32_t> items;
@@ -114,7 +116,8 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
   const auto counts = item_counts(sessions, V);
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
-    const Model model(config, V, device);
+    Model model(config, V, device);
+    model.set_repeat_floors({0.1f, 0.05f});
     const auto table = model.download().at("items");
     double hr = 0, mrr = 0, n = 0;
     for (std::int64_t target : example_targets(sessions)) {
@@ -128,7 +131,9 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
       const auto score = [&](std::int64_t v) {
         double sum = 0;
         for (std::int64_t d = 0; d < config.dim; ++d) sum += double{q[d]} * table[v * config.dim + d];
-        return sum;
+        std::int64_t last = target - 1;
+        while (last >= start && items[last] != v) --last;
+        return last < start ? sum : reference::raised(sum, model.repeat_floors()[last < target - 1]);
       };
       int rank = 1;
       for (std::int64_t v = 0; v < V; ++v) rank += v != items[target] && score(v) >= score(items[target]);

@@ -29,7 +29,11 @@ std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& devi
   config.score = score;
   config.history = history;
   config.seed = seed;
-  return std::make_shared<Model>(config, V, device);
+  config.repeat_floors = 3;
+  auto model = std::make_shared<Model>(config, V, device);
+  model->set_repeat_floors(score == Score::dot ? std::vector{0.5f, -1.0f, 0.2f}
+                                               : std::vector{5.0f, 3.0f, Model::kNoFloor});
+  return model;
 }
 
 Bundle bundle_of(std::shared_ptr<Model> model) {
@@ -54,7 +58,8 @@ std::vector<Asked> asked(int count) {
   for (int i = 0; i < count; ++i) {
     Asked query;
     for (unsigned n = 1 + random() % 7; n > 0; --n)
-      query.events.push_back(static_cast<std::int32_t>(random() % kProducts));
+      query.events.push_back(n % 4 == 1 && !query.events.empty() ? query.events.front()
+                                                                 : static_cast<std::int32_t>(random() % kProducts));
     if (i % 3 == 1)
       for (int n = 0; n < 300; ++n) query.exclude.push_back(static_cast<std::int32_t>(random() % kProducts));
     if (i % 5 == 2) {  // few enough that they are scored alone, or many
@@ -74,7 +79,7 @@ std::vector<std::pair<double, std::int32_t>> expected_of(const Model& model, con
   reference::Case c{model.config(), model.V(), {}, {}, {}};
   for (auto& [name, values] : model.download()) c.weights[name].assign(values.begin(), values.end());
   c.batch.add_history(query.events);
-  const auto z = reference::run(c).scores[0];
+  const auto z = reference::listed_scores(c, 0);
   std::vector<std::pair<double, std::int32_t>> expected;
   for (std::int32_t v = 0; v < model.V(); ++v) {
     const bool out = std::count(query.exclude.begin(), query.exclude.end(), v) > 0;

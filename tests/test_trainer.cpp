@@ -35,6 +35,7 @@ Config config_of() {
   Config config = Config::preset("official");
   config.dim = 12;
   config.dropout = 0.1f;
+  config.repeat_floors = 2;
   return config;
 }
 
@@ -132,9 +133,11 @@ TEST_CASE("training learns, to the same bits each time, on a CPU for any number 
     CAPTURE(device->name());
     const Sessions validation = validation_of(*device);
     const TrainOptions options{.validation = &validation, .refit = false};
+    TrainConfig config = train_config();
+    config.optimizer.learning_rate = 0.03f;
     TrainReport report;
-    const Values values = trained(device, train_config(), options, &report);
-    CHECK(trained(device, train_config(), options) == values);
+    const Values values = trained(device, config, options, &report);
+    CHECK(trained(device, config, options) == values);
     CHECK(report.stopped == "finished");
     CHECK(report.epochs.size() == 3);
     CHECK(report.epochs.back().loss < report.epochs.front().loss);
@@ -478,6 +481,9 @@ TEST_CASE("data and options that cannot be are refused before any work") {
                        doctest::Contains("it is a directory"), std::runtime_error);
   TrainConfig wrong = good;
   wrong.monitor = "recall@20";
+  CHECK_THROWS_AS(train(model, chain(9, 1), wrong), std::invalid_argument);
+  wrong = good;
+  wrong.calibration = -1;
   CHECK_THROWS_AS(train(model, chain(9, 1), wrong), std::invalid_argument);
   wrong = good;
   wrong.epochs = 0;

@@ -211,7 +211,7 @@ class StampRecommender(_ListingRecommender):
         Any option of the model and its training, by name; :meth:`get_params` lists them with their values. Defaults
         are those of the preset. Among them: `dim`, `epochs`, `batch_size`, `learning_rate`, `seed`, `dropout`,
         `history` (last events read, 0 for all), `min_history`, `patience` and `monitor` (early stopping), `clip_norm`,
-        `schedule`, `weight_decay`, `score`, `max_norm`.
+        `schedule`, `weight_decay`, `score`, `max_norm`, `repeat_floors` (visitors come back: docs/model.md).
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class StampRecommender(_ListingRecommender):
     report_ : dict
         Epochs with loss and validation metrics, the best one, time, speed, and the device that trained.
     weights_ : dict of str to float32 array
-        Named as in files: `items` [V,D], `attention.w1` [D,D], …
+        Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors].
     """
 
     _checkpoint: str | os.PathLike[str] | None = None
@@ -398,7 +398,7 @@ def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:
 
 
 # Options that a model may have other values of than the one whose weights it starts with.
-_FREE = ("dropout", "history", "item_std", "weight_std", "seed")
+_FREE = ("dropout", "history", "item_std", "weight_std", "seed", "repeat_floors")
 
 
 def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Catalog) -> dict[str, np.ndarray]:
@@ -409,10 +409,11 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
             raise ValueError(
                 f"warm_start: that model has {name}={theirs[name]!r}, this one {name}={value!r}; they must agree"
             )
-    weights, items = old.weights_, model.weights()["items"]
+    weights = model.weights()
+    trained = {name: values for name, values in old.weights_.items() if name != "repeat.floors"}  # fitted anew
     rows = Ids("warm_start", old.item_ids_).find_in(catalog)
-    items[rows[rows >= 0]] = weights["items"][rows >= 0]
-    return {**weights, "items": items}
+    weights["items"][rows[rows >= 0]] = trained.pop("items")[rows >= 0]
+    return {**weights, **trained}
 
 
 def _plain(value: Any) -> Any:

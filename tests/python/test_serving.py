@@ -33,7 +33,11 @@ BUILD = ("exclude_products", "exclude_values", "only_available")  # of the fixed
 def model_of(products, seed, preset="official", **options):
     config = json.loads(_stamp.presets(preset)[0])
     config.update(dim=8, item_std=0.6, weight_std=0.5, seed=seed, **options)
-    return _stamp.Model(json.dumps(config), products, CPU)
+    model = _stamp.Model(json.dumps(config), products, CPU)
+    if config["repeat_floors"]:
+        floors = np.random.default_rng(seed).normal(0, 1.5, config["repeat_floors"]).astype(np.float32)
+        model.set_weights({**model.weights(), "repeat.floors": floors})
+    return model
 
 
 def bundle_of(ids, clusters, *, counts=None, attributes=(), route_by=(), rules=None):
@@ -70,6 +74,9 @@ def scores_by_numpy(model, events):
     z = w["items"] @ (h_s * h_t)
     if config["score"] == "cosine":
         z *= config["scale"] / np.linalg.norm(h_s * h_t) / np.linalg.norm(w["items"], axis=1)
+    for ago, row in enumerate(events[-config["history"] :][::-1]):
+        if config["repeat_floors"] and row not in events[len(events) - ago :]:
+            z[row] = np.logaddexp(z[row], w["repeat.floors"][min(ago, config["repeat_floors"] - 1)])
     return z
 
 
@@ -213,7 +220,7 @@ class Random:
                 len(rows), self.below(10**6), preset=self.choice(["official", "paper"], 1)[0],
                 residual=self.choice(["none", "mean", "anchor"], 1)[0], history=self.choice([0, 0, 2], 1)[0],
                 normalization=self.choice(["none", "softmax"], 1)[0], score=self.choice(["dot", "cosine"], 1)[0],
-                scale=4.0,
+                scale=4.0, repeat_floors=(0, 1, 3)[len(rows) % 3],
             )  # fmt: skip
             clusters.append((7 - 2 * c, rows, model))  # ids in no order
         counts = [self.below(50) ** 2 if owner[row] >= 0 else 0 for row in range(V)]

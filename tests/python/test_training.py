@@ -86,7 +86,7 @@ def test_examples_belong_to_the_cluster_of_their_anchor(small, members, trained)
         assert report.examples == len(pairs)
         assert report.inside == sum(b in own for _, b in pairs)
         assert report.ceiling == report.inside / report.examples
-        assert report.training["examples"] == report.inside  # of the refit: all of them
+        assert report.training["examples"] + report.training["held_out"] == report.inside  # of the refit: all of them
         model = stamp.load(report.path, device="cpu")
         assert set(model.item_ids_) == seen and report.products == len(seen)
         assert 0 < report.metrics["ceiling"] < 1 and report.metrics["hr@20"] <= report.metrics["ceiling"]
@@ -663,7 +663,8 @@ def test_input_that_cannot_be(small, members, tmp_path):
 def test_without_validation_all_is_trained_on(small, members, tmp_path):
     call = {**SMALL, "config": {**OPTIONS, "validation": 0}}
     report = stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path, **call)
-    assert report.metrics == {} and report.training["examples"] == report.inside and report.config["refit"] is False
+    assert report.metrics == {} and report.config["refit"] is False
+    assert report.training["examples"] + report.training["held_out"] == report.inside
 
 
 def test_a_directory_of_parquet_files(small, tmp_path):
@@ -697,7 +698,9 @@ def test_the_command_line(small, members, tmp_path, monkeypatch, capsys):
     every = ["train-clusters", *common, "--out", str(tmp_path / "all"), *options, "--min-examples", "1"]
     assert cli.main([*every, "--jobs", "2", "--json", "--memory", "1.5"]) == 0
     reports = json.loads(capsys.readouterr().out)
-    assert sorted(reports) == ["11", "2", "7"] and reports["2"]["training"]["examples"] == report["inside"]
+    assert sorted(reports) == ["11", "2", "7"] and reports["2"]["inside"] == report["inside"]
+    training = reports["2"]["training"]
+    assert training["examples"] + training["held_out"] == report["inside"] and training["held_out"] > 0
     assert cli.main([*every, "--only", "2", "7", "--no-resume"]) == 0
     written = capsys.readouterr()
     assert written.out.count("trained") == 2 and "clusters: " in written.err

@@ -1,0 +1,44 @@
+// Products that the history itself holds: floors of their scores (Config::repeat_floors), and how those are found.
+//
+// Visitors come back to products, and how often is easily told: by how many events ago they were there. The network
+// learns little of it, because it soon knows its training sessions by heart and is far surer of what comes next in them
+// than it can be elsewhere. So every product of the history may be next for a second reason, of a probability that
+// depends on its distance d from the end alone:
+//
+//   p_v ∝ exp(z_v) + [v in the history] exp(f_d)
+//
+// and f is fitted to sessions that no weight was trained on. Ranking by p is ranking by log(exp(z) + exp(f)).
+#pragma once
+
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "stamp/model.h"
+
+namespace stamp {
+
+// The floors of a batch's histories, as catalog_top_k takes them.
+class RepeatFloors {
+ public:
+  RepeatFloors(const Model& model, const std::shared_ptr<Device>& device);
+  // Of `count` histories of a batch from `first` on, in device memory until the next call. `candidates`, rows in
+  // ascending order, are what ids are indices into; all rows where it is null.
+  ScoreFloors of(const Batch& batch, std::size_t first, std::size_t count,
+                 const std::vector<std::int32_t>* candidates = nullptr);
+
+ private:
+  const Model& model_;
+  std::vector<std::pair<std::int32_t, std::int32_t>> last_;  // products of a history, how many events ago
+  std::vector<std::int32_t> begin_, ids_;
+  std::vector<float> values_;
+  Array<std::int32_t> device_begin_, device_ids_;
+  Array<float> device_values_;
+};
+
+// Sets the model's floors to those of the largest likelihood for these examples, which it should not have been trained
+// on: `targets` as of example_targets. Each floor counts one more example, in which it was not the reason.
+STAMP_API void fit_repeat_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets);
+
+}  // namespace stamp

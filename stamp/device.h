@@ -91,7 +91,7 @@ struct ItemUpdate {
 };
 
 // Scores z of single products become log(exp(z) + exp(floor)): about z, but not below the floor. Entries begin[b] …
-// begin[b+1]-1 are query b's, by ascending product.
+// begin[b+1]-1 are query b's, by ascending product, each product once.
 struct ScoreFloors {
   const std::int32_t* begin = nullptr;  // [B+1]; null: none
   const std::int32_t* ids = nullptr;

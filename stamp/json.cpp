@@ -249,7 +249,7 @@ std::string to_json(const TrainReport& report) {
               {"reason", report.reason},
               {"steps", report.steps},
               {"examples", report.examples},
-              {"held_out", report.held_out},
+              {"calibration_examples", report.calibration_examples},
               {"seconds", report.seconds},
               {"examples_per_second", report.examples_per_second},
               {"resumed", report.resumed},

@@ -254,7 +254,7 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
   weights_.load(file, prefix);
   if (repeat_floors_.empty()) return;
   const auto floors = file.f32(prefix + kRepeatFloors, {config_.repeat_floors});
-  repeat_floors_.assign(floors.begin(), floors.end());
+  set_repeat_floors({floors.begin(), floors.end()});
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
@@ -262,6 +262,13 @@ void Model::save(std::map<std::string, TensorSource>& tensors, const std::string
   if (!repeat_floors_.empty())
     tensors.insert_or_assign(prefix + kRepeatFloors,
                              TensorSource({DType::f32, {config_.repeat_floors}}, repeat_floors_.data()));
+}
+
+void Model::set_repeat_floors(std::vector<float> floors) {
+  require(floors.size() == repeat_floors_.size(), "Model::set_repeat_floors: ", floors.size(), " floors, expected ",
+          repeat_floors_.size());
+  for (float floor : floors) require(!std::isnan(floor), "Model::set_repeat_floors: a floor is NaN");
+  repeat_floors_ = std::move(floors);
 }
 
 double Model::rms() const {
@@ -300,7 +307,7 @@ void Model::upload(const std::map<std::string, std::vector<float>>& values) {
   for (const auto& [name, data] : values)
     require(expected.contains(name), "Model::upload: no tensor '", name, "' in this model");
   for (auto& [name, shape, array] : weights_.tensors()) array->upload(values.at(name));
-  if (!repeat_floors_.empty()) repeat_floors_ = values.at(kRepeatFloors);
+  if (!repeat_floors_.empty()) set_repeat_floors(values.at(kRepeatFloors));
 }
 
 }  // namespace stamp

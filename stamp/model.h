@@ -124,7 +124,8 @@ class STAMP_API Model {
   // [config.repeat_floors], in host memory; kNoFloor where there is none.
   static constexpr float kNoFloor = std::numeric_limits<float>::lowest();
   const std::vector<float>& repeat_floors() const { return repeat_floors_; }
-  void set_repeat_floors(std::vector<float> floors) { repeat_floors_ = std::move(floors); }
+  // Throws std::invalid_argument for another number of them, and for NaN.
+  void set_repeat_floors(std::vector<float> floors);
 
   // Every tensor of a file, or to one, under prefix + name; `tensors` refers to this model.
   void load(const Safetensors& file, const std::string& prefix);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "stamp/philox.h"
+
 namespace stamp {
 
 namespace {
@@ -23,71 +25,78 @@ void last_events(std::span<const std::int32_t> history, LastEvents& last) {
 struct Example {
   double weight;
   double log_sum;           // of exp(z) over the catalog
-  std::int32_t target;      // place of its floor; -1: the target is not in the history
-  double target_score;      // z of it
-  std::size_t first, last;  // places of the history's products
+  double target_score;      // z of the target
+  std::int32_t place;       // of the target's floor; -1: the history does not hold it
+  std::size_t first, last;  // of the floors that its history has
 };
 
 struct Examples {
+  struct Floor {
+    std::int32_t place, products;
+  };
   std::vector<Example> examples;
-  std::vector<std::int32_t> places;  // of all examples
+  std::vector<Floor> floors;  // of all examples
 };
 
 // Asks the model about all targets.
 Examples observe(const Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
   constexpr std::size_t kAtOnce = 512;
-  const std::int64_t D = model.config().dim;
   const auto R = static_cast<std::int32_t>(model.config().repeat_floors);
-  const bool normalize = model.config().score == Score::cosine;
-  const float* items = model.weights().items.data();
   auto device = model.device();
   Activations a(device);
-  Array<float> losses(device, 0), log_sums(device, 0), d_queries(device, 0);
   BatchBuilder builder(sessions, model.config().history);
   Batch batch;
   LastEvents last;
   Examples found;
   for (std::size_t from = 0; from < targets.size(); from += kAtOnce) {
     builder.build(targets.subspan(from, std::min(kAtOnce, targets.size() - from)), batch);
-    a.upload(batch, D);
+    a.upload(batch, model.config().dim);
     model.forward(*device, a);
-    for (auto* array : {&losses, &log_sums}) array->resize(a.B);
-    d_queries.resize(a.B * D);
+    for (auto* array : {&a.losses, &a.log_sums}) array->resize(a.B);
+    a.d_q.resize(a.q.size());
     device->catalog_cross_entropy({.B = a.B,
-                                   .D = D,
+                                   .D = model.config().dim,
                                    .V = model.V(),
                                    .queries = a.q.data(),
-                                   .items = items,
-                                   .normalize_items = normalize,
+                                   .items = model.weights().items.data(),
+                                   .normalize_items = model.config().score == Score::cosine,
                                    .targets = a.targets.data(),
                                    .weights = a.weights.data(),
                                    .workspace = nullptr,
                                    .workspace_size = 0},
-                                  losses.data(), log_sums.data(), d_queries.data());
-    const auto loss = losses.download(), log_sum = log_sums.download();
+                                  a.losses.data(), a.log_sums.data(), a.d_q.data());
+    const auto losses = a.losses.download(), log_sums = a.log_sums.download();
     for (std::size_t b = 0; b < batch.begin.size(); ++b) {
       Example example{.weight = batch.weights[b] * batch.weight,
-                      .log_sum = log_sum[b],
-                      .target = -1,
-                      .target_score = double{log_sum[b]} - loss[b],
-                      .first = found.places.size(),
+                      .log_sum = log_sums[b],
+                      .target_score = double{log_sums[b]} - losses[b],
+                      .place = -1,
+                      .first = found.floors.size(),
                       .last = 0};
+      std::vector<std::int32_t> products(static_cast<std::size_t>(R));
       last_events(std::span(batch.items).subspan(batch.begin[b], batch.length[b]), last);
       for (const auto& [row, ago] : last) {
-        found.places.push_back(std::min(ago, R - 1));
-        if (row == batch.targets[b]) example.target = found.places.back();
+        const std::int32_t place = std::min(ago, R - 1);
+        ++products[place];
+        if (row == batch.targets[b]) example.place = place;
       }
-      example.last = found.places.size();
+      for (std::int32_t place = 0; place < R; ++place)
+        if (products[place] > 0) found.floors.push_back({place, products[place]});
+      example.last = found.floors.size();
       found.examples.push_back(example);
     }
   }
+  double mean = 0;
+  for (const Example& example : found.examples) mean += example.weight / static_cast<double>(found.examples.size());
+  for (Example& example : found.examples) example.weight /= mean;
   return found;
 }
 
-// Expectation-maximisation: how often each floor was the reason for the target, against how often it should have been;
-// the likelihood never falls (the second step is that of generalised iterative scaling, Darroch and Ratcliff, 1972).
+// Expectation-maximisation: each step multiplies exp(f) by the targets that the floor was the reason for, over those
+// that floors so high expect. The likelihood never falls (the step is that of generalised iterative scaling, Darroch
+// and Ratcliff, 1972).
 std::vector<float> most_likely(std::size_t R, const Examples& found) {
-  constexpr double kFarBelow = 20;  // a floor under the mean log_sum that makes no difference
+  constexpr double kFarBelow = 20;  // under the mean log_sum, where a floor makes no difference
   double mean = 0;
   for (const Example& example : found.examples) mean += example.log_sum / static_cast<double>(found.examples.size());
   std::vector<double> floors(R, mean - 3), reasons(R), expected(R);
@@ -97,14 +106,17 @@ std::vector<float> most_likely(std::size_t R, const Examples& found) {
       reasons[place] = 0;
       expected[place] = 1 / (1 + std::exp(mean - floors[place]));
     }
+    const double highest = *std::max_element(floors.begin(), floors.end());
     for (const Example& example : found.examples) {
-      double sum = 1;
+      const double top = std::max(highest, example.log_sum);
+      double sum = std::exp(example.log_sum - top);
       for (std::size_t i = example.first; i < example.last; ++i)
-        sum += std::exp(floors[found.places[i]] - example.log_sum);
+        sum += found.floors[i].products * std::exp(floors[found.floors[i].place] - top);
       for (std::size_t i = example.first; i < example.last; ++i)
-        expected[found.places[i]] += example.weight * std::exp(floors[found.places[i]] - example.log_sum) / sum;
-      if (example.target >= 0)
-        reasons[example.target] += example.weight / (1 + std::exp(example.target_score - floors[example.target]));
+        expected[found.floors[i].place] +=
+            example.weight * found.floors[i].products * std::exp(floors[found.floors[i].place] - top) / sum;
+      if (example.place >= 0)
+        reasons[example.place] += example.weight / (1 + std::exp(example.target_score - floors[example.place]));
     }
     largest = 0;
     for (std::size_t place = 0; place < R; ++place) {
@@ -120,6 +132,16 @@ std::vector<float> most_likely(std::size_t R, const Examples& found) {
   return result;
 }
 
+// What chooses a session.
+std::uint64_t key_of(const Sessions& sessions, std::size_t session) {
+  const auto first = static_cast<std::size_t>(sessions.offsets()[session]);
+  const auto last = static_cast<std::size_t>(sessions.offsets()[session + 1]);
+  if (sessions.timestamps().empty() || first == last) return session;
+  const auto words = philox(static_cast<std::uint64_t>(sessions.timestamps()[first]),
+                            static_cast<std::uint64_t>(sessions.timestamps()[last - 1]), last - first);
+  return std::uint64_t{words[0]} << 32 | words[1];
+}
+
 }  // namespace
 
 RepeatFloors::RepeatFloors(const Model& model, const std::shared_ptr<Device>& device)
@@ -128,13 +150,15 @@ RepeatFloors::RepeatFloors(const Model& model, const std::shared_ptr<Device>& de
 ScoreFloors RepeatFloors::of(const Batch& batch, std::size_t first, std::size_t count,
                              const std::vector<std::int32_t>* candidates) {
   const auto& floors = model_.repeat_floors();
-  if (floors.empty()) return {};
+  if (std::all_of(floors.begin(), floors.end(), [](float floor) { return floor == Model::kNoFloor; })) return {};
   begin_.assign(1, 0);
   ids_.clear();
   values_.clear();
   for (std::size_t b = first; b < first + count; ++b) {
     last_events(std::span(batch.items).subspan(batch.begin[b], batch.length[b]), last_);
     for (const auto& [row, ago] : last_) {
+      const float floor = floors[std::min<std::size_t>(ago, floors.size() - 1)];
+      if (floor == Model::kNoFloor) continue;
       std::int32_t id = row;
       if (candidates) {
         const auto found = std::lower_bound(candidates->begin(), candidates->end(), row);
@@ -142,9 +166,14 @@ ScoreFloors RepeatFloors::of(const Batch& batch, std::size_t first, std::size_t 
         id = static_cast<std::int32_t>(found - candidates->begin());
       }
       ids_.push_back(id);
-      values_.push_back(floors[std::min<std::size_t>(ago, floors.size() - 1)]);
+      values_.push_back(floor);
     }
     begin_.push_back(static_cast<std::int32_t>(ids_.size()));
+  }
+  constexpr std::size_t kRounded = 256;  // so that device memory seldom grows
+  for (std::size_t size = ids_.size(); size % kRounded != 0; ++size) {
+    ids_.push_back(Catalog::kUnknown);
+    values_.push_back(Model::kNoFloor);
   }
   device_begin_.upload(begin_);
   device_ids_.upload(ids_);
@@ -152,9 +181,46 @@ ScoreFloors RepeatFloors::of(const Batch& batch, std::size_t first, std::size_t 
   return {.begin = device_begin_.data(), .ids = device_ids_.data(), .values = device_values_.data()};
 }
 
+std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count, std::uint64_t seed,
+                                   std::vector<std::int64_t>& targets) {
+  constexpr std::uint64_t kStream = std::uint64_t{1} << 60;  // apart from dropout, shuffles and weights
+  if (targets.empty()) return {};
+  const double share = std::min(0.05, static_cast<double>(count) / static_cast<double>(targets.size()));
+  const std::size_t most = targets.size() / 20;
+  const auto items = sessions.items();
+  const auto offsets = sessions.offsets();
+  std::vector<std::int64_t> left_of(static_cast<std::size_t>(sessions.max_item() + 1));  // events of each product
+  for (const std::int32_t item : items)
+    if (item >= 0) ++left_of[item];
+  const auto take_events = [&](std::size_t session, std::int64_t sign) {
+    bool all = true;
+    for (std::int64_t i = offsets[session]; i < offsets[session + 1]; ++i)
+      if (items[i] >= 0) all &= (left_of[items[i]] -= sign) > 0;
+    return all;
+  };
+
+  std::vector<std::int64_t> taken, left;
+  std::size_t session = 0;
+  for (auto first = targets.begin(); first != targets.end();) {
+    while (offsets[session + 1] <= *first) ++session;
+    const auto last = std::lower_bound(first, targets.end(), offsets[session + 1]);
+    const bool chosen = uniform(philox(seed, kStream, key_of(sessions, session))[0]) < share &&
+                        taken.size() + static_cast<std::size_t>(last - first) <= most;
+    const bool take = chosen && take_events(session, 1);
+    if (chosen && !take) take_events(session, -1);
+    auto& to = take ? taken : left;
+    to.insert(to.end(), first, last);
+    first = last;
+  }
+  targets = std::move(left);
+  return taken;
+}
+
 void fit_repeat_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
-  if (targets.empty()) return;
-  model.set_repeat_floors(most_likely(model.repeat_floors().size(), observe(model, sessions, targets)));
+  if (targets.empty() || model.repeat_floors().empty()) return;
+  auto floors = most_likely(model.repeat_floors().size(), observe(model, sessions, targets));
+  if (std::all_of(floors.begin(), floors.end(), [](float floor) { return std::isfinite(floor); }))
+    model.set_repeat_floors(std::move(floors));
 }
 
 }  // namespace stamp

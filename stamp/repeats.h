@@ -37,8 +37,15 @@ class RepeatFloors {
   Array<float> device_values_;
 };
 
+// Takes the examples of whole sessions out of `targets`, which ascend, and returns them: some `count`, a twentieth at
+// most. `seed` and when a session was choose it, so that a log that has moved on by a day gives the same ones; where
+// there are no times, its place does. Every product stays in some other session.
+STAMP_API std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count, std::uint64_t seed,
+                                             std::vector<std::int64_t>& targets);
+
 // Sets the model's floors to those of the largest likelihood for these examples, which it should not have been trained
-// on: `targets` as of example_targets. Each floor counts one more example, in which it was not the reason.
+// on: `targets` as of example_targets, of known products. Weights count relative to their mean. Each floor counts one
+// more example, in which it was not the reason. Floors stay as they are where there is no example or no finite result.
 STAMP_API void fit_repeat_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets);
 
 }  // namespace stamp

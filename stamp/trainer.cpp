@@ -61,24 +61,6 @@ void shuffle(std::vector<std::int64_t>& values, std::uint64_t seed, std::int64_t
   }
 }
 
-// Takes the examples of randomly chosen sessions out of `targets`, ascending: some `count`, or a twentieth if that is
-// less.
-std::vector<std::int64_t> take_sessions(const Sessions& sessions, std::int64_t count, std::uint64_t seed,
-                                        std::vector<std::int64_t>& targets) {
-  constexpr std::uint64_t kHeldOutStream = std::uint64_t{1} << 60;
-  const double share = std::min(0.05, static_cast<double>(count) / static_cast<double>(targets.size()));
-  const auto offsets = sessions.offsets();
-  std::vector<std::int64_t> taken, left;
-  std::size_t session = 0;
-  for (const std::int64_t target : targets) {
-    while (offsets[session + 1] <= target) ++session;
-    (uniform(philox(seed, kHeldOutStream, session)[0]) < share ? taken : left).push_back(target);
-  }
-  if (left.empty()) return {};
-  targets = std::move(left);
-  return taken;
-}
-
 enum class Phase { select, refit };
 
 // A GPU is asked how it goes every so often, not after every step: meanwhile the next ones are on their way.
@@ -146,8 +128,8 @@ class Run {
     const std::int64_t epochs = planned_epochs();
     std::vector<std::int64_t> examples = example_targets(sessions, config_.min_history), held_out;
     if (model_.config().repeat_floors > 0)
-      held_out = take_sessions(sessions, config_.calibration, model_.config().seed, examples);
-    report_.held_out = static_cast<std::int64_t>(held_out.size());
+      held_out = hold_out(sessions, config_.calibration, model_.config().seed, examples);
+    report_.calibration_examples = static_cast<std::int64_t>(held_out.size());
     Batch batch;
     BatchBuilder builder(sessions, model_.config().history);
     for (; epoch_ < epochs && !out_of_patience(); ++epoch_) {
@@ -349,7 +331,7 @@ class Run {
     report_.seconds = report.at("seconds");
     report_.examples_per_second = speed_ = report.at("examples_per_second");
     report_.examples = report.at("examples");
-    report_.held_out = report.value("held_out", std::int64_t{0});
+    report_.calibration_examples = report.at("calibration_examples");
     for (const auto& epoch : report.at("epochs")) {
       Epoch past{
           .epoch = epoch.at("epoch"), .loss = epoch.at("loss"), .seconds = epoch.at("seconds"), .validation = {}};

@@ -18,8 +18,8 @@ struct STAMP_API TrainConfig {
   std::int64_t epochs = 10;
   std::int64_t batch_size = 512;
   std::int64_t min_history = 1;  // an example needs at least so many events before its target
-  // Examples of sessions that no weight is trained on, to fit Config::repeat_floors to: as many, but a twentieth at
-  // most.
+  // Examples of whole sessions that no weight is trained on, to fit Config::repeat_floors to: some so many, a twentieth
+  // at most.
   std::int64_t calibration = 10'000;
   std::int64_t patience = 0;       // stop after so many epochs without improvement on validation; 0: never
   std::string monitor = "mrr@20";  // "hr", "mrr" or "ndcg" with @k, on validation
@@ -52,8 +52,8 @@ struct TrainReport {
   std::string stopped;          // "finished", "patience", "interrupted" or "diverged"
   std::string reason;           // where diverged: step, loss, learning rate
   std::int64_t steps = 0;
-  std::int64_t examples = 0;  // of one epoch
-  std::int64_t held_out = 0;  // examples that fit Config::repeat_floors, and nothing else
+  std::int64_t examples = 0;              // of one epoch
+  std::int64_t calibration_examples = 0;  // that fit Config::repeat_floors and nothing else
   double seconds = 0;
   double examples_per_second = 0;  // of training proper
   bool resumed = false;
@@ -67,7 +67,7 @@ struct STAMP_API CheckpointMismatch : std::invalid_argument {
 };
 
 // Return false to stop: the best weights so far are kept (of the selection, while the refit is under way), the latest
-// where there is no validation.
+// where there is no validation, with the floors of the last whole epoch.
 using ProgressCallback = std::function<bool(const Progress&)>;
 using EpochCallback = std::function<bool(const Epoch&)>;
 

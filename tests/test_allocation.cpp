@@ -58,6 +58,7 @@ Config every_switch(const char* preset) {
   config.dropout = 0.1f;
   config.normalization = Normalization::softmax;
   config.score = Score::cosine;
+  config.repeat_floors = 2;
   return config;
 }
 
@@ -104,8 +105,9 @@ TEST_CASE("a query allocates its answer alone") {
   Catalog catalog;
   for (std::int64_t id = 0; id < kProducts; ++id) catalog.add(id);
   const auto model = std::make_shared<Model>(every_switch("official"), kProducts, open_device("cpu"));
+  model->set_repeat_floors({2, 1});
   const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
-  const std::vector<std::int32_t> events{1, 2, 3}, exclude{5, 6}, only{1, 2, 3, 9};
+  const std::vector<std::int32_t> events{1, 2, 1, 3}, exclude{5, 6}, only{1, 2, 3, 9};
   const Query queries[] = {{.events = events, .k = 10},
                            {.events = events, .exclude = exclude, .k = 10},
                            {.events = events, .exclude = exclude, .only = only, .restricted = true, .k = 4}};

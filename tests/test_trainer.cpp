@@ -21,10 +21,12 @@ Sessions chain(int count, unsigned seed) {
   std::vector<std::int32_t> items;
   std::vector<std::int64_t> offsets{0};
   for (int s = 0; s < count; ++s) {
-    std::int64_t item = random() % kProducts;
+    std::int64_t item = random() % kProducts, before = item;
     for (unsigned i = 2 + random() % 4; i > 0; --i) {
       items.push_back(static_cast<std::int32_t>(item));
-      item = (item + (random() % 4 == 0 ? 7 : 1)) % kProducts;
+      const std::int64_t next = (item + (random() % 4 == 0 ? 7 : 1)) % kProducts;
+      item = std::exchange(before, item);  // sometimes back to the one before
+      if (random() % 4 > 0) item = next;
     }
     offsets.push_back(static_cast<std::int64_t>(items.size()));
   }
@@ -140,6 +142,8 @@ TEST_CASE("training learns, to the same bits each time, on a CPU for any number 
     CHECK(trained(device, config, options) == values);
     CHECK(report.stopped == "finished");
     CHECK(report.epochs.size() == 3);
+    CHECK(report.calibration_examples > 0);
+    CHECK(*std::max_element(values.at("repeat.floors").begin(), values.at("repeat.floors").end()) > Model::kNoFloor);
     CHECK(report.epochs.back().loss < report.epochs.front().loss);
     if (!check::slow(*device)) CHECK(report.epochs.back().validation->at.back().hr > 0.6);
     if (device->name() != "cpu") continue;
@@ -447,7 +451,7 @@ TEST_CASE("unknown events of the validation are misses there, and absent from th
     const Values values = trained(device, config, {.validation = &validation, .refit = true}, &report);
     CHECK(values == trained(device, config, {.validation = &known, .refit = true}, &expected));
     const Metrics &m = *report.epochs[0].validation, &without = *expected.epochs[0].validation;
-    CHECK(m.cold_targets == known.size());
+    CHECK(m.cold_targets == known.size() + without.cold_targets);
     CHECK(m.unanswered == known.size());  // the first known event, which has nothing known before it
     CHECK(m.at[0].hr * static_cast<double>(m.examples) ==
           doctest::Approx(without.at[0].hr * static_cast<double>(without.examples)));

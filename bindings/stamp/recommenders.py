@@ -113,7 +113,8 @@ class _ListingRecommender(_CatalogRecommender):
         Returns
         -------
         ids, scores : arrays [k]
-            Best first. Scores are raw logits; those of a baseline are what it defines. Fewer than k where `exclude` and
+            Best first. Scores are logits, raised to floors for products of `items` where the model has floors
+            (docs/model.md); those of a baseline are what it defines. Fewer than k where `exclude` and
             `only` leave fewer, or where a baseline scores fewer.
 
         Raises
@@ -211,7 +212,8 @@ class StampRecommender(_ListingRecommender):
         Any option of the model and its training, by name; :meth:`get_params` lists them with their values. Defaults
         are those of the preset. Among them: `dim`, `epochs`, `batch_size`, `learning_rate`, `seed`, `dropout`,
         `history` (last events read, 0 for all), `min_history`, `patience` and `monitor` (early stopping), `clip_norm`,
-        `schedule`, `weight_decay`, `score`, `max_norm`, `repeat_floors` (visitors come back: docs/model.md).
+        `schedule`, `weight_decay`, `score`, `max_norm`, `repeat_floors` and `calibration` (visitors
+        come back, and how often is learnt from up to a twentieth of the examples, which teach no weight: docs/model.md).
 
     Attributes
     ----------
@@ -409,8 +411,9 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
             raise ValueError(
                 f"warm_start: that model has {name}={theirs[name]!r}, this one {name}={value!r}; they must agree"
             )
-    weights = model.weights()
-    trained = {name: values for name, values in old.weights_.items() if name != "repeat.floors"}  # fitted anew
+    weights, trained = model.weights(), old.weights_
+    if mine["repeat_floors"] != theirs["repeat_floors"]:
+        trained.pop("repeat.floors", None)
     rows = Ids("warm_start", old.item_ids_).find_in(catalog)
     weights["items"][rows[rows >= 0]] = trained.pop("items")[rows >= 0]
     return {**weights, **trained}

@@ -1,7 +1,7 @@
 // Exact top-k over the catalog, fused with scoring in fp32: what catalog_scan.cu does not do, which is ranks of
 // targets, boosts, long lists and wide rows.
 //
-//   z_bv = q_b · x_v, not below floors (+ boost)     the k best v of each b, ties by lower v; targets' ranks
+//   z_bv = q_b · x_v, raised to floors (+ boost)     the k best v of each b, ties by lower v; targets' ranks
 //
 // Items lie in panels of 64, one line per dimension. A block owns 8·R queries and a part of the catalog, a warp R of
 // the queries: two panels at a time come into shared memory, 32 dimensions after another, and each lane adds up the

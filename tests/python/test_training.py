@@ -86,7 +86,7 @@ def test_examples_belong_to_the_cluster_of_their_anchor(small, members, trained)
         assert report.examples == len(pairs)
         assert report.inside == sum(b in own for _, b in pairs)
         assert report.ceiling == report.inside / report.examples
-        assert report.training["examples"] + report.training["held_out"] == report.inside  # of the refit: all of them
+        assert report.training["examples"] + report.training["calibration_examples"] == report.inside  # of the refit: all of them
         model = stamp.load(report.path, device="cpu")
         assert set(model.item_ids_) == seen and report.products == len(seen)
         assert 0 < report.metrics["ceiling"] < 1 and report.metrics["hr@20"] <= report.metrics["ceiling"]
@@ -591,6 +591,13 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         expected = old.weights_["items"][at[0]] if len(at) else cold_model.weights_["items"][row]
         np.testing.assert_allclose(warm_model.weights_["items"][row], expected, atol=1e-6)
     np.testing.assert_allclose(warm_model.weights_["attention.w1"], old.weights_["attention.w1"], atol=1e-6)
+    # Floors too, where none are fitted; those of another number are not.
+    for floors in (10, 3):
+        config = {**still["config"], "calibration": 0, "repeat_floors": floors}
+        report = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / f"floors {floors}",
+                                     warm_start=yesterday[7].path, **{**still, "config": config})  # fmt: skip
+        found = stamp.load(report.path, device="cpu").weights_["repeat.floors"]
+        assert np.array_equal(found, old.weights_["repeat.floors"]) if floors == 10 else (found < -1e38).all()
 
     both = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "new", warm_start=tmp_path / "old",
                                 **still)  # fmt: skip
@@ -664,7 +671,7 @@ def test_without_validation_all_is_trained_on(small, members, tmp_path):
     call = {**SMALL, "config": {**OPTIONS, "validation": 0}}
     report = stamp.train_cluster(small.sessions, Clusters(members), 2, out=tmp_path, **call)
     assert report.metrics == {} and report.config["refit"] is False
-    assert report.training["examples"] + report.training["held_out"] == report.inside
+    assert report.training["examples"] + report.training["calibration_examples"] == report.inside
 
 
 def test_a_directory_of_parquet_files(small, tmp_path):
@@ -700,7 +707,7 @@ def test_the_command_line(small, members, tmp_path, monkeypatch, capsys):
     reports = json.loads(capsys.readouterr().out)
     assert sorted(reports) == ["11", "2", "7"] and reports["2"]["inside"] == report["inside"]
     training = reports["2"]["training"]
-    assert training["examples"] + training["held_out"] == report["inside"] and training["held_out"] > 0
+    assert training["examples"] + training["calibration_examples"] == report["inside"] and training["calibration_examples"] > 0
     assert cli.main([*every, "--only", "2", "7", "--no-resume"]) == 0
     written = capsys.readouterr()
     assert written.out.count("trained") == 2 and "clusters: " in written.err

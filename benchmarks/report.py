@@ -334,7 +334,7 @@ def accuracy() -> str:
             "shown popular products. Rows without a time to fit are older, by `stamp.evaluate`, which counts such targets as "
             "misses and ties against them; STAMP's scores hold next to none. Popularity: mean clicks of what is listed, of "
             "the most clicked product's. Seconds and milliseconds: of the machine that the results file names, which "
-            "was not always quiet."]  # fmt: skip
+            "was not always quiet; `paper` was paused now and then."]  # fmt: skip
     for dataset, (published, source) in PUBLISHED.items():
         of = [r for r in rows if r["dataset"] == dataset]
         if not of:

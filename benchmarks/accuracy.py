@@ -19,7 +19,7 @@ import os
 import pathlib
 import time
 
-from baselines import MIN_HISTORY, NAMES, baseline
+from baselines import MIN_HISTORY, NAMES, baseline, sessions
 from common import RESULTS, commit, machine, recorded
 
 import stamp
@@ -36,6 +36,7 @@ PRESETS = {
     "official": {
         "": {"batch_size": 128, "learning_rate": 0.003, "schedule": "linear"},
         "yoochoose1_64": {"epochs": 7},
+        "yoochoose_week": {"epochs": 7},
         "diginetica": {"epochs": 5, "batch_size": 256, "max_norm": 1.5},
         "retailrocket": {"epochs": 12, "dropout": 0.6},
     },
@@ -50,10 +51,6 @@ def options_of(dataset: str, preset: str, epochs: int | None) -> dict:
     settings = PRESETS[preset]
     given = {**settings[""], **settings.get(dataset, {})} | ({"epochs": epochs} if epochs else {})
     return given | {"min_history": MIN_HISTORY[dataset]}
-
-
-def sessions(data: pathlib.Path, dataset: str, part: str) -> stamp.Sessions:
-    return stamp.Sessions.from_frame(data / dataset / f"{part}.tsv.gz")
 
 
 def fitted(dataset: str, model: str, train: stamp.Sessions, options: dict, seed: int, device: str, precision: str,

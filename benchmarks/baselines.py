@@ -11,15 +11,18 @@ import itertools
 import json
 import pathlib
 
+import pandas
+
 import stamp
 
 # An example of the RetailRocket split needs two events of history.
-MIN_HISTORY = {"yoochoose1_64": 1, "diginetica": 1, "retailrocket": 2}
+MIN_HISTORY = {"yoochoose1_64": 1, "diginetica": 1, "retailrocket": 2, "yoochoose_week": 1}
 # Chosen of CANDIDATES.
 SESSION_KNN: dict[str, dict] = {
     "diginetica": {"neighbours": 100, "sample": 1000, "score_weighting": "linear", "idf": "add", "idf_weight": 5.0},
     "yoochoose1_64": {"neighbours": 500, "sample": 5000, "score_weighting": "div", "idf": "add", "idf_weight": 5.0},
     "retailrocket": {"neighbours": 1500, "sample": 5000, "score_weighting": "linear", "idf": "add", "idf_weight": 5.0},
+    "yoochoose_week": {"neighbours": 500, "sample": 5000, "score_weighting": "div", "idf": "add", "idf_weight": 5.0},
 }
 CANDIDATES = [
     {"neighbours": k, "sample": m, "score_weighting": score_weighting, "idf": idf, "idf_weight": weight}
@@ -29,6 +32,15 @@ CANDIDATES = [
 ]
 NAMES = ("popularity", "session popularity", "first-order Markov", "association rules", "sequential rules", "item-kNN",
          "VMIS-kNN", "VS-kNN", "VS-kNN, tuned")  # fmt: skip
+
+
+def sessions(data: pathlib.Path, dataset: str, part: str) -> stamp.Sessions:
+    """The part "train" or "test" of a split: a file of its own, or rows of one for both."""
+    alone = data / dataset / f"{part}.tsv.gz"
+    if alone.exists():
+        return stamp.Sessions.from_frame(alone)
+    both = pandas.read_csv(data / dataset / "sessions.tsv.gz", sep="\t")
+    return stamp.Sessions.from_frame(both[both["split"] == part])
 
 
 def baseline(name: str, dataset: str) -> stamp.baselines.BaselineRecommender:
@@ -52,8 +64,7 @@ def main() -> None:
     parser.add_argument("--dataset", nargs="+", choices=MIN_HISTORY, default=list(MIN_HISTORY))
     args = parser.parse_args()
     for dataset in args.dataset:
-        sessions = stamp.Sessions.from_frame(args.data / dataset / "train.tsv.gz")
-        before, last = sessions.split_last(0.1)
+        before, last = sessions(args.data, dataset, "train").split_last(0.1)
         for options in CANDIDATES:
             model = stamp.SessionKNNRecommender(**options).fit(before)
             at = stamp.evaluate(model, last, k=20, min_history=MIN_HISTORY[dataset]).at[20]

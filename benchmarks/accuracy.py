@@ -36,7 +36,7 @@ PRESETS = {
     "official": {
         "": {"batch_size": 128, "learning_rate": 0.003, "schedule": "linear"},
         "yoochoose1_64": {"epochs": 7},
-        "yoochoose_week": {"epochs": 7},
+        "yoochoose_week": {"epochs": 7},  # as 1/64, not chosen anew
         "diginetica": {"epochs": 5, "batch_size": 256, "max_norm": 1.5},
         "retailrocket": {"epochs": 12, "dropout": 0.6},
     },

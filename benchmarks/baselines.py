@@ -11,7 +11,8 @@ import itertools
 import json
 import pathlib
 
-import pandas
+import pyarrow.compute
+import pyarrow.csv
 
 import stamp
 
@@ -39,8 +40,9 @@ def sessions(data: pathlib.Path, dataset: str, part: str) -> stamp.Sessions:
     alone = data / dataset / f"{part}.tsv.gz"
     if alone.exists():
         return stamp.Sessions.from_frame(alone)
-    both = pandas.read_csv(data / dataset / "sessions.tsv.gz", sep="\t")
-    return stamp.Sessions.from_frame(both[both["split"] == part])
+    tabs = pyarrow.csv.ParseOptions(delimiter="\t")
+    both = pyarrow.csv.read_csv(data / dataset / "sessions.tsv.gz", parse_options=tabs)
+    return stamp.Sessions.from_frame(both.filter(pyarrow.compute.equal(both["split"], part)))
 
 
 def baseline(name: str, dataset: str) -> stamp.baselines.BaselineRecommender:

@@ -50,6 +50,8 @@ CMAKE
     mkdir gpu/data/$name
     cp "$data/$name"/{train,test}.tsv.gz gpu/data/$name/
   done
+  mkdir gpu/data/yoochoose_week
+  cp "$data/yoochoose_week/sessions.tsv.gz" gpu/data/yoochoose_week/
   # Of pure Python: what builds the package where it is not there already.
   "$python" -m pip download --quiet --no-deps --only-binary=:all: -d gpu/wheels scikit-build-core pybind11 packaging pathspec
   local changed

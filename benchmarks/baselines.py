@@ -45,7 +45,7 @@ def sessions(data: pathlib.Path, dataset: str, part: str) -> stamp.Sessions:
     return stamp.Sessions.from_frame(both.filter(pyarrow.compute.equal(both["split"], part)))
 
 
-def baseline(name: str, dataset: str) -> stamp.baselines.BaselineRecommender:
+def baseline(name: str, dataset: str) -> stamp.models.baselines.BaselineRecommender:
     """Unfitted."""
     return {
         "popularity": stamp.PopularityRecommender(),

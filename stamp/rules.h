@@ -97,7 +97,7 @@ class STAMP_API Rules {
 
   Rules() = default;  // no rule
 
-  // `json` is a list of objects (bindings/stamp/rules.schema.json); `where` begins the paths of its rules. Throws
+  // `json` is a list of objects (bindings/stamp/serving/rules.schema.json); `where` begins the paths of its rules. Throws
   // std::invalid_argument with the path of what is wrong: "rules[2].attribute is 'colr', expected one of brand,
   // colour". Products that the catalog has not are counted and left out; values that no product has match none.
   static Rules parse(const std::string& json, const Catalog& catalog, const Attributes& attributes,

@@ -11,9 +11,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from . import datasets
 from ._stamp import cpu_isa, num_threads, set_num_threads
-from .baselines import (
+from .base.version import __version__ as __version__
+from .catalog.clusters import CatalogClusters, cluster_catalog
+from .catalog.parallel_training import TrainingFailed, train_clusters
+from .catalog.training import train_cluster
+from .data import datasets
+from .data.products import Products
+from .data.sessions import Sessions
+from .models.baselines import (
     AssociationRulesRecommender,
     ItemKNNRecommender,
     PopularityRecommender,
@@ -21,23 +27,19 @@ from .baselines import (
     SessionKNNRecommender,
     SessionPopularityRecommender,
 )
-from .bundles import build_bundle, diff_bundles, inspect_bundle, verify_bundle
-from .clustered import ClusteredRecommender, load_clusters
-from .clusters import CatalogClusters, cluster_catalog
-from .evaluation import Evaluation, evaluate
-from .hardware import DeviceInfo, devices
-from .parallel_training import TrainingFailed, train_clusters
-from .products import Products
-from .recommenders import StampRecommender, TrainingDiverged, load
-from .rules import rules_schema
-from .serving import Recommendations, Recommender
-from .sessions import Sessions
-from .training import TrainReport, train_cluster
+from .models.clustered import ClusteredRecommender, load_clusters
+from .models.evaluation import Evaluation, evaluate
+from .models.hardware import DeviceInfo, devices
+from .models.loading import load
+from .models.stamp_recommender import StampRecommender, TrainingDiverged
+from .models.train_reports import TrainReport
+from .serving.bundles import build_bundle, diff_bundles, inspect_bundle, verify_bundle
+from .serving.recommender import Recommendations, Recommender
+from .serving.rules import rules_schema
 
 if TYPE_CHECKING:
     from . import offline
 
-__version__ = "0.1.0"
 __all__ = [
     "AssociationRulesRecommender",
     "CatalogClusters",

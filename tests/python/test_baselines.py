@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import stamp
+from stamp.models.stamp_recommender import load_model
 
 CLASSES = [
     stamp.PopularityRecommender,
@@ -251,7 +252,7 @@ def test_a_model_falls_back(fitted, parts, shop, tmp_path):
     with pytest.raises(ValueError, match="no models are given"):
         stamp.build_bundle({}, out=tmp_path / "bundle")
     with pytest.raises(ValueError, match="clusters"):
-        stamp.recommenders.load_model(tmp_path / "only")
+        load_model(tmp_path / "only")
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert manifest["fallback"] == "fallback.safetensors" and "fallback.safetensors" in manifest["files"]
 

@@ -11,7 +11,8 @@ import scipy.cluster.hierarchy
 import scipy.sparse
 
 import stamp
-from stamp import _stamp, clusters, grouping
+from stamp import _stamp
+from stamp.catalog import clusters, grouping
 
 
 def matrix(size, pairs):

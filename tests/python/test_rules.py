@@ -161,7 +161,7 @@ def release_of(catalog, rules) -> _stamp.Release:
 
 
 def test_documents(validator, catalog):
-    assert importlib.resources.files("stamp").joinpath("rules.schema.json").is_file()
+    assert importlib.resources.files("stamp.serving").joinpath("rules.schema.json").is_file()
     for good in [
         [],
         GOOD,

@@ -17,10 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from stamp.training import merge, write_json
 
 import stamp
-from stamp import cli, parallel_training
+from stamp import cli
+from stamp.catalog import parallel_training, training
+from stamp.catalog.training import merge
+from stamp.models.train_reports import write_json
 
 OPTIONS = {"dim": 8, "epochs": 2, "batch_size": 64}
 SMALL = {"config": OPTIONS, "device": "cpu", "min_examples": 0, "progress": False}
@@ -687,9 +689,8 @@ def test_a_directory_of_parquet_files(small, tmp_path):
 
 
 def test_the_command_line(small, members, tmp_path, monkeypatch, capsys):
-    stand_in = types.ModuleType("stamp.clusters")
-    stand_in.CatalogClusters = types.SimpleNamespace(load=lambda path: Clusters(json.loads(open(path).read())))
-    monkeypatch.setitem(sys.modules, "stamp.clusters", stand_in)
+    stand_in = types.SimpleNamespace(load=lambda path: Clusters(json.loads(open(path).read())))
+    monkeypatch.setattr(training, "CatalogClusters", stand_in)
     monkeypatch.setattr(Clusters, "__init__", by_integers(Clusters.__init__))
     (tmp_path / "clusters").write_text(json.dumps(members))
     table = pa.table({name: pa.array(column) for name, column in small.events.items()})

@@ -1,4 +1,7 @@
-"""Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md)."""
+"""Offline testing: what recommenders would have shown in recorded sessions, and how good that was (docs/offline.md).
+
+May import: base, data, models, serving.
+"""
 
 from . import ab
 from .leakage import LeakageError, LeakageReport, check_leakage

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import Ids, read_columns
+from ..data.columns import Ids, read_columns
 from .planning import (
     Duration,
     Result,

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..clustered import ClusteredRecommender
-from ..columns import Ids, catalog_ids, object_array
-from ..products import Products
-from ..recommenders import StampRecommender, _ListingRecommender
-from ..serving import Recommender
+from ..data.columns import Ids, catalog_ids, object_array
+from ..data.products import Products
+from ..models.clustered import ClusteredRecommender
+from ..models.listing import _ListingRecommender
+from ..models.stamp_recommender import StampRecommender
+from ..serving.recommender import Recommender
 from .checks import require_fitted
 from .parts import distinct, members, pieces, take
 from .questions import FAULTS, History, Lists

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..clustered import ClusteredRecommender
-from ..columns import Ids, catalog_ids, find_rows
-from ..products import Products
-from ..recommenders import StampRecommender
-from ..serving import Recommender
-from ..sessions import Sessions
+from ..data.columns import Ids, catalog_ids, find_rows
+from ..data.products import Products
+from ..data.sessions import Sessions
+from ..models.clustered import ClusteredRecommender
+from ..models.stamp_recommender import StampRecommender
+from ..serving.recommender import Recommender
 from .asking import Foreign, Served
 from .checks import require_fitted
 

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from ..products import Products
+from ..data.products import Products
 
 
 def whole_number(what: str, value: Any, *, least: int) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from .._stamp import num_threads
-from ..bundles import diff_bundles, inspect_bundle
-from ..serving import Recommender
-from ..sessions import Sessions
+from ..data.sessions import Sessions
+from ..serving.bundles import diff_bundles, inspect_bundle
+from ..serving.recommender import Recommender
 from .leakage import LeakageReport
 from .metrics import METRICS, find_metric, split_at
 from .page import Figure, Section, drawing

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..columns import find_rows
+from ..data.columns import find_rows
 from .facts import column_of
 
 if TYPE_CHECKING:

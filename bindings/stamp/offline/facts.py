@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _stamp
-from ..columns import Ids
-from ..sessions import Sessions
+from ..data.columns import Ids
+from ..data.sessions import Sessions
 from .parts import Sets, distinct
 
 if TYPE_CHECKING:

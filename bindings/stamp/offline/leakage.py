@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sessions import Sessions
+from ..data.sessions import Sessions
 from .tables import Table
 
 KINDS = {

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from ..plots import _pyplot
+from ..base.figures import import_pyplot
 from .bootstrap import percentile_interval, resampled_sums
 from .checks import whole_number
 from .metrics import MetricAt, metric_at
@@ -34,7 +34,7 @@ def _names_as_they_are(plot: Callable[_Options, Any]) -> Callable[_Options, Any]
 
     @functools.wraps(plot)
     def drawn(*args: _Options.args, **options: _Options.kwargs) -> Any:
-        _pyplot()  # says what to install
+        import_pyplot()  # says what to install
         import matplotlib
 
         with matplotlib.rc_context({"text.parse_math": False}):
@@ -60,7 +60,7 @@ def plot_comparison(comparison: Comparison, *, zone: str | None = None) -> Any:
     -------
     matplotlib.figure.Figure
     """
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     rows = [row for row in comparison.rows if zone is None or row.zone == zone]
     if not rows:
         there = ", ".join(dict.fromkeys(repr(row.zone) for row in comparison.rows))
@@ -133,7 +133,7 @@ def plot_tradeoff(
     -------
     matplotlib.figure.Figure
     """
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     against = [against] if isinstance(against, str) else list(against)
     zone, names = _asked("plot_tradeoff", replay, zone, names)
     styles = _styles(names)
@@ -191,7 +191,7 @@ def plot_by(
     -------
     matplotlib.figure.Figure
     """
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     cuts = [cuts] if isinstance(cuts, (str, dict)) else list(cuts)
     zone, names = _asked("plot_by", replay, zone, names)
     if not 0 < confidence < 1:
@@ -247,7 +247,7 @@ def plot_coverage(
     -------
     matplotlib.figure.Figure
     """
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     zone, names = _asked("plot_coverage", replay, zone, names)
     longest = replay.length(zone)
     k = longest if k is None else whole_number("plot_coverage: k", k, least=1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..sessions import Sessions
+from ..data.sessions import Sessions
 from .facts import column_of, texts_of
 from .parts import distinct
 from .zones import Zone

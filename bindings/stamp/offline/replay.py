@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import _stamp
-from ..columns import catalog_ids
-from ..products import Products
-from ..progress import make_bar
-from ..sessions import Sessions
+from ..base.progress import make_bar
+from ..data.columns import catalog_ids
+from ..data.products import Products
+from ..data.sessions import Sessions
 from .asking import served_or_foreign
 from .catalogs import clusters_of, find_embeddings, lay_out, union_catalog
 from .checks import require_products, whole_number

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-import stamp
-
-from ..files import write_text
-from ..plots import _pyplot
-from ..products import Products
-from ..sessions import Sessions
+from ..base.figures import import_pyplot
+from ..base.files import write_text
+from ..base.version import __version__
+from ..data.products import Products
+from ..data.sessions import Sessions
 from . import contents
 from .bootstrap import least_resamples
 from .catalogs import find_embeddings
@@ -95,7 +94,7 @@ class Report:
             "title": self.title,
             "about": self.about,
             "created": self.created.isoformat(timespec="seconds"),
-            "stamp": stamp.__version__,
+            "stamp": __version__,
             "passed": self.passed,
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
             **{section.key: [table.to_dict() for table in section.tables] for section in self.sections},
@@ -267,7 +266,7 @@ def report(
     return Report(
         title=title or f"Release report: {what}",
         about=f"{what}{against}, on {len(sessions):,} sessions. Made {created:%Y-%m-%d %H:%M} UTC by stamp "
-        f"{stamp.__version__}.",
+        f"{__version__}.",
         created=created,
         replay=asked,
         comparison=comparison,
@@ -295,7 +294,7 @@ def _rehearse(
     longest: int,
 ) -> None:
     """Refuse metrics and cuts that cannot be, before the work: they are looked for in a replay of no questions."""
-    _pyplot()  # says what to install
+    import_pyplot()  # says what to install
     if not isinstance(sessions, Sessions):
         raise ValueError(
             f"report: sessions is {type(sessions).__name__}, expected stamp.Sessions (see Sessions.from_frame)"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..products import Products
-from ..sessions import Sessions
+from ..data.products import Products
+from ..data.sessions import Sessions
 from . import qualities
 from .checks import list_lengths, whole_number
 from .cuts import cut_questions

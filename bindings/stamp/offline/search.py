@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..progress import make_bar
-from ..recommenders import StampRecommender, TrainingDiverged
-from ..sessions import Sessions
+from ..base.progress import make_bar
+from ..data.sessions import Sessions
+from ..models.stamp_recommender import StampRecommender, TrainingDiverged
 from .search_space import check_space, is_range_of_floats
 from .studies import import_optuna, open_study, quiet
 from .trials import SearchResult, Trial

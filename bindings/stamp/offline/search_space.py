@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..recommenders import StampRecommender
+from ..models.stamp_recommender import StampRecommender
 
 _NOT_SEARCHED = {
     "preset": "make one search of each preset",

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..recommenders import StampRecommender
+from ..models.stamp_recommender import StampRecommender
 from .search_space import is_range_of_floats
 from .tables import Table
 
@@ -129,7 +129,7 @@ class SearchResult:
         ImportError
             matplotlib is not installed.
         """
-        from ..plots import plot_search
+        from .search_plot import plot_search
 
         return plot_search(self)
 

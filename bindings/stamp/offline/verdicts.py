@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import take
+from ..data.columns import take
 from .bootstrap import holm, least_resamples, percentile_interval, resampled_sums, two_sided_p
 from .metrics import Metric, MetricAt, metric_at
 from .results import Replay

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ..columns import parse_span
-from ..sessions import Sessions
+from ..data.columns import parse_span
+from ..data.sessions import Sessions
 from .replay import replay
 from .results import Replay
 from .tables import Table

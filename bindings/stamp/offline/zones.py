@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..serving import RuleList
+from ..serving.recommender import RuleList
 from .checks import whole_number
 
 _EXCLUDE = ("nothing", "anchor", "seen")

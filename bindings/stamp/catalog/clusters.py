@@ -12,38 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from . import _stamp
-from .columns import Ids, catalog_ids, object_array, pack_strings
+from .. import _stamp
+from ..base.progress import make_bar
+from ..data.columns import Ids, catalog_ids, object_array, pack_strings
+from ..data.products import Products
+from ..data.sessions import Sessions
+from ..models.stamp_recommender import StampRecommender
+from .dendrogram import Dendrogram
+from .figures import plot_clusters
 from .grouping import LINKAGES, WAYS, Bounds, GroupCounts, cluster_groups, continue_groups, require_scipy
-from .products import Products
-from .progress import make_bar
-from .recommenders import StampRecommender
-from .sessions import Sessions
 
 _FORMAT, _VERSION = "stamp-clusters", "1"
-
-
-@dataclass(frozen=True, eq=False)
-class Dendrogram:
-    """How the large groups were joined.
-
-    Attributes
-    ----------
-    linkage : float64 array [n-1,4]
-        As scipy.cluster.hierarchy has it; heights are distances in single precision.
-    names : list of str
-        The groups that are its leaves, attribute values between " / "; a product without attribute by its id.
-    labels : int32 array [n]
-        The cluster of each leaf.
-    pairs, counts : int32 array [p,2], int64 array [p]
-        What leaves exchange: recommendations both ways, of every pair i < j that has any.
-    """
-
-    linkage: np.ndarray
-    names: list[str]
-    labels: np.ndarray
-    pairs: np.ndarray
-    counts: np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,9 +181,7 @@ class CatalogClusters:
 
         Without a dendrogram the matrix is of whole clusters.
         """
-        from .plots import plot_clusters
-
-        return plot_clusters(self)
+        return plot_clusters(self.dendrogram, self.recommendations, self.ids, title=self._footer())
 
     def _rows(self) -> list[list[str]]:
         stays = np.diag(self.recommendations) / np.maximum(1, self.recommendations.sum(axis=1))

@@ -14,129 +14,23 @@ import pathlib
 import platform
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from . import _stamp
-from .columns import Ids
-from .evaluation import Evaluation
-from .files import write_text
-from .hardware import peak_memory
-from .recommenders import StampRecommender, _plain, load_model
-from .sessions import Sessions
-
-if TYPE_CHECKING:
-    from .clusters import CatalogClusters
+from .. import _stamp
+from ..base.version import __version__
+from ..data.columns import Ids
+from ..data.sessions import Sessions
+from ..models.evaluation import Evaluation
+from ..models.hardware import peak_memory
+from ..models.listing import _plain
+from ..models.stamp_recommender import StampRecommender, load_model
+from ..models.train_reports import FORMAT, TrainReport, finished, write_report
+from .clusters import CatalogClusters
 
 MIN_EXAMPLES = 1000
-_FORMAT = 1  # of report.json; a report of another format is no reason not to train
-_REPORT = "report.json"
 _CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class TrainReport:
-    """What became of a cluster. ``report.json`` is :meth:`to_dict`.
-
-    Attributes
-    ----------
-    cluster : int
-    status : {"trained", "merged", "failed"}
-    path : str or None
-        The saved model, where there is one.
-    into : int or None
-        The cluster whose model has the products of a merged one.
-    reason : str or None
-        Why it failed.
-    products, examples, inside : int
-        Products of the cluster in the data; examples whose anchor is in the cluster; those whose target is, too.
-    ceiling : float
-        inside / examples: no hit rate of the cluster can be higher.
-    metrics : dict of str to float
-        On the validation part, of the epoch that was best: ``hr@20`` and so on, `examples`, and their `ceiling`. Empty
-        without validation.
-    training : dict
-        :attr:`StampRecommender.report_`, and `damaged_checkpoint`, what was wrong with one that was of no use.
-    seconds : dict of str to float
-        Of `prepare` (reading, cutting), `train`, `save` and `total`.
-    peak_memory : int
-        Bytes that the process held at most.
-    data, clusters : str
-        Fingerprints.
-    config : dict
-        All options, defaults included.
-    versions : dict of str to str
-        stamp, numpy, python, isa (of the CPU), device, precision.
-    identity : str
-        Equal for calls that would give the same model.
-    """
-
-    cluster: int
-    status: str
-    path: str | None = None
-    into: int | None = None
-    reason: str | None = None
-    products: int = 0
-    examples: int = 0
-    inside: int = 0
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    training: dict[str, Any] = dataclasses.field(default_factory=dict)
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    peak_memory: int = 0
-    data: str = ""
-    clusters: str = ""
-    config: dict[str, Any] = dataclasses.field(default_factory=dict)
-    versions: dict[str, str] = dataclasses.field(default_factory=dict)
-    identity: str = ""
-
-    @property
-    def ceiling(self) -> float:
-        return self.inside / self.examples if self.examples else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"format": _FORMAT, **dataclasses.asdict(self), "ceiling": self.ceiling}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainReport:
-        """Of :meth:`to_dict`."""
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
-
-    def __repr__(self) -> str:
-        what = {"merged": f"merged into {self.into}", "failed": f"failed: {self.reason}"}.get(self.status, self.status)
-        parts = [f"cluster {self.cluster}: {what}"]
-        if self.examples:
-            parts.append(f"{self.products:,} products, {self.examples:,} examples, ceiling {self.ceiling:.4f}")
-        parts += [f"{name} {self.metrics[name]:.4f}" for name in ("hr@20", "mrr@20") if name in self.metrics]
-        return f"TrainReport({', '.join(parts)})"
-
-
-def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(values, indent=2, default=str) + "\n")
-
-
-def write_report(out: pathlib.Path, report: TrainReport) -> TrainReport:
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / _REPORT, report.to_dict())
-    return report
-
-
-def read_report(out: pathlib.Path) -> TrainReport | None:
-    """The report of an earlier call, where what it tells of is there."""
-    try:
-        values = json.loads((out / _REPORT).read_text())
-        report = TrainReport.from_dict(values) if values["format"] == _FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if report is not None and report.status == "trained" and not (out / "model" / "manifest.json").exists():
-        return None
-    return report
-
-
-def finished(out: pathlib.Path, identity: str) -> TrainReport | None:
-    """The report of an earlier call of this identity that needs no repetition."""
-    report = read_report(out)
-    return report if report is not None and report.identity == identity and report.status != "failed" else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,8 +91,6 @@ class Plan:
     def make(cls, data: Any, clusters: CatalogClusters | str | os.PathLike[str], min_examples: int) -> Plan:
         sessions = data if isinstance(data, Sessions) else Sessions.from_frame(data)
         if isinstance(clusters, (str, os.PathLike)):
-            from .clusters import CatalogClusters
-
             clusters = CatalogClusters.load(clusters)
         ids = np.unique(np.asarray(clusters.ids, np.int64))
         if not len(ids):
@@ -233,7 +125,7 @@ class Plan:
                 raise ValueError(f"warm_start: {warm_start} holds no manifest.json: not a saved model")
             warm = hashlib.blake2b(manifest.read_bytes()).hexdigest()
         parts = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "data": self.data_fingerprint,
             "clusters": self.clusters_fingerprint,
             "cluster": cluster_id,
@@ -330,8 +222,6 @@ def _fingerprint(sessions: Sessions) -> str:
 
 
 def versions() -> dict[str, str]:
-    from . import __version__
-
     return {
         "stamp": __version__,
         "numpy": np.__version__,

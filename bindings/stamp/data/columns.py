@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ._stamp import Catalog
+from .._stamp import Catalog
 
 Column = Any  # numpy.ndarray or pyarrow.Array
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import _stamp
-from .baselines import BaselineRecommender
-from .clustered import trained_models
-from .columns import Ids, catalog_ids
-from .products import Products
+from .. import _stamp
+from ..data.columns import Ids, catalog_ids
+from ..data.products import Products
+from ..models.baselines import BaselineRecommender
+from ..models.clustered import trained_models
 
 
 def build_bundle(

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from . import _stamp
-from .columns import Ids
-from .recommenders import StampRecommender, _CatalogRecommender, load_model
-from .sessions import Sessions
+from .. import _stamp
+from ..data.columns import Ids
+from ..data.sessions import Sessions
+from .listing import _CatalogRecommender
+from .stamp_recommender import StampRecommender, load_model
+from .train_reports import finished
 
 
 class ClusteredRecommender(_CatalogRecommender):
@@ -83,8 +85,6 @@ def load_clusters(
 
 def trained_models(path: str | os.PathLike[str]) -> dict[int, str]:
     """Paths of the models that the last call of :func:`train_clusters` left in `path`, by cluster."""
-    from .training import finished  # which evaluates, and that knows the class above
-
     folder = pathlib.Path(path)
     if not (folder / "report.json").is_file():
         raise RuntimeError(

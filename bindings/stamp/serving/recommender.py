@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _stamp
-from .columns import catalog_ids, find_rows, listed
+from .. import _stamp
+from ..data.columns import catalog_ids, find_rows, listed
 
 RuleList = Sequence[Mapping[str, Any]]
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from .progress import make_bar
-from .recommenders import _CatalogRecommender
-from .sessions import Sessions
+from ..base.progress import make_bar
+from ..data.sessions import Sessions
+from .listing import _CatalogRecommender
 
 _METRICS = ("hr", "mrr", "ndcg", "coverage", "popularity")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _stamp
+from .. import _stamp
 from .columns import Column, Ids, _is_arrow, catalog_ids, object_array, pack_strings, read_columns
 
 Texts = tuple[np.ndarray, list[str]]  # codes [n] int32 into distinct values, -1 where missing

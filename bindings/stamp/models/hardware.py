@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-from . import _stamp
+from .. import _stamp
 
 
 @dataclasses.dataclass(frozen=True)

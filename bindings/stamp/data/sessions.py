@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _stamp
+from .. import _stamp
 from .columns import (
     Column,
     Ids,

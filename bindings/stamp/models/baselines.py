@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _stamp
-from .columns import parse_span
-from .products import Products
-from .recommenders import _catalog_of, _count_clicks, _ListingRecommender, _plain
-from .sessions import Sessions
+from .. import _stamp
+from ..data.columns import parse_span
+from ..data.products import Products
+from ..data.sessions import Sessions
+from .listing import _catalog_of, _count_clicks, _ListingRecommender, _plain
 
 
 class BaselineRecommender(_ListingRecommender):

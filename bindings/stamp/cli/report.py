@@ -1,4 +1,4 @@
-"""stamp report, on the command line."""
+"""stamp report."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 import stamp
 
-from ..baselines import _CLASSES as _BASELINES
-from .leakage import LeakageError
-from .report import report
-from .zones import Zone, cart, home, product_page
+from ..models.baselines import _CLASSES as _BASELINES
+from ..offline.leakage import LeakageError
+from ..offline.report import report
+from ..offline.zones import Zone, cart, home, product_page
+from .arguments import Parents
 
 _PRESETS = {"product_page": product_page, "home": home, "cart": cart}
 
 
-def add_report(verbs: Any, output: argparse.ArgumentParser) -> None:
-    """Add the verb; `output` is the parent of every verb that can print JSON."""
+def add(verbs: Any, parents: Parents) -> None:
     defaults = {name: p.default for name, p in inspect.signature(report).parameters.items()}
     verb = verbs.add_parser(
         "report",
-        parents=[output],
+        parents=[parents.output],
         help="judge a release by a policy, and say why",
         description="Replay a release over held-out sessions, compare it with what serves now, judge it by a policy, "
         "and write a report. Exit status: 0 it may go on, or there is no policy; 1 the policy says no, with the "

@@ -11,30 +11,18 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from . import _stamp
-from .columns import Ids
-from .hardware import available_memory, devices
-from .progress import ClustersBar
-from .recommenders import _plain
-from .training import (
-    MIN_EXAMPLES,
-    Job,
-    Plan,
-    Settings,
-    TrainReport,
-    failure,
-    finished,
-    read_report,
-    write_json,
-    write_report,
-)
-
-if TYPE_CHECKING:
-    from .clusters import CatalogClusters
+from .. import _stamp
+from ..base.progress import ClustersBar
+from ..data.columns import Ids
+from ..models.hardware import available_memory, devices
+from ..models.listing import _plain
+from ..models.train_reports import TrainReport, finished, read_report, write_json, write_report
+from .clusters import CatalogClusters
+from .training import MIN_EXAMPLES, Job, Plan, Settings, failure
 
 _PROCESS = 120 << 20  # bytes of a process that trains something tiny: 42 MiB were measured on a CPU
 

@@ -1,0 +1,115 @@
+"""stamp bundle build | inspect | verify | diff."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import stamp
+
+from .arguments import Parents
+
+
+def add(verbs: Any, parents: Parents) -> None:
+    bundle = verbs.add_parser("bundle", help="releases of the recommender: bundles of many clusters")
+    bundles = bundle.add_subparsers(required=True, metavar="build | inspect | verify | diff")
+    build = bundles.add_parser("build", parents=[parents.output], help="make one of the models of clusters")
+    build.add_argument(
+        "models", nargs="+", help="the --out of train-clusters, or ID=PATH of the saved model of each cluster"
+    )
+    build.add_argument("--out", required=True, help="directory; the bundle that stands there is exchanged")
+    build.add_argument("--items", help="CSV, TSV or Parquet: item_id and attributes, for rules and routes")
+    build.add_argument("--item-id", default="item_id", help="column of product ids in items")
+    build.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
+    build.add_argument("--number", nargs="+", default=[], help="columns of integers that are numbers")
+    build.add_argument("--rules", help="JSON file: rules of the build and zones")
+    build.add_argument(
+        "--route-by", nargs="+", default=[], metavar="ATTRIBUTE", help="for products that no model knows"
+    )
+    build.add_argument(
+        "--fallback", metavar="PATH", help="a saved baseline, for visits of which no model knows an event"
+    )
+    build.set_defaults(verb=_bundle_build)
+    for name, verb, what in (
+        ("inspect", _bundle_inspect, "what one holds"),
+        ("verify", _bundle_verify, "whether one is whole: every checksum, shape and rule"),
+    ):
+        looks = bundles.add_parser(name, parents=[parents.output], help=what)
+        looks.add_argument("path")
+        looks.set_defaults(verb=verb)
+    diff = bundles.add_parser("diff", parents=[parents.output], help="what a release changes")
+    diff.add_argument("old")
+    diff.add_argument("new")
+    diff.set_defaults(verb=_bundle_diff)
+
+
+def _models(given: list[str]) -> str | dict[int, str]:
+    """Where train-clusters left them, or saved models as ID=PATH."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    models: dict[int, str] = {}
+    for text in given:
+        id, separator, path = text.partition("=")
+        if not (separator and id.isdigit()) or int(id) in models:
+            raise ValueError(f"bundle build: {text}: expected ID=PATH of a saved model, each id once")
+        models[int(id)] = path
+    return models
+
+
+def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
+    items = None
+    if args.items:
+        items = stamp.Products.from_frame(
+            args.items, item_id=args.item_id, categories=args.category, numbers=args.number
+        )
+    fallback = stamp.load(args.fallback, device="cpu") if args.fallback else None
+    if isinstance(fallback, stamp.StampRecommender):
+        raise ValueError(f"--fallback: {args.fallback} holds a model, expected a saved baseline")
+    described = stamp.build_bundle(
+        _models(args.models), items, out=args.out, rules=args.rules, route_by=args.route_by, fallback=fallback
+    )  # fmt: skip
+    if not args.json:
+        _print_bundle(described)
+    return described
+
+
+def _bundle_inspect(args: argparse.Namespace) -> dict[str, Any]:
+    described = stamp.inspect_bundle(args.path)
+    if not args.json:
+        _print_bundle(described)
+    return described
+
+
+def _bundle_verify(args: argparse.Namespace) -> dict[str, Any]:
+    described = stamp.verify_bundle(args.path)
+    if not args.json:
+        print(f"{args.path}: {described['products']:,} products, {len(described['clusters'])} clusters, all verified")
+    return described
+
+
+def _print_bundle(described: dict[str, Any]) -> None:
+    print(f"{described['products']:,} products, {described['in_no_cluster']:,} of them in no cluster")
+    for name in ("attributes", "zones"):
+        print(f"{name}: {', '.join(f'{key} ({value})' for key, value in described[name].items()) or 'none'}")
+    print(f"route by: {', '.join(described['route_by']) or 'nothing'}; rules of the build: {described['build_rules']}")
+    if described["fallback"]:
+        print(f"fallback: {described['fallback']}")
+    for cluster in described["clusters"]:
+        print(f"cluster {cluster['id']}: {cluster['products']:,} products, {cluster['clicks']:,} clicks, "
+              f"dim {cluster['dim']}, data {cluster['fingerprint'] or 'unknown'}")  # fmt: skip
+
+
+def _bundle_diff(args: argparse.Namespace) -> dict[str, Any]:
+    found = stamp.diff_bundles(args.old, args.new)
+    if not args.json:
+        products = found["products"]
+        print("products: " + ", ".join(f"{products[what]:,} {what}" for what in ("added", "removed", "moved")))
+        for name in ("clusters", "attributes", "zones"):
+            changes = []
+            for what, names in found[name].items():
+                listed = [f"{n} of {c:,} products" for n, c in names.items()] if isinstance(names, dict) else names
+                if listed:
+                    changes.append(f"{what.replace('_', ' ')} {', '.join(map(str, listed))}")
+            print(f"{name}: {'; '.join(changes) or 'the same'}")
+        print(f"rules of the build: {'changed' if found['build_rules_changed'] else 'the same'}")
+    return found

@@ -1,0 +1,35 @@
+"""stamp evaluate."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import stamp
+
+from .arguments import Parents, read_sessions
+
+
+def add(verbs: Any, parents: Parents) -> None:
+    evaluate = verbs.add_parser(
+        "evaluate", parents=[parents.common], help="measure a saved model on a file of sessions"
+    )
+    evaluate.add_argument("model")
+    evaluate.add_argument("data")
+    evaluate.add_argument("--k", type=int, nargs="+", default=[5, 10, 20])
+    evaluate.add_argument("--min-history", type=int, default=1)
+    evaluate.add_argument("--last-only", action="store_true")
+    evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
+    evaluate.set_defaults(verb=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    model = stamp.load(args.model, device=args.device, precision=args.precision)
+    test = read_sessions(args.data)
+    result = stamp.evaluate(
+        model, test, k=args.k, min_history=args.min_history, last_only=args.last_only, ties=args.ties
+    )
+    if not args.json:
+        print(result)
+    counts = ("examples", "cold_targets", "unanswered", "unreachable", "ceiling", "tied")
+    return {**result.to_dict(), **{name: getattr(result, name) for name in counts}}

@@ -1,0 +1,79 @@
+"""stamp recommend."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+import stamp
+
+from .arguments import Parents
+
+
+def add(verbs: Any, parents: Parents) -> None:
+    recommend = verbs.add_parser("recommend", parents=[parents.common], help="products for one session")
+    recommend.add_argument("bundle", help="a saved model, or a bundle of many clusters")
+    recommend.add_argument("items", nargs="*", help="product ids of the session, the current one last")
+    recommend.add_argument("--k", type=int, help="products to list; by default what the zone says, else 20")
+    recommend.add_argument("--exclude", nargs="*", default=[], metavar="ID")
+    recommend.add_argument("--zone", help="whose rules apply")
+    recommend.add_argument("--rules", help="file of a JSON list of rules, or the list itself")
+    recommend.add_argument("--history", type=int, help="last events to read; by default what the zone says, else all")
+    recommend.add_argument("--explain", action="store_true", help="say what rules removed and moved")
+    recommend.set_defaults(verb=_recommend)
+
+
+def _recommend(args: argparse.Namespace) -> dict[str, Any]:
+    recommender = stamp.Recommender(args.bundle, device=args.device, precision=args.precision)
+
+    def parse(ids: list[str]) -> list[Any]:
+        try:
+            return [int(i) for i in ids] if recommender.item_ids.dtype.kind == "i" else list(ids)
+        except ValueError:
+            raise ValueError(f"recommend: product ids of this bundle are integers, got {' '.join(ids)}") from None
+
+    answer = recommender.recommend(
+        parse(args.items),
+        k=args.k,
+        zone=args.zone,
+        rules=_rules(args.rules) if args.rules else (),
+        exclude=parse(args.exclude),
+        history=args.history,
+        explain=args.explain,
+    )
+    if not args.json:
+        for rank, (item, score) in enumerate(zip(answer.ids.tolist(), answer.scores.tolist()), 1):
+            print(f"{rank:3d}  {item}  {'pinned' if score != score else format(score, '.4f')}")
+        if answer.explanation is not None:
+            print(json.dumps(answer.explanation, indent=2))
+        cluster = answer.cluster
+        found = f"cluster {cluster}"
+        if cluster is None:
+            listed = "products of the baseline" if answer.path == "fallback" else "popular products"
+            found = f"{listed}, as no model knows an event"
+        print(f"path: {answer.path} ({found})", file=sys.stderr)
+        if answer.unknown:
+            print(f"unknown products: {', '.join(map(str, answer.unknown))}", file=sys.stderr)
+        if answer.reason:
+            print(answer.reason, file=sys.stderr)
+    return {
+        "ids": answer.ids.tolist(),
+        "scores": [None if score != score else score for score in answer.scores.tolist()],  # JSON has no NaN
+        "path": answer.path, "cluster": answer.cluster, "unknown": answer.unknown, "reason": answer.reason,
+        "explanation": answer.explanation,
+    }  # fmt: skip
+
+
+def _rules(given: str) -> Any:
+    """A list of rules, written out or in a file."""
+    text = given if given.lstrip().startswith("[") else pathlib.Path(given).read_text(encoding="utf-8")
+    try:
+        rules = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--rules {given}: not JSON: {error}") from None
+    if not isinstance(rules, list):
+        raise ValueError(f"--rules {given}: expected a JSON list of rules")
+    return rules

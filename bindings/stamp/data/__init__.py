@@ -1,0 +1,4 @@
+"""Products, and what visitors did: columns of any kind, sessions, made-up shops.
+
+May import: base.
+"""

@@ -1,0 +1,179 @@
+"""What all recommenders share: a catalog, lists through the code that serves, saving."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _stamp
+from ..data.columns import Ids, catalog_ids, find_rows
+from ..data.sessions import Sessions
+
+
+class _CatalogRecommender:
+    """What all recommenders share: a catalog of product ids and how often each was clicked in training."""
+
+    _catalog: _stamp.Catalog
+    _counts: np.ndarray
+
+    def _evaluate(self, sessions: Sessions, **options: Any) -> str:
+        """Metrics as JSON, for :func:`stamp.evaluate`."""
+        raise NotImplementedError
+
+    def _require_fitted(self, call: str) -> None:
+        if not hasattr(self, "_catalog"):
+            raise ValueError(f"{call}: this {type(self).__name__} is not fitted yet; call fit first")
+
+    @property
+    def item_ids_(self) -> np.ndarray:
+        """Product ids [V], in the order of the rows of the item table."""
+        self._require_fitted("item_ids_")
+        return catalog_ids(self._catalog)
+
+    def _ids_by_row(self) -> np.ndarray:
+        """item_ids_, made once: requests ask for it."""
+        if getattr(self, "_ids_of", None) is not self._catalog:
+            self._ids, self._ids_of = self.item_ids_, self._catalog
+        return self._ids
+
+    @property
+    def n_items_(self) -> int:
+        self._require_fitted("n_items_")
+        return len(self._catalog)
+
+    def _rows(self, ids: Iterable[Any], what: str) -> np.ndarray:
+        return find_rows(f"recommend: {what}", ids, self._catalog)
+
+
+class _ListingRecommender(_CatalogRecommender):
+    """Recommends through the same code as a server: a bundle in memory, listed from."""
+
+    _release: _stamp.Release | None = None
+
+    def _bundle(self) -> _stamp.Bundle:
+        raise NotImplementedError
+
+    def _listing(self) -> _stamp.Release:
+        release = self._release
+        if release is None:
+            release = self._release = _stamp.Release(self._bundle())
+        return release
+
+    def _filters(self, exclude: Iterable[Any], only: Iterable[Any] | None) -> dict[str, Any]:
+        """What a query says beyond events and k."""
+        return {
+            "exclude": self._rows(exclude, "exclude"),
+            "only": None if only is None else self._rows(only, "only"),
+            **{"history": 0, "zone": "", "rules": "", "popular": False, "explain": False},
+        }
+
+    def recommend(
+        self,
+        items: Iterable[Any],
+        *,
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k products most likely to come next.
+
+        Parameters
+        ----------
+        items : list of product ids
+            The session so far, the current product last. Products that training never saw are skipped with a warning.
+        k : int
+            All products when the catalog is smaller.
+        exclude, only : lists of product ids
+            Never list these; choose among these. Nothing is excluded unless asked for, not even `items`.
+
+        Returns
+        -------
+        ids, scores : arrays [k]
+            Best first. Scores are logits, raised to floors for products of `items` where the model has floors
+            (docs/model.md); those of a baseline are what it defines. Fewer than k where `exclude` and
+            `only` leave fewer, or where a baseline scores fewer.
+
+        Raises
+        ------
+        ValueError
+            No known product in `items`, or k < 1.
+        """
+        self._require_fitted("recommend")
+        _check_k("recommend", k)
+        rows = self._rows(items, "items")
+        answer = self._listing().list(rows, bought=[], k=k, **self._filters(exclude, only))
+        found, scores, path, _, unknown, *_ = answer
+        if path == "none" and unknown == len(rows):
+            raise ValueError(
+                f"recommend: items has {len(rows)} events and no known product; expected one or more "
+                "(PopularityRecommender needs none)"
+            )
+        if unknown:
+            warnings.warn(f"recommend: {unknown} of {len(rows)} events are products unknown to the model", stacklevel=2)
+        return self._ids_by_row()[found], scores
+
+    def recommend_batch(
+        self,
+        sessions: Iterable[Iterable[Any]],
+        *,
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """:meth:`recommend` for many sessions at once, on all cores: a list of (ids, scores), the same bits.
+
+        A session that has nothing to go by, no known product say, gets empty arrays; the warning counts unknown events.
+        """
+        self._require_fitted("recommend_batch")
+        _check_k("recommend_batch", k)
+        rows = [self._rows(items, "items") for items in sessions]
+        answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters(exclude, only))
+        unknown = sum(answer[4] for answer in answers)
+        if unknown:
+            warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)
+        ids = self._ids_by_row()
+        return [(ids[answer[0]], answer[1]) for answer in answers]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a bundle: a directory of JSON and safetensors files (docs/data.md), for any device.
+
+        Written aside and exchanged: the bundle that stood at `path` survives any failure (RuntimeError). A directory that
+        holds anything else is refused.
+        """
+        self._require_fitted("save")
+        _stamp.save_bundle(os.fspath(path), self._bundle())
+
+
+def _check_k(call: str, k: int) -> None:
+    if k < 1:
+        raise ValueError(f"{call}: k is {k}, expected 1 or more")
+
+
+def _catalog_of(parts: Sequence[Sessions]) -> _stamp.Catalog:
+    """The products that occur in `parts`, and nothing else of the catalogs they were cut from."""
+    catalog = _stamp.Catalog(parts[0]._catalog.kind)
+    seen: dict[int, tuple[Sessions, np.ndarray]] = {}
+    for part in parts:
+        _, counts = seen.get(id(part._catalog), (part, 0))
+        seen[id(part._catalog)] = part, counts + _stamp.item_counts(part._core, len(part._catalog))
+    for part, counts in seen.values():
+        if counts.any():
+            Ids("fit: the products", part.item_ids[counts > 0]).add_to(catalog)
+    if not len(catalog):
+        raise ValueError("fit: train has no events")
+    return catalog
+
+
+def _count_clicks(parts: Sequence[Sessions], catalog: _stamp.Catalog) -> np.ndarray:
+    counts = np.zeros(len(catalog), np.int64)
+    for part in parts:
+        counts += _stamp.item_counts(part.rows_in(catalog), len(catalog))
+    return counts
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

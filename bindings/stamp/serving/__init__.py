@@ -1,0 +1,4 @@
+"""Bundles, and recommending from them under rules.
+
+May import: base, data, models.
+"""

@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import _stamp
 from ..base.progress import make_bar
-from ..data.columns import Ids, catalog_ids, object_array, pack_strings
+from ..data.columns import object_array
+from ..data.ids import Ids, catalog_ids, pack_strings
 from ..data.products import Products
 from ..data.sessions import Sessions
 from ..models.stamp_recommender import StampRecommender

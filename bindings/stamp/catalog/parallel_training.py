@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.progress import ClustersBar
-from ..data.columns import Ids
+from ..data.ids import Ids
 from ..models.hardware import available_memory, devices
 from ..models.listing import _plain
 from ..models.train_reports import TrainReport, finished, read_report, write_json, write_report

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.version import __version__
-from ..data.columns import Ids
+from ..data.ids import Ids
 from ..data.sessions import Sessions
 from ..models.evaluation import Evaluation
 from ..models.hardware import peak_memory

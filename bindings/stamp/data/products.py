@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from .columns import Column, Ids, _is_arrow, catalog_ids, object_array, pack_strings, read_columns
+from .columns import Column, is_arrow, object_array
+from .ids import Ids, catalog_ids, pack_strings
+from .reading import read_columns
 
 Texts = tuple[np.ndarray, list[str]]  # codes [n] int32 into distinct values, -1 where missing
 
@@ -144,7 +146,7 @@ class Products:
 
 def _attribute(what: str, column: Column, as_category: bool, as_number: bool) -> Texts | np.ndarray:
     """Codes and values of a column of texts, float32 [n] of one of numbers."""
-    values = _from_arrow(what, column) if _is_arrow(column) else np.asarray(column)
+    values = _from_arrow(what, column) if is_arrow(column) else np.asarray(column)
     if values.dtype.kind == "M":
         values = np.array([None if str(t) == "NaT" else str(t) for t in values.ravel()], object).reshape(values.shape)
     if values.dtype.kind not in "biufUO" or values.ndim != 1:

@@ -8,18 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from .columns import (
-    Column,
-    Ids,
-    catalog_ids,
-    microseconds,
-    numbers,
-    object_array,
-    parse_span,
-    read_columns,
-    split_lists,
-    take,
-)
+from .columns import Column, numbers, object_array, split_lists, take
+from .ids import Ids, catalog_ids
+from .reading import read_columns
+from .times import microseconds, parse_span
 
 
 def _column(name: str) -> str:

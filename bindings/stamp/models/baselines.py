@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _stamp
-from ..data.columns import parse_span
 from ..data.products import Products
 from ..data.sessions import Sessions
+from ..data.times import parse_span
 from .listing import _catalog_of, _count_clicks, _ListingRecommender, _plain
 
 

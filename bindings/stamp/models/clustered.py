@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..data.columns import Ids
+from ..data.ids import Ids
 from ..data.sessions import Sessions
 from .listing import _CatalogRecommender
 from .stamp_recommender import StampRecommender, load_model

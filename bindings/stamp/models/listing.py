@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..data.columns import Ids, catalog_ids, find_rows
+from ..data.ids import Ids, catalog_ids, find_rows
 from ..data.sessions import Sessions
 
 

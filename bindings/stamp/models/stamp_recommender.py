@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.progress import TrainingBar
-from ..data.columns import Ids
+from ..data.ids import Ids
 from ..data.sessions import Sessions
 from .listing import _catalog_of, _count_clicks, _ListingRecommender, _plain
 

@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.columns import Ids, read_columns
+from ..data.ids import Ids
+from ..data.reading import read_columns
 from .planning import (
     Duration,
     Result,

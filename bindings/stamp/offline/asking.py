@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..data.columns import Ids, catalog_ids, object_array
+from ..data.columns import object_array
+from ..data.ids import Ids, catalog_ids
 from ..data.products import Products
 from ..models.clustered import ClusteredRecommender
 from ..models.listing import _ListingRecommender

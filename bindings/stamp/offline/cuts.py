@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.columns import find_rows
+from ..data.ids import find_rows
 from .facts import column_of
 
 if TYPE_CHECKING:

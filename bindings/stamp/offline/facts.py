@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _stamp
-from ..data.columns import Ids
+from ..data.ids import Ids
 from ..data.sessions import Sessions
 from .parts import Sets, distinct
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _stamp
 from ..base.progress import make_bar
-from ..data.columns import catalog_ids
+from ..data.ids import catalog_ids
 from ..data.products import Products
 from ..data.sessions import Sessions
 from .asking import served_or_foreign

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ..data.columns import parse_span
 from ..data.sessions import Sessions
+from ..data.times import parse_span
 from .replay import replay
 from .results import Replay
 from .tables import Table

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..data.columns import Ids, catalog_ids
+from ..data.ids import Ids, catalog_ids
 from ..data.products import Products
 from ..models.baselines import BaselineRecommender
 from ..models.clustered import trained_models

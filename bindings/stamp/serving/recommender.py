@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..data.columns import catalog_ids, find_rows, listed
+from ..data.ids import catalog_ids, find_rows, listed
 
 RuleList = Sequence[Mapping[str, Any]]
 

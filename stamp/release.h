@@ -112,6 +112,7 @@ class STAMP_API Release {
   struct Room;  // what one call needs while it scores or scans: a thread has one, jobs are many and it is of V
 
   void set_up();
+  void set_up_routes();
   void read_rules();
   Shelf shelf_of(std::vector<std::int32_t> rows) const;
   std::int64_t bytes_of(std::size_t cluster) const;

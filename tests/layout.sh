@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Rules of the sources: headers of stamp/ include only headers before them in the order of the design; kernels see device.h and philox.h alone.
+# Rules of the sources: headers of stamp/ include only headers before them in the order of the design; kernels see device.h
+# and philox.h alone; stamp/internal is for the sources of stamp/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 order=(error files safetensors device tensor philox catalog attributes sessions model repeats optimizer metrics trainer clusters cross_recommendations pool baselines popularity item_rules session_knn bundle rules selection scanner release replay recommender stamp_c)
@@ -12,6 +13,7 @@ for i in "${!order[@]}"; do
     [[ " ${order[*]:0:$i} " == *" $included "* ]] || { echo "stamp/${order[$i]}.h includes $included.h, which stands after it"; status=1; }
   done
 done
+if grep -rn 'include "stamp/internal/' stamp/*.h kernels bindings examples benchmarks tests --include='*.h' --include='*.c*'; then status=1; fi
 for file in $(find kernels -type f); do
   for included in $(grep -oP '^#include "\K(stamp|kernels)/[a-z_/.]+(?=")' "$file" || true); do
     case $included in

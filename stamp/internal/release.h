@@ -1,0 +1,49 @@
+// What the sources of Release share: a model that is ready to scan, and a query on its way.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "stamp/release.h"
+
+namespace stamp {
+
+struct Release::Loaded {
+  Loaded(std::shared_ptr<const Model> model, Shelf on, std::vector<std::int32_t> candidates, const ScanOptions& options)
+      : shelf(std::move(on)), scanner(std::move(model), std::move(candidates), options) {}
+
+  Shelf shelf;
+  Scanner scanner;
+};
+
+struct Release::Job {
+  const Query* query;
+  Route route;
+  std::int64_t unknown;
+  std::shared_ptr<const Loaded> loaded;  // null where no model answers
+  std::vector<std::int32_t> history;     // rows of the model, or of the catalog for the fallback
+  std::vector<std::uint64_t> outside;    // the places that are in another group, or that the fallback does not score
+  std::vector<RuleSource> rules;
+  SelectionProblem problem;
+  Selection selection;
+  std::vector<Scored> list;
+  std::vector<float> embedding;
+
+  ScoredProducts scored;  // what the fallback says of this history,
+  std::vector<std::int32_t> scored_rows;
+  std::vector<float> scored_scores;
+
+  ScanRequest scan(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                   std::vector<Scored>& found) {
+    return {.history = history, .n = n, .excluded = excluded, .boosts = boosts, .list = &found};
+  }
+};
+
+struct Release::Room {
+  std::unique_ptr<Baseline::Scratch> scratch;  // of the fallback
+  std::vector<std::int32_t> places, best;      // what a scan may list,
+  std::vector<float> scores;
+  std::vector<Scored> boosted;
+};
+
+}  // namespace stamp

@@ -1,0 +1,256 @@
+// A query's list: scanned by the model, the fallback or popularity that its route names, then selected from by rules.
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/cpu/thread_pool.h"
+#include "stamp/internal/release.h"
+
+namespace stamp {
+
+namespace {
+
+constexpr std::int64_t kListed = 20;  // where nobody says how many
+constexpr std::size_t kAtOnce = 512;  // queries of a batch
+
+}  // namespace
+
+std::unique_ptr<Release::Job> Release::borrow() const {
+  return jobs_.take([] { return std::make_unique<Job>(); });
+}
+
+void Release::give_back(std::unique_ptr<Job> job) const {
+  job->loaded.reset();
+  jobs_.give_back(std::move(job));
+}
+
+std::unique_ptr<Release::Room> Release::borrow_room() const {
+  return rooms_.take([this] {
+    auto room = std::make_unique<Room>();
+    if (bundle_.fallback) room->scratch = bundle_.fallback->scratch();
+    return room;
+  });
+}
+
+// `model` is the route's, null where it has none.
+void Release::start(const Query& query, const Route& found, std::shared_ptr<const Loaded> model, Job& job) const {
+  const Zone* zone = zone_of(query);
+  Route& route = job.route;
+  route = found;
+  job.query = &query;
+  job.loaded = std::move(model);
+  job.unknown = std::count(query.events.begin(), query.events.end(), Catalog::kUnknown);
+  job.list.clear();
+  job.history.clear();
+  if (job.loaded) {
+    for (std::int32_t event : events_read(query, zone))
+      if (event != Catalog::kUnknown && owner_[event] == route.cluster) job.history.push_back(model_row_[event]);
+    const auto read = job.loaded->scanner.model().config().history;
+    if (const auto extra = static_cast<std::int64_t>(job.history.size()) - read; read > 0 && extra > 0)
+      job.history.erase(job.history.begin(), job.history.begin() + extra);
+  }
+  if (route.path == Path::fallback) {
+    for (std::int32_t event : events_read(query, zone))
+      if (event != Catalog::kUnknown) job.history.push_back(event);
+    ask_fallback(job);
+    if (job.scored.rows.empty()) route.path = popular_path(query, route);
+  }
+  if (route.path == Path::none) return;
+
+  const Shelf& shelf = job.loaded ? job.loaded->shelf : all_;
+  job.rules.clear();
+  if (zone) job.rules.push_back({&zone->rules, &shelf.fixed.find(query.zone)->second});
+  if (query.rules) job.rules.push_back({query.rules, nullptr});
+  job.problem = {.catalog = &bundle_.catalog,
+                 .candidates = &shelf.candidates,
+                 .outside = {},
+                 .recommendable = recommendable_,
+                 .rules = job.rules,
+                 .visit = {.attributes = &bundle_.attributes,
+                           .anchor = query.events.empty() ? Catalog::kUnknown : query.events.back(),
+                           .seen = query.events,
+                           .bought = query.bought},
+                 .exclude = query.exclude,
+                 .only = query.only,
+                 .restricted = query.restricted,
+                 .k = query.k > 0           ? query.k
+                      : zone && zone->k > 0 ? zone->k
+                                            : kListed,
+                 .min_score = job.loaded != nullptr,
+                 .D = 0,
+                 .embedding = nullptr};
+  if (route.path == Path::category || route.path == Path::fallback) {
+    job.outside.assign(all_.candidates.words(), ~std::uint64_t{0});
+    if (const auto last = all_.candidates.size() % 64; last > 0) job.outside.back() = (std::uint64_t{1} << last) - 1;
+    const std::span<const std::int32_t> inside =
+        route.path == Path::category ? std::span<const std::int32_t>(group_rows_[route.group]) : job.scored.rows;
+    for (std::int32_t row : inside)
+      if (const std::int32_t place = place_[row]; place >= 0)
+        job.outside[place / 64] &= ~(std::uint64_t{1} << (place % 64));
+    job.problem.outside = job.outside;
+  }
+  if (job.loaded) {
+    job.problem.D = job.loaded->scanner.model().config().dim;
+    job.problem.embedding = [&job](std::int32_t place) {
+      job.loaded->scanner.embeddings(std::span(&place, 1), job.embedding);
+      return job.embedding.data();
+    };
+  }
+  job.selection.prepare(job.problem);
+}
+
+void Release::scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                           std::vector<Scored>& list) const {
+  const auto is_excluded = [&](std::int32_t place) {
+    return !excluded.empty() && (excluded[place / 64] >> (place % 64) & 1);
+  };
+  list.clear();
+  if (boosts.empty()) {
+    for (std::size_t i = 0; i < by_clicks_.size() && static_cast<std::int64_t>(list.size()) < n; ++i)
+      if (!is_excluded(by_clicks_[i])) list.push_back({by_clicks_[i], popularity_[by_clicks_[i]]});
+    return;
+  }
+  auto room = borrow_room();
+  auto& boosted = room->boosted;
+  boosted.clear();
+  for (std::int32_t place : by_clicks_)
+    if (!is_excluded(place)) boosted.push_back({place, popularity_[place] + boosts[place]});
+  const auto size = std::min(n, static_cast<std::int64_t>(boosted.size()));
+  std::partial_sort(boosted.begin(), boosted.begin() + size, boosted.end(), [](const Scored& a, const Scored& b) {
+    return a.score > b.score || (a.score == b.score && a.place < b.place);
+  });
+  list.assign(boosted.begin(), boosted.begin() + size);
+  rooms_.give_back(std::move(room));
+}
+
+void Release::ask_fallback(Job& job) const {
+  auto room = borrow_room();
+  job.scored = bundle_.fallback->score(job.history, *room->scratch);
+  if (!job.scored.sorted) {
+    job.scored_rows.assign(job.scored.rows.begin(), job.scored.rows.end());
+    job.scored_scores.assign(job.scored.scores.begin(), job.scored.scores.end());
+    job.scored = {.rows = job.scored_rows, .scores = job.scored_scores};
+  }
+  rooms_.give_back(std::move(room));
+}
+
+// Of what the fallback scores; ties in its own order.
+void Release::scan_fallback(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded,
+                            std::span<const float> boosts, std::vector<Scored>& list) const {
+  const bool in_order = job.scored.sorted && boosts.empty();
+  auto room = borrow_room();
+  auto& places = room->places;
+  auto& scores = room->scores;
+  list.clear();
+  places.clear();
+  scores.clear();
+  for (std::size_t i = 0; i < job.scored.rows.size(); ++i) {
+    const std::int32_t place = place_[job.scored.rows[i]];
+    if (place < 0 || (!excluded.empty() && (excluded[place / 64] >> (place % 64) & 1))) continue;
+    places.push_back(place);
+    scores.push_back(job.scored.scores[i] + (boosts.empty() ? 0 : boosts[place]));
+    if (in_order && static_cast<std::int64_t>(places.size()) == n) break;
+  }
+  find_best(scores, n, room->best);
+  for (std::int32_t i : room->best) list.push_back({places[i], scores[i]});
+  rooms_.give_back(std::move(room));
+}
+
+void Release::scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                   std::vector<Scored>& list) const {
+  if (job.loaded)
+    job.loaded->scanner.scan(job.scan(n, excluded, boosts, list));
+  else if (job.route.path == Path::fallback)
+    scan_fallback(job, n, excluded, boosts, list);
+  else
+    scan_popular(n, excluded, boosts, list);
+}
+
+Listing Release::finish(Job& job) const {
+  Listing listing;
+  listing.path = job.route.path;
+  listing.unknown = job.unknown;
+  if (job.route.path == Path::none) {
+    listing.reason = bundle_.fallback ? "neither a model nor the fallback has anything for these events"
+                                      : "no model knows any of the events";
+    return listing;
+  }
+  if (job.loaded) listing.cluster = bundle_.clusters[job.route.cluster].id;
+  SelectedProducts selected = job.selection.select(
+      job.list,
+      [this, &job](std::int64_t n, auto excluded, auto boosts, auto& list) { scan(job, n, excluded, boosts, list); },
+      job.query->explain);
+  listing.items = std::move(selected.rows);
+  listing.scores = std::move(selected.scores);
+  listing.reason = std::move(selected.reason);
+  if (job.route.path == Path::fallback && !listing.reason.empty())
+    listing.reason += concat("; the fallback scores ", job.scored.rows.size(), " of the catalog");
+  listing.explanation = std::move(selected.explanation);
+  return listing;
+}
+
+Listing Release::list(const Query& query) const {
+  check(query);
+  const Route found = route(query);
+  auto job = borrow();
+  start(query, found, found.cluster >= 0 ? loaded(static_cast<std::size_t>(found.cluster)) : nullptr, *job);
+  const Selection& selection = job->selection;
+  if (job->route.path != Path::none && selection.first_scan() > 0) {
+    if (job->loaded)
+      job->loaded->scanner.scan_shared(
+          job->scan(selection.first_scan(), selection.excluded(), selection.boosts(), job->list));
+    else
+      scan(*job, selection.first_scan(), selection.excluded(), selection.boosts(), job->list);
+  }
+  Listing listing = finish(*job);
+  give_back(std::move(job));
+  return listing;
+}
+
+// One model after the other, so that no more of them need be held than one query takes; it is loaded before the cores
+// part. What rules do to each query, and lists of the fallback and by popularity, are made on all cores too, each by
+// the code of one query.
+std::vector<Listing> Release::list(std::span<const Query> queries) const {
+  const auto on_all_cores = [](std::size_t n, cpu::FunctionRef<void(std::int64_t)> work) {
+    cpu::parallel_for(static_cast<std::int64_t>(n), 0, work);
+  };
+  for (const Query& query : queries) check(query);  // the first that cannot be is the one that is told
+  std::vector<Route> routes(queries.size());
+  on_all_cores(queries.size(), [&](std::int64_t i) { routes[i] = route(queries[i]); });
+  std::vector<std::size_t> order(queries.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return routes[a].cluster < routes[b].cluster; });
+
+  std::vector<Listing> listings(queries.size());
+  std::vector<std::unique_ptr<Job>> jobs;
+  std::vector<ScanRequest> scans;
+  for (std::size_t first = 0, end = 0; first < order.size(); first = end) {
+    const std::int32_t cluster = routes[order[first]].cluster;
+    while (end < order.size() && end - first < kAtOnce && routes[order[end]].cluster == cluster) ++end;
+    const auto model = cluster >= 0 ? loaded(static_cast<std::size_t>(cluster)) : nullptr;
+    while (jobs.size() < end - first) jobs.push_back(borrow());
+    on_all_cores(end - first, [&](std::int64_t i) {
+      Job& job = *jobs[i];
+      start(queries[order[first + i]], routes[order[first + i]], model, job);
+      const Selection& selection = job.selection;
+      if (job.route.path != Path::none && !job.loaded && selection.first_scan() > 0)
+        scan(job, selection.first_scan(), selection.excluded(), selection.boosts(), job.list);
+    });
+    scans.clear();
+    for (std::size_t i = 0; i < end - first; ++i) {
+      Job& job = *jobs[i];
+      const Selection& selection = job.selection;
+      if (job.route.path != Path::none && job.loaded && selection.first_scan() > 0)
+        scans.push_back(job.scan(selection.first_scan(), selection.excluded(), selection.boosts(), job.list));
+    }
+    if (!scans.empty()) model->scanner.scan(scans);
+    on_all_cores(end - first, [&](std::int64_t i) {
+      listings[order[first + i]] = finish(*jobs[i]);
+      jobs[i]->loaded.reset();
+    });
+  }
+  for (auto& job : jobs) give_back(std::move(job));
+  return listings;
+}
+
+}  // namespace stamp

@@ -1,0 +1,197 @@
+// A release from its bundle: routes, rules, shelves, and models as they are asked for.
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "stamp/internal/release.h"
+
+namespace stamp {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kRulesKept = 256;  // texts of rules that are not parsed again
+
+}  // namespace
+
+Release::Release(BundleReader reader, const ReleaseOptions& options)
+    : bundle_(reader.take()),
+      reader_(std::move(reader)),
+      device_(open_device(options.device, {.precision = options.precision})),
+      options_(options) {
+  require(options.memory >= 0, "Release: memory is ", options.memory, ", expected bytes, or 0 for no bound");
+  set_up();
+  if (options.lazy) return;
+  // The models that are asked for most, as far as memory goes.
+  std::vector<std::int64_t> clicks(bundle_.clusters.size());
+  for (std::size_t c = 0; c < clicks.size(); ++c)
+    for (std::int32_t row : bundle_.clusters[c].rows) clicks[c] += bundle_.counts[row];
+  std::vector<std::size_t> order(clicks.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return clicks[a] > clicks[b]; });
+  std::int64_t held = 0;
+  for (std::size_t c : order) {
+    held += bytes_of(c);
+    if (options.memory > 0 && held > options.memory) break;
+    loaded(c);
+  }
+}
+
+Release::Release(Bundle bundle, const ScanOptions& options) : bundle_(std::move(bundle)) {
+  bundle_.validate();
+  for (const Cluster& cluster : bundle_.clusters)
+    require(cluster.model != nullptr, "Release: the model of cluster ", cluster.id, " is not loaded");
+  options_.scan = options;
+  set_up();
+  for (std::size_t c = 0; c < slots_.size(); ++c) loaded(c);
+}
+
+Release::~Release() = default;
+
+void Release::set_up() {
+  const std::size_t V = static_cast<std::size_t>(bundle_.catalog.size());
+  slots_.resize(bundle_.clusters.size());
+  set_up_routes();
+  read_rules();
+
+  std::vector<std::int32_t> rows;
+  for (std::size_t row = 0; row < V; ++row)
+    if (recommendable_[row]) rows.push_back(static_cast<std::int32_t>(row));
+  all_ = shelf_of(std::move(rows));
+  place_.assign(V, -1);
+  for (std::size_t place = 0; place < all_.candidates.rows.size(); ++place)
+    place_[all_.candidates.rows[place]] = static_cast<std::int32_t>(place);
+  const auto clicks = [&](std::int32_t place) { return bundle_.counts[all_.candidates.rows[place]]; };
+  by_clicks_.resize(all_.candidates.rows.size());
+  std::iota(by_clicks_.begin(), by_clicks_.end(), 0);
+  std::stable_sort(by_clicks_.begin(), by_clicks_.end(), [&](auto a, auto b) { return clicks(a) > clicks(b); });
+  for (std::size_t place = 0; place < by_clicks_.size(); ++place)
+    popularity_.push_back(std::log1p(static_cast<float>(clicks(static_cast<std::int32_t>(place)))));
+}
+
+// {"build": [rules], "zones": {name: {"k": …, "history": …, "rules": [rules]}}}
+void Release::read_rules() {
+  Json file;
+  try {
+    file = Json::parse(bundle_.rules);
+  } catch (const Json::exception& error) {
+    throw std::invalid_argument(concat("rules.json is not JSON: ", error.what()));
+  }
+  const auto keys = [](const Json& object, const std::string& where, std::initializer_list<const char*> known) {
+    require(object.is_object(), where, " is ", object.dump(), ", expected an object");
+    for (const auto& [key, value] : object.items())
+      require(std::find(known.begin(), known.end(), key) != known.end(), where, ".", key, " is unknown");
+  };
+  const auto natural = [](const Json& object, const char* key, const std::string& where) -> std::int64_t {
+    if (!object.contains(key)) return 0;
+    const Json& value = object.at(key);
+    const double number = value.is_number() ? value.get<double>() : 0;  // 5.0 is an integer too, as in rules
+    require(number >= 1 && number < 0x1p63 && number == std::floor(number), where, ".", key, " is ", value.dump(),
+            ", expected an integer of 1 or more");
+    return value.get<std::int64_t>();
+  };
+  keys(file, "rules.json", {"build", "zones"});
+
+  // What is never recommended is on no shelf.
+  const std::int64_t V = bundle_.catalog.size();
+  const Rules build =
+      Rules::parse(file.value("build", Json::array()).dump(), bundle_.catalog, bundle_.attributes, "build");
+  Candidates everything{.rows = std::vector<std::int32_t>(static_cast<std::size_t>(V)),
+                        .attributes = bundle_.attributes};
+  std::iota(everything.rows.begin(), everything.rows.end(), 0);
+  for (const Rule& rule : build.list())
+    require(is_fixed_exclusion(rule), rule.path, ".rule is '", to_string(rule.type),
+            "', which depends on the visit or on scores; expected one that excludes products for good");
+  const FixedRules fixed = build.fixed(everything);
+  recommendable_.resize(static_cast<std::size_t>(V));
+  for (std::int64_t row = 0; row < V; ++row) recommendable_[row] = !(fixed.excluded[row / 64] >> (row % 64) & 1);
+
+  const Json zones = file.value("zones", Json::object());
+  require(zones.is_object(), "zones is ", zones.dump(), ", expected an object");
+  for (const auto& [name, zone] : zones.items()) {
+    const std::string where = "zones." + name;
+    require(!name.empty(), "zones has a zone without a name");
+    keys(zone, where, {"k", "history", "rules"});
+    zones_.emplace(name, Zone{.k = natural(zone, "k", where),
+                              .history = natural(zone, "history", where),
+                              .rules = Rules::parse(zone.value("rules", Json::array()).dump(), bundle_.catalog,
+                                                    bundle_.attributes, where + ".rules")});
+  }
+}
+
+Release::Shelf Release::shelf_of(std::vector<std::int32_t> rows) const {
+  Shelf shelf{.candidates = {.rows = std::move(rows), .attributes = Attributes()}, .fixed = {}};
+  shelf.candidates.attributes = bundle_.attributes.take(shelf.candidates.rows);
+  for (const auto& [name, zone] : zones_) shelf.fixed.emplace(name, zone.rules.fixed(shelf.candidates));
+  return shelf;
+}
+
+std::vector<std::string> Release::zones() const {
+  std::vector<std::string> names;
+  for (const auto& [name, zone] : zones_) names.push_back(name);
+  return names;
+}
+
+std::shared_ptr<const Rules> Release::rules(const std::string& json) const {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = rules_.find(json); found != rules_.end()) return found->second;
+  }
+  auto parsed = std::make_shared<const Rules>(Rules::parse(json, bundle_.catalog, bundle_.attributes));
+  std::lock_guard lock(mutex_);
+  if (rules_.size() >= kRulesKept) rules_.clear();
+  rules_.emplace(json, parsed);
+  return parsed;
+}
+
+// The item table twice, as rows and as it is scanned, and the dense weights.
+std::int64_t Release::bytes_of(std::size_t cluster) const {
+  const std::int64_t D = bundle_.clusters[cluster].config.dim;
+  const auto V = static_cast<std::int64_t>(bundle_.clusters[cluster].rows.size());
+  return static_cast<std::int64_t>(sizeof(float)) * (2 * V * D + 5 * D * D);
+}
+
+std::shared_ptr<const Release::Loaded> Release::loaded(std::size_t cluster) const {
+  const auto find = [&] {
+    std::lock_guard lock(mutex_);
+    slots_[cluster].used = ++clock_;
+    return slots_[cluster].loaded;
+  };
+  if (auto found = find()) return found;
+  std::lock_guard one_at_a_time(loading_);
+  if (auto found = find()) return found;
+
+  std::vector<std::int32_t> rows, candidates;
+  for (std::int32_t row : bundle_.clusters[cluster].rows)
+    if (recommendable_[row]) {
+      rows.push_back(row);
+      candidates.push_back(model_row_[row]);
+    }
+  if (options_.memory > 0) make_room(bytes_of(cluster));
+  const auto model = reader_ ? reader_->load(cluster, device_) : bundle_.clusters[cluster].model;
+  if (reader_ && options_.memory == 0) reader_->forget(cluster);
+  auto fresh = std::make_shared<const Loaded>(model, shelf_of(std::move(rows)), std::move(candidates), options_.scan);
+  std::lock_guard lock(mutex_);
+  slots_[cluster].loaded = fresh;
+  return fresh;
+}
+
+// Lets the least recently used models go, until `bytes` more fit or none is left.
+void Release::make_room(std::int64_t bytes) const {
+  std::vector<std::shared_ptr<const Loaded>> evicted;  // which end after the lock
+  std::lock_guard lock(mutex_);
+  std::int64_t held = bytes;
+  for (std::size_t c = 0; c < slots_.size(); ++c) held += slots_[c].loaded ? bytes_of(c) : 0;
+  while (held > options_.memory) {
+    Slot* oldest = nullptr;
+    for (Slot& slot : slots_)
+      if (slot.loaded && (!oldest || slot.used < oldest->used)) oldest = &slot;
+    if (!oldest) return;
+    held -= bytes_of(static_cast<std::size_t>(oldest - slots_.data()));
+    evicted.push_back(std::exchange(oldest->loaded, nullptr));
+  }
+}
+
+}  // namespace stamp

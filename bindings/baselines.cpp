@@ -54,7 +54,7 @@ void bind_baselines(py::module_& m) {
       [](const std::string& kind, const std::string& options, const Sessions& sessions, std::int64_t products,
          const std::optional<Input<std::int32_t>>& groups) {
         const auto groups_of = span_of(groups);
-        py::gil_scoped_release release;
+        const Unlocked unlocked;
         return std::const_pointer_cast<Baseline>(fit(kind, options, sessions, products, groups_of));
       },
       py::arg("kind"), py::arg("options"), py::arg("sessions"), py::arg("products"), py::arg("groups") = py::none());

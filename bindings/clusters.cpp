@@ -22,7 +22,7 @@ void bind_clusters(py::module_& m) {
         const auto groups_of = span_of(groups);
         GroupPairs pairs;
         {
-          py::gil_scoped_release release;
+          const Unlocked unlocked;
           // A handle of its own: others may be using the model's.
           const Device& device = *model.device();
           const auto ranker = model_ranker(model, open_device(device.name(), {.precision = device.precision()}));
@@ -43,7 +43,7 @@ void bind_clusters(py::module_& m) {
     const auto groups_of = span_of(groups);
     GroupPairs pairs;
     {
-      py::gil_scoped_release release;
+      const Unlocked unlocked;
       pairs = group_transitions(sessions, groups_of);
     }
     return arrays_of(std::move(pairs));
@@ -64,13 +64,13 @@ void bind_clusters(py::module_& m) {
       const py::array& dense = rows_in_order.back();
       tensors.emplace(name, TensorSource({found->second, {dense.shape(), dense.shape() + dense.ndim()}}, dense.data()));
     }
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     write_safetensors(path, tensors, metadata);
   });
   m.def("read_tensors", [](const std::string& path) {
     std::optional<Safetensors> file;
     {
-      py::gil_scoped_release release;
+      const Unlocked unlocked;
       file.emplace(path);
     }
     const std::map<DType, const char*> types{

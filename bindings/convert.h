@@ -1,7 +1,6 @@
 // Between Python's values and the library's: arrays without copies, strings in Arrow's layout, callbacks.
 #pragma once
 
-#include <pybind11/functional.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -12,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bindings/gil.h"
 #include "stamp/error.h"
 
 namespace stamp::bindings {
@@ -58,7 +58,7 @@ void for_strings(const py::buffer& bytes, std::span<const std::int64_t> offsets,
   const py::buffer_info info = bytes.request();
   const auto size = static_cast<std::int64_t>(info.size * info.itemsize);
   const char* data = static_cast<const char*>(info.ptr);
-  py::gil_scoped_release release;
+  const Unlocked unlocked;
   for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
     require(0 <= offsets[i] && offsets[i] <= offsets[i + 1] && offsets[i + 1] <= size, "Catalog: string ", i,
             " lies at ", offsets[i], " to ", offsets[i + 1], " of ", size, " bytes");
@@ -67,19 +67,19 @@ void for_strings(const py::buffer& bytes, std::span<const std::int64_t> offsets,
 }
 
 // Turns a Python callable into the library's, stopping on its False (None goes on), on an exception and on Ctrl-C; the
-// exception waits until the library has put things in order.
+// exception waits until the library has put things in order. Made and called by one thread, called without its lock.
 class Callback {
  public:
   explicit Callback(const py::object& callable) : callable_(callable) {}
 
   template <class... Args>
   bool operator()(const Args&... args) {
-    py::gil_scoped_acquire acquire;
+    const Locked locked(thread_);
     try {
-      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-      if (callable_.is_none()) return true;
-      const py::object answer = callable_(args...);
-      return answer.is_none() || py::bool_(answer);
+      const py::tuple arguments = py::make_tuple(args...);
+      const int go_on = or_stay([&] { return call(arguments.ptr()); });
+      if (go_on < 0) throw py::error_already_set();
+      return go_on;
     } catch (py::error_already_set& error) {
       if (error.matches(PyExc_KeyboardInterrupt))
         interrupted_ = true;
@@ -95,7 +95,19 @@ class Callback {
   }
 
  private:
+  // 1 or 0, or -1 where an exception is set.
+  int call(PyObject* arguments) const {
+    if (PyErr_CheckSignals() != 0) return -1;
+    if (callable_.is_none()) return 1;
+    PyObject* answer = PyObject_CallObject(callable_.ptr(), arguments);
+    if (!answer) return -1;
+    const int go_on = answer == Py_None ? 1 : PyObject_IsTrue(answer);
+    Py_DECREF(answer);
+    return go_on;
+  }
+
   const py::object& callable_;
+  PyThreadState* const thread_ = PyThreadState_Get();
   std::unique_ptr<py::error_already_set> error_;
   bool interrupted_ = false;
 };

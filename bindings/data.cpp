@@ -18,7 +18,7 @@ void bind_data(py::module_& m) {
              std::vector<std::int32_t> rows;
              rows.reserve(ids.size());
              {
-               py::gil_scoped_release release;
+               const Unlocked unlocked;
                for (std::int64_t id : span_of(ids)) rows.push_back(c.add(id));
              }
              return array_of(std::move(rows));
@@ -69,7 +69,7 @@ void bind_data(py::module_& m) {
             Sessions sessions;
             {
               const EventColumns columns{span_of(session), span_of(item), span_of(timestamp), span_of(weight)};
-              py::gil_scoped_release release;
+              const Unlocked unlocked;
               sessions = Sessions::from_events(columns, with_order ? &order : nullptr);
             }
             return py::make_tuple(std::make_shared<Sessions>(std::move(sessions)),
@@ -115,7 +115,7 @@ void bind_data(py::module_& m) {
         ClusterSessions result;
         {
           const auto table = span_of(rows);
-          py::gil_scoped_release release;
+          const Unlocked unlocked;
           result = cluster_sessions(sessions, table, keep_misses);
         }
         return py::make_tuple(std::make_shared<Sessions>(std::move(result.sessions)), result.examples, result.inside);

@@ -9,12 +9,12 @@ void bind_devices(py::module_& m) {
       .def_property_readonly("name", &Device::name)
       .def_property_readonly("precision", [](const Device& device) { return to_string(device.precision()); });
   m.def("open_device", [](const std::string& name, const std::string& precision) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     return open_device(name, {.precision = precision_from_string(precision)});
   });
   m.def("devices", [] {
     std::vector<std::tuple<std::string, std::string, std::string>> found;
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     for (const auto& device : devices()) found.emplace_back(device.name, device.description, device.reason);
     return found;
   });

@@ -25,7 +25,7 @@ std::string evaluate_with(Ranker& ranker, const Sessions& sessions, const std::v
   Callback callback(progress);
   Metrics metrics;
   {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     metrics = evaluate(ranker, sessions, counts, options, std::ref(callback));
   }
   callback.rethrow();
@@ -41,7 +41,7 @@ std::string evaluate_with(Ranker& ranker, const Sessions& sessions, const std::v
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>>(m, "Model")
       .def(py::init([](const std::string& config, std::int64_t products, std::shared_ptr<Device> device) {
-        py::gil_scoped_release release;
+        const Unlocked unlocked;
         return std::make_shared<Model>(config_from_json(config), products, std::move(device));
       }))
       .def_property_readonly("device", &Model::device)
@@ -57,7 +57,7 @@ void bind_model(py::module_& m) {
            [](Model& model, const std::map<std::string, Input<float>>& weights) {
              std::map<std::string, std::vector<float>> values;
              for (const auto& [name, array] : weights) values[name].assign(array.data(), array.data() + array.size());
-             py::gil_scoped_release release;
+             const Unlocked unlocked;
              model.upload(values);
            })
       .def("config", [](const Model& model) { return to_json(model.config()); });
@@ -87,7 +87,7 @@ void bind_model(py::module_& m) {
         TrainReport report;
         {
           const TrainConfig parsed = train_config_from_json(config);
-          py::gil_scoped_release release;
+          const Unlocked unlocked;
           report = train(model, sessions, parsed, options);
         }
         callback.rethrow();

@@ -29,7 +29,7 @@ void bind_offline(py::module_& m) {
         Callback callback(progress);
         ReplayLists lists;
         {
-          py::gil_scoped_release unlocked;
+          const Unlocked unlocked;
           lists = replay(release, questions, options, std::ref(callback));
         }
         callback.rethrow();
@@ -54,7 +54,7 @@ void bind_offline(py::module_& m) {
         const auto chosen = span_of(which);
         std::vector<double> seconds;
         {
-          py::gil_scoped_release unlocked;
+          const Unlocked unlocked;
           seconds = time_requests(release, questions, options, chosen);
         }
         return array_of(std::move(seconds));

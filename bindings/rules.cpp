@@ -8,7 +8,7 @@ namespace stamp::bindings {
 void bind_rules(py::module_& m) {
   m.def("check_rules", [](const std::string& rules, const Catalog& catalog, const std::vector<std::string>& texts,
                           const std::vector<std::string>& numbers) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     Attributes attributes(catalog.size());
     const auto V = static_cast<std::size_t>(catalog.size());
     for (const std::string& name : texts)

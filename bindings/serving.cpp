@@ -115,11 +115,11 @@ void bind_serving(py::module_& m) {
       .def_property_readonly("fallback",
                              [](const Bundle& bundle) { return std::const_pointer_cast<Baseline>(bundle.fallback); });
   m.def("save_bundle", [](const std::string& path, const Bundle& bundle) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     save_bundle(path, bundle);
   });
   m.def("save_catalog", [](const std::string& path, const Catalog& catalog, const std::vector<std::int64_t>& counts) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     save_catalog(path, catalog, counts);
   });
   m.def("load_catalog", [](const std::string& path) {
@@ -127,17 +127,17 @@ void bind_serving(py::module_& m) {
     return py::make_tuple(std::make_shared<Catalog>(std::move(catalog)), array_of(std::move(counts)));
   });
   m.def("load_bundle", [](const std::string& path, const std::shared_ptr<Device>& device) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     return std::make_shared<Bundle>(load_bundle(path, device));
   });
   m.def("read_bundle", [](const std::string& path) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     return std::make_shared<Bundle>(BundleReader(path).take());
   });
 
   py::class_<Release, std::shared_ptr<Release>>(m, "Release")
       .def(py::init([](const Bundle& bundle) {
-        py::gil_scoped_release release;
+        const Unlocked unlocked;
         return std::make_shared<Release>(bundle);
       }))
       .def_property_readonly("catalog", &Release::catalog, py::return_value_policy::reference_internal)
@@ -156,7 +156,7 @@ void bind_serving(py::module_& m) {
                 k, history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), popular, explain};
             Listing listing;
             {
-              py::gil_scoped_release unlocked;
+              const Unlocked unlocked;
               const auto parsed = options.parse(release);
               listing = release.list(options.query(events, bought, parsed.get()));
             }
@@ -175,7 +175,7 @@ void bind_serving(py::module_& m) {
                     " sessions, expected ", events.size());
             std::vector<Listing> listings;
             {
-              py::gil_scoped_release unlocked;
+              const Unlocked unlocked;
               const auto parsed = options.parse(release);
               std::vector<Query> queries;
               const Rows nothing;
@@ -200,7 +200,7 @@ void bind_serving(py::module_& m) {
                  .lazy = lazy,
                  .memory = memory,
                  .scan = {.window = std::chrono::microseconds(static_cast<std::int64_t>(window * 1e6))}};
-             py::gil_scoped_release release;
+             const Unlocked unlocked;
              return std::make_shared<Recommender>(path, options);
            }),
            py::arg("path"), py::kw_only(), py::arg("device"), py::arg("precision"), py::arg("lazy"), py::arg("memory"),
@@ -210,7 +210,7 @@ void bind_serving(py::module_& m) {
       .def(
           "reload",
           [](Recommender& r, const std::optional<std::string>& path) {
-            py::gil_scoped_release release;
+            const Unlocked unlocked;
             path ? r.reload(*path) : r.reload();
           },
           py::arg("path"));

@@ -62,16 +62,16 @@ Module load(const std::string& file, const char* variable, const char* remedy) {
   return module;
 }
 
-// Never unloaded: devices hold on to its code.
+// Never unloaded, as devices hold on to its code, and never destroyed, as threads may run when the process exits.
 const Module& cuda_module() {
-  static const Module module =
-      load("libstamp_cuda.so", "STAMP_CUDA_MODULE", "install a build of stamp with CUDA (docs/cuda.md)");
+  static const Module& module =
+      *new Module(load("libstamp_cuda.so", "STAMP_CUDA_MODULE", "install a build of stamp with CUDA (docs/cuda.md)"));
   return module;
 }
 
 const Module& simulator_module() {
-  static const Module module = load("libstamp_cuda_sim.so", "STAMP_CUDA_SIM_MODULE",
-                                    "the tests build it, and STAMP_CUDA_SIM_MODULE may name it");
+  static const Module& module = *new Module(load("libstamp_cuda_sim.so", "STAMP_CUDA_SIM_MODULE",
+                                                 "the tests build it, and STAMP_CUDA_SIM_MODULE may name it"));
   return module;
 }
 

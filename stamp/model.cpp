@@ -155,7 +155,7 @@ std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::ui
   return values;
 }
 
-const std::string kRepeatFloors = "repeat.floors";
+constexpr const char* kRepeatFloors = "repeat.floors";
 
 constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
 

@@ -24,7 +24,8 @@ struct Signature {
 };
 
 const std::vector<Signature>& signatures() {
-  static const std::vector<Signature> all{
+  static const auto& all = *new std::vector<Signature>{
+      // never destroyed: threads may run when the process exits
       {Type::exclude_products, "exclude_products", {"products"}},
       {Type::only_products, "only_products", {"products"}},
       {Type::exclude_values, "exclude_values", {"attribute", "values"}},

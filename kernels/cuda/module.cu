@@ -26,9 +26,10 @@ std::string reason() {
 
 __global__ void probe_kernel() {}
 
-// Asked once: running a kernel makes a context, which takes memory and time.
+// Asked once: running a kernel makes a context, which takes memory and time. Never destroyed, as threads may run when
+// the process exits.
 std::mutex g_reasons_mutex;
-std::map<int, std::string> g_reasons;
+std::map<int, std::string>& g_reasons = *new std::map<int, std::string>;
 
 // Why this one cannot be had.
 const std::string& reason_of(int index) {

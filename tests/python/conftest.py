@@ -1,7 +1,9 @@
 import os
 import pathlib
 
+import numpy as np
 import pytest
+from small_bundles import IDS, ITEMS, RULES, save_model
 
 import stamp
 from stamp import _stamp
@@ -37,3 +39,43 @@ def device(request) -> str:
     if os.environ.get(required) == "1":
         pytest.fail(f"{missing} ({required}=1)")
     pytest.skip(missing)
+
+
+# Of training clusters.
+
+
+@pytest.fixture(scope="session")
+def small():
+    return stamp.datasets.synthetic_shop(sessions=500, products=60, seed=5)
+
+
+@pytest.fixture(scope="session")
+def members(small):
+    """Three clusters by category; some products are in none, and one is not in the data."""
+    category = np.unique(small.products["category"], return_inverse=True)[1]
+    ids = small.products["id"]
+    return {7: [*ids[category < 5], "never clicked"], 2: ids[(category >= 5) & (category < 7)].tolist(),
+            11: ids[category == 7].tolist()}  # fmt: skip
+
+
+# Of serving: the shop of small_bundles.
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Saved models by cluster."""
+    return {
+        7: save_model(tmp_path / "models" / "7", IDS[:4], 1, [5, 9, 2, 4]),
+        3: save_model(tmp_path / "models" / "3", IDS[4:7], 2, [3, 8, 1]),
+    }
+
+
+@pytest.fixture
+def built(models, tmp_path):
+    stamp.build_bundle(models, ITEMS, out=tmp_path / "bundle", rules=RULES, route_by="category")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def recommender(built):
+    return stamp.Recommender(built, device="cpu")

@@ -5,7 +5,7 @@ import pytest
 
 import stamp
 from stamp.offline import Lists, Questions, Replay, Zone
-from stamp.offline.qualities import churn
+from stamp.offline.metrics.qualities import churn
 
 CLICKS = [40, 20, 12, 12, 6, 4, 3, 2, 1, 0]  # 100 in all
 

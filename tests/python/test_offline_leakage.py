@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import stamp
-from stamp.offline.leakage import LeakageError, check_leakage
+from stamp.offline import LeakageError, check_leakage
 
 
 def timed(*sessions):

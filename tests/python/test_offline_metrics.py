@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import stamp
-from stamp import offline
 from stamp.offline import METRICS, Lists, Questions, Replay, Zone
+from stamp.offline.metrics import qualities
+from stamp.offline.recordings import sets
 
 DAY = 86_400
 
@@ -294,16 +295,14 @@ def test_where_and_weights():
 
 def test_large_replays_are_judged_in_pieces(monkeypatch):
     replay, pieces = make(seed=5), make(seed=5)
-    from stamp.offline import parts
-
-    monkeypatch.setattr(parts, "_ENTRIES", 40)
-    monkeypatch.setattr(parts, "_EVENTS", 7)
+    monkeypatch.setattr(sets, "_ENTRIES", 40)
+    monkeypatch.setattr(sets, "_EVENTS", 7)
     for name in PER_QUESTION:
         found = pieces.values(name, name="a", zone="page", k=5)
         monkeypatch.undo()
         np.testing.assert_array_equal(found, replay.values(name, name="a", zone="page", k=5))
-        monkeypatch.setattr(parts, "_ENTRIES", 40)
-        monkeypatch.setattr(parts, "_EVENTS", 7)
+        monkeypatch.setattr(sets, "_ENTRIES", 40)
+        monkeypatch.setattr(sets, "_EVENTS", 7)
 
 
 def test_conservative_ties_are_brute_force():
@@ -337,7 +336,7 @@ def test_churn_is_brute_force():
     a, b = make(seed=8), make(seed=9)
     n = min(len(a.questions["page"]), len(b.questions["page"]))
     rows = [replay.lists["a", "page"].rows[:n] for replay in (a, b)]
-    both = offline.qualities.churn(rows[0][:, :4], rows[1][:, :4])
+    both = qualities.churn(rows[0][:, :4], rows[1][:, :4])
     shares = []
     for x, y in zip(rows[0][:, :4].tolist(), rows[1][:, :4].tolist()):
         x, y = set(x) - {-1}, set(y) - {-1}

@@ -5,6 +5,8 @@ import pytest
 
 import stamp
 from stamp import offline
+from stamp.base.figures import styles
+from stamp.offline.verdicts.figures import _apart
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -181,15 +183,10 @@ def test_lists_of_nothing(asked, tmp_path):
 
 
 def test_marks_differ():
-    from stamp.offline.plots import _styles
-
-    styles = _styles([str(i) for i in range(56)])
-    assert len(set(styles.values())) == 56
+    assert len(set(styles([str(i) for i in range(56)]).values())) == 56
 
 
 def test_apart():
-    from stamp.offline.plots import _apart
-
     places = np.array([0.5, 0.5, 0.1, 0.52, 0.9])
     moved = _apart(places, 0.05)
     assert (np.diff(np.sort(moved)) >= 0.05 - 1e-6).all() and moved[2] == 0.1 and moved[4] == 0.9

@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 from stamp.offline import Check, Estimate, Policy, policy_schema
-from stamp.offline.metrics import METRICS
-from stamp.offline.policy import LATENCIES
-from stamp.offline.questions import FAULTS
+from stamp.offline.metrics.registry import METRICS
+from stamp.offline.recordings.questions import FAULTS
+from stamp.offline.reports.policy import LATENCIES
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -140,7 +140,7 @@ def test_schema_has_what_the_reader_has(validator):
     defaults = {name: policy_schema()["properties"][name]["default"] for name in ("confidence", "min_units")}
     policy = Policy(checks=())
     assert defaults == {"confidence": policy.confidence, "min_units": policy.min_units}
-    assert importlib.resources.files("stamp.offline").joinpath("policy.schema.json").is_file()
+    assert importlib.resources.files("stamp.offline.reports").joinpath("policy.schema.json").is_file()
 
 
 class Fixed:

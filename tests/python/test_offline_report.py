@@ -12,8 +12,9 @@ import pytest
 
 import stamp
 from stamp import offline
-from stamp.offline.measured import MeasuredReplay
-from stamp.offline.page import Figure, Section, drawing, render
+from stamp.base.figures import drawing
+from stamp.base.pages import Figure, Section, render
+from stamp.offline.reports.measured import MeasuredReplay
 
 
 def of_hits(by_name, *, unit=None, k=1, zones=("page",)) -> offline.Replay:
@@ -379,7 +380,7 @@ def test_what_data_say_is_text(tmp_path):
 
 def test_bad_input_before_any_work(release, monkeypatch):
     sessions, train = (stamp.Sessions.from_frame(release / f"{name}.parquet") for name in ("test", "train"))
-    monkeypatch.setattr(sys.modules["stamp.offline.report"], "replay", lambda *_, **__: pytest.fail("it was replayed"))
+    monkeypatch.setattr("stamp.offline.reports.report.replay", lambda *_, **__: pytest.fail("it was replayed"))
 
     def refused(match, **options):
         with pytest.raises(ValueError, match=match):
@@ -399,7 +400,7 @@ def test_bad_input_before_any_work(release, monkeypatch):
     refused("report: k is 2.5, expected a whole number", k=[2.5])
     refused(r"report: embeddings is int, expected a StampRecommender or \(ids, vectors\)", embeddings=3)
     monkeypatch.undo()
-    monkeypatch.setattr(sys.modules["stamp.offline.replay"], "served_or_foreign", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr("stamp.offline.replays.replay.served_or_foreign", lambda *_: pytest.fail("it was read"))
     refused("(?s)overlaps with training.*say leakage='report'", sessions=train, train=train)
 
 

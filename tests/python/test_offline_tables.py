@@ -8,7 +8,7 @@ import pytest
 
 import stamp
 from stamp.offline import Lists, Questions, Replay, Table, Zone
-from stamp.offline.metrics import NEEDS
+from stamp.offline.metrics.registry import NEEDS
 
 
 def test_a_table_in_every_form():

@@ -8,8 +8,7 @@ import pytest
 
 import stamp
 from stamp import offline
-from stamp.offline import bootstrap
-
+from stamp.offline.verdicts import bootstrap
 
 # The bootstrap on plain arrays.
 

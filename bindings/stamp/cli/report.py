@@ -13,9 +13,7 @@ from typing import Any
 import stamp
 
 from ..models.baselines import _CLASSES as _BASELINES
-from ..offline.leakage import LeakageError
-from ..offline.report import report
-from ..offline.zones import Zone, cart, home, product_page
+from ..offline import LeakageError, Zone, cart, home, product_page, report
 from .arguments import Parents
 
 _PRESETS = {"product_page": product_page, "home": home, "cart": cart}

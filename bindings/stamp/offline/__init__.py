@@ -3,20 +3,25 @@
 May import: base, data, models, serving.
 """
 
+from ..base.policies import Estimate, Judgement, Verdict
+from ..base.tables import Table
 from . import ab
-from .leakage import LeakageError, LeakageReport, check_leakage
-from .metrics import METRICS, Metric
-from .plots import plot_by, plot_comparison, plot_coverage, plot_tradeoff
-from .policy import Check, Estimate, Judgement, Measured, Policy, Verdict, policy_schema
-from .questions import Lists, Questions
-from .replay import Replay, replay
-from .report import Report, report
-from .search import search
-from .tables import Table
-from .trials import SearchResult, Trial
-from .verdicts import Comparison, compare
-from .windows import Window, Windows, replay_windows, windows
-from .zones import Zone, cart, home, product_page
+from .metrics.registry import METRICS, Metric
+from .recordings.questions import Lists, Questions
+from .recordings.zones import Zone, cart, home, product_page
+from .replays.replay import replay
+from .replays.results import Replay
+from .replays.windows import replay_windows
+from .reports.policy import Check, Measured, Policy, policy_schema
+from .reports.report import Report, report
+from .searches.results import SearchResult
+from .searches.search import search
+from .searches.trials import Trial
+from .splits.leakage import LeakageError, LeakageReport, check_leakage
+from .splits.windows import Window, Windows, windows
+from .verdicts.compare import compare
+from .verdicts.comparisons import Comparison
+from .verdicts.figures import plot_by, plot_comparison, plot_coverage, plot_tradeoff
 
 __all__ = [
     "METRICS",

@@ -1,0 +1,4 @@
+"""What zones asked and what recommenders listed, as plain data.
+
+May import: base, data, serving, splits.
+"""

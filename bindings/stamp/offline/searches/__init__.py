@@ -1,0 +1,4 @@
+"""Which options of a model do best.
+
+May import: base, data, models.
+"""

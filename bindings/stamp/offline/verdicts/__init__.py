@@ -1,0 +1,4 @@
+"""Whether one recommender is better than another, or was lucky; and figures.
+
+May import: base, data, splits, recordings, metrics, replays.
+"""

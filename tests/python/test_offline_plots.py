@@ -47,7 +47,6 @@ def test_comparison(asked, tmp_path):
     assert len(figure.axes) == 2 * 2 * 2
     figure = drawn(result.plot(zone="product page"), tmp_path / "page.png")
     left, right = figure.axes[:2]
-    assert [label.get_text() for label in left.get_yticklabels()] == ["popularity", "stamp", "last"]
     rows = {row.recommender: row for row in result.rows if (row.zone, row.metric) == ("product page", "hr@10")}
     points = {tuple(line.get_xydata()[0].tolist()): line for axes in (left, right) for line in axes.lines}
     spans = [list(line.get_xdata()) for line in (*left.lines, *right.lines) if len(line.get_xdata()) == 2]
@@ -180,6 +179,36 @@ def test_lists_of_nothing(asked, tmp_path):
     drawn(offline.plot_tradeoff(replay, accuracy="hr", against="popularity"), tmp_path / "tradeoff.png")
     drawn(offline.plot_by(replay, metric="hr"), tmp_path / "by.png")
     drawn(offline.compare(replay, baseline="old", metrics=["hr", "coverage"]).plot(), tmp_path / "comparison.png")
+
+
+def colors_of(figure):
+    """By recommender, in the order drawn: as ticks and lines, labels of points, or the legend say."""
+    axes, names = figure.axes[0], ("popularity", "stamp", "last")
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        lines = [handle[0] if isinstance(handle, tuple) else handle for handle in handles]
+        found = [(label.split(":")[0], line.get_color()) for label, line in zip(labels, lines)]
+        return [(name, color) for name, color in found if name in names]
+    ticks = [label.get_text() for label in axes.get_yticklabels()]
+    if set(ticks) <= set(names):
+        marked = {(line.get_ydata()[0], line.get_color()) for line in axes.lines if line.get_marker() != "None"}
+        return [(ticks[place], color) for place, color in sorted(marked)]
+    return [(text.get_text(), text.get_color()) for text in axes.texts]
+
+
+@pytest.mark.parametrize("baseline", ["popularity", "stamp", "last"])
+def test_a_recommender_keeps_its_colour_and_place(asked, baseline):
+    zone, names = "product page", ["popularity", "stamp", "last"]
+    result = offline.compare(asked, baseline=baseline, metrics=["hr@10"], resamples=200)
+    assert result.names == asked.names == names
+    whole = [plot(asked, zone=zone) for plot in (offline.plot_by, offline.plot_coverage, offline.plot_tradeoff)]
+    expected = list(zip(names, ["#0072b2", "#d55e00", "#009e73"]))
+    for figure in (result.plot(), offline.plot_comparison(result, zone=zone), *whole):
+        assert colors_of(figure) == expected
+    for plot in (offline.plot_by, offline.plot_coverage, offline.plot_tradeoff):
+        some = ["last", "stamp"]
+        assert colors_of(plot(asked, zone=zone, names=some)) == [(name, dict(expected)[name]) for name in some]
+    assert [line.get_color() for line in whole[2].axes[0].lines] == [color for _, color in expected]
 
 
 def test_marks_differ():

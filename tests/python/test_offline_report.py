@@ -291,6 +291,33 @@ def test_page(made):
     assert "prefers-color-scheme: dark" in made.html and "@media print" in made.html
 
 
+def colors_of(svg, names):
+    """(name, colour) in the order drawn: of each name the nearest mark in its line, left or right."""
+    texts = re.findall(r'<text [^>]*\((?:-0 )?([\d.]+) ([\d.]+)\)[^>]*>([^<]*)</text>', svg)
+    marks = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*?(var\(--series-\d\))', svg)
+    found = []
+    for y, x, name in sorted((float(y), float(x), text) for x, y, text in texts if text in names):
+        beside = [(abs(float(mark[0]) - x), mark[2]) for mark in marks if abs(float(mark[1]) + 3 - y) < 3]
+        found.append((name, min(beside)[1]))
+    return found
+
+
+def test_a_recommender_keeps_its_colour_and_place(made):
+    """Through all figures and tables of the page."""
+    names = ["candidate", "current", "popularity"]
+    drawings = re.findall("<svg .*?</svg>", made.html, re.DOTALL)
+    assert len(drawings) == 4
+    for svg in drawings:
+        panels = svg.count(">difference from current<") or 1
+        found = colors_of(svg, names)
+        assert found == [(name, f"var(--series-{i})") for i, name in enumerate(names)] * panels
+    given = made.to_dict()
+    for table in (table for section in made.sections for table in given[section.key]):
+        head = [name for name in list(table["rows"][0]) if name in names]
+        said = list(dict.fromkeys(row["recommender"] for row in table["rows"] if "recommender" in row))
+        assert head in ([], names) and said in ([], names, ["candidate", "popularity"])  # beside current
+
+
 def test_json_is_what_the_page_shows(made, tmp_path):
     made.save(tmp_path / "report.html", tmp_path / "report.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]

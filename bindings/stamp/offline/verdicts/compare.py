@@ -132,6 +132,7 @@ def compare(
         )
     return Comparison(
         rows=rows,
+        names=names,
         baseline=baseline,
         baseline_intervals=intervals,
         comparisons=int(np.count_nonzero(~np.isnan(corrected))),

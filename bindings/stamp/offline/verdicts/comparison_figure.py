@@ -15,6 +15,7 @@ from .rows import Row
 def draw_comparison(
     rows: Sequence[Row],
     *,
+    names: Sequence[str],
     baseline: str,
     baseline_intervals: Mapping[tuple[str, str], tuple[float, float]],
     note: str,
@@ -28,7 +29,6 @@ def draw_comparison(
         raise ValueError(f"plot_comparison: zone is {zone!r}, expected one of {there}")
     panels = list(dict.fromkeys((row.zone, row.metric) for row in shown))
     zones = len({row.zone for row in shown}) > 1
-    names = [baseline, *dict.fromkeys(row.recommender for row in shown)]
     looks = styles(names)
     figure = pyplot.figure(figsize=(10, len(panels) * (0.55 + 0.33 * len(names)) + 0.9), layout="constrained")
     pyplot.close(figure)

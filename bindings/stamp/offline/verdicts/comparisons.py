@@ -23,7 +23,10 @@ class Comparison:
     ----------
     rows : list of Row
         By zone, then metric, then recommender.
+    names : list of str
+        Of the recommenders, in the order of the replay; figures have them in this order, and so in the same colours.
     baseline : str
+        The one of them that the others are compared with.
     baseline_intervals : dict of (str, str) to (float, float)
         By zone and metric, of the baseline alone.
     comparisons : int
@@ -37,6 +40,7 @@ class Comparison:
     """
 
     rows: list[Row]
+    names: list[str]
     baseline: str
     baseline_intervals: dict[tuple[str, str], tuple[float, float]]
     comparisons: int
@@ -103,7 +107,7 @@ class Comparison:
         rows = [{name: _number(value) for name, value in asdict(row).items()} for row in self.rows]
         rest = {
             name: getattr(self, name)
-            for name in ("baseline", "comparisons", "confidence", "resamples", "seed", "units", "windows")
+            for name in ("names", "baseline", "comparisons", "confidence", "resamples", "seed", "units", "windows")
         }
         return {**rest, "rows": rows, "baseline_intervals": intervals, "notes": self._notes()}
 
@@ -121,6 +125,7 @@ class Comparison:
         """Metrics side by side with intervals: see :func:`stamp.offline.plot_comparison`."""
         return draw_comparison(
             self.rows,
+            names=self.names,
             baseline=self.baseline,
             baseline_intervals=self.baseline_intervals,
             note=f"{100 * self.confidence:g} % intervals, bootstrap over {self.units}; verdicts after Holm's "

@@ -1,4 +1,7 @@
-"""Figures of offline tests. matplotlib is imported in here only when a figure is drawn."""
+"""Figures of offline tests. matplotlib is imported in here only when a figure is drawn.
+
+A recommender has the colour of its place among all of the replay, whichever of them a figure shows.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def plot_tradeoff(
     pyplot = import_pyplot()
     against = [against] if isinstance(against, str) else list(against)
     zone, names = _asked("plot_tradeoff", replay, zone, names)
-    looks = styles(names)
+    looks = styles(replay.names)
     asked = {text: metric_at("plot_tradeoff", text, [replay], zone) for text in (accuracy, *against)}
     values = {
         text: {name: replay.aggregate(at.name, name=name, zone=zone, k=at.k) for name in names}
@@ -127,7 +130,7 @@ def plot_by(
     zone, names = _asked("plot_by", replay, zone, names)
     if not 0 < confidence < 1:
         raise ValueError(f"plot_by: confidence is {confidence}, expected a number between 0 and 1, like 0.95")
-    looks = styles(names)
+    looks = styles(replay.names)
     figure = pyplot.figure(figsize=(1.4 + 4.4 * len(cuts), 4.2), layout="constrained")
     pyplot.close(figure)
     grid = figure.subplots(1, len(cuts), squeeze=False, sharey=True)[0]
@@ -184,7 +187,7 @@ def plot_coverage(
     k = longest if k is None else whole_number("plot_coverage: k", k, least=1)
     if k > longest:
         raise ValueError(f"plot_coverage: k is {k}, expected 1 to {longest}, as long as lists of zone '{zone}' are")
-    looks = styles(names)
+    looks = styles(replay.names)
     figure = pyplot.figure(figsize=(9.5, 4.6), layout="constrained")
     pyplot.close(figure)
     axes = figure.subplots()

@@ -12,6 +12,9 @@ benchmarks/.venv/bin/python benchmarks/train.py
 benchmarks/.venv/bin/python benchmarks/recommend.py
 benchmarks/.venv/bin/python benchmarks/cluster.py
 benchmarks/.venv/bin/python benchmarks/rules.py
-if [ -n "${STAMP_DATA:-}" ]; then benchmarks/.venv/bin/python benchmarks/replay.py; fi
+if [ -n "${STAMP_DATA:-}" ]; then
+  benchmarks/.venv/bin/python benchmarks/replay.py
+  benchmarks/.venv/bin/python benchmarks/sample_verdicts.py
+fi
 benchmarks/.venv/bin/python benchmarks/daily.py
 benchmarks/.venv/bin/python benchmarks/report.py

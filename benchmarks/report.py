@@ -1,4 +1,4 @@
-"""Writes docs/performance.md, accuracy.md, kernels.md and the README's table from results/: python benchmarks/report.py"""
+"""Writes docs/performance.md, accuracy.md, kernels.md, tables of README.md, docs/verdicts.md: python benchmarks/report.py"""
 
 from __future__ import annotations
 
@@ -436,14 +436,31 @@ def headline() -> str:
     return table([where_, "stamp", "peer", "faster"], rows)
 
 
+def sample_verdicts() -> str:
+    """A comparison, as it is printed."""
+    last = read("sample_verdicts")[-1]
+    networks = [f"*{name}* of {o['dim']} dimensions after {o['epochs']} epochs" for name, o in last["networks"].items()]
+    return (
+        f"```\n{last['printed']}\n```\n\nThe last day of the week of RetailRocket, to show the form: {' and '.join(networks)}."
+        f"\nMade by `python benchmarks/sample_verdicts.py`, commit {last['commit']}."
+    )
+
+
+def fill(page: pathlib.Path, name: str, text: str) -> None:
+    """Put `text` between the page's marks of that name."""
+    marks = re.compile(rf"(<!-- {name}: .*?-->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    written, n = marks.subn(lambda m: f"{m[1]}{text}\n{m[2]}", page.read_text())
+    if n != 1:
+        raise SystemExit(f"{page} has {n} places for '{name}', expected one")
+    page.write_text(written)
+
+
 def main() -> None:
     (ROOT / "docs" / "performance.md").write_text(performance())
     (ROOT / "docs" / "accuracy.md").write_text(accuracy())
     (ROOT / "docs" / "kernels.md").write_text(kernels())
-    readme = ROOT / "README.md"
-    text = re.sub(r"(<!-- headline.*?-->\n).*?(<!-- /headline -->)", lambda m: f"{m[1]}{headline()}\n{m[2]}",
-                  readme.read_text(), flags=re.S)  # fmt: skip
-    readme.write_text(text)
+    fill(ROOT / "README.md", "headline", headline())
+    fill(ROOT / "docs" / "verdicts.md", "sample", sample_verdicts())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import json
 import math
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +11,19 @@ import pytest
 import stamp
 from stamp import offline
 from stamp.offline.verdicts import bootstrap
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_the_page_shows_what_was_printed():
+    """By benchmarks/sample_verdicts.py; the columns are still those of a comparison."""
+    page = (ROOT / "docs" / "verdicts.md").read_text("utf-8")
+    shown = re.search("<!-- sample: .*? -->\n```\n(.*?)\n```\n", page, re.DOTALL)[1]
+    results = (ROOT / "benchmarks" / "results" / "sample_verdicts.jsonl").read_text("utf-8").splitlines()
+    assert shown == json.loads(results[-1])["printed"]
+    columns = offline.compare(shop_of_visitors(0), baseline="old", metrics=["hr@20"]).table().columns
+    assert re.split(" {2,}", shown.splitlines()[1]) == columns
+
 
 # The bootstrap on plain arrays.
 

@@ -1,45 +1,13 @@
-"""Planning an A/B test: how many visitors show a lift, how long they take, whether they were split as planned."""
+"""Planning an A/B test: how many visitors show a lift, and how long they take."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
 
-_NORMAL = NormalDist()
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can hold it: None for NaN."""
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-class Result:
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON can hold them: None where a value cannot be had."""
-        return _plain(dataclasses.asdict(self))  # type: ignore[call-overload]
-
-
-def percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:+.1f} %"
-
-
-def check_share(call: str, name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{call}: {name} is {value}, expected between 0 and 1")
-
-
-def whole(call: str, name: str, count: Any) -> int:
-    try:
-        if count >= 0 and count == int(count):
-            return int(count)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(f"{call}: {name} is {count!r}, expected a whole number of 0 or more")
+from .arguments import check_share
+from .distributions import normal_critical, normal_quantile
+from .results import Result, percent
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -167,7 +135,7 @@ class _Plan:
             if not (math.isfinite(mean) and mean > 0 and math.isfinite(sd) and sd > 0):
                 raise ValueError(f"{call}: mean is {mean}, sd {sd}; expected both above 0")
             self.value, self.sd = float(mean), float(sd)
-        self.z_alpha, self.z_power = _NORMAL.inv_cdf(1 - alpha / 2), _NORMAL.inv_cdf(power)
+        self.z_alpha, self.z_power = normal_critical(1 - alpha), normal_quantile(power)
         self.z = self.z_alpha + self.z_power
 
     def visitors(self, lift: float) -> float:
@@ -238,83 +206,3 @@ def duration(size: SampleSize, *, visitors_per_day: float, share: float = 1.0) -
         raise ValueError(f"duration: share is {share}, expected above 0, at most 1")
     days = math.ceil(size.visitors / (visitors_per_day * share))
     return Duration(days=days, weeks=math.ceil(days / 7), visitors_per_day=visitors_per_day, size=size)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class SampleRatio(Result):
-    """Whether visitors were split as planned. `share`, `expected`: of the treatment."""
-
-    control: int
-    treatment: int
-    share: float
-    expected: float
-    chi_square: float
-    p: float
-    alpha: float
-
-    @property
-    def mismatch(self) -> bool:
-        return self.p < self.alpha
-
-    def __repr__(self) -> str:
-        verdict = (
-            "mismatch: something loses or adds visitors of one arm; trust no result before it is found"
-            if self.mismatch
-            else "as planned"
-        )
-        return (
-            f"{self.control:,} visitors in control, {self.treatment:,} in treatment: {100 * self.share:.3f} % where "
-            f"{100 * self.expected:.3f} % were planned\np = {self.p:.3g} (chi-square {self.chi_square:.3f}): {verdict}"
-        )
-
-
-def sample_ratio(control: int, treatment: int, *, expected: float = 0.5, alpha: float = 0.001) -> SampleRatio:
-    """Check that the visitors of the arms were split as planned, before any metric is looked at.
-
-    Parameters
-    ----------
-    control, treatment : int
-        Visitors.
-    expected : float
-        The share of visitors meant for the treatment.
-    alpha : float
-        Below it p is a mismatch; small, since every test is checked and a mismatch voids it.
-
-    Returns
-    -------
-    SampleRatio
-        p of the chi-square test with one degree of freedom.
-
-    Raises
-    ------
-    ValueError
-        A count that is negative or broken, no visitors at all, expected or alpha not between 0 and 1.
-
-    References
-    ----------
-    Fabijan et al., "Diagnosing Sample Ratio Mismatch in Online Controlled Experiments", KDD 2019.
-
-    Examples
-    --------
-    >>> sample_ratio(50_000, 49_200).mismatch
-    False
-    >>> sample_ratio(50_000, 48_000).mismatch
-    True
-    """
-    for name, visitors in (("control", control), ("treatment", treatment)):
-        whole("sample_ratio", name, visitors)
-    check_share("sample_ratio", "expected", expected)
-    check_share("sample_ratio", "alpha", alpha)
-    n = control + treatment
-    if n == 0:
-        raise ValueError("sample_ratio: there are no visitors in either arm")
-    chi_square = (treatment - n * expected) ** 2 / (n * expected * (1 - expected))
-    return SampleRatio(
-        control=int(control),
-        treatment=int(treatment),
-        share=treatment / n,
-        expected=expected,
-        chi_square=chi_square,
-        p=math.erfc(math.sqrt(chi_square / 2)),
-        alpha=alpha,
-    )

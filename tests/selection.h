@@ -1,0 +1,92 @@
+// A shop, a request of a list, and the library's answer from scans that sort everything.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "stamp/selection.h"
+#include "tests/check.h"
+
+namespace selection {
+
+using namespace stamp;
+
+// Products 0 to V - 1 with attributes and embeddings, those that are candidates, and their scores.
+struct Shop {
+  Catalog catalog;
+  Attributes attributes;
+  std::vector<std::vector<float>> embeddings;  // [V] of D
+  Candidates candidates;
+  std::vector<float> scores;  // by place
+
+  std::int64_t D() const { return static_cast<std::int64_t>(embeddings[0].size()); }
+  std::optional<std::string> text(const std::string& name, int row) const {
+    const auto& column = attributes.texts()[attributes.find_text(name)];
+    if (column.codes[row] < 0) return {};
+    return column.values[column.codes[row]];
+  }
+  std::optional<float> number(const std::string& name, int row) const {
+    const float value = attributes.numbers()[attributes.find_number(name)].values[row];
+    if (std::isnan(value)) return {};
+    return value;
+  }
+  void make_candidates(std::vector<std::int32_t> rows) {
+    candidates = {.rows = rows, .attributes = attributes.take(rows)};
+  }
+};
+
+struct Request {
+  std::string zone = "[]", rules = "[]";
+  std::int32_t anchor = -1;
+  std::vector<std::int32_t> seen = {}, bought = {}, exclude = {};
+  std::optional<std::vector<std::int32_t>> only = {};
+  std::int64_t k = 10;
+  bool embeddings = true, min_score = true;
+};
+
+// The library's answer, from scans that sort everything.
+struct Answer {
+  SelectedProducts selected;
+  int scans = 0;  // beside those that explain
+};
+
+inline Answer select(const Shop& shop, const Request& request, Selection& selection, bool fixed, bool explain = false) {
+  const Rules zone = Rules::parse(request.zone, shop.catalog, shop.attributes, "zone");
+  const Rules own = Rules::parse(request.rules, shop.catalog, shop.attributes);
+  const FixedRules worked_out = zone.fixed(shop.candidates);
+  const RuleSource sources[] = {{&zone, fixed ? &worked_out : nullptr}, {&own, nullptr}};
+  Answer answer;
+  const Scan scan = [&](std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+                        std::vector<Scored>& list) {
+    ++answer.scans;
+    REQUIRE(n >= 1);
+    list.clear();
+    for (std::int32_t place = 0; place < shop.candidates.size(); ++place)
+      if (!(excluded[place / 64] >> (place % 64) & 1))
+        list.push_back({place, shop.scores[place] + (boosts.empty() ? 0 : boosts[place])});
+    std::stable_sort(list.begin(), list.end(), [](const Scored& a, const Scored& b) { return a.score > b.score; });
+    if (static_cast<std::int64_t>(list.size()) > n) list.resize(n);
+  };
+  SelectionProblem problem{
+      .catalog = &shop.catalog,
+      .candidates = &shop.candidates,
+      .rules = sources,
+      .visit = {&shop.attributes, request.anchor, request.seen, request.bought},
+      .exclude = request.exclude,
+      .only = request.only ? std::span<const std::int32_t>(*request.only) : std::span<const std::int32_t>(),
+      .restricted = request.only.has_value(),
+      .k = request.k,
+      .min_score = request.min_score,
+      .D = shop.D(),
+      .embedding = {}};
+  if (request.embeddings)
+    problem.embedding = [&](std::int32_t place) { return shop.embeddings[shop.candidates.rows[place]].data(); };
+  selection.prepare(problem);
+  std::vector<Scored> first;
+  if (selection.first_scan() > 0) scan(selection.first_scan(), selection.excluded(), selection.boosts(), first);
+  answer.selected = selection.select(first, scan, explain);
+  return answer;
+}
+
+}  // namespace selection

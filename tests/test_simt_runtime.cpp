@@ -1,0 +1,91 @@
+// The simulator's runtime: its device, streams, graphs, and what it checks of launches and memory.
+#include <cuda_runtime.h>
+
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "tests/simt_launch.h"
+
+namespace {
+
+__global__ void scale(float* x, float by) { x[threadIdx.x] *= by; }
+
+}  // namespace
+
+TEST_CASE("one device, with the attributes that a module asks for") {
+  int count = 0, device = -1, value = 0, version = 0;
+  CHECK((cudaGetDeviceCount(&count) == cudaSuccess && count == 1));
+  CHECK(cudaSetDevice(0) == cudaSuccess);
+  CHECK(cudaSetDevice(1) == cudaErrorInvalidDevice);
+  CHECK((cudaGetDevice(&device) == cudaSuccess && device == 0));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0) == cudaSuccess && value == 4));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && value == 9));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMinor, 0) == cudaSuccess && value == 0));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) == cudaSuccess));
+  CHECK(value == 227 << 10);
+  cudaDeviceProp properties;
+  CHECK((cudaGetDeviceProperties(&properties, 0) == cudaSuccess && properties.name == std::string("SIMT simulator")));
+  CHECK((cudaDriverGetVersion(&version) == cudaSuccess && version >= 13000));
+  CHECK((cudaRuntimeGetVersion(&version) == cudaSuccess && cudaPeekAtLastError() == cudaSuccess));
+  CHECK(cudaGetErrorName(cudaErrorNoDevice) == std::string("cudaErrorNoDevice"));
+  void* memory = nullptr;
+  REQUIRE(cudaMallocHost(&memory, sizeof(float)) == cudaSuccess);
+  CHECK(std::isnan(*static_cast<float*>(memory)));
+  CHECK(cudaFreeHost(memory) == cudaSuccess);
+}
+
+TEST_CASE("streams run when somebody waits; graphs replay; launches are checked") {
+  void* memory = nullptr;
+  REQUIRE(cudaMalloc(&memory, 8 * sizeof(float)) == cudaSuccess);
+  auto* x = static_cast<float*>(memory);
+  CHECK(std::isnan(x[3]));  // nothing promises zeros
+  std::vector<float> host(8, 1.0f), back(8);
+  cudaStream_t first, second;
+  cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking);
+  cudaEvent_t copied;
+  cudaEventCreateWithFlags(&copied, cudaEventDisableTiming);
+  cudaMemcpyAsync(x, host.data(), 8 * sizeof(float), cudaMemcpyHostToDevice, first);
+  cudaEventRecord(copied, first);
+  cudaStreamWaitEvent(second, copied, 0);
+  const cudaLaunchConfig_t config{{1}, {8}, 0, second};
+  cudaLaunchKernelEx(&config, scale, x, 3.0f);
+  CHECK(std::isnan(x[0]));
+  cudaStreamSynchronize(second);
+  CHECK(x[7] == 3);
+
+  const cudaLaunchConfig_t later{{1}, {8}, 0, second};
+  for (int i = 0; i < 2; ++i) cudaLaunchKernelEx(&later, scale, x, 1.0f);
+  for (int i = 0; i < 2; ++i) CHECK(cudaStreamQuery(second) == cudaErrorNotReady);
+  CHECK(cudaStreamQuery(second) == cudaSuccess);
+
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  cudaStreamBeginCapture(first, cudaStreamCaptureModeThreadLocal);
+  const cudaLaunchConfig_t captured{{1}, {8}, 0, first};
+  cudaLaunchKernelEx(&captured, scale, x, 2.0f);
+  CHECK(cudaStreamSynchronize(first) == cudaErrorStreamCaptureUnsupported);
+  cudaStreamEndCapture(first, &graph);
+  cudaGraphInstantiate(&exec, graph, 0);
+  for (int i = 0; i < 3; ++i) cudaGraphLaunch(exec, first);
+  cudaMemcpyAsync(back.data(), x, 8 * sizeof(float), cudaMemcpyDeviceToHost, first);
+  cudaStreamSynchronize(first);
+  CHECK(back[0] == 24);
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+
+  const cudaLaunchConfig_t wide{{1}, {1025}, 0, nullptr}, empty{{0}, {1}, 0, nullptr},
+      full{{1}, {8}, 49 << 10, nullptr};
+  for (const auto* wrong : {&wide, &empty, &full})
+    CHECK(cudaLaunchKernelEx(wrong, scale, x, 1.0f) == cudaErrorInvalidConfiguration);
+  CHECK(cudaFuncSetAttribute(scale, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 << 10) == cudaSuccess);
+  CHECK(cudaLaunchKernelEx(&full, scale, x, 1.0f) == cudaSuccess);
+  CHECK(cudaFuncSetAttribute(scale, cudaFuncAttributeMaxDynamicSharedMemorySize, 300 << 10) == cudaErrorInvalidValue);
+  cudaEventDestroy(copied);
+  cudaStreamDestroy(first);
+  cudaStreamDestroy(second);
+  CHECK(cudaFree(x) == cudaSuccess);
+  CHECK(cudaFree(x) == cudaErrorInvalidValue);
+  CHECK(cudaMalloc(&memory, std::size_t{1} << 50) == cudaErrorMemoryAllocation);
+}

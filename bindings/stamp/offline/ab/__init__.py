@@ -1,4 +1,5 @@
-"""A/B arithmetic: an arm's lift with intervals, how long a test must run, whether visitors were split as planned.
+"""A/B arithmetic: an arm's lift with intervals, in all visitors and by segment, how long a test must run, whether visitors
+were split as planned.
 
 Visitors are what a test assigns to arms, so everything here counts visitors: a rate whose denominator is something
 else (clicks per impression) is a ratio of two sums over visitors, and so is its variance. Intervals and tests are
@@ -7,7 +8,7 @@ small p-value finds differences that are not there.
 
 SciPy has the distributions: ``pip install 'stamp[offline]'``.
 
-May import: base, data, and of offline tables and Holm's correction.
+May import: base, data, verdicts.
 
 >>> from stamp.offline import ab
 >>> ab.proportions(control=(300, 10_000), treatment=(360, 10_000))
@@ -22,15 +23,20 @@ p = 0.0175 (z test): higher
 from .arithmetic import means, proportions, ratio
 from .effects import Arm, Effect, Interval
 from .planning import Duration, SampleSize, detectable_lift, duration, sample_size
+from .segments import Heterogeneity, SegmentEffect, Segments, by_segment
 from .split import SampleRatio, sample_ratio
 
 __all__ = [
     "Arm",
     "Duration",
     "Effect",
+    "Heterogeneity",
     "Interval",
     "SampleRatio",
     "SampleSize",
+    "SegmentEffect",
+    "Segments",
+    "by_segment",
     "detectable_lift",
     "duration",
     "means",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...data.columns import Column
 from ...data.ids import Ids
 from ...data.reading import read_columns
 from .arguments import whole
@@ -34,12 +35,8 @@ def visitor_rows(
     call: str, arm: str, data: Any, names: tuple[str, ...], visitor: str | None, *, least: float = -math.inf
 ) -> list[np.ndarray]:
     """Columns [visitors] of finite floats, one for each name; of rows of `least` or more."""
-    if isinstance(data, (Mapping, str, os.PathLike)) or hasattr(data, "columns"):
-        table = read_columns(data)
-        wanted = [*names, visitor] if visitor is not None else [*names]
-        for name in wanted:
-            if name not in table:
-                raise ValueError(f"{call}: {arm} has no column '{name}' among {', '.join(table) or 'none'}")
+    if _is_table(data):
+        table = arm_table(f"{call}: {arm}", data, [*names, visitor] if visitor is not None else names)
         columns = [table[name] for name in names]
     elif visitor is not None:
         raise ValueError(f"{call}: {arm} is {type(data).__name__}, expected a table, as visitor is '{visitor}'")
@@ -57,6 +54,21 @@ def visitor_rows(
         return arrays
     _, code = np.unique(Ids(f"{call}: {arm}: {visitor}", table[visitor]).numbers(), return_inverse=True)
     return [np.bincount(code, weights=array) for array in arrays]
+
+
+def arm_table(what: str, data: Any, wanted: Sequence[str]) -> dict[str, Column]:
+    """Columns of a table that has at least those. Messages of ValueErrors begin with `what`."""
+    if not _is_table(data):
+        raise ValueError(f"{what} is {type(data).__name__}, expected a table with {' and '.join(wanted)}")
+    table = read_columns(data)
+    for name in wanted:
+        if name not in table:
+            raise ValueError(f"{what} has no column '{name}' among {', '.join(table) or 'none'}")
+    return table
+
+
+def _is_table(data: Any) -> bool:
+    return isinstance(data, (Mapping, str, os.PathLike)) or hasattr(data, "columns")
 
 
 def _floats(what: str, column: Any, least: float) -> np.ndarray:

@@ -11,6 +11,8 @@ def _plain(value: Any) -> Any:
     """As JSON can hold it: None for NaN."""
     if isinstance(value, dict):
         return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

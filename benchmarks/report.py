@@ -1,4 +1,4 @@
-"""Writes docs/performance.md, accuracy.md, kernels.md, tables of README.md, docs/verdicts.md: python benchmarks/report.py"""
+"""Writes docs/performance.md, accuracy.md, kernels.md, and tables of other pages: python benchmarks/report.py"""
 
 from __future__ import annotations
 

@@ -136,8 +136,8 @@ class Judgement:
     outcome : {"passed", "failed", "not judged"}
         What could not be judged has not passed.
     value, bound, needed : float
-        What was measured, its worse end that was judged, and what the bound was held against: all of the candidate, or
-        all of its difference from the other (a share, where the check says `by_percent`). NaN where not judged.
+        What was measured, its worse end that was judged, and what that was held against. Where a release must be no
+        worse than another, all are of the difference (a share, where the check says `by_percent`). NaN where not judged.
     sentence : str
     """
 

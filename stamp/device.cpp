@@ -50,7 +50,7 @@ Module load(const std::string& file, const char* variable, const char* remedy) {
       return {.reason = concat("there is no module ", place,
                                named.empty() ? "" : concat(", which ", variable, " names"), "; ", remedy)};
     return {.reason = concat("its module cannot be loaded: ", error,
-                             error.starts_with("libcu") ? "; pip install 'stamp[cuda]' brings it" : "")};
+                             error.starts_with("libcu") ? "; pip install 'stamp-recommender[cuda]' brings it" : "")};
   }
   Module module;
   const char* (*version)() = nullptr;

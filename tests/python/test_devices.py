@@ -80,7 +80,7 @@ def test_why_cuda_cannot_be_had(tmp_path):
         (text, "its module cannot be loaded: .*invalid ELF header"),
         (
             needs,
-            r"its module cannot be loaded: libcumissing.so.1: cannot open .*; pip install 'stamp\[cuda\]' brings it",
+            r"its module cannot be loaded: libcumissing.so.1: cannot open .*; pip install 'stamp-recommender\[cuda\]' brings it",
         ),
         (foreign, f"{foreign} is no module of stamp"),
         (old, rf"module .* is of version 0.0.9, expected {stamp.__version__}\+........$"),

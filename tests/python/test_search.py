@@ -1,6 +1,5 @@
 """Searches on a small shop: what is proposed, kept, pruned, killed and resumed."""
 
-import builtins
 import json
 import shlex
 import signal
@@ -305,15 +304,8 @@ def test_calls_that_cannot_be(sessions, changes, error, message):
 
 
 def test_without_optuna_it_says_what_to_install(sessions, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "optuna":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'stamp\[search\]'"):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"search needs optuna: pip install 'stamp-recommender\[search\]'"):
         search({"dim": [4, 8]}, sessions, **SAME)
 
 

@@ -1,4 +1,4 @@
-"""Files, progress, tables, pages, figures, policies: what every other room stands on.
+"""Files, progress, tables, pages, figures, extras, policies: what every other room stands on.
 
 May import: nothing of the other rooms.
 """

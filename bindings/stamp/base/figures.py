@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
+from .extras import import_extra
+
 # Of Okabe and Ito (2008), which colour-blind readers tell apart. page.css has each for light and for dark paper.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 GREY = "0.55"
@@ -17,11 +19,7 @@ _Options = ParamSpec("_Options")
 
 
 def import_pyplot() -> Any:
-    try:
-        import matplotlib.pyplot
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'stamp[plot]'") from error
-    return matplotlib.pyplot
+    return import_extra("matplotlib.pyplot", purpose="plotting", extra="plot")
 
 
 def names_as_they_are(plot: Callable[_Options, Any]) -> Callable[_Options, Any]:

@@ -9,6 +9,8 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .extras import import_extra
+
 _MISSING = "–"
 
 
@@ -103,11 +105,7 @@ class Table:
 
     def to_frame(self) -> Any:
         """A pandas DataFrame of the values, unformatted."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("Table.to_frame needs pandas: pip install pandas") from error
-        return pandas.DataFrame(self.rows, columns=self.columns)
+        return import_extra("pandas", purpose="Table.to_frame").DataFrame(self.rows, columns=self.columns)
 
     def _right(self) -> list[bool]:
         """Whether a column holds numbers, as far as it holds anything."""

@@ -394,7 +394,7 @@ def cluster_catalog(
     ValueError
         An option, the attribute or the sessions cannot be; the message says why.
     ImportError
-        scipy is missing: ``pip install 'stamp[cluster]'``.
+        scipy is missing: ``pip install 'stamp-recommender[cluster]'``.
 
     Examples
     --------

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..base.extras import import_extra
+
 LINKAGES = ("average", "complete", "single", "ward", "weighted")
 # How a group came to its cluster, in the order of GroupClusters.how.
 WAYS = ("clustered", "recommendations", "transitions", "first_attribute", "default", "kept", "moved")
@@ -21,12 +23,7 @@ CLUSTERED, BY_RECOMMENDATIONS, BY_TRANSITIONS, BY_FIRST, BY_DEFAULT, KEPT, MOVED
 
 
 def require_scipy() -> Any:
-    try:
-        import scipy.cluster.hierarchy
-        import scipy.sparse
-    except ImportError as error:
-        raise ImportError("clustering a catalog needs scipy: pip install 'stamp[cluster]'") from error
-    return scipy
+    return import_extra("scipy", purpose="clustering a catalog", extra="cluster")
 
 
 @dataclass(frozen=True)

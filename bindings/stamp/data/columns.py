@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..base.extras import import_extra
+
 Column = Any  # numpy.ndarray or pyarrow.Array
 
 
 def import_pyarrow(purpose: str) -> Any:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise ImportError(f"{purpose} needs pyarrow: pip install 'stamp[data]'") from error
-    return pyarrow
+    return import_extra("pyarrow", purpose=purpose, extra="data")
 
 
 def is_arrow(column: Column) -> bool:

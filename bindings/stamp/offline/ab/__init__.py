@@ -6,7 +6,7 @@ else (clicks per impression) is a ratio of two sums over visitors, and so is its
 two-sided, of a number of visitors that was fixed before the test began: looking every day and stopping at the first
 small p-value finds differences that are not there.
 
-SciPy has the distributions: ``pip install 'stamp[offline]'``.
+SciPy has the distributions: ``pip install 'stamp-recommender[offline]'``.
 
 May import: base, data, verdicts.
 

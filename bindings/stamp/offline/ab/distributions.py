@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...base.extras import import_extra
+
 
 def scipy_stats() -> Any:
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise ImportError("A/B arithmetic needs scipy: pip install 'stamp[offline]'") from error
-    return scipy.stats
+    return import_extra("scipy.stats", purpose="A/B arithmetic", extra="offline")
 
 
 def normal_quantile(probability: float) -> float:

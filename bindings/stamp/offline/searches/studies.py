@@ -9,13 +9,11 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from ...base.extras import import_extra
+
 
 def import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError("search needs Optuna: pip install 'stamp[search]'") from error
-    return optuna
+    return import_extra("optuna", purpose="search", extra="search")
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._stamp import __version__ as __version__
 from ._stamp import cpu_isa, num_threads, set_num_threads
-from .base.version import __version__ as __version__
 from .catalog.clusters import CatalogClusters, cluster_catalog
 from .catalog.parallel_training import TrainingFailed, train_clusters
 from .catalog.training import train_cluster

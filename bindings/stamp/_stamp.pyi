@@ -13,6 +13,8 @@ Float32 = NDArray[np.float32]
 Answer = tuple[Int32, Float32, str, int, int, str, str]
 Pairs = tuple[Int32, Int32, Int64, int]  # from, to, counts; examples
 
+__version__: str  # of the library that runs
+
 class Catalog:
     """Distinct ids, numbered in the order in which they were added; -1 is unknown."""
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..base.version import __version__
+from .._stamp import __version__
 from ..data.ids import Ids
 from ..data.sessions import Sessions
 from ..models.evaluation import Evaluation

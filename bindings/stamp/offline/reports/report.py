@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ..._stamp import __version__
 from ...base.figures import import_pyplot
 from ...base.files import write_text
 from ...base.pages import Section, render
 from ...base.policies import Verdict
-from ...base.version import __version__
 from ...data.products import Products
 from ...data.sessions import Sessions
 from ..metrics.registry import find_metric, lacks, split_at

@@ -1,3 +1,0 @@
-"""Of the package."""
-
-__version__ = "0.1.0"

@@ -31,6 +31,13 @@ def arrow_missing(column: Column) -> np.ndarray:
     return column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
 
 
+def is_missing(value: Any) -> bool:
+    """None, NaN, NaT, and pandas' NA, which cannot be compared."""
+    if isinstance(value, (float, np.floating, np.datetime64)):
+        return bool(value != value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
 def require_complete(what: str, missing: np.ndarray) -> None:
     if missing.any():
         row = int(np.argmax(missing))
@@ -56,36 +63,3 @@ def numbers(what: str, column: Column) -> np.ndarray:
         row = int(np.argmax(wrong))
         raise ValueError(f"{what} has {values[row]} in row {row}, expected 0 or more")
     return values
-
-
-def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
-    """One list, or one text of ids between spaces, a row: all ids laid end to end, and the length of each list.
-
-    Ids in lists stay what they are; those in texts are integers where all are written as integers are.
-    """
-    if not is_arrow(column):
-        rows = np.asarray(column, object).tolist()
-        if not any(isinstance(row, str) for row in rows):
-            lists = [list(row) for row in rows]
-            flat = [item for row in lists for item in row]
-            return object_array(flat), np.fromiter(map(len, lists), np.int64, len(lists))
-        column = import_pyarrow("reading sessions as text").array(rows)
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    require_complete(what, arrow_missing(column))
-    if pa.types.is_integer(column.type):  # sessions of one event each
-        return column, np.ones(len(column), np.int64)
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return column.flatten(), pc.list_value_length(column).to_numpy().astype(np.int64)
-    parts = pc.utf8_split_whitespace(column)
-    flat, parents = parts.flatten(), pc.list_parent_indices(parts)
-    filled = pc.not_equal(flat, "")
-    flat, parents = flat.filter(filled), parents.filter(filled).to_numpy()
-    try:
-        integers = flat.cast(pa.int64())
-        if integers.cast(flat.type).equals(flat):
-            flat = integers
-    except pa.ArrowInvalid:
-        pass
-    return flat, np.bincount(parents, minlength=len(column))

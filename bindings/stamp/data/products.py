@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _stamp
-from .columns import Column, is_arrow, object_array
+from .column_reader import ColumnName, listed_names
+from .columns import Column, is_arrow, is_missing, object_array
 from .ids import Ids, catalog_ids, pack_strings
-from .reading import read_columns
+from .reading import open_columns
 
 Texts = tuple[np.ndarray, list[str]]  # codes [n] int32 into distinct values, -1 where missing
 
@@ -36,9 +37,12 @@ class Products:
         cls,
         data: Any,
         *,
-        item_id: str = "item_id",
-        categories: Collection[str] = (),
-        numbers: Collection[str] = (),
+        item_id: ColumnName = "item_id",
+        categories: ColumnName | Collection[ColumnName] = (),
+        numbers: ColumnName | Collection[ColumnName] = (),
+        keep: ColumnName | Collection[ColumnName] | None = None,
+        separator: str | None = None,
+        names: Sequence[str] | None = None,
     ) -> Products:
         """Read products from a table or a file, one product a row.
 
@@ -49,13 +53,17 @@ class Products:
         Parameters
         ----------
         data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, or path
-            Paths are CSV, TSV or Parquet, gzipped or not.
+            Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files.
         item_id : str
             Name of the column of product ids.
-        categories : collection of str
+        categories : name or collection of names
             Columns of floats that are categories: pandas makes floats of integers where some are missing.
-        numbers : collection of str
+        numbers : name or collection of names
             Columns of integers that are numbers, a price in cents say.
+        keep : name or collection of names, optional
+            Columns that are attributes beside those: all by default, ``()`` for none. Files are read no further.
+        separator, names
+            As of :meth:`Sessions.from_frame`.
 
         Raises
         ------
@@ -69,24 +77,25 @@ class Products:
         >>> products
         Products(2 products; texts: brand; numbers: price)
         """
-        table = read_columns(data)
-        for name in (item_id, *categories, *numbers):
-            if name not in table:
-                raise ValueError(f"from_frame: no column '{name}' among {', '.join(table) or 'none'}")
-        both = sorted({*categories} & {*numbers})
+        reader = open_columns("from_frame", data, separator=separator, names=names)
+        item_id, of_categories, of_numbers = str(item_id), listed_names(categories), listed_names(numbers)
+        others = reader.names if keep is None else listed_names(keep)
+        both = sorted({*of_categories} & {*of_numbers})
         if both:
-            raise ValueError(f"from_frame: column '{both[0]}' is named in both categories and numbers")
-        ids = Ids(f"from_frame: column '{item_id}'", table.pop(item_id))
+            raise ValueError(f"{reader.what(both[0])} is named in both categories and numbers")
+        reader.require([item_id, *of_categories, *of_numbers, *([] if keep is None else others)])
+        table = reader.read([item_id, *of_categories, *of_numbers, *others])
+        ids = Ids(reader.what(item_id), table.pop(item_id))
         catalog = _stamp.Catalog(ids.kind)
         rows = ids.add_to(catalog)
         if len(catalog) < len(rows):
             first = int(np.argmax(rows != np.arange(len(rows))))  # rows fall behind at the first id that stood before
             raise ValueError(
-                f"from_frame: product {catalog.ids()[rows[first]]} stands twice, the second in row {first}"
+                f"{reader.where}: product {catalog.ids()[rows[first]]} stands twice, the second in row {first}"
             )
         return cls(catalog, ids, {
-            name: _attribute(f"from_frame: column '{name}'", column, name in categories, name in numbers)
-            for name, column in table.items()
+            name: _attribute(reader.what(name), table[name], name in of_categories, name in of_numbers)
+            for name in reader.names if name in table
         })  # fmt: skip
 
     def __len__(self) -> int:
@@ -148,11 +157,11 @@ def _attribute(what: str, column: Column, as_category: bool, as_number: bool) ->
     """Codes and values of a column of texts, float32 [n] of one of numbers."""
     values = _from_arrow(what, column) if is_arrow(column) else np.asarray(column)
     if values.dtype.kind == "M":
-        values = np.array([None if str(t) == "NaT" else str(t) for t in values.ravel()], object).reshape(values.shape)
-    if values.dtype.kind not in "biufUO" or values.ndim != 1:
-        raise ValueError(f"{what} has dtype {values.dtype} [{values.ndim}-d]; attributes are texts or numbers")
+        values = np.array([None if str(t) == "NaT" else str(t) for t in values], object)
     listed = values.tolist()
-    present = np.fromiter((v is not None and v == v and v != "" for v in listed), bool, len(listed))
+    if values.dtype.kind not in "biufUO" or any(isinstance(v, (list, tuple, dict, np.ndarray)) for v in listed):
+        raise ValueError(f"{what} has dtype {values.dtype} with values like {listed[0]!r}; attributes are texts or numbers")
+    present = np.fromiter((not is_missing(v) and v != "" for v in listed), bool, len(listed))
     kinds = {type(v) for v, there in zip(listed, present) if there}
     if all(issubclass(kind, (str, datetime.date)) for kind in kinds):
         number = False
@@ -182,14 +191,13 @@ def _text(value: Any) -> str:
 def _from_arrow(what: str, column: Column) -> np.ndarray:
     import pyarrow as pa
 
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if pa.types.is_temporal(column.type):
         column = column.cast(pa.string())
     elif pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     elif pa.types.is_nested(column.type):
-        raise ValueError(f"{what} holds values of type {column.type}; attributes are texts or numbers")
+        kind = str(column.type).replace("large_", "")  # as it was handed over
+        raise ValueError(f"{what} holds values of type {kind}; attributes are texts or numbers")
     if column.null_count:  # which numpy would make floats of integers for
         return object_array(column.to_pylist())
     return column.to_numpy(zero_copy_only=False)

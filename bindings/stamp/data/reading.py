@@ -5,89 +5,79 @@ Neither pandas, polars nor DuckDB is imported: what they hand over is read throu
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from .column_reader import ColumnReader
+from .columns import import_pyarrow
+from .conversion import as_column, is_pandas
+from .parquet_files import is_parquet, parquet_columns
+from .text_files import text_columns
 
-from .columns import Column, import_pyarrow, is_arrow
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
-def read_columns(data: Any) -> dict[str, Column]:
-    """Columns of a file, a frame, a table or a mapping, by name."""
+def open_columns(
+    call: str, data: Any, *, separator: str | None = None, names: Sequence[str] | None = None
+) -> ColumnReader:
+    """The columns of a file, a frame, a table or a mapping. Messages of ValueErrors begin with `call`.
+
+    Parameters
+    ----------
+    separator : str, optional
+        Between the values of text files; by default what the file's name says. Other data have none.
+    names : sequence of str, optional
+        Of the columns of a text file that does not begin with them.
+    """
     if isinstance(data, (str, os.PathLike)):
-        return _table_columns(_read_file(os.fspath(data)))
+        return _file_columns(call, os.fspath(data), separator, names)
+    if names is not None:
+        raise ValueError(f"{call}: names are of a text file without a line of them, not of {type(data).__name__}")
     if isinstance(data, Mapping):
-        columns = {str(name): _as_numpy(values) for name, values in data.items()}
-        if len({len(column) for column in columns.values()}) > 1:
-            lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
-            raise ValueError(f"from_frame: the columns differ in length: {lengths}")
-        return columns
-    if type(data).__module__.startswith("pandas"):
-        return {str(name): _pandas_column(data[name]) for name in data.columns}
-    if hasattr(data, "__arrow_c_stream__"):
-        return _table_columns(import_pyarrow("reading this table").table(data))
-    if hasattr(data, "fetch_arrow_table"):  # DuckDB relations of older versions
-        return _table_columns(data.fetch_arrow_table())
-    raise ValueError(
-        f"from_frame: cannot read {type(data).__name__}; expected a pandas, polars or pyarrow frame, a DuckDB relation, "
-        "a mapping of columns, a list of lists or a path to CSV, TSV or Parquet (a file, or a directory of them)"
+        return _columns_of(call, list(data), list(data.values()).__getitem__)
+    if is_pandas(data) and hasattr(data, "columns"):
+        return _columns_of(call, data.columns, lambda place: data.iloc[:, place])
+    if is_column(data) or not (hasattr(data, "__arrow_c_stream__") or hasattr(data, "fetch_arrow_table")):
+        raise ValueError(
+            f"{call}: cannot read {type(data).__name__}; expected a pandas, polars or pyarrow frame, a DuckDB relation, "
+            "a mapping of columns, a list of lists or a path to CSV, TSV or Parquet (a file, or a directory of Parquet)"
+        )
+    pyarrow = import_pyarrow("reading this table")
+    try:  # relations of older versions of DuckDB have no stream
+        table = pyarrow.table(data) if hasattr(data, "__arrow_c_stream__") else data.fetch_arrow_table()
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{call}: Arrow cannot hold this {type(data).__name__}: {error}") from error
+    return _columns_of(call, table.column_names, table.column)
+
+
+def is_column(data: Any) -> bool:
+    """Whether it is one column of values, and no table."""
+    return hasattr(data, "__array__") and not hasattr(data, "columns") and not hasattr(data, "schema")
+
+
+def _columns_of(call: str, names: Iterable[Any], values_at: Callable[[int], Any]) -> ColumnReader:
+    names = [str(name) for name in names]
+    return ColumnReader(
+        call,
+        names,
+        lambda places: (as_column(f"{call}: column '{names[place]}'", values_at(place)) for place in places),
     )
 
 
-def _read_file(path: str) -> Any:
+def _file_columns(call: str, path: str, separator: str | None, names: Sequence[str] | None) -> ColumnReader:
     import_pyarrow(f"reading {path}")
-    if os.path.isdir(path):
-        return _read_parquet_files(path)
-    if not os.path.isfile(path):
-        raise ValueError(f"from_frame: there is no file {path}")
+    if not os.path.exists(path):
+        raise ValueError(f"{call}: there is no file {path}")
+    if is_parquet(path):
+        if names is not None:
+            raise ValueError(f"{call}: names are of a text file without a line of them, not of {path}")
+        return parquet_columns(call, path)
     name = path.lower().removesuffix(".gz")
-    if name.endswith((".parquet", ".pq")):
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(path)
-    if not name.endswith((".csv", ".tsv", ".txt")):
-        raise ValueError(f"from_frame: {path} is of unknown kind; expected .csv, .tsv or .parquet, gzipped or not")
-    import pyarrow.csv
-
-    options = pyarrow.csv.ParseOptions(delimiter="," if name.endswith(".csv") else "\t")
-    try:
-        return pyarrow.csv.read_csv(path, parse_options=options)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"from_frame: {path}: {error}") from error
-
-
-def _read_parquet_files(folder: str) -> Any:
-    """All .parquet files in a folder and below, as one table, in the order of their paths."""
-    import pyarrow.parquet
-
-    files = sorted(glob.glob(os.path.join(glob.escape(folder), "**", "*.parquet"), recursive=True))
-    if not files:
-        raise ValueError(f"from_frame: the directory {folder} holds no .parquet files")
-    return pyarrow.concat_tables([pyarrow.parquet.read_table(file) for file in files])
-
-
-def _table_columns(table: Any) -> dict[str, Column]:
-    import pyarrow as pa
-
-    def whole(column: Any) -> Column:
-        if pa.types.is_string(column.type):  # which ends at 2 GiB
-            column = column.cast(pa.large_string())
-        return column.combine_chunks()
-
-    return {name: whole(table.column(name)) for name in table.column_names}
-
-
-def _as_numpy(values: Any) -> Column:
-    return values if is_arrow(values) else np.atleast_1d(np.asarray(values))
-
-
-def _pandas_column(series: Any) -> np.ndarray:
-    if getattr(series.dtype, "tz", None) is not None:
-        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-    if isinstance(series.dtype, np.dtype):
-        return np.asarray(series)
-    objects = series.astype(object)
-    return np.asarray(objects.where(series.notna(), None) if series.isna().any() else objects, object)
+    if separator is None:
+        separator = next((_SEPARATORS[suffix] for suffix in _SEPARATORS if name.endswith(suffix)), None)
+    if separator is None:
+        raise ValueError(
+            f"{call}: {path} is of unknown kind; expected .csv, .tsv or .parquet, or a separator for another text file"
+        )
+    return text_columns(f"{call}: {path}", path, separator, names)

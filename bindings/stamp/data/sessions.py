@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _stamp
-from .columns import Column, numbers, object_array, split_lists, take
+from .column_reader import ColumnName, ColumnReader, listed_names
+from .columns import Column, is_arrow, numbers, object_array, take
+from .conversion import as_column
 from .ids import Ids, catalog_ids
-from .reading import read_columns
+from .lists import split_lists
+from .reading import is_column, open_columns
 from .times import microseconds, parse_span
 
+_OF_EVENTS = ("session_id", "item_id", "timestamp", "weight")
+_OF_SESSIONS = ("items", "timestamp", "weight")  # a row each
 
-def _column(name: str) -> str:
-    return f"from_frame: column '{name}'"
+
+def _one_session_a_row(data: Any) -> Column:
+    """A column of lists. Raises ValueError for what holds anything else."""
+    sessions: Any = data if isinstance(data, (list, tuple)) else as_column("from_frame: the sessions", data)
+    if is_arrow(sessions):
+        sessions = sessions.to_pylist()
+    for session in sessions:
+        if isinstance(session, (str, bytes, Mapping)) or not isinstance(session, Iterable):
+            raise ValueError(
+                f"from_frame: the {type(data).__name__} holds {session!r}, expected one list of product ids a session"
+            )
+    return object_array(map(list, sessions))
+
+
+def _find_columns(
+    reader: ColumnReader, keep: ColumnName | Collection[ColumnName] | None, given: Mapping[str, ColumnName | None]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Names of the columns that are read, by what they are, and of those that are kept, by what they are kept as."""
+    named = {role: str(name) for role, name in given.items() if name is not None}
+    reader.require(named.values())
+    there = {**{role: role for role in given if role in reader.names}, **named}
+    by_session = "items" in named or ("items" in there and "item_id" not in there)
+    if by_session and "item_id" in named:
+        raise ValueError(
+            f"{reader.where}: item_id is '{named['item_id']}' and items is '{there['items']}'; name one of them: a row "
+            "is one event or one session"
+        )
+    for role in () if by_session else ("session_id", "item_id"):
+        if role not in there:
+            raise ValueError(
+                f"{reader.where}: no column '{role}' among {', '.join(reader.names) or 'none'}; expected session_id and "
+                "item_id, or items with one session per row, or the names of such columns"
+            )
+        reader.require([there[role]])  # in all files
+    columns = {role: there[role] for role in (_OF_SESSIONS if by_session else _OF_EVENTS) if role in there}
+    if keep is None:
+        understood = {*columns.values(), *named.values(), there.get("session_id")}
+        others = [name for name in reader.names if name not in understood]
+    else:
+        others = listed_names(keep)
+        reader.require(others)
+    kept: dict[str, str] = {role: named[role] for role in ("visitor_id", "event_type", "value") if role in named}
+    for name in others:
+        if kept.setdefault(name, name) != name:
+            raise ValueError(
+                f"{reader.where}: {name} is '{kept[name]}', but there is a column '{name}', too; say which others to keep"
+            )
+    return columns, kept
 
 
 class Sessions:
@@ -38,11 +89,17 @@ class Sessions:
         cls,
         data: Any,
         *,
-        session_id: str = "session_id",
-        item_id: str = "item_id",
-        items: str = "items",
-        timestamp: str = "timestamp",
-        weight: str = "weight",
+        session_id: ColumnName | None = None,
+        item_id: ColumnName | None = None,
+        items: ColumnName | None = None,
+        timestamp: ColumnName | None = None,
+        weight: ColumnName | None = None,
+        visitor_id: ColumnName | None = None,
+        event_type: ColumnName | None = None,
+        value: ColumnName | None = None,
+        keep: ColumnName | Collection[ColumnName] | None = None,
+        separator: str | None = None,
+        names: Sequence[str] | None = None,
     ) -> Sessions:
         """Read sessions from a table, a file or lists.
 
@@ -52,19 +109,27 @@ class Sessions:
 
         Parameters
         ----------
-        data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, list of lists, or path
-            Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files. A list of lists holds one
-            session each.
-        session_id, item_id, items, timestamp, weight : str
-            Names of the columns. `timestamp` (datetimes, unix seconds or ISO 8601; else the order of the rows decides)
-            and `weight` (of the example whose target the event is, 0 or more; 0 is history only) may be absent. All other
-            columns are kept in :attr:`columns`. In a table of one session per row every column holds for all events of the session, and
-            empty sessions are dropped.
+        data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, lists, or path
+            Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files, whose folders
+            ``day=2026-01-01`` are a column, too. A list, a Series or an array of lists holds one session each.
+        session_id, item_id, items, timestamp, weight, visitor_id, event_type, value : str or int, optional
+            Names of the columns: what is named must be there; without a name, the column that is called as the parameter
+            is, where there is one. `timestamp` (datetimes, unix seconds or ISO 8601; else the order of the rows decides)
+            and `weight` (of the example whose target the event is, 0 or more; 0 is history only) may be absent, as may
+            the last three, which are kept for :mod:`stamp.offline`. In a table of one session per row every column holds
+            for all events of the session, `session_id` is not needed, and empty sessions are dropped.
+        keep : name or collection of names, optional
+            Other columns to keep in :attr:`columns`: all by default, ``()`` for none. Files are read no further.
+        separator : str, optional
+            Between the values of a text file, one character: by default a comma for .csv, else a tab.
+        names : sequence of str, optional
+            Of the columns of a text file that does not begin with a line of them.
 
         Raises
         ------
         ValueError
-            A column or a value is missing, or of a type that cannot be; the message names column and row.
+            A column or a value is missing, or of a type that cannot be; the message names column and row. A file cannot
+            be read; the message names it.
 
         Examples
         --------
@@ -72,38 +137,39 @@ class Sessions:
         >>> stamp.Sessions.from_frame([["shirt", "shoes"], ["shoes", "socks", "shoes"]])
         Sessions(2 sessions, 5 events, 3 products)
         """
-        if isinstance(data, (list, tuple)):
-            for session in data:
-                if isinstance(session, (str, bytes, Mapping)) or not isinstance(session, Iterable):
-                    raise ValueError(
-                        f"from_frame: a list holds {session!r}, expected one list of product ids a session"
-                    )
-            data = {items: object_array(map(list, data))}
-        table = read_columns(data)
-        if item_id not in table and items in table:  # one session per row: its other columns hold for all its events
-            flat, lengths = split_lists(_column(items), table.pop(items))
-            row = np.repeat(np.arange(len(lengths)), lengths)
-            rest = {name: take(column, row) for name, column in table.items() if name != session_id}
-            table = {session_id: row, item_id: flat, **rest}
-        for name in (session_id, item_id):
-            if name not in table:
-                raise ValueError(
-                    f"from_frame: no column '{name}' among {', '.join(table) or 'none'}; expected '{session_id}' and "
-                    f"'{item_id}', or '{items}' with one session per row"
-                )
-        ids = Ids(_column(item_id), table[item_id])
+        if isinstance(data, (list, tuple)) or is_column(data):
+            data = {"items" if items is None else str(items): _one_session_a_row(data)}
+        reader = open_columns("from_frame", data, separator=separator, names=names)
+        columns, kept = _find_columns(reader, keep, {
+            "session_id": session_id, "item_id": item_id, "items": items, "timestamp": timestamp, "weight": weight,
+            "visitor_id": visitor_id, "event_type": event_type, "value": value,
+        })  # fmt: skip
+        table = reader.read([*columns.values(), *kept.values()])
+
+        def column(role: str) -> tuple[str, Column]:
+            """What messages about it begin with, and its values."""
+            return reader.what(columns[role]), table[columns[role]]
+
+        if "items" in columns:
+            what, lists = column("items")
+            flat, lengths = split_lists(what, lists)
+            visits = np.repeat(np.arange(len(lengths)), lengths)
+            ids = Ids(f"{what}, all lists end to end,", flat)
+            others = [columns[role] for role in ("timestamp", "weight") if role in columns]
+            table = {name: take(table[name], visits) for name in (*others, *kept.values())}  # which hold for all events
+        else:
+            visits, ids = Ids(*column("session_id")).numbers(), Ids(*column("item_id"))
         catalog = _stamp.Catalog(ids.kind)
-        rest = {name: c for name, c in table.items() if name not in (session_id, item_id, timestamp, weight)}
         core, order = _stamp.Sessions.from_events(
-            Ids(_column(session_id), table[session_id]).numbers(),
+            visits,
             ids.add_to(catalog),
-            microseconds(_column(timestamp), table[timestamp]) if timestamp in table else None,
-            numbers(_column(weight), table[weight]) if weight in table else None,
-            with_order=bool(rest),
+            microseconds(*column("timestamp")) if "timestamp" in columns else None,
+            numbers(*column("weight")) if "weight" in columns else None,
+            with_order=bool(kept),
         )
         if order is None:
             return cls(core, catalog)
-        return cls(core, catalog, {name: take(column, order) for name, column in rest.items()})
+        return cls(core, catalog, {name: take(table[source], order) for name, source in kept.items()})
 
     def __len__(self) -> int:
         return len(self._core)

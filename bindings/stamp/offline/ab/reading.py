@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ...data.columns import Column
+from ...data.column_reader import ColumnReader
 from ...data.ids import Ids
-from ...data.reading import read_columns
+from ...data.reading import open_columns
 from .arguments import whole
 
 
@@ -36,7 +36,7 @@ def visitor_rows(
 ) -> list[np.ndarray]:
     """Columns [visitors] of finite floats, one for each name; of rows of `least` or more."""
     if _is_table(data):
-        table = arm_table(f"{call}: {arm}", data, [*names, visitor] if visitor is not None else names)
+        table = open_arm(f"{call}: {arm}", data).read([*names, visitor] if visitor is not None else names)
         columns = [table[name] for name in names]
     elif visitor is not None:
         raise ValueError(f"{call}: {arm} is {type(data).__name__}, expected a table, as visitor is '{visitor}'")
@@ -56,15 +56,11 @@ def visitor_rows(
     return [np.bincount(code, weights=array) for array in arrays]
 
 
-def arm_table(what: str, data: Any, wanted: Sequence[str]) -> dict[str, Column]:
-    """Columns of a table that has at least those. Messages of ValueErrors begin with `what`."""
+def open_arm(what: str, data: Any) -> ColumnReader:
+    """The columns of a table of visitors. Messages of ValueErrors begin with `what`."""
     if not _is_table(data):
-        raise ValueError(f"{what} is {type(data).__name__}, expected a table with {' and '.join(wanted)}")
-    table = read_columns(data)
-    for name in wanted:
-        if name not in table:
-            raise ValueError(f"{what} has no column '{name}' among {', '.join(table) or 'none'}")
-    return table
+        raise ValueError(f"{what} is {type(data).__name__}, expected a table with a row a visitor, or several")
+    return open_columns(what, data)
 
 
 def _is_table(data: Any) -> bool:

@@ -1,0 +1,75 @@
+"""Columns that are somewhere, and can be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from .columns import Column
+
+ColumnName = str | int  # pandas numbers columns that have no names
+
+
+def listed_names(names: ColumnName | Iterable[ColumnName]) -> list[str]:
+    """Names of columns, several or one, as texts."""
+    return [str(names)] if isinstance(names, (str, int)) else [str(name) for name in names]
+
+
+class ColumnReader:
+    """The columns of a frame or of files: their names, and a way to read some of them.
+
+    Attributes
+    ----------
+    where : str
+        What messages begin with: the call, and the file.
+    names : list of str
+        Of all columns, in order. A name may stand twice as long as nobody reads that column.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        names: Iterable[Any],
+        read: Callable[[Sequence[int]], Iterable[Column]],
+        lacking: Mapping[str, str] | None = None,
+    ):
+        """`read` gives the columns at places among the names; `lacking` a file that has no column of that name, though
+        others have."""
+        self.where = where
+        self.names = [str(name) for name in names]
+        self._read = read
+        self._lacking = lacking or {}
+
+    def what(self, name: str) -> str:
+        """What messages about a column begin with."""
+        return f"{self.where}: column '{name}'"
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises ValueError for a column that is not there, or not in all files."""
+        for name in names:
+            if name not in self.names:
+                raise ValueError(f"{self.where}: no column '{name}' among {', '.join(self.names) or 'none'}")
+            if name in self._lacking:
+                raise ValueError(f"{self.what(name)} is missing in {self._lacking[name]}")
+
+    def read(self, names: Iterable[str]) -> dict[str, Column]:
+        """Columns of the same length, by name.
+
+        Raises
+        ------
+        ValueError
+            One is not there, stands twice or differs in length, or its values cannot be read.
+        """
+        names = list(dict.fromkeys(names))
+        count = Counter(self.names)
+        for name in names:
+            if name not in count:
+                self.require([name])
+            if count[name] > 1:
+                raise ValueError(f"{self.what(name)} stands {count[name]} times; rename it, or read others alone")
+        columns = dict(zip(names, self._read([self.names.index(name) for name in names])))
+        if len({len(column) for column in columns.values()}) > 1:
+            lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+            raise ValueError(f"{self.where}: the columns differ in length: {lengths}")
+        return columns

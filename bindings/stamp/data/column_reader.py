@@ -45,12 +45,12 @@ class ColumnReader:
         """What messages about a column begin with."""
         return f"{self.where}: column '{name}'"
 
-    def require(self, names: Iterable[str]) -> None:
-        """Raises ValueError for a column that is not there, or not in all files."""
+    def require(self, names: Iterable[str], *, in_all_files: bool = False) -> None:
+        """Raises ValueError for a column that is not there; what some files lack is null there."""
         for name in names:
             if name not in self.names:
                 raise ValueError(f"{self.where}: no column '{name}' among {', '.join(self.names) or 'none'}")
-            if name in self._lacking:
+            if in_all_files and name in self._lacking:
                 raise ValueError(f"{self.what(name)} is missing in {self._lacking[name]}")
 
     def read(self, names: Iterable[str]) -> dict[str, Column]:
@@ -63,9 +63,8 @@ class ColumnReader:
         """
         names = list(dict.fromkeys(names))
         count = Counter(self.names)
+        self.require(names)
         for name in names:
-            if name not in count:
-                self.require([name])
             if count[name] > 1:
                 raise ValueError(f"{self.what(name)} stands {count[name]} times; rename it, or read others alone")
         columns = dict(zip(names, self._read([self.names.index(name) for name in names])))

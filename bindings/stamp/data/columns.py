@@ -23,6 +23,11 @@ def is_arrow(column: Column) -> bool:
     return type(column).__module__.startswith("pyarrow")
 
 
+def type_name(kind: Any) -> str:
+    """An Arrow type as it was handed over: texts and lists are made large ones here."""
+    return str(kind).replace("large_", "")
+
+
 def take(column: Column, order: np.ndarray) -> Column:
     return column.take(order) if is_arrow(column) else column[order]
 

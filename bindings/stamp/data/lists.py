@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Column, arrow_missing, import_pyarrow, is_arrow, is_missing, object_array, require_complete
+from .columns import (
+    Column,
+    arrow_missing,
+    import_pyarrow,
+    is_arrow,
+    is_missing,
+    object_array,
+    require_complete,
+    type_name,
+)
 
 # A list that was written as a text: in brackets, with commas, or integers with something else between them.
 _WRITTEN = r"^\s*[\[({].*[\])}]\s*$|,|^\s*\d+(\s*[;|]\s*\d+)+\s*$"
@@ -36,7 +45,9 @@ def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
     if pa.types.is_integer(column.type):
         return column, np.ones(len(column), np.int64)
     if not pa.types.is_large_list(column.type) or pa.types.is_nested(column.type.value_type):
-        raise ValueError(f"{what} is of type {column.type}, expected lists of ids, or texts of ids between spaces")
+        raise ValueError(
+            f"{what} is of type {type_name(column.type)}, expected lists of ids, or texts of ids between spaces"
+        )
     flat, lengths = column.flatten(), pc.list_value_length(column).to_numpy().astype(np.int64)
     _require_complete_lists(what, arrow_missing(flat), lengths)
     return flat, lengths

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .column_reader import ColumnReader
-from .columns import Column
+from .columns import Column, type_name
 from .conversion import as_column, plain, plain_type
 
 _SUFFIXES = (".parquet", ".pq")
@@ -141,8 +141,8 @@ def _common_type(call: str, name: str, files: Sequence[_File]) -> Any:
             common = pa.unify_schemas(both, promote_options="permissive").field(0).type
         except (pa.ArrowTypeError, pa.ArrowInvalid):
             raise ValueError(
-                f"{call}: column '{name}' is {common} in {first} and {kind} in {file.path}; write it alike, or read "
-                "other columns alone"
+                f"{call}: column '{name}' is {type_name(common)} in {first} and {type_name(kind)} in {file.path}; write "
+                "them alike, or read other columns alone"
             ) from None
         if not pa.types.is_null(kind):
             first = first or file.path

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _stamp
 from .column_reader import ColumnName, listed_names
-from .columns import Column, is_arrow, is_missing, object_array
+from .columns import Column, is_arrow, is_missing, object_array, type_name
 from .ids import Ids, catalog_ids, pack_strings
 from .reading import open_columns
 
@@ -83,7 +83,7 @@ class Products:
         both = sorted({*of_categories} & {*of_numbers})
         if both:
             raise ValueError(f"{reader.what(both[0])} is named in both categories and numbers")
-        reader.require([item_id, *of_categories, *of_numbers, *([] if keep is None else others)])
+        reader.require([item_id], in_all_files=True)
         table = reader.read([item_id, *of_categories, *of_numbers, *others])
         ids = Ids(reader.what(item_id), table.pop(item_id))
         catalog = _stamp.Catalog(ids.kind)
@@ -196,8 +196,7 @@ def _from_arrow(what: str, column: Column) -> np.ndarray:
     elif pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     elif pa.types.is_nested(column.type):
-        kind = str(column.type).replace("large_", "")  # as it was handed over
-        raise ValueError(f"{what} holds values of type {kind}; attributes are texts or numbers")
+        raise ValueError(f"{what} holds values of type {type_name(column.type)}; attributes are texts or numbers")
     if column.null_count:  # which numpy would make floats of integers for
         return object_array(column.to_pylist())
     return column.to_numpy(zero_copy_only=False)

@@ -52,8 +52,8 @@ def _find_columns(
                 f"{reader.where}: no column '{role}' among {', '.join(reader.names) or 'none'}; expected session_id and "
                 "item_id, or items with one session per row, or the names of such columns"
             )
-        reader.require([there[role]])  # in all files
     columns = {role: there[role] for role in (_OF_SESSIONS if by_session else _OF_EVENTS) if role in there}
+    reader.require(columns.values(), in_all_files=True)
     if keep is None:
         understood = {*columns.values(), *named.values(), there.get("session_id")}
         others = [name for name in reader.names if name not in understood]

@@ -111,6 +111,13 @@ def test_unreadable_files_are_named(tmp_path, monkeypatch, name):
         ab.means(control=name, treatment=[1, 2])
 
 
+def test_texts_of_parquet_that_are_not_utf8(tmp_path):
+    wrong = pa.array([b"x", b"y", b"caf\xe9"]).view(pa.string())
+    write(tmp_path / "a.parquet", {**EVENTS, "item_id": wrong})
+    with pytest.raises(ValueError, match="a.parquet: column 'item_id': Invalid UTF8 sequence at string index 2"):
+        stamp.Sessions.from_frame(tmp_path / "a.parquet")
+
+
 def test_a_mark_at_the_beginning_of_the_file(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfsession_id,item_id\n1,2\n")
     assert lists(stamp.Sessions.from_frame(tmp_path / "a.csv")) == [[2]]

@@ -5,7 +5,8 @@ A column is a numpy array or a pyarrow Array.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,17 @@ Column = Any  # numpy.ndarray or pyarrow.Array
 
 def import_pyarrow(purpose: str) -> Any:
     return import_extra("pyarrow", purpose=purpose, extra="data")
+
+
+@contextmanager
+def errors_named(where: str) -> Iterator[None]:
+    """Errors of reading with Arrow become ValueErrors that begin with `where`."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def is_arrow(column: Column) -> bool:

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Column, import_pyarrow, is_arrow, is_missing, object_array
+from .columns import Column, errors_named, import_pyarrow, is_arrow, is_missing, object_array
 
 
 def as_column(what: str, values: Any) -> Column:
     """Values [n] of any make; lists of lists, and arrays of more dimensions, give one list a row. Messages of
     ValueErrors begin with `what`."""
     if is_arrow(values):
-        return _arrow_column(values)
+        return _arrow_column(what, values)
     if is_pandas(values):
         return _pandas_column(what, values)
     if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):  # of polars, say
-        return _arrow_column(import_pyarrow("reading this column").chunked_array(values))
+        return _arrow_column(what, import_pyarrow("reading this column").chunked_array(values))
     if not hasattr(values, "__array__") and isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
         return _listed_column(what, list(values))
     return _numpy_column(what, values)
@@ -76,7 +76,7 @@ def _pandas_column(what: str, values: Any) -> Column:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     dtype = series.dtype
     if hasattr(dtype, "pyarrow_dtype") or getattr(dtype, "storage", None) == "pyarrow":
-        return _arrow_column(series.array.__arrow_array__())
+        return _arrow_column(what, series.array.__arrow_array__())
     if isinstance(dtype, np.dtype):
         return _numpy_column(what, series.to_numpy())
     missing = series.isna().to_numpy()
@@ -85,14 +85,19 @@ def _pandas_column(what: str, values: Any) -> Column:
     return _numpy_column(what, series.to_numpy(getattr(dtype, "numpy_dtype", None)))
 
 
-def _arrow_column(column: Any) -> Any:
+def _arrow_column(what: str, column: Any) -> Any:
     """A pyarrow Array or ChunkedArray as one Array of a plain type."""
     import pyarrow as pa
 
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     chunks = [plain(chunk) for chunk in chunks] or [pa.nulls(0, plain_type(column.type))]
     whole = pa.concat_arrays(chunks) if len(chunks) > 1 else chunks[0]
-    return whole.cast(pa.large_string()) if pa.types.is_null(whole.type) else whole
+    if pa.types.is_null(whole.type):
+        return whole.cast(pa.large_string())
+    if pa.types.is_large_string(whole.type):
+        with errors_named(what):
+            whole.validate(full=True)  # what should be UTF-8 is nobody's promise, in Parquet say
+    return whole
 
 
 def plain_type(kind: Any) -> Any:

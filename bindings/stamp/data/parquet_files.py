@@ -6,13 +6,12 @@ import glob
 import os
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .column_reader import ColumnReader
-from .columns import Column, type_name
+from .columns import Column, errors_named, type_name
 from .conversion import as_column, plain, plain_type
 
 _SUFFIXES = (".parquet", ".pq")
@@ -46,7 +45,7 @@ def parquet_columns(call: str, path: str) -> ColumnReader:
         types = {name: _common_type(call, name, files) for name in wanted if name not in keys}
         parts: dict[str, list[Any]] = {name: [] for name in types}
         for file in files:
-            with _named(f"{call}: {file.path}"):
+            with errors_named(f"{call}: {file.path}"):
                 for name, chunks in file.read(list(types)).items():
                     parts[name] += [plain(chunk).cast(types[name]) for chunk in chunks]
         for name in wanted:  # one after the other, so that only one is there twice
@@ -75,7 +74,7 @@ class _File:
     def open(cls, call: str, path: str, folder: str) -> _File:
         import pyarrow.parquet
 
-        with _named(f"{call}: {path}"), pyarrow.parquet.ParquetFile(path) as file:
+        with errors_named(f"{call}: {path}"), pyarrow.parquet.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
         return cls(
             path, schema.names, dict(zip(schema.names, schema.types)), _keys(os.path.relpath(path, folder)), rows
@@ -89,17 +88,6 @@ class _File:
         with pyarrow.parquet.ParquetFile(self.path) as file:
             table = file.read([name for name in names if name in self.types])
         return {name: table.column(name).chunks if name in self.types else [pa.nulls(self.rows)] for name in names}
-
-
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Errors of reading say where."""
-    import pyarrow
-
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 def _keys(path: str) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .column_reader import ColumnReader
-from .columns import import_pyarrow
+from .columns import errors_named, import_pyarrow
 from .conversion import as_column, is_pandas
 from .parquet_files import is_parquet, parquet_columns
 from .text_files import text_columns
@@ -44,10 +44,9 @@ def open_columns(
             "a mapping of columns, a list of lists or a path to CSV, TSV or Parquet (a file, or a directory of Parquet)"
         )
     pyarrow = import_pyarrow("reading this table")
-    try:  # relations of older versions of DuckDB have no stream
+    with errors_named(f"{call}: Arrow cannot hold this {type(data).__name__}"):
+        # Relations of older versions of DuckDB have no stream.
         table = pyarrow.table(data) if hasattr(data, "__arrow_c_stream__") else data.fetch_arrow_table()
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{call}: Arrow cannot hold this {type(data).__name__}: {error}") from error
     return _columns_of(call, table.column_names, table.column)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .column_reader import ColumnReader
-from .columns import Column
+from .column_reader import ColumnReader, listed_names
+from .columns import Column, errors_named
 from .conversion import as_column
+
+_REMEDY = "convert the file first: iconv -f latin1 -t utf-8, say"
 
 
 def text_columns(where: str, path: str, separator: str, names: Sequence[str] | None) -> ColumnReader:
@@ -20,16 +21,17 @@ def text_columns(where: str, path: str, separator: str, names: Sequence[str] | N
             f"{where}: separator is {separator!r}, expected one character of ASCII, neither quote nor newline"
         )
     parse = csv.ParseOptions(delimiter=separator)
-    reading = csv.ReadOptions(column_names=names)
-    with _named(where), csv.open_csv(path, read_options=reading, parse_options=parse) as reader:
-        found = reader.schema.names
+    reading = csv.ReadOptions(column_names=None if names is None else listed_names(names))
+    with errors_named(where), csv.open_csv(path, read_options=reading, parse_options=parse) as reader:
+        try:
+            found = reader.schema.names
+        except UnicodeDecodeError:
+            raise ValueError(f"{where}: the names of the columns are not UTF-8; {_REMEDY}") from None
 
     def read(places: Sequence[int]) -> Iterable[Column]:
         wanted = [found[place] for place in places]
-        with _named(where):
-            table = csv.read_csv(
-                path, reading, parse, csv.ConvertOptions(include_columns=wanted, include_missing_columns=False)
-            )
+        with errors_named(where):
+            table = csv.read_csv(path, reading, parse, csv.ConvertOptions(include_columns=wanted))
         columns = dict(zip(wanted, table.columns))
         del table  # so that what is converted goes
         for name in wanted:
@@ -38,22 +40,6 @@ def text_columns(where: str, path: str, separator: str, names: Sequence[str] | N
             yield as_column(f"{where}: column '{name}'", column)
 
     return ColumnReader(where, found, read)
-
-
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Errors of reading say where."""
-    import pyarrow
-
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise ValueError(f"{where}: the names of the columns are not UTF-8; {_REMEDY}") from None
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-_REMEDY = "convert the file first: iconv -f latin1 -t utf-8, say"
 
 
 def _require_text(what: str, column: Any) -> None:

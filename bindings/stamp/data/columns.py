@@ -49,10 +49,18 @@ def arrow_missing(column: Column) -> np.ndarray:
 
 
 def is_missing(value: Any) -> bool:
-    """None, NaN, NaT, and pandas' NA, which cannot be compared."""
-    if isinstance(value, (float, np.floating, np.datetime64)):
-        return bool(value != value)
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
+    """None, and what is not equal to itself: NaN, NaT, pandas' NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # NA, whose comparisons are neither true nor false
+        return True
+    except ValueError:  # an array
+        return False
+
+
+def find_missing(values: Iterable[Any]) -> np.ndarray:
+    """bool [n]"""
+    return np.fromiter(map(is_missing, values), bool)
 
 
 def require_complete(what: str, missing: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Column, errors_named, import_pyarrow, is_arrow, is_missing, object_array
+from .columns import Column, errors_named, find_missing, import_pyarrow, is_arrow, object_array
 
 
 def as_column(what: str, values: Any) -> Column:
@@ -56,7 +56,7 @@ def _numpy_column(what: str, values: Any) -> np.ndarray:
     if array.dtype.kind in "OT":  # T: texts of numpy 2 of any length
         if any(isinstance(value, np.ndarray) for value in array):
             array = object_array(value.tolist() if isinstance(value, np.ndarray) else value for value in array)
-        return _without(array.astype(object, copy=False), np.fromiter(map(is_missing, array), bool, len(array)))
+        return _without(array.astype(object, copy=False), find_missing(array))
     return array
 
 

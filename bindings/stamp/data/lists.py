@@ -10,9 +10,9 @@ import numpy as np
 from .columns import (
     Column,
     arrow_missing,
+    find_missing,
     import_pyarrow,
     is_arrow,
-    is_missing,
     object_array,
     require_complete,
     type_name,
@@ -32,7 +32,7 @@ def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
         if column.dtype.kind in "iu":  # sessions of one event each
             return column, np.ones(len(column), np.int64)
         rows = column.tolist()
-        require_complete(what, np.fromiter(map(is_missing, rows), bool, len(rows)))
+        require_complete(what, find_missing(rows))
         if not rows or not all(isinstance(row, str) for row in rows):
             return _laid_out(what, rows)
         column = import_pyarrow("reading sessions as text").array(rows, "large_string")
@@ -60,7 +60,7 @@ def _laid_out(what: str, rows: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     lists = [list(row) for row in rows]
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     flat = [item for row in lists for item in row]
-    _require_complete_lists(what, np.fromiter(map(is_missing, flat), bool, len(flat)), lengths)
+    _require_complete_lists(what, find_missing(flat), lengths)
     return object_array(flat), lengths
 
 

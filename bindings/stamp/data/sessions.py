@@ -114,7 +114,8 @@ class Sessions:
             ``day=2026-01-01`` are a column, too. A list, a Series or an array of lists holds one session each.
         session_id, item_id, items, timestamp, weight, visitor_id, event_type, value : str or int, optional
             Names of the columns: what is named must be there; without a name, the column that is called as the parameter
-            is, where there is one. `timestamp` (datetimes, unix seconds or ISO 8601; else the order of the rows decides)
+            is, where there is one. `timestamp` (datetimes, unix time or ISO 8601, docs/data.md; else the order of the rows
+            decides)
             and `weight` (of the example whose target the event is, 0 or more; 0 is history only) may be absent, as may
             the last three, which are kept for :mod:`stamp.offline`. In a table of one session per row every column holds
             for all events of the session, `session_id` is not needed, and empty sessions are dropped.
@@ -209,7 +210,7 @@ class Sessions:
         Parameters
         ----------
         span : str, timedelta, datetime or number
-            The length of the later part ("7D", "12h"), or the moment where it begins (a datetime, unix seconds).
+            The length of the later part ("7D", "12h"), or the moment where it begins (a datetime, unix time, ISO 8601).
 
         Raises
         ------

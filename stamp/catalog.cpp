@@ -73,22 +73,32 @@ std::int32_t Catalog::add_new(const T& id) {
   return slots_[slot];
 }
 
+template <class T>
+void Catalog::require_kind(const T& id) const {
+  if constexpr (std::is_same_v<T, std::int64_t>)
+    require(kind_ == Kind::integers, "Catalog: integer id ", id, " for a catalog of strings");
+  else
+    require(kind_ == Kind::strings, "Catalog: string id '", id, "' for a catalog of integers");
+}
+
 std::int32_t Catalog::add(std::int64_t id) {
-  require(kind_ == Kind::integers, "Catalog: integer id ", id, " for a catalog of strings");
+  require_kind(id);
   return add_new(id);
 }
 
 std::int32_t Catalog::add(std::string_view id) {
-  require(kind_ == Kind::strings, "Catalog: string id '", id, "' for a catalog of integers");
+  require_kind(id);
   return add_new(id);
 }
 
 std::int32_t Catalog::find(std::int64_t id) const {
-  return kind_ == Kind::integers && !slots_.empty() ? slots_[slot_of(id)] : kUnknown;
+  require_kind(id);
+  return slots_.empty() ? kUnknown : slots_[slot_of(id)];
 }
 
 std::int32_t Catalog::find(std::string_view id) const {
-  return kind_ == Kind::strings && !slots_.empty() ? slots_[slot_of(id)] : kUnknown;
+  require_kind(id);
+  return slots_.empty() ? kUnknown : slots_[slot_of(id)];
 }
 
 std::int32_t Catalog::find(const Id& id) const {

@@ -33,7 +33,7 @@ class STAMP_API Catalog {
   std::int32_t add(std::int64_t id);
   std::int32_t add(std::string_view id);
 
-  // Row of an id or kUnknown. An integer asked of a catalog of strings is unknown, and the other way round.
+  // Row of an id or kUnknown. Throws std::invalid_argument on the wrong kind.
   std::int32_t find(std::int64_t id) const;
   std::int32_t find(std::string_view id) const;
   std::int32_t find(const Id& id) const;
@@ -55,6 +55,8 @@ class STAMP_API Catalog {
   std::size_t slot_of(const T& id) const;
   template <class T>
   std::int32_t add_new(const T& id);
+  template <class T>
+  void require_kind(const T& id) const;
   void grow();
 
   Kind kind_;

@@ -10,14 +10,22 @@ struct Rows {
   std::shared_ptr<const Rules> rules;
 
   Rows(const Request& request, const Release& release) {
-    const auto find = [&](const std::vector<Id>& ids, std::vector<std::int32_t>& rows) {
+    const bool integers = release.catalog().kind() == Catalog::Kind::integers;
+    const auto find = [&](const char* argument, const std::vector<Id>& ids, std::vector<std::int32_t>& rows) {
       rows.reserve(ids.size());
-      for (const Id& id : ids) rows.push_back(release.catalog().find(id));
+      for (const Id& id : ids) {
+        if (std::holds_alternative<std::int64_t>(id) != integers)
+          throw std::invalid_argument(concat("recommend: ", argument, "[", rows.size(), "] is ",
+                                             integers ? "the string '" : "the integer ", to_string(id),
+                                             integers ? "', expected an integer" : ", expected a string",
+                                             ", as this catalog's ids are"));
+        rows.push_back(release.catalog().find(id));
+      }
     };
-    find(request.events, events);
-    find(request.bought, bought);
-    find(request.exclude, exclude);
-    if (request.only) find(*request.only, only);
+    find("events", request.events, events);
+    find("bought", request.bought, bought);
+    find("exclude", request.exclude, exclude);
+    if (request.only) find("only", *request.only, only);
     if (!request.rules.empty()) rules = release.rules(request.rules);
   }
 

@@ -43,7 +43,8 @@ class STAMP_API Recommender {
   // rules that cannot be.
   explicit Recommender(const std::filesystem::path& bundle, const ReleaseOptions& options = {});
 
-  // Throws std::invalid_argument for k < 0, an unknown zone, or rules that cannot be, with the path of the key.
+  // Throws std::invalid_argument for k < 0, an unknown zone, an id of another kind than the catalog's, or rules that
+  // cannot be, with the path of the key.
   Recommendation recommend(const Request& request) const;
   std::vector<Recommendation> recommend(std::span<const Request> requests) const;  // on all cores
 

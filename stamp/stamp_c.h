@@ -30,7 +30,8 @@ typedef enum { STAMP_OK = 0, STAMP_INVALID = 1, STAMP_FAILED = 2 } stamp_status;
 typedef struct stamp_recommender stamp_recommender;
 typedef struct stamp_answer stamp_answer;
 
-/* A product's id: UTF-8 text that ends in 0, or where `text` is NULL the number. */
+/* A product's id: UTF-8 text that ends in 0, or where `text` is NULL the number. A request's ids are of the kind that the
+ * bundle's are; one of the other is STAMP_INVALID, one that the bundle does not know is no error. */
 typedef struct {
   const char* text;
   int64_t number;

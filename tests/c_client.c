@@ -70,6 +70,11 @@ int run_c_client(const char* bundle, const char* other) {
   request.rules = "[{\"rule\": 3}]";
   CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID && strstr(stamp_last_error(), "rules[0].rule"));
   request.rules = NULL;
+  const stamp_id number = {NULL, 7};
+  request.events = &number;
+  request.n_events = 1;
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID && strstr(stamp_last_error(), "events[0] is"));
+  request.n_events = 3;
   request.events = NULL;
   CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID);
   CHECK(stamp_recommend(recommender, NULL, &answer) == STAMP_INVALID);

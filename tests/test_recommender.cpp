@@ -44,7 +44,6 @@ TEST_CASE("ids go in and come out; the answer is the release's") {
   CHECK(recommender.recommend({.events = {"sku-7"}, .only = std::vector<Id>{}}).items.empty());
   CHECK(texts(recommender.recommend({.events = {}, .k = 2}).items) == std::vector<std::string>{"sku-59", "sku-58"});
   CHECK(recommender.recommend({.events = {"sku-7"}, .zone = "red"}).items.size() == 4);
-  CHECK(recommender.recommend({.events = {std::int64_t{7}}}).path == Path::popular);  // this shop's ids are texts
 
   const std::vector<Request> many{request, only, {.events = {}}, request};
   const auto answers = recommender.recommend(many);
@@ -52,6 +51,15 @@ TEST_CASE("ids go in and come out; the answer is the release's") {
 
   CHECK_THROWS_WITH_AS(recommender.recommend({.events = {"sku-7"}, .rules = R"([{"rule": "limit"}])"}),
                        doctest::Contains("rules[0]"), std::invalid_argument);
+  const char* integer = "[1] is the integer 7, expected a string, as this catalog's ids are";
+  const std::vector<Id> mixed{"sku-7", std::int64_t{7}};
+  const std::pair<const char*, Request> wrong[]{{"events", {.events = mixed}},
+                                                {"bought", {.events = {}, .bought = mixed}},
+                                                {"exclude", {.events = {}, .exclude = mixed}},
+                                                {"only", {.events = {}, .only = mixed}}};
+  for (const auto& [argument, ids] : wrong)
+    CHECK_THROWS_WITH_AS(recommender.recommend(ids), concat("recommend: ", argument, integer).c_str(),
+                         std::invalid_argument);
   CHECK_THROWS_AS(recommender.recommend({.events = {"sku-7"}, .zone = "home"}), std::invalid_argument);
   CHECK_THROWS_AS(recommender.recommend({.events = {"sku-7"}, .k = -5}), std::invalid_argument);
   CHECK_THROWS_AS(Recommender(folder / "nothing"), std::runtime_error);

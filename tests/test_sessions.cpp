@@ -24,9 +24,12 @@ TEST_CASE("a catalog numbers ids in the order of their first appearance") {
   }
   CHECK(integers.size() == static_cast<std::int64_t>(expected.size()));
   CHECK(integers.find(std::int64_t{5}) == Catalog::kUnknown);
-  CHECK(integers.find(std::string_view("5")) == Catalog::kUnknown);
   CHECK(Catalog().find(std::int64_t{5}) == Catalog::kUnknown);
   CHECK_THROWS_AS(integers.add(std::string_view("x")), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(integers.find(std::string_view("5")), "Catalog: string id '5' for a catalog of integers",
+                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(strings.find(Id(std::int64_t{5})), "Catalog: integer id 5 for a catalog of strings",
+                       std::invalid_argument);
   CHECK_THROWS_AS(integers.id(-1), std::invalid_argument);
 }
 

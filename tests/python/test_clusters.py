@@ -343,7 +343,7 @@ def test_what_a_result_says(mall, clustered):
     assert {c: len(clustered.products_of(c)) for c in clustered.ids} == clustered.n_products
     ids = clustered.item_ids.tolist()
     assert clustered.label_of("new-1") == clustered.labels[ids.index("new-1")]
-    assert clustered.label_of("nowhere") == clustered.label_of(7) == clustered.default
+    assert clustered.label_of("nowhere") == clustered.default
     both = clustered.recommendations + clustered.recommendations.T
     for c in clustered.ids:
         others = [d for d in clustered.ids if d != c]
@@ -500,7 +500,7 @@ def test_products_beyond_bounds_are_reported(mall):
         ({"sessions": stamp.Sessions.from_frame([["?", "!"]])}, "no session has two events of products"),
         ({"model": stamp.StampRecommender()}, "not fitted"),
         ({"model": None}, "model is NoneType"),
-        ({"items": {"item_id": [1], "category": ["x"]}}, "of the model are strings, those of items are integers"),
+        ({"items": {"item_id": [1], "category": ["x"]}}, "items has ids that are integers .*, those of the model are strings"),
         ({"items": {"item_id": ["x"]}}, "no column 'category'"),
     ],
 )

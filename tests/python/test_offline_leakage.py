@@ -16,7 +16,7 @@ def timed(*sessions):
 
 def both(train, test):
     """Training that the test has got into."""
-    return stamp.Sessions(train._core.concatenate(test.rows_in(train._catalog)), train._catalog)
+    return stamp.Sessions(train._core.concatenate(test.rows_in(train._catalog, "test", "train")), train._catalog)
 
 
 def test_kinds_by_hand():

@@ -453,7 +453,7 @@ def test_progress_and_errors_come_through(model, split, capsys, monkeypatch):
         ({"embeddings": 3}, r"embeddings is int, expected a StampRecommender or \(ids, vectors\)"),
         ({"embeddings": (["a"], ["b"])}, r"embeddings is tuple, expected a StampRecommender or \(ids, vectors\)"),
         ({"embeddings": stamp.StampRecommender()}, "embeddings is a StampRecommender that is not fitted"),
-        ({"recommenders": {"x": Faulty([1, 2], [])}}, "'x' answers ids that are integers"),
+        ({"recommenders": {"x": Faulty([1, 2], [])}}, "the answer of 'x' has ids that are integers"),
         ({"recommenders": {"x": Faulty("sku")}}, "'x' answers 'sku', expected product ids"),
         ({"recommenders": {"x": Faulty((["sku-1"], [1.0, 2.0]))}}, "'x' answers 1 ids with scores of shape"),
     ],
@@ -466,7 +466,7 @@ def test_bad_input(model, split, options, message):
 
 def test_ids_of_two_kinds_are_refused(model):
     numbers = stamp.Sessions.from_frame([[1, 2], [2, 3]])
-    with pytest.raises(ValueError, match="'sessions' knows products by ids that are integers, 'stamp' by strings"):
+    with pytest.raises(ValueError, match="sessions has ids that are integers .*, those of stamp are strings"):
         replay({"stamp": model}, numbers, zones=PLAIN)
 
 

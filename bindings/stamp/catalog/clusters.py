@@ -15,7 +15,7 @@ import numpy as np
 from .. import _stamp
 from ..base.progress import make_bar
 from ..data.columns import object_array
-from ..data.ids import Ids, catalog_ids, pack_strings
+from ..data.ids import Ids, catalog_ids, find_rows, pack_strings, require_one_kind
 from ..data.products import Products
 from ..data.sessions import Sessions
 from ..models.stamp_recommender import StampRecommender
@@ -100,8 +100,8 @@ class CatalogClusters:
         return self.item_ids[self.labels == id]
 
     def label_of(self, item: Any) -> int:
-        """The cluster of a product; `default` for one that is not here."""
-        row = int(Ids("label_of", object_array([item])).find_in(self._catalog)[0])
+        """The cluster of a product; `default` for one that is not here. ValueError for an id of another kind."""
+        row = int(find_rows("label_of: item", [item], self._catalog, "the clusters")[0])
         return int(self.labels[row]) if row >= 0 else self.default
 
     def parent(self, id: int) -> int | None:
@@ -250,10 +250,7 @@ class _Grouping:
 
 def _group_products(products: Products, model: StampRecommender, attribute: tuple[str, ...]) -> _Grouping:
     known = Ids("cluster_catalog: the model's products", model.item_ids_)
-    if known.kind != products.kind:
-        raise ValueError(
-            f"cluster_catalog: product ids of the model are {known.kind}, those of items are {products.kind}"
-        )
+    require_one_kind("cluster_catalog: items", products._catalog, "the model", model._catalog)
     catalog = _stamp.Catalog(known.kind)
     known.add_to(catalog)
     products.add_to(catalog)
@@ -277,7 +274,7 @@ def _count(
 ) -> tuple[GroupCounts, int]:
     """What the model recommends and visitors do across groups; the examples that recommendations were counted over."""
     sparse, size = require_scipy().sparse, len(grouping.names)
-    core = sessions.rows_in(model._catalog)
+    core = sessions.rows_in(model._catalog, "cluster_catalog: sessions", "the model")
     of_model = grouping.groups[: len(model._catalog)]
 
     def matrix(pairs: _stamp.Pairs) -> Any:
@@ -308,7 +305,7 @@ def _count(
 def _labels_before(previous: CatalogClusters, grouping: _Grouping, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Earlier labels of products [n] and groups [G], -1 for new ones: of a group that of most of its clicks, or else of
     most of its products."""
-    rows = Ids("cluster_catalog: products of previous", previous.item_ids).find_in(grouping.catalog)
+    rows = Ids("cluster_catalog: previous", previous.item_ids).find_in(grouping.catalog, "the model")
     of_product = np.full(len(grouping.catalog), -1)
     of_product[rows[rows >= 0]] = previous.labels[rows >= 0]
     old = np.flatnonzero(of_product >= 0)
@@ -421,7 +418,8 @@ def cluster_catalog(
             counts, large=large, clusters=clusters, distance=distance, linkage=linkage, bounds=bounds
         )
     else:
-        clicks = _stamp.item_counts(sessions.rows_in(model._catalog), of_model)
+        core = sessions.rows_in(model._catalog, "cluster_catalog: sessions", "the model")
+        clicks = _stamp.item_counts(core, of_model)
         before, of_groups = _labels_before(previous, grouping, clicks)
         found = continue_groups(counts, of_groups, stickiness=stickiness, bounds=bounds)
 

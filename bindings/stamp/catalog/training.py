@@ -173,11 +173,11 @@ def _labels(sessions: Sessions, clusters: CatalogClusters, ids: np.ndarray) -> n
     given = np.asarray(clusters.labels, np.int64)
     place = np.minimum(np.searchsorted(ids, given), len(ids) - 1)
     place = np.where(ids[place] == given, place, -1).astype(np.int32)
-    rows = Ids("the clusters' item_ids", np.asarray(clusters.item_ids)).find_in(sessions._catalog)
+    rows = Ids("train_cluster: clusters", np.asarray(clusters.item_ids)).find_in(sessions._catalog, "the data")
     labels = np.full(len(sessions._catalog), -1, np.int32)
     labels[rows[rows >= 0]] = place[rows >= 0]
     if not (labels >= 0).any():
-        raise ValueError("train_cluster: no product of the data is in any cluster; are their ids of one kind?")
+        raise ValueError("train_cluster: no product of the data is in any cluster")
     return labels
 
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import stamp
 
+from ..data.ids import AUTO, CHOICES
+
 SESSIONS = "CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session"
 
 
@@ -17,6 +19,7 @@ class Parents(NamedTuple):
     output: argparse.ArgumentParser
     common: argparse.ArgumentParser
     options: argparse.ArgumentParser
+    ids: argparse.ArgumentParser
 
     @classmethod
     def make(cls) -> Parents:
@@ -32,7 +35,13 @@ class Parents(NamedTuple):
             "--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5"
         )
         options.add_argument("--quiet", action="store_true", help="no progress bar")
-        return cls(output, common, options)
+
+        ids = argparse.ArgumentParser(add_help=False)
+        ids.add_argument(
+            "--ids", default=AUTO, choices=CHOICES,
+            help="of products, sessions and visitors: integers where all of a column are written so, or texts",
+        )  # fmt: skip
+        return cls(output, common, options, ids)
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -50,5 +59,5 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return {"preset": args.preset, "precision": args.precision, **options}
 
 
-def read_sessions(path: str) -> stamp.Sessions:
-    return stamp.Sessions.from_frame(path)
+def read_sessions(path: str, args: argparse.Namespace) -> stamp.Sessions:
+    return stamp.Sessions.from_frame(path, ids=args.ids)

@@ -13,7 +13,7 @@ from .arguments import Parents
 def add(verbs: Any, parents: Parents) -> None:
     bundle = verbs.add_parser("bundle", help="releases of the recommender: bundles of many clusters")
     bundles = bundle.add_subparsers(required=True, metavar="build | inspect | verify | diff")
-    build = bundles.add_parser("build", parents=[parents.output], help="make one of the models of clusters")
+    build = bundles.add_parser("build", parents=[parents.output, parents.ids], help="make one of the models of clusters")
     build.add_argument(
         "models", nargs="+", help="the --out of train-clusters, or ID=PATH of the saved model of each cluster"
     )
@@ -60,7 +60,7 @@ def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
     items = None
     if args.items:
         items = stamp.Products.from_frame(
-            args.items, item_id=args.item_id, categories=args.category, numbers=args.number
+            args.items, item_id=args.item_id, categories=args.category, numbers=args.number, ids=args.ids
         )
     fallback = stamp.load(args.fallback, device="cpu") if args.fallback else None
     if isinstance(fallback, stamp.StampRecommender):

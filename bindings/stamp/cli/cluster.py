@@ -14,7 +14,7 @@ from .arguments import Parents, read_sessions
 
 def add(verbs: Any, parents: Parents) -> None:
     defaults = inspect.signature(stamp.cluster_catalog).parameters
-    cluster = verbs.add_parser("cluster", parents=[parents.common], help="split a catalog into clusters, a model each")
+    cluster = verbs.add_parser("cluster", parents=[parents.common, parents.ids], help="split a catalog into clusters, a model each")
     cluster.add_argument("model", help="of the whole catalog")
     cluster.add_argument("items", help="CSV, TSV or Parquet: item_id and attributes")
     cluster.add_argument("sessions", help="as of stamp train")
@@ -41,8 +41,8 @@ def _cluster(args: argparse.Namespace) -> dict[str, Any]:
     bounds = ("min_products", "max_products", "min_examples", "max_examples")
     found = stamp.cluster_catalog(
         model,
-        stamp.Products.from_frame(args.items, item_id=args.item_id, categories=args.attribute),
-        read_sessions(args.sessions),
+        stamp.Products.from_frame(args.items, item_id=args.item_id, categories=args.attribute, ids=args.ids),
+        read_sessions(args.sessions, args),
         attribute=args.attribute,
         clusters=args.clusters,
         distance=args.distance,

@@ -12,7 +12,7 @@ from .arguments import Parents, read_sessions
 
 def add(verbs: Any, parents: Parents) -> None:
     evaluate = verbs.add_parser(
-        "evaluate", parents=[parents.common], help="measure a saved model on a file of sessions"
+        "evaluate", parents=[parents.common, parents.ids], help="measure a saved model on a file of sessions"
     )
     evaluate.add_argument("model")
     evaluate.add_argument("data")
@@ -25,7 +25,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.load(args.model, device=args.device, precision=args.precision)
-    test = read_sessions(args.data)
+    test = read_sessions(args.data, args)
     result = stamp.evaluate(
         model, test, k=args.k, min_history=args.min_history, last_only=args.last_only, ties=args.ties
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import stamp
 
+from ..data.ids import typed
 from .arguments import Parents
 
 
@@ -28,19 +29,13 @@ def add(verbs: Any, parents: Parents) -> None:
 
 def _recommend(args: argparse.Namespace) -> dict[str, Any]:
     recommender = stamp.Recommender(args.bundle, device=args.device, precision=args.precision)
-
-    def parse(ids: list[str]) -> list[Any]:
-        try:
-            return [int(i) for i in ids] if recommender.item_ids.dtype.kind == "i" else list(ids)
-        except ValueError:
-            raise ValueError(f"recommend: product ids of this bundle are integers, got {' '.join(ids)}") from None
-
+    catalog = recommender._core.release().catalog
     answer = recommender.recommend(
-        parse(args.items),
+        typed("recommend: items", args.items, catalog),
         k=args.k,
         zone=args.zone,
         rules=_rules(args.rules) if args.rules else (),
-        exclude=parse(args.exclude),
+        exclude=typed("recommend: exclude", args.exclude, catalog),
         history=args.history,
         explain=args.explain,
     )

@@ -14,7 +14,7 @@ import stamp
 
 from ..models.baselines import _CLASSES as _BASELINES
 from ..offline import LeakageError, Zone, cart, home, product_page, report
-from .arguments import Parents
+from .arguments import Parents, read_sessions
 
 _PRESETS = {"product_page": product_page, "home": home, "cart": cart}
 
@@ -23,7 +23,7 @@ def add(verbs: Any, parents: Parents) -> None:
     defaults = {name: p.default for name, p in inspect.signature(report).parameters.items()}
     verb = verbs.add_parser(
         "report",
-        parents=[parents.output],
+        parents=[parents.output, parents.ids],
         help="judge a release by a policy, and say why",
         description="Replay a release over held-out sessions, compare it with what serves now, judge it by a policy, "
         "and write a report. Exit status: 0 it may go on, or there is no policy; 1 the policy says no, with the "
@@ -63,13 +63,13 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     products = None
     if args.products:
         products = stamp.Products.from_frame(
-            args.products, item_id=args.item_id, categories=args.category, numbers=args.number
+            args.products, item_id=args.item_id, categories=args.category, numbers=args.number, ids=args.ids
         )
-    train = None if args.train is None else stamp.Sessions.from_frame(args.train)
+    train = None if args.train is None else read_sessions(args.train, args)
     try:
         made = report(
             args.bundle,
-            stamp.Sessions.from_frame(args.sessions),
+            read_sessions(args.sessions, args),
             current=args.current,
             baselines=_baselines(args.baseline, train),
             train=train,
@@ -151,6 +151,6 @@ def _command(args: argparse.Namespace) -> str:
     for name in ("k", "metric", "cut", "category", "number"):
         if getattr(args, name):
             words += [f"--{name}", *map(str, getattr(args, name))]
-    for name in ("item_id", "leakage", "resamples", "seed"):
+    for name in ("item_id", "ids", "leakage", "resamples", "seed"):
         words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     return shlex.join(words)

@@ -11,12 +11,13 @@ from typing import Any
 
 from stamp.offline import search
 
+from ..data.ids import AUTO
 from .arguments import SESSIONS, Parents, options_of, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
     defaults = inspect.signature(search).parameters
-    tuning = verbs.add_parser("search", parents=[parents.options], help="find the options that do best on validation")
+    tuning = verbs.add_parser("search", parents=[parents.options, parents.ids], help="find the options that do best on validation")
     tuning.add_argument("--data", required=True, help=SESSIONS)
     tuning.add_argument("--space", required=True, metavar="JSON|FILE",
                         help='e.g. {"dim": [64, 100], "learning_rate": {"low": 1e-4, "high": 0.01, "log": true}}')  # fmt: skip
@@ -45,7 +46,7 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
     options = options_of(args)
     result = search(
         _space(args.space),
-        read_sessions(args.data),
+        read_sessions(args.data, args),
         validation=args.validation,
         preset=options.pop("preset"),
         precision=options.pop("precision"),
@@ -65,5 +66,6 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
         if result.best is not None:
             given = {name: value for name, value in result.best_options.items() if name != "preset"}
             chosen = " ".join(f"-o {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in given.items())
-            print(f"stamp train {shlex.quote(args.data)} --out MODEL --preset {result.preset} {chosen}")
+            ids = "" if args.ids == AUTO else f"--ids {args.ids} "
+            print(f"stamp train {shlex.quote(args.data)} {ids}--out MODEL --preset {result.preset} {chosen}")
     return result.to_dict()

@@ -12,7 +12,7 @@ from .arguments import SESSIONS, Parents, options_of, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
-    training = argparse.ArgumentParser(add_help=False, parents=[parents.options])
+    training = argparse.ArgumentParser(add_help=False, parents=[parents.options, parents.ids])
     training.add_argument("data", help=SESSIONS)
     training.add_argument("--out", required=True, help="directory to save to")
 
@@ -42,7 +42,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:
     options = options_of(args)
-    sessions = read_sessions(args.data)
+    sessions = read_sessions(args.data, args)
     model = stamp.StampRecommender(device=args.device, **options)
     model.fit(
         sessions,
@@ -74,7 +74,7 @@ def _clusters_call(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train_cluster(args: argparse.Namespace) -> dict[str, Any]:
-    report = stamp.train_cluster(args.data, args.clusters, args.cluster_id, **_clusters_call(args))
+    report = stamp.train_cluster(read_sessions(args.data, args), args.clusters, args.cluster_id, **_clusters_call(args))
     if not args.json:
         print(report)
     return report.to_dict()
@@ -83,7 +83,7 @@ def _train_cluster(args: argparse.Namespace) -> dict[str, Any]:
 def _train_clusters(args: argparse.Namespace) -> dict[str, Any]:
     memory = None if args.memory is None else round(args.memory * 2**30)
     reports = stamp.train_clusters(
-        args.data, args.clusters, jobs=args.jobs, threads=args.threads, memory=memory, only=args.only,
+        read_sessions(args.data, args), args.clusters, jobs=args.jobs, threads=args.threads, memory=memory, only=args.only,
         **_clusters_call(args),
     )  # fmt: skip
     if not args.json:

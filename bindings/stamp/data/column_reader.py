@@ -9,6 +9,7 @@ from typing import Any
 from .columns import Column
 
 ColumnName = str | int  # pandas numbers columns that have no names
+Written = Mapping[str, Callable[[Column], Column]]  # what a column becomes, by its name, of the texts of a text file
 
 
 def listed_names(names: ColumnName | Iterable[ColumnName]) -> list[str]:
@@ -31,10 +32,10 @@ class ColumnReader:
         self,
         where: str,
         names: Iterable[Any],
-        read: Callable[[Sequence[int]], Iterable[Column]],
+        read: Callable[[Sequence[int], Written], Iterable[Column]],
         lacking: Mapping[str, str] | None = None,
     ):
-        """`read` gives the columns at places among the names; `lacking` a file that has no column of that name, though
+        """`read` gives the columns at places among the names, as :meth:`read` has it; `lacking` a file that has no column of that name, though
         others have."""
         self.where = where
         self.names = [str(name) for name in names]
@@ -53,8 +54,8 @@ class ColumnReader:
             if in_all_files and name in self._lacking:
                 raise ValueError(f"{self.what(name)} is missing in {self._lacking[name]}")
 
-    def read(self, names: Iterable[str]) -> dict[str, Column]:
-        """Columns of the same length, by name.
+    def read(self, names: Iterable[str], written: Written | None = None) -> dict[str, Column]:
+        """Columns of the same length, by name. Those of text files have the types that they look like, but for `written`.
 
         Raises
         ------
@@ -67,7 +68,7 @@ class ColumnReader:
         for name in names:
             if count[name] > 1:
                 raise ValueError(f"{self.what(name)} stands {count[name]} times; rename it, or read others alone")
-        columns = dict(zip(names, self._read([self.names.index(name) for name in names])))
+        columns = dict(zip(names, self._read([self.names.index(name) for name in names], written or {})))
         if len({len(column) for column in columns.values()}) > 1:
             lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
             raise ValueError(f"{self.where}: the columns differ in length: {lengths}")

@@ -1,20 +1,39 @@
-"""Ids of products and sessions: 64-bit integers or texts, and where they stand in a catalog."""
+"""Ids of products, sessions and visitors: 64-bit integers or texts, and where they stand in a catalog."""
 
 from __future__ import annotations
 
+import decimal
+import re
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._stamp import Catalog
-from .columns import Column, arrow_missing, is_arrow, object_array, require_complete
+from .columns import Column, arrow_missing, is_arrow, is_missing, object_array, require_complete
+
+AUTO = "auto"
+CHOICES = (AUTO, "text")  # what a caller may say of ids: that their values show their kind, or that all are texts
+_INTEGER = re.compile("0|-?[1-9][0-9]*")  # one that comes back from an integer as it was written
+
+
+def are_texts(call: str, ids: str) -> bool:
+    """Whether a caller's `ids`, one of CHOICES, makes texts of all ids."""
+    if ids not in CHOICES:
+        raise ValueError(f"{call}: ids is {ids!r}, expected one of {', '.join(CHOICES)}")
+    return ids != AUTO
 
 
 class Ids:
-    """A column of ids: 64-bit integers, or strings in Arrow's layout. Messages of ValueErrors begin with `what`."""
+    """A column of ids: 64-bit integers, or strings in Arrow's layout. Messages of ValueErrors begin with `what`.
 
-    def __init__(self, what: str, column: Column):
+    Integers are integers, whole Decimals, and whole floats that no other integer rounds to; strings are texts and UUIDs.
+    None, NaN and empty texts are missing, which no id may be. With `as_text` all are strings.
+    """
+
+    def __init__(self, what: str, column: Column, *, as_text: bool = False):
+        self.what = what
         self.integers: np.ndarray | None = None
         if is_arrow(column):
             import pyarrow as pa
@@ -22,6 +41,8 @@ class Ids:
             if pa.types.is_dictionary(column.type):
                 column = column.dictionary_decode()
             require_complete(what, arrow_missing(column))
+            if as_text and pa.types.is_integer(column.type):
+                column = column.cast(pa.large_string())
             if (
                 pa.types.is_string(column.type)
                 or pa.types.is_large_string(column.type)
@@ -31,15 +52,19 @@ class Ids:
                 _, offsets, data = column.buffers()
                 self.offsets = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
                 self.bytes = data if data is not None else b""
+                require_complete(what, np.diff(self.offsets) == 0)
                 return
-            column = column.to_numpy(zero_copy_only=False)
-        values = _numpy_ids(what, np.asarray(column))
-        if isinstance(values, list):
-            self.bytes, self.offsets = pack_strings(values)
+            is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+            column = column.to_numpy(zero_copy_only=False) if is_number else object_array(column.to_pylist())
+        ids = _plain_ids(what, np.asarray(column), as_text)
+        if as_text and isinstance(ids, np.ndarray):
+            ids = list(map(str, ids.tolist()))
+        if isinstance(ids, list):
+            self.bytes, self.offsets = pack_strings(ids)
+        elif ids.dtype == np.uint64 and len(ids) and ids.max() > np.iinfo(np.int64).max:
+            raise _too_large(what)
         else:
-            if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
-                raise ValueError(f"{what} has an id beyond 64-bit signed integers")
-            self.integers = np.ascontiguousarray(values, np.int64)
+            self.integers = np.ascontiguousarray(ids, np.int64)
 
     @property
     def kind(self) -> str:
@@ -54,9 +79,11 @@ class Ids:
             return catalog.add_strings(self.bytes, self.offsets)
         return catalog.add_integers(self.integers)
 
-    def find_in(self, catalog: Catalog) -> np.ndarray:
-        """Rows [n] int32 of the ids, -1 for unknown ones."""
-        if catalog.kind != self.kind:
+    def find_in(self, catalog: Catalog, of: str) -> np.ndarray:
+        """Rows [n] int32 of the ids, -1 for unknown ones. ValueError where those of the catalog, whose they are `of` says,
+        are of another kind."""
+        require_one_kind(self.what, self, of, catalog)
+        if not len(self) or not len(catalog):
             return np.full(len(self), -1, np.int32)
         if self.integers is None:
             return catalog.find_strings(self.bytes, self.offsets)
@@ -69,31 +96,133 @@ class Ids:
         return self.add_to(Catalog("strings")).astype(np.int64)
 
 
-def _numpy_ids(what: str, values: np.ndarray) -> np.ndarray | list[str]:
-    if values.dtype.kind in "iub":
+def require_one_kind(what: str, ids: Ids | Catalog, of: str, others: Ids | Catalog) -> None:
+    """Raises ValueError where ids, whose they are `what` and `of` say, are of two kinds, so that none would be found among
+    the others. None at all are of any kind."""
+    if ids.kind != others.kind and len(ids) and len(others):
+        raise ValueError(
+            f"{what} has ids that are {ids.kind} ({_first(ids)!r}), those of {of} are {others.kind} ({_first(others)!r}); "
+            "expected one kind; from_frame(ids='text') makes texts of all"
+        )
+
+
+def _first(ids: Ids | Catalog) -> int | str:
+    if isinstance(ids, Catalog):
+        return catalog_ids(ids)[:1].tolist()[0]
+    if ids.integers is not None:
+        return int(ids.integers[0])
+    begin, end = ids.offsets[:2].tolist()
+    return bytes(memoryview(ids.bytes)[begin:end]).decode()
+
+
+def plain_id(value: Any) -> int | str | None:
+    """The integer or text that an id of any type stands for; None for what is no id."""
+    if isinstance(value, (str, uuid.UUID)):
+        return str(value)
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value.is_finite() and value == int(value) else None
+    if isinstance(value, (float, np.floating)):
+        return int(value) if abs(float(value)) < _inexact_from(type(value)) and value == int(value) else None
+    return None
+
+
+def _inexact_from(kind: Any) -> float:
+    """The size from which on a float stands for several integers: 2⁵³ for doubles."""
+    return float(2 ** (np.finfo(kind).nmant + 1))
+
+
+def _plain_ids(what: str, values: np.ndarray, as_text: bool) -> np.ndarray | list[str]:
+    """Integers [n], or texts."""
+    if values.dtype.kind in "iu":
         return values
     if values.dtype.kind == "f":
         require_complete(what, ~np.isfinite(values))
-        whole = values.astype(np.int64)
-        if not np.array_equal(whole, values):
-            row = int(np.argmax(whole != values))
-            raise ValueError(f"{what} has {values[row]} in row {row}; ids are integers or strings")
-        return whole
-    if values.dtype.kind in "US":
-        return values.astype(str).tolist()
-    if values.dtype.kind == "O":
-        listed = values.tolist()
-        require_complete(what, np.fromiter((v is None or v != v for v in listed), bool, len(listed)))
-        if all(isinstance(v, (int, np.integer)) for v in listed):
-            try:
-                return np.array(listed, dtype=np.int64)
-            except OverflowError:
-                raise ValueError(f"{what} has an id beyond 64-bit signed integers") from None
-        for row, value in enumerate(listed):
-            if not isinstance(value, str):
-                raise ValueError(f"{what} has {value!r} in row {row}; ids are all integers or all strings")
-        return listed
-    raise ValueError(f"{what} has dtype {values.dtype}; ids are integers or strings")
+        _refuse(what, values, (np.abs(values) >= _inexact_from(values.dtype)) | (values != np.floor(values)))
+        return values.astype(np.int64)
+    if values.dtype.kind not in "OUS":
+        raise ValueError(f"{what} has dtype {values.dtype}; ids are integers or strings")
+    given = (values.astype(str) if values.dtype.kind == "S" else values).tolist()
+    ids, types = given, set(map(type, given))
+    if types - {str} and types - {int}:
+        require_complete(what, np.fromiter(map(is_missing, given), bool, len(given)))
+        ids = list(map(plain_id, given))
+        types = set(map(type, ids))
+        _refuse(what, given, np.fromiter((id is None for id in ids), bool, len(ids)))
+    if str in types:
+        require_complete(what, np.fromiter((id == "" for id in ids), bool, len(ids)))
+    if as_text:
+        return list(map(str, ids))
+    if len(types) > 1:
+        row = next(row for row, id in enumerate(ids) if type(id) is not type(ids[0]))
+        raise ValueError(
+            f"{what} has {given[0]!r} in row 0 and {given[row]!r} in row {row}; ids are all integers or all strings"
+        )
+    if types == {str}:
+        return ids
+    try:
+        return np.array(ids, np.int64)
+    except OverflowError:
+        raise _too_large(what) from None
+
+
+def _refuse(what: str, values: Sequence[Any] | np.ndarray, wrong: np.ndarray) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        value = values[row].item() if isinstance(values, np.ndarray) else values[row]
+        whole = isinstance(value, (float, np.floating)) and value == np.floor(value)
+        why = "a float that stands for several integers" if whole else "ids are integers or strings"
+        raise ValueError(f"{what} has {value!r} in row {row}; {why}")
+
+
+def _too_large(what: str) -> ValueError:
+    return ValueError(f"{what} has an id beyond 64-bit signed integers; from_frame(ids='text') makes texts of all")
+
+
+def as_written(column: Column, *, as_text: bool) -> Column:
+    """Ids of a text file, as Arrow's texts: integers where all are written as integers are, so that nothing is lost, else
+    the texts, as all are with `as_text`; null where empty.
+
+    A text that others write for a missing number (NULL, NaN) is one among integers, and an id among texts.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+
+    empty = pc.equal(column, "")
+    if pc.any(empty).as_py():
+        column = pc.if_else(empty, None, column)
+    if as_text:
+        return column
+    integers = _as_integers(column)
+    if integers is None:
+        nulls = pa.array(pyarrow.csv.ConvertOptions().null_values, column.type)
+        integers = _as_integers(pc.if_else(pc.is_in(column, nulls), None, column))
+    return column if integers is None else integers
+
+
+def _as_integers(texts: Column) -> Column | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        integers = texts.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    # Arrow reads these, too, which would not come back as they were: 007, -0, 0x1F.
+    odd = pc.or_(pc.and_(pc.starts_with(texts, "0"), pc.not_equal(texts, "0")), pc.starts_with(texts, "-0"))
+    return None if pc.any(odd).as_py() else integers
+
+
+def typed(what: str, texts: list[str], catalog: Catalog) -> list[Any]:
+    """Ids as somebody types them, of the kind that those of a catalog are."""
+    if catalog.kind == "strings":
+        return list(texts)
+    for text in texts:
+        if not _INTEGER.fullmatch(text):
+            raise ValueError(f"{what} has '{text}', expected an integer, as the product ids of this bundle are")
+    return list(map(int, texts))
 
 
 def pack_strings(strings: Sequence[str]) -> tuple[bytes, np.ndarray]:
@@ -114,10 +243,12 @@ def listed(what: str, ids: Iterable[Any]) -> list[Any]:
     """Product ids as a list. Raises ValueError for what is one id; messages begin with `what`."""
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         raise ValueError(f"{what} is {ids!r}, expected a list of product ids")
-    return list(ids)
+    column: Column = ids
+    return column.to_pylist() if is_arrow(column) else list(column)
 
 
-def find_rows(what: str, ids: Iterable[Any], catalog: Catalog) -> np.ndarray:
-    """Rows [n] int32 of a list of product ids, -1 for unknown ones. Messages of ValueErrors begin with `what`."""
-    values = object_array(listed(what, ids))
-    return Ids(what, values).find_in(catalog) if len(values) else np.empty(0, np.int32)
+def find_rows(what: str, ids: Iterable[Any], catalog: Catalog, of: str) -> np.ndarray:
+    """Rows [n] int32 of a list of product ids, -1 for unknown ones. ValueError where those of the catalog, whose they are
+    `of` says, are of another kind; messages begin with `what`."""
+    values = listed(what, ids)
+    return Ids(what, object_array(values)).find_in(catalog, of) if values else np.empty(0, np.int32)

@@ -17,16 +17,17 @@ from .columns import (
     require_complete,
     type_name,
 )
+from .ids import as_written
 
 # A list that was written as a text: in brackets, with commas, or integers with something else between them.
 _WRITTEN = r"^\s*[\[({].*[\])}]\s*$|,|^\s*\d+(\s*[;|]\s*\d+)+\s*$"
 
 
-def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
+def split_lists(what: str, column: Column, *, as_text: bool) -> tuple[Column, np.ndarray]:
     """One list, or one text of ids between spaces, a row: all ids laid end to end, and the length of each list.
 
-    Ids in lists stay what they are; those in texts are integers where all are written as integers are. Messages of
-    ValueErrors begin with `what`.
+    Ids in lists stay what they are; those in texts are as :func:`as_written` has them. Messages of ValueErrors begin with
+    `what`.
     """
     if not is_arrow(column):
         if column.dtype.kind in "iu":  # sessions of one event each
@@ -41,7 +42,7 @@ def split_lists(what: str, column: Column) -> tuple[Column, np.ndarray]:
 
     require_complete(what, arrow_missing(column))
     if pa.types.is_large_string(column.type):
-        return _split_texts(what, column)
+        return _split_texts(what, column, as_text)
     if pa.types.is_integer(column.type):
         return column, np.ones(len(column), np.int64)
     if not pa.types.is_large_list(column.type) or pa.types.is_nested(column.type.value_type):
@@ -72,8 +73,7 @@ def _require_complete_lists(what: str, missing: np.ndarray, lengths: np.ndarray)
         )
 
 
-def _split_texts(what: str, column: Any) -> tuple[Column, np.ndarray]:
-    import pyarrow as pa
+def _split_texts(what: str, column: Any, as_text: bool) -> tuple[Column, np.ndarray]:
     import pyarrow.compute as pc
 
     written = pc.match_substring_regex(column, _WRITTEN).to_numpy(zero_copy_only=False)
@@ -87,10 +87,4 @@ def _split_texts(what: str, column: Any) -> tuple[Column, np.ndarray]:
     flat, parents = parts.flatten(), pc.list_parent_indices(parts)
     filled = pc.not_equal(flat, "")
     flat, parents = flat.filter(filled), parents.filter(filled).to_numpy()
-    try:
-        integers = flat.cast(pa.int64())
-        if integers.cast(flat.type).equals(flat):
-            flat = integers
-    except pa.ArrowInvalid:
-        pass
-    return flat, np.bincount(parents, minlength=len(column))
+    return as_written(flat, as_text=as_text), np.bincount(parents, minlength=len(column))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .column_reader import ColumnReader
+from .column_reader import ColumnReader, Written
 from .columns import Column, errors_named, type_name
 from .conversion import as_column, plain, plain_type
 
@@ -38,7 +38,7 @@ def parquet_columns(call: str, path: str) -> ColumnReader:
     names = [*columns.elements(), *keys]
     lacking = {name: file.path for file in reversed(files) for name in columns if name not in file.types}
 
-    def read(places: Sequence[int]) -> Iterable[Column]:
+    def read(places: Sequence[int], _: Written) -> Iterable[Column]:
         import pyarrow as pa
 
         wanted = [names[place] for place in places]

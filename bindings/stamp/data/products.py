@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from .. import _stamp
 from .column_reader import ColumnName, listed_names
 from .columns import Column, is_arrow, is_missing, object_array, type_name
-from .ids import Ids, catalog_ids, pack_strings
+from .ids import AUTO, Ids, are_texts, as_written, catalog_ids, pack_strings, require_one_kind
 from .reading import open_columns
 
 Texts = tuple[np.ndarray, list[str]]  # codes [n] int32 into distinct values, -1 where missing
@@ -43,6 +44,7 @@ class Products:
         keep: ColumnName | Collection[ColumnName] | None = None,
         separator: str | None = None,
         names: Sequence[str] | None = None,
+        ids: str = AUTO,
     ) -> Products:
         """Read products from a table or a file, one product a row.
 
@@ -62,7 +64,7 @@ class Products:
             Columns of integers that are numbers, a price in cents say.
         keep : name or collection of names, optional
             Columns that are attributes beside those: all by default, ``()`` for none. Files are read no further.
-        separator, names
+        separator, names, ids
             As of :meth:`Sessions.from_frame`.
 
         Raises
@@ -84,16 +86,18 @@ class Products:
         if both:
             raise ValueError(f"{reader.what(both[0])} is named in both categories and numbers")
         reader.require([item_id], in_all_files=True)
-        table = reader.read([item_id, *of_categories, *of_numbers, *others])
-        ids = Ids(reader.what(item_id), table.pop(item_id))
-        catalog = _stamp.Catalog(ids.kind)
-        rows = ids.add_to(catalog)
+        as_text = are_texts("from_frame", ids)
+        written = {item_id: functools.partial(as_written, as_text=as_text)}
+        table = reader.read([item_id, *of_categories, *of_numbers, *others], written)
+        products = Ids(reader.what(item_id), table.pop(item_id), as_text=as_text)
+        catalog = _stamp.Catalog(products.kind)
+        rows = products.add_to(catalog)
         if len(catalog) < len(rows):
             first = int(np.argmax(rows != np.arange(len(rows))))  # rows fall behind at the first id that stood before
             raise ValueError(
                 f"{reader.where}: product {catalog.ids()[rows[first]]} stands twice, the second in row {first}"
             )
-        return cls(catalog, ids, {
+        return cls(catalog, products, {
             name: _attribute(reader.what(name), table[name], name in of_categories, name in of_numbers)
             for name in reader.names if name in table
         })  # fmt: skip
@@ -132,7 +136,8 @@ class Products:
         return self._laid_out(column, np.nan, catalog)
 
     def _laid_out(self, values: np.ndarray, missing: float, catalog: _stamp.Catalog) -> np.ndarray:
-        rows = self._ids.find_in(catalog)
+        require_one_kind("Products", self._catalog, "the catalog", catalog)
+        rows = self._ids.find_in(catalog, "the catalog")
         column = np.full(len(catalog), missing, values.dtype)
         column[rows[rows >= 0]] = values[rows >= 0]
         return column

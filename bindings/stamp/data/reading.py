@@ -60,7 +60,7 @@ def _columns_of(call: str, names: Iterable[Any], values_at: Callable[[int], Any]
     return ColumnReader(
         call,
         names,
-        lambda places: (as_column(f"{call}: column '{names[place]}'", values_at(place)) for place in places),
+        lambda places, _: (as_column(f"{call}: column '{names[place]}'", values_at(place)) for place in places),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from .. import _stamp
 from .column_reader import ColumnName, ColumnReader, listed_names
 from .columns import Column, is_arrow, numbers, object_array, take
 from .conversion import as_column
-from .ids import Ids, catalog_ids
+from .ids import AUTO, Ids, are_texts, as_written, catalog_ids
 from .lists import split_lists
 from .reading import is_column, open_columns
 from .times import microseconds, parse_span
@@ -100,6 +101,7 @@ class Sessions:
         keep: ColumnName | Collection[ColumnName] | None = None,
         separator: str | None = None,
         names: Sequence[str] | None = None,
+        ids: str = AUTO,
     ) -> Sessions:
         """Read sessions from a table, a file or lists.
 
@@ -125,12 +127,15 @@ class Sessions:
             Between the values of a text file, one character: by default a comma for .csv, else a tab.
         names : sequence of str, optional
             Of the columns of a text file that does not begin with a line of them.
+        ids : {"auto", "text"}
+            Ids are integers or strings, as they come. Those of text files, and ids between spaces, are integers where all
+            of a column are written as integers are, else strings ("007" stays that); "text" makes strings of all ids.
 
         Raises
         ------
         ValueError
-            A column or a value is missing, or of a type that cannot be; the message names column and row. A file cannot
-            be read; the message names it.
+            A column or a value is missing, or of a type that cannot be; the message names column and row. An empty text is
+            a missing id. A file cannot be read; the message names it.
 
         Examples
         --------
@@ -145,7 +150,12 @@ class Sessions:
             "session_id": session_id, "item_id": item_id, "items": items, "timestamp": timestamp, "weight": weight,
             "visitor_id": visitor_id, "event_type": event_type, "value": value,
         })  # fmt: skip
-        table = reader.read([*columns.values(), *kept.values()])
+        as_text = are_texts("from_frame", ids)
+        of_ids = [of[role] for of in (columns, kept) for role in ("session_id", "item_id", "visitor_id") if role in of]
+        written: dict[str, Any] = dict.fromkeys(of_ids, functools.partial(as_written, as_text=as_text))
+        if "items" in columns:
+            written[columns["items"]] = lambda texts: texts
+        table = reader.read([*columns.values(), *kept.values()], written)
 
         def column(role: str) -> tuple[str, Column]:
             """What messages about it begin with, and its values."""
@@ -153,17 +163,17 @@ class Sessions:
 
         if "items" in columns:
             what, lists = column("items")
-            flat, lengths = split_lists(what, lists)
+            flat, lengths = split_lists(what, lists, as_text=as_text)
             visits = np.repeat(np.arange(len(lengths)), lengths)
-            ids = Ids(f"{what}, all lists end to end,", flat)
+            products = Ids(f"{what}, all lists end to end,", flat, as_text=as_text)
             others = [columns[role] for role in ("timestamp", "weight") if role in columns]
             table = {name: take(table[name], visits) for name in (*others, *kept.values())}  # which hold for all events
         else:
-            visits, ids = Ids(*column("session_id")).numbers(), Ids(*column("item_id"))
-        catalog = _stamp.Catalog(ids.kind)
+            visits, products = Ids(*column("session_id")).numbers(), Ids(*column("item_id"), as_text=as_text)
+        catalog = _stamp.Catalog(products.kind)
         core, order = _stamp.Sessions.from_events(
             visits,
-            ids.add_to(catalog),
+            products.add_to(catalog),
             microseconds(*column("timestamp")) if "timestamp" in columns else None,
             numbers(*column("weight")) if "weight" in columns else None,
             with_order=bool(kept),
@@ -266,11 +276,12 @@ class Sessions:
         )
         return Sessions(chosen, self._catalog, {name: take(column, events) for name, column in self.columns.items()})
 
-    def rows_in(self, catalog: _stamp.Catalog) -> _stamp.Sessions:
-        """The same sessions in the rows of another catalog, -1 where it lacks a product."""
+    def rows_in(self, catalog: _stamp.Catalog, what: str, of: str) -> _stamp.Sessions:
+        """The same sessions in the rows of another catalog, -1 where it lacks a product. ValueError where it has ids of
+        another kind: `what` these sessions are, and whose products the catalog has (`of`)."""
         if catalog is self._catalog:
             return self._core
-        rows = Ids("the catalog", self.item_ids).find_in(catalog) if len(self._catalog) else np.empty(0, np.int32)
+        rows = Ids(what, self.item_ids).find_in(catalog, of)
         core = self._core
         known = np.append(rows, np.int32(-1))  # an unknown event, -1, stays so
         return _stamp.Sessions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .column_reader import ColumnReader, listed_names
+from .column_reader import ColumnReader, Written, listed_names
 from .columns import Column, errors_named
 from .conversion import as_column
 
@@ -14,6 +14,7 @@ _REMEDY = "convert the file first: iconv -f latin1 -t utf-8, say"
 
 def text_columns(where: str, path: str, separator: str, names: Sequence[str] | None) -> ColumnReader:
     """The columns of a text file, gzipped or not; `names` of them where it does not begin with a line of names."""
+    import pyarrow as pa
     from pyarrow import csv
 
     if len(separator) != 1 or not separator.isascii() or separator in '\r\n"':
@@ -28,16 +29,18 @@ def text_columns(where: str, path: str, separator: str, names: Sequence[str] | N
         except UnicodeDecodeError:
             raise ValueError(f"{where}: the names of the columns are not UTF-8; {_REMEDY}") from None
 
-    def read(places: Sequence[int]) -> Iterable[Column]:
+    def read(places: Sequence[int], written: Written) -> Iterable[Column]:
         wanted = [found[place] for place in places]
+        types = dict.fromkeys(written, pa.large_string())
         with errors_named(where):
-            table = csv.read_csv(path, reading, parse, csv.ConvertOptions(include_columns=wanted))
+            table = csv.read_csv(path, reading, parse, csv.ConvertOptions(include_columns=wanted, column_types=types))
         columns = dict(zip(wanted, table.columns))
         del table  # so that what is converted goes
         for name in wanted:
             column = columns.pop(name)
             _require_text(f"{where}: column '{name}'", column)
-            yield as_column(f"{where}: column '{name}'", column)
+            column = as_column(f"{where}: column '{name}'", column)
+            yield written[name](column) if name in written else column
 
     return ColumnReader(where, found, read)
 

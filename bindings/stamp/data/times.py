@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Column, arrow_missing, find_missing, is_arrow, require_complete
+from .columns import Column, arrow_missing, is_arrow, is_missing, require_complete
 
 _EXPECTED = "expected datetimes, unix time or ISO 8601 texts"
 
@@ -81,7 +81,8 @@ def _from_datetimes(what: str, values: np.ndarray) -> np.ndarray:
 
 def _from_objects(what: str, values: list[Any]) -> np.ndarray:
     families = list(map(_family, values))
-    require_complete(what, find_missing(values) | np.array([family == "" for family in families], bool))
+    gone = (family == "" or is_missing(value) for family, value in zip(families, values))
+    require_complete(what, np.fromiter(gone, bool, len(values)))
     for row, family in enumerate(families):
         if family is None or family != families[0]:
             others = "" if family is None else f" and {values[0]!r} in row 0"

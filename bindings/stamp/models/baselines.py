@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _stamp
+from ..data.ids import require_one_kind
 from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.times import parse_span
@@ -88,10 +89,13 @@ class BaselineRecommender(_ListingRecommender):
         if by is not None:
             if products is None:
                 raise ValueError(f"fit: by is {by!r}, so products is expected: stamp.Products with that attribute")
+            require_one_kind("fit: products", products._catalog, "train", catalog)
             groups, values = products.codes(by, catalog)
             attributes = [(by, groups, values)]
         options = json.dumps(self._library_values(self.get_params()))
-        self._core = _stamp.fit_baseline(self._kind, options, train.rows_in(catalog), len(catalog), groups)
+        self._core = _stamp.fit_baseline(
+            self._kind, options, train.rows_in(catalog, "fit: train", "training"), len(catalog), groups
+        )
         self._catalog, self._counts = catalog, _count_clicks([train], catalog)
         self._attributes, self._route_by = attributes, [] if by is None else [by]
         self._release = None
@@ -103,7 +107,7 @@ class BaselineRecommender(_ListingRecommender):
 
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_baseline(
-            self._core, sessions.rows_in(self._catalog), self._counts.tolist(), **options
+            self._core, self._sessions_in_rows("evaluate: test", sessions), self._counts.tolist(), **options
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -192,7 +196,8 @@ class PopularityRecommender(BaselineRecommender):
         Raises
         ------
         ValueError
-            `train` has no events, timestamps or products are missing, or the attribute is none.
+            `train` has no events, timestamps or products are missing, or have ids of another kind, or the attribute is
+            none.
         """
         self._fit(train, products, self.get_params()["by"])
         return self

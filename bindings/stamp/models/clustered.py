@@ -33,7 +33,8 @@ class ClusteredRecommender(_CatalogRecommender):
         self._catalog, self._counts, self.models = catalog, counts.copy(), models
         self._parts = []
         for cluster, model in models.items():
-            rows = Ids("the products of a cluster", model.item_ids_).find_in(catalog)
+            what = f"ClusteredRecommender: the model of cluster {cluster}"
+            rows = Ids(what, model.item_ids_).find_in(catalog, "the catalog")
             if (rows < 0).any():
                 raise ValueError(f"ClusteredRecommender: cluster {cluster} has products that the catalog has not")
             self._counts[rows] = model._counts  # without validation's, where that was not trained on
@@ -41,7 +42,7 @@ class ClusteredRecommender(_CatalogRecommender):
 
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_clusters(
-            self._parts, sessions.rows_in(self._catalog), self._counts.tolist(), **options
+            self._parts, self._sessions_in_rows("evaluate: test", sessions), self._counts.tolist(), **options
         )  # fmt: skip
 
     def _bundle(self) -> _stamp.Bundle:

@@ -101,7 +101,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        An option cannot be, the model is not fitted, or no event of `test` is a target.
+        An option cannot be, the model is not fitted, its ids are of another kind than those of `test`, or no event of
+        `test` is a target.
     """
     model._require_fitted("evaluate")
     if not isinstance(test, Sessions):

@@ -45,8 +45,11 @@ class _CatalogRecommender:
         self._require_fitted("n_items_")
         return len(self._catalog)
 
-    def _rows(self, ids: Iterable[Any], what: str) -> np.ndarray:
-        return find_rows(f"recommend: {what}", ids, self._catalog)
+    def _rows(self, what: str, ids: Iterable[Any]) -> np.ndarray:
+        return find_rows(what, ids, self._catalog, "the model")
+
+    def _sessions_in_rows(self, what: str, sessions: Sessions) -> _stamp.Sessions:
+        return sessions.rows_in(self._catalog, what, "the model")
 
 
 class _ListingRecommender(_CatalogRecommender):
@@ -63,11 +66,11 @@ class _ListingRecommender(_CatalogRecommender):
             release = self._release = _stamp.Release(self._bundle())
         return release
 
-    def _filters(self, exclude: Iterable[Any], only: Iterable[Any] | None) -> dict[str, Any]:
+    def _filters(self, call: str, exclude: Iterable[Any], only: Iterable[Any] | None) -> dict[str, Any]:
         """What a query says beyond events and k."""
         return {
-            "exclude": self._rows(exclude, "exclude"),
-            "only": None if only is None else self._rows(only, "only"),
+            "exclude": self._rows(f"{call}: exclude", exclude),
+            "only": None if only is None else self._rows(f"{call}: only", only),
             **{"history": 0, "zone": "", "rules": "", "popular": False, "explain": False},
         }
 
@@ -100,12 +103,12 @@ class _ListingRecommender(_CatalogRecommender):
         Raises
         ------
         ValueError
-            No known product in `items`, or k < 1.
+            No known product in `items`, ids of another kind than those of training, or k < 1.
         """
         self._require_fitted("recommend")
         _check_k("recommend", k)
-        rows = self._rows(items, "items")
-        answer = self._listing().list(rows, bought=[], k=k, **self._filters(exclude, only))
+        rows = self._rows("recommend: items", items)
+        answer = self._listing().list(rows, bought=[], k=k, **self._filters("recommend", exclude, only))
         found, scores, path, _, unknown, *_ = answer
         if path == "none" and unknown == len(rows):
             raise ValueError(
@@ -130,8 +133,8 @@ class _ListingRecommender(_CatalogRecommender):
         """
         self._require_fitted("recommend_batch")
         _check_k("recommend_batch", k)
-        rows = [self._rows(items, "items") for items in sessions]
-        answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters(exclude, only))
+        rows = [self._rows("recommend_batch: a session", items) for items in sessions]
+        answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters("recommend_batch", exclude, only))
         unknown = sum(answer[4] for answer in answers)
         if unknown:
             warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)
@@ -154,7 +157,7 @@ def _check_k(call: str, k: int) -> None:
 
 
 def _catalog_of(parts: Sequence[Sessions]) -> _stamp.Catalog:
-    """The products that occur in `parts`, and nothing else of the catalogs they were cut from."""
+    """The products that occur in `parts`, and nothing else of the catalogs they were cut from. All have one kind of ids."""
     catalog = _stamp.Catalog(parts[0]._catalog.kind)
     seen: dict[int, tuple[Sessions, np.ndarray]] = {}
     for part in parts:
@@ -171,7 +174,7 @@ def _catalog_of(parts: Sequence[Sessions]) -> _stamp.Catalog:
 def _count_clicks(parts: Sequence[Sessions], catalog: _stamp.Catalog) -> np.ndarray:
     counts = np.zeros(len(catalog), np.int64)
     for part in parts:
-        counts += _stamp.item_counts(part.rows_in(catalog), len(catalog))
+        counts += _stamp.item_counts(part.rows_in(catalog, "fit: train", "training"), len(catalog))
     return counts
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.progress import TrainingBar
-from ..data.ids import Ids
+from ..data.ids import Ids, require_one_kind
 from ..data.sessions import Sessions
 from .listing import _catalog_of, _count_clicks, _ListingRecommender, _plain
 
@@ -123,7 +123,7 @@ class StampRecommender(_ListingRecommender):
         Raises
         ------
         ValueError
-            No example to learn from, or options that cannot be.
+            No example to learn from, `validation` has ids of another kind than `train`, or options that cannot be.
         RuntimeError
             The device cannot be had, with the reason, or is out of memory.
         TrainingDiverged
@@ -137,13 +137,15 @@ class StampRecommender(_ListingRecommender):
             raise ValueError(
                 f"fit: validation is {validation!r}, expected stamp.Sessions or the share of the last sessions"
             )
+        if validation is not None:
+            require_one_kind("fit: validation", validation._catalog, "train", train._catalog)
         parts = [train, validation] if refit and validation is not None else [train]
         catalog = _catalog_of(parts)
         self._train(
             catalog,
             _count_clicks(parts, catalog),
-            train.rows_in(catalog),
-            None if validation is None else validation.rows_in(catalog),
+            train.rows_in(catalog, "fit: train", "training"),
+            None if validation is None else validation.rows_in(catalog, "fit: validation", "train"),
             refit=refit,
             checkpoint=checkpoint,
             progress=progress,
@@ -213,7 +215,8 @@ class StampRecommender(_ListingRecommender):
         return _stamp.Bundle(self._catalog, self._counts.tolist(), [], [cluster], [], "{}")
 
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
-        return _stamp.evaluate_model(self._model, sessions.rows_in(self._catalog), self._counts.tolist(), **options)
+        rows = self._sessions_in_rows("evaluate: test", sessions)
+        return _stamp.evaluate_model(self._model, rows, self._counts.tolist(), **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         super().save(path)
@@ -250,7 +253,7 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
     weights, trained = model.weights(), old.weights_
     if mine["repeat_floors"] != theirs["repeat_floors"]:
         trained.pop("repeat.floors", None)
-    rows = Ids("warm_start", old.item_ids_).find_in(catalog)
+    rows = Ids("warm_start: that model", old.item_ids_).find_in(catalog, "this one")
     weights["items"][rows[rows >= 0]] = trained.pop("items")[rows >= 0]
     return {**weights, **trained}
 

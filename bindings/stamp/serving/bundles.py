@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..data.ids import Ids, catalog_ids
+from ..data.ids import Ids, catalog_ids, require_one_kind
 from ..data.products import Products
 from ..models.baselines import BaselineRecommender
 from ..models.clustered import trained_models
@@ -52,7 +52,7 @@ def build_bundle(
     Raises
     ------
     ValueError
-        A product is claimed by two clusters, a model or the fallback knows ids of another kind, the fallback is not
+        A product is claimed by two clusters, a model, the fallback or `items` has ids of another kind, the fallback is not
         fitted, or rules cannot be, with the path of the key.
     RuntimeError
         A model is damaged, or `out` cannot be written.
@@ -64,19 +64,14 @@ def build_bundle(
     paths = _model_paths(models, alone=fallback is not None)
     device = _stamp.open_device("cpu", "auto")
     loaded = {cluster: _single(cluster, path, device) for cluster, path in sorted(paths.items())}
-    kinds = {bundle.catalog.kind for bundle in loaded.values()}
-    if len(kinds) > 1:
-        raise ValueError("build_bundle: some models know products by integers, some by strings")
-    if fallback is not None and kinds - {fallback._catalog.kind}:
-        raise ValueError(f"build_bundle: the models know products by {kinds.pop()}, the fallback by others")
-    if fallback is not None:
-        kinds = {fallback._catalog.kind}
-    catalog = _stamp.Catalog(kinds.pop())
+    known_by = [bundle.catalog for bundle in loaded.values()] + ([] if fallback is None else [fallback._catalog])
+    catalog = _stamp.Catalog(known_by[0].kind)
     counts: list[np.ndarray] = []
     clusters: list[tuple[int, dict[str, Any], np.ndarray]] = []
     for cluster, bundle in loaded.items():
         [part] = bundle.clusters
         known = len(catalog)
+        require_one_kind(f"build_bundle: the model of cluster {cluster}", bundle.catalog, "the others", catalog)
         rows = Ids("build_bundle: the products", catalog_ids(bundle.catalog)).add_to(catalog)
         if len(catalog) - known < len(rows):
             twice = int(rows[rows < known][0])
@@ -88,13 +83,13 @@ def build_bundle(
         counts.append(bundle.counts)
     if fallback is not None:
         known = len(catalog)
+        require_one_kind("build_bundle: fallback", fallback._catalog, "the models", catalog)
         fallback_rows = Ids("build_bundle: the products", fallback.item_ids_).add_to(catalog)
         counts.append(fallback._counts[fallback_rows >= known])  # new ones come in its order
     columns: list[_stamp.Attribute] = []
     if items is not None:
         products = items if isinstance(items, Products) else Products.from_frame(items)
-        if products.kind != catalog.kind:
-            raise ValueError(f"build_bundle: items have ids that are {products.kind}, the models {catalog.kind}")
+        require_one_kind("build_bundle: items", products._catalog, "the models", catalog)
         products.add_to(catalog)
         for name, kind in products.attributes.items():
             columns.append(
@@ -209,10 +204,12 @@ def diff_bundles(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> di
     ------
     RuntimeError
         One of them is no bundle, or its catalog is damaged.
+    ValueError
+        Their ids are of two kinds.
     """
     before, after = _stamp.read_bundle(os.fspath(old)), _stamp.read_bundle(os.fspath(new))
     ids = catalog_ids(after.catalog)
-    rows = Ids("diff_bundles", ids).find_in(before.catalog) if len(ids) else np.empty(0, np.int32)
+    rows = Ids("diff_bundles: new", ids).find_in(before.catalog, "old")
     stayed = rows >= 0
     moved = _labels(after)[stayed] != _labels(before)[rows[stayed]]
     models = [{c["id"]: c["fingerprint"] for c in bundle.clusters} for bundle in (before, after)]

@@ -166,16 +166,25 @@ class Recommender:
         Raises
         ------
         ValueError
-            An unknown zone, k or history below 1, or rules that cannot be, with the path of the key.
+            An unknown zone, k or history below 1, ids of another kind than the catalog's (a product that it does not know
+            is none), or rules that cannot be, with the path of the key.
         """
         release = self._core.release()
         ids = listed("recommend: events", events)
-        rows = _rows(release, ids, "events")
+        rows = _rows(release, "recommend: events", ids)
         answer = release.list(
             rows,
-            bought=_rows(release, bought, "bought"),
+            bought=_rows(release, "recommend: bought", bought),
             **_query(
-                release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain
+                release,
+                "recommend",
+                k=k,
+                zone=zone,
+                rules=rules,
+                exclude=exclude,
+                only=only,
+                history=history,
+                explain=explain,
             ),
         )
         return self._named(release, ids, rows, answer)
@@ -196,12 +205,20 @@ class Recommender:
         """:meth:`recommend` for many visitors at once, scanned on all cores; `bought` is a list for each, or absent."""
         release = self._core.release()
         ids = [listed("recommend_batch: a session", events) for events in sessions]
-        rows = [_rows(release, events, "events") for events in ids]
+        rows = [_rows(release, "recommend_batch: a session", events) for events in ids]
         answers = release.list_batch(
             rows,
-            bought=[_rows(release, each, "bought") for each in bought],
+            bought=[_rows(release, "recommend_batch: bought", each) for each in bought],
             **_query(
-                release, k=k, zone=zone, rules=rules, exclude=exclude, only=only, history=history, explain=explain
+                release,
+                "recommend_batch",
+                k=k,
+                zone=zone,
+                rules=rules,
+                exclude=exclude,
+                only=only,
+                history=history,
+                explain=explain,
             ),
         )
         return [self._named(release, *each) for each in zip(ids, rows, answers)]
@@ -234,12 +251,13 @@ class Recommender:
         )
 
 
-def _rows(release: _stamp.Release, ids: Iterable[Any], what: str) -> np.ndarray:
-    return find_rows(f"recommend: {what}", ids, release.catalog)
+def _rows(release: _stamp.Release, what: str, ids: Iterable[Any]) -> np.ndarray:
+    return find_rows(what, ids, release.catalog, "the bundle")
 
 
 def _query(
     release: _stamp.Release,
+    call: str,
     *,
     k: int | None,
     zone: str | None,
@@ -251,13 +269,13 @@ def _query(
 ) -> dict[str, Any]:
     for name, value in (("k", k), ("history", history)):
         if value is not None and value < 1:
-            raise ValueError(f"recommend: {name} is {value}, expected 1 or more")
+            raise ValueError(f"{call}: {name} is {value}, expected 1 or more")
     return {
         "k": k or 0,
         "zone": zone or "",
         "rules": json.dumps(list(rules)) if rules else "",
-        "exclude": _rows(release, exclude, "exclude"),
-        "only": None if only is None else _rows(release, only, "only"),
+        "exclude": _rows(release, f"{call}: exclude", exclude),
+        "only": None if only is None else _rows(release, f"{call}: only", only),
         "history": history or 0,
         "popular": True,
         "explain": explain,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ...data.column_reader import ColumnReader
-from ...data.ids import Ids
+from ...data.columns import Column
+from ...data.ids import Ids, as_written
 from ...data.reading import open_columns
 from .arguments import whole
 
@@ -36,7 +37,7 @@ def visitor_rows(
 ) -> list[np.ndarray]:
     """Columns [visitors] of finite floats, one for each name; of rows of `least` or more."""
     if _is_table(data):
-        table = open_arm(f"{call}: {arm}", data).read([*names, visitor] if visitor is not None else names)
+        table = read_arm(f"{call}: {arm}", data, names, visitor)
         columns = [table[name] for name in names]
     elif visitor is not None:
         raise ValueError(f"{call}: {arm} is {type(data).__name__}, expected a table, as visitor is '{visitor}'")
@@ -56,11 +57,16 @@ def visitor_rows(
     return [np.bincount(code, weights=array) for array in arrays]
 
 
-def open_arm(what: str, data: Any) -> ColumnReader:
-    """The columns of a table of visitors. Messages of ValueErrors begin with `what`."""
+def read_arm(
+    what: str, data: Any, names: Iterable[str], visitor: str | None, *, others: bool = False
+) -> dict[str, Column]:
+    """Columns of a table of visitors, and all `others` if asked for. Messages of ValueErrors begin with `what`."""
     if not _is_table(data):
         raise ValueError(f"{what} is {type(data).__name__}, expected a table with a row a visitor, or several")
-    return open_columns(what, data)
+    columns, ids = open_columns(what, data), [] if visitor is None else [visitor]
+    columns.require(wanted := [*names, *ids])
+    written = dict.fromkeys(ids, functools.partial(as_written, as_text=False))
+    return columns.read(columns.names if others else wanted, written)
 
 
 def _is_table(data: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from ...data.columns import Column, is_arrow, take
 from ...data.ids import Ids
 from ...data.times import microseconds
-from .reading import open_arm
+from .reading import read_arm
 
 UNKNOWN = "(unknown)"
 
@@ -20,9 +20,7 @@ class SegmentedArm:
     def __init__(self, what: str, data: Any, segment: str, *, visitor: str | None, time: str | None):
         if time is not None and visitor is None:
             raise ValueError(f"{what}: time is '{time}' without visitor, so each row is a visitor and has but one time")
-        columns = open_arm(what, data)
-        columns.require(name for name in (segment, visitor, time) if name is not None)
-        self.table = columns.read(columns.names)
+        self.table = read_arm(what, data, [segment] if time is None else [segment, time], visitor, others=True)
         self._names, of_row = _codes(self.table[segment])
         if visitor is None:
             self._of_visitor = self._of_row = of_row

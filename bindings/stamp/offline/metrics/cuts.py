@@ -106,7 +106,7 @@ def _of_values(values: np.ndarray) -> Labels:
 
 def _by_mapping(facts: Facts, clusters: Mapping[Any, Any], zone: str) -> Labels:
     """A mapping of products to anything that can be named, by the target."""
-    rows = find_rows("cut: the products", clusters.keys(), facts.catalog)
+    rows = find_rows("cut: the mapping", clusters.keys(), facts.catalog, "the replay")
     values = list(dict.fromkeys(clusters.values()))
     try:
         values.sort()

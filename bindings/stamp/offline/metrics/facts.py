@@ -68,7 +68,7 @@ class Facts:
     def first_seen(self) -> np.ndarray:
         """Microseconds since 1970 [V] of the first event in training; the end of time where there is none."""
         train = self._train
-        core = train.rows_in(self.catalog)
+        core = train.rows_in(self.catalog, "Replay: train", "item_ids")
         first = np.full(self.recording.V, np.iinfo(np.int64).max)
         known = core.items >= 0
         np.minimum.at(first, core.items[known], core.timestamps[known])
@@ -117,7 +117,7 @@ class Facts:
     @cached_property
     def event_rows(self) -> np.ndarray:
         """Row [events] of each event's product."""
-        return self.sessions.rows_in(self.catalog).items
+        return self.sessions.rows_in(self.catalog, "Replay: sessions", "item_ids").items
 
     @cached_property
     def event_types(self) -> np.ndarray:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import _stamp
-from ...data.columns import object_array
-from ...data.ids import Ids, catalog_ids
+from ...data.ids import Ids, catalog_ids, find_rows, require_one_kind
 from ...data.products import Products
 from ...models.clustered import ClusteredRecommender
 from ...models.listing import _ListingRecommender
@@ -55,11 +54,9 @@ class Served:
             "popular": self._popular,
         }
 
-    def answer(
-        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
-    ) -> Lists:
-        here = Ids("replay: the products", catalog_ids(catalog)).find_in(self._release.catalog)
-        there = Ids("replay: the products", self.item_ids).find_in(catalog)
+    def answer(self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance) -> Lists:
+        here = Ids("replay: all products", catalog_ids(catalog)).find_in(self._release.catalog, f"'{self.name}'")
+        there = Ids(f"replay: '{self.name}'", self.item_ids).find_in(catalog, "the replay")
         asked = (np.append(here, np.int32(-1))[history.events], history.begin, history.end)
         options = self._options(zone)
         start = time.perf_counter()
@@ -87,9 +84,7 @@ class Foreign:
                 "cannot apply; expected recommenders of stamp, or a zone without rules"
             )
 
-    def answer(
-        self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance
-    ) -> Lists:
+    def answer(self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance) -> Lists:
         ids, n = catalog_ids(catalog), len(history.begin)
         rows = np.full((n, zone.k), -1, np.int32)
         scores = np.full((n, zone.k), np.nan, np.float32)
@@ -144,13 +139,7 @@ class Foreign:
         return ids[:k], numbers[:k]
 
     def _find(self, found: list[Any], catalog: _stamp.Catalog) -> np.ndarray:
-        ids = Ids(f"replay: the answer of '{self.name}'", object_array(found))
-        if ids.kind != catalog.kind:
-            raise ValueError(
-                f"replay: '{self.name}' answers ids that are {ids.kind} ({found[0]!r}), those of the sessions are "
-                f"{catalog.kind}"
-            )
-        return ids.find_in(catalog)
+        return find_rows(f"replay: the answer of '{self.name}'", found, catalog, "the sessions")
 
 
 def _spread(n: int, count: int) -> np.ndarray:
@@ -236,6 +225,7 @@ def _with_attributes(bundle: _stamp.Bundle, products: Products | None) -> _stamp
     """The same bundle; rules may name the attributes of `products`, too."""
     if products is None:
         return bundle
+    require_one_kind("replay: products", products._catalog, "the recommenders", bundle.catalog)
     clusters = [
         (each["id"], each["rows"], each["model"], each["train"], each["fingerprint"], each["report"])
         for each in bundle.clusters

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _stamp
-from ...data.ids import Ids, catalog_ids, find_rows
+from ...data.ids import Ids, catalog_ids, find_rows, require_one_kind
 from ...data.products import Products
 from ...data.sessions import Sessions
 from ...models.clustered import ClusteredRecommender
@@ -30,18 +30,11 @@ def union_catalog(
             catalogs.append((what, part.item_ids[counts > 0]))
     if products is not None:
         catalogs.append(("products", products.item_ids))
-    union: _stamp.Catalog | None = None
-    for name, item_ids in catalogs:
-        ids = Ids(f"replay: the products of {name}", item_ids)
-        if union is None:
-            union, of = _stamp.Catalog(ids.kind), name
-        if len(ids) and ids.kind != union.kind:
-            raise ValueError(
-                f"replay: '{name}' knows products by ids that are {ids.kind}, '{of}' by {union.kind}; expected one kind"
-            )
-        if len(ids):
-            ids.add_to(union)
-    assert union is not None
+    columns = [(name, ids) for name, item_ids in catalogs if len(ids := Ids(f"replay: {name}", item_ids))]
+    union = _stamp.Catalog(columns[0][1].kind if columns else "integers")
+    for _, ids in columns:
+        require_one_kind(ids.what, ids, columns[0][0], union)
+        ids.add_to(union)
     return union
 
 
@@ -83,7 +76,7 @@ def lay_out(catalog: _stamp.Catalog, ids: Any, vectors: Any) -> np.ndarray:
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise ValueError(f"replay: embeddings are {len(ids)} ids and vectors of shape {vectors.shape}, expected [n,D]")
-    rows = find_rows("replay: the ids of embeddings", ids, catalog)
+    rows = find_rows("replay: embeddings", ids, catalog, "the recommenders and sessions")
     table = np.zeros((len(catalog), vectors.shape[1]), np.float32)
     table[rows[rows >= 0]] = vectors[rows >= 0]
     return table
@@ -95,10 +88,10 @@ def clusters_of(catalog: _stamp.Catalog, recommenders: Iterable[Any]) -> np.ndar
         path = _path_of(each)
         if path is not None:
             bundle = _stamp.read_bundle(path)
-            rows = Ids("replay: the products", catalog_ids(bundle.catalog)).find_in(catalog)
+            rows = Ids("replay: the bundle", catalog_ids(bundle.catalog)).find_in(catalog, "the replay")
             described = [(cluster["id"], cluster["rows"]) for cluster in bundle.clusters]
         elif isinstance(each, ClusteredRecommender):
-            rows = Ids("replay: the products", each.item_ids_).find_in(catalog)
+            rows = Ids("replay: the clusters", each.item_ids_).find_in(catalog, "the replay")
             described = [(cluster, part) for cluster, (part, _) in zip(each.models, each._parts)]
         else:
             continue

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ... import _stamp
+from ...data.columns import is_arrow, is_missing, object_array, take
+from ...data.ids import Ids, require_one_kind
 from ...data.sessions import Sessions
-from ..recordings.columns import column_of, texts_of
+from ..recordings.columns import texts_of
 from ..recordings.questions import Questions
 from ..recordings.sets import distinct
 from ..recordings.zones import Zone
@@ -100,14 +102,29 @@ def _earlier_too(parts: Sequence[tuple[Sessions, np.ndarray]]) -> History:
 
 def visitors(*parts: Sessions) -> list[np.ndarray] | None:
     """Codes [sessions] of the visitors of each part, by the first event of each session; a session of an unknown one
-    has its own. None where one of the parts does not know them."""
+    has its own. None where one of the parts does not know them. ValueError where their ids are of two kinds."""
     if any("visitor_id" not in part.columns for part in parts):
         return None
-    columns = [column_of(part, "visitor_id")[part._core.offsets[:-1]] for part in parts]
-    ends = np.cumsum([len(column) for column in columns])[:-1]
-    if all(column.dtype.kind in "iu" for column in columns):
-        return np.split(np.unique(np.concatenate(columns), return_inverse=True)[1].astype(np.int64), ends)
-    codes: dict[Any, int] = {}
-    values = [value for column in columns for value in column.tolist()]
-    known = [v if v is not None and v == v else ("unknown", i) for i, v in enumerate(values)]
-    return np.split(np.array([codes.setdefault(v, len(codes)) for v in known], np.int64), ends)
+    of_parts = [_visitor_ids(part) for part in parts]
+    catalog = _stamp.Catalog(next((ids.kind for ids, _ in of_parts if len(ids)), "integers"))
+    codes = []
+    for ids, known in of_parts:
+        require_one_kind("replay: visitor_id of sessions", ids, "train", catalog)
+        codes.append(np.full(len(known), -1, np.int64))
+        codes[-1][known] = ids.add_to(catalog) if len(ids) else 0
+    named = len(catalog)
+    for each in codes:
+        unknown = each < 0
+        each[unknown] = named + np.arange(unknown.sum())
+        named += int(unknown.sum())
+    return codes
+
+
+def _visitor_ids(part: Sessions) -> tuple[Ids, np.ndarray]:
+    """Of the sessions whose visitor is known, and which these are: bool [sessions]."""
+    column = take(part.columns["visitor_id"], part._core.offsets[:-1])
+    values = np.asarray(column) if not is_arrow(column) else object_array(column.to_pylist())
+    known = np.ones(len(values), bool)
+    if values.dtype.kind not in "iu":
+        known = np.array([not is_missing(value) and value != "" for value in values.tolist()], bool)
+    return Ids("replay: visitor_id", values[known]), known

@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import _stamp
 from ...base.progress import make_bar
-from ...data.ids import catalog_ids
+from ...data.ids import catalog_ids, require_one_kind
 from ...data.products import Products
 from ...data.sessions import Sessions
 from ..recordings.checks import require_products, whole_number
@@ -80,8 +80,7 @@ def replay(
     Raises
     ------
     ValueError
-        An option cannot be, no event is a target, recommenders know products by ids of different kinds, or training and
-        sessions overlap.
+        An option cannot be, no event is a target, ids of products are of two kinds, or training and sessions overlap.
     RuntimeError
         A recommender that is not stamp's failed; the message says at which question.
 
@@ -108,8 +107,8 @@ def replay(
             each.check(zone)
     catalog = union_catalog(answering, sessions, train, products)
     vectors = None if embeddings is None else lay_out(catalog, *embeddings)
-    rows = sessions.rows_in(catalog).items
-    trained = None if train is None else train.rows_in(catalog)
+    rows = sessions.rows_in(catalog, "replay: sessions", "the recommenders").items
+    trained = None if train is None else train.rows_in(catalog, "replay: train", "the recommenders")
     past = None if train is None or trained is None else (train, trained.items)
 
     questions, histories, notes = {}, {}, list[str]()
@@ -172,6 +171,8 @@ def _check(
             raise ValueError(
                 f"replay: {what} is {type(given).__name__}, expected stamp.Sessions (see Sessions.from_frame)"
             )
+    if train is not None:
+        require_one_kind("replay: train", train._catalog, "sessions", sessions._catalog)
     require_products("replay", products)
     whole_number("replay: min_history", min_history, least=1)
     whole_number("replay: latency", latency, least=0)

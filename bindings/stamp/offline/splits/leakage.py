@@ -141,7 +141,7 @@ def check_leakage(train: Sessions, test: Sessions, *, allow: Collection[str] = (
     LeakageError
         The split is refused; the message shows offenders, ``error.report`` has them all.
     ValueError
-        `allow` has an unknown kind, or train or test are no Sessions or empty.
+        `allow` has an unknown kind, train or test are no Sessions or empty, or their ids are of two kinds.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def _times(train: Sessions, test: Sessions) -> tuple[np.datetime64, np.ndarray, 
 
 def _copies(train: Sessions, test: Sessions, timed: bool) -> tuple[np.ndarray, np.ndarray]:
     """Test sessions of 2 events or more that stand in `train`, and one session of `train` for each."""
-    trained, tested = train._core, test.rows_in(train._catalog)
+    trained, tested = train._core, test.rows_in(train._catalog, "check_leakage: test", "train")
     known, looked_for = _fingerprints(trained, timed), _fingerprints(tested, timed)
     order = np.argsort(known, kind="stable")
     place = np.searchsorted(known[order], looked_for)

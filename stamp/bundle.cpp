@@ -29,14 +29,20 @@ std::string file_of(const Cluster& cluster) { return concat(kClusters, '/', clus
 
 Json described(const fs::path& file) { return {{"bytes", fs::file_size(file)}, {"checksum", file_checksum(file)}}; }
 
+// Also of a file that cannot be looked at, which reading it says.
+bool is_there(const fs::path& file) {
+  std::error_code ignored;
+  return fs::status(file, ignored).type() != fs::file_type::not_found;
+}
+
 // `folder` is where the files are read, `path` what messages name.
 Json read_manifest(const fs::path& folder, const fs::path& path) {
   const auto file = path / kManifest;
-  if (!fs::exists(folder / kManifest))
+  if (!is_there(folder / kManifest))
     fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model");
   Json manifest;
   try {
-    manifest = Json::parse(read_file(folder / kManifest));
+    manifest = Json::parse(read_file(folder / kManifest, file.string()));
   } catch (const Json::exception& error) {
     fail("load_bundle: ", file.string(), " is not JSON: ", error.what());
   }
@@ -51,14 +57,16 @@ Json read_manifest(const fs::path& folder, const fs::path& path) {
 
 // `name` is what messages call the file.
 void verify_size(const fs::path& file, const std::string& name, const Json& expected) {
-  if (!fs::exists(file)) fail("load_bundle: ", name, " is missing");
-  const std::uintmax_t bytes = fs::file_size(file);
+  if (!is_there(file)) fail("load_bundle: ", name, " is missing");
+  std::error_code error;
+  const std::uintmax_t bytes = fs::file_size(file, error);
+  if (error) fail("load_bundle: cannot read ", name, ": ", error.message());
   if (expected.at("bytes") != bytes)
     fail("load_bundle: ", name, " has ", bytes, " bytes, its manifest says ", expected.at("bytes").dump());
 }
 
 void verify_checksum(const fs::path& file, const std::string& name, const std::string& expected) {
-  const std::string sum = file_checksum(file);
+  const std::string sum = file_checksum(file, name);
   if (expected != sum) fail("load_bundle: ", name, " has checksum ", sum, ", its manifest says ", expected);
 }
 
@@ -227,7 +235,7 @@ void BundleReader::open(const fs::path& folder) {
       fail("load_bundle: ", catalog_path, " has ", V, " ids, the manifest says ", manifest.at("products").dump(),
            " products");
     bundle_.attributes = Attributes::from(file, V);
-    bundle_.rules = read_file(folder / kRulesFile);
+    bundle_.rules = read_file(folder / kRulesFile, named(kRulesFile));
     bundle_.route_by = manifest.at("route_by").get<std::vector<std::string>>();
     if (manifest.contains("fallback")) {
       const std::string name = manifest.at("fallback");

@@ -101,11 +101,26 @@ void write_directory(const fs::path& path, const std::string& mark, const std::f
   sync(folder_of(target));
 }
 
-std::string read_file(const fs::path& path) {
+namespace {
+
+// What messages call a file.
+std::string called(const fs::path& path, const std::string& name) { return name.empty() ? path.string() : name; }
+
+std::ifstream open_to_read(const fs::path& path, const std::string& name) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) fail("cannot read ", called(path, name), ": it is a directory");
   std::ifstream in(path, std::ios::binary);
-  if (!in) fail("cannot read ", path.string(), ": ", std::strerror(errno));
+  if (!in) fail("cannot read ", called(path, name), ": ", std::strerror(errno));
+  return in;
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, const std::string& name) {
+  std::ifstream in = open_to_read(path, name);
   std::ostringstream text;
   text << in.rdbuf();
+  if (text.bad()) fail("cannot read ", called(path, name), ": ", std::strerror(errno));
   return text.str();
 }
 
@@ -129,13 +144,13 @@ std::string hexadecimal(std::uint64_t hash) {
 
 std::string checksum(const void* bytes, std::size_t size) { return hexadecimal(fnv(kFnvStart, bytes, size)); }
 
-std::string file_checksum(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail("cannot read ", path.string(), ": ", std::strerror(errno));
+std::string file_checksum(const fs::path& path, const std::string& name) {
+  std::ifstream in = open_to_read(path, name);
   std::string block(1 << 20, '\0');
   std::uint64_t hash = kFnvStart;
   while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0)
     hash = fnv(hash, block.data(), static_cast<std::size_t>(in.gcount()));
+  if (in.bad()) fail("cannot read ", called(path, name), ": ", std::strerror(errno));
   return hexadecimal(hash);
 }
 

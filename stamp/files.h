@@ -21,10 +21,11 @@ STAMP_API void write_file(const std::filesystem::path& path, const std::function
 STAMP_API void write_directory(const std::filesystem::path& path, const std::string& mark,
                                const std::function<void(const std::filesystem::path&)>& fill);
 
-STAMP_API std::string read_file(const std::filesystem::path& path);
+// `name` is what messages call a file that cannot be read: its path, unless given.
+STAMP_API std::string read_file(const std::filesystem::path& path, const std::string& name = "");
 
 // 64-bit FNV-1a, as 16 hexadecimal digits: finds damage, is no defence against forgery.
 STAMP_API std::string checksum(const void* bytes, std::size_t size);
-STAMP_API std::string file_checksum(const std::filesystem::path& path);
+STAMP_API std::string file_checksum(const std::filesystem::path& path, const std::string& name = "");
 
 }  // namespace stamp

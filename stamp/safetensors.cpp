@@ -74,7 +74,8 @@ TensorSource::TensorSource(TensorType type, const void* values)
 
 Safetensors::Safetensors(const std::filesystem::path& path, const std::string& name)
     : path_(name.empty() ? path.string() : name) {
-  if (std::filesystem::is_directory(path)) fail("cannot read ", path_, ": it is a directory");
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) fail("cannot read ", path_, ": it is a directory");
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) fail("cannot read ", path_, ": ", std::strerror(errno));
   const std::uint64_t size = static_cast<std::uint64_t>(in.tellg());

@@ -136,6 +136,14 @@ TEST_CASE("a bundle comes back as it was saved, and damage is named") {
       CHECK_THROWS_WITH_AS(load_bundle(path, open_device("cpu")), doctest::Contains(name), std::runtime_error);
     std::filesystem::remove(path / name);
     CHECK_THROWS_AS(load_bundle(path, open_device("cpu")), std::runtime_error);
+    // What cannot be read is called as the caller called it, though it is read through an open folder.
+    const std::string called = (path / name).string();
+    std::filesystem::create_symlink(std::filesystem::path(name).filename(), path / name);  // a loop
+    CHECK_THROWS_WITH_AS(load_bundle(path, open_device("cpu")), doctest::Contains(called.c_str()), std::runtime_error);
+    std::filesystem::remove(path / name);
+    std::filesystem::create_directory(path / name);
+    CHECK_THROWS_WITH_AS(load_bundle(path, open_device("cpu")), doctest::Contains(called.c_str()), std::runtime_error);
+    std::filesystem::remove(path / name);
     write_bytes(path / name, whole);
   }
   CHECK_THROWS_AS(load_bundle(folder / "nothing", open_device("cpu")), std::runtime_error);

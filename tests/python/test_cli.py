@@ -118,7 +118,7 @@ def test_cluster(fitted, shop, tmp_path):
     fitted.save(tmp_path / "model")
     pd.DataFrame(shop.products).to_csv(tmp_path / "items.csv", index=False)
     pd.DataFrame(shop.events).to_csv(tmp_path / "events.csv", index=False)
-    files = [tmp_path / "model", tmp_path / "items.csv", tmp_path / "events.csv", "--item-id", "id"]
+    files = [tmp_path / "model", tmp_path / "items.csv", tmp_path / "events.csv", "--product-id", "id"]
     out = tmp_path / "clusters"
     made = json.loads(run("cluster", *files, "--attribute", "category", "--clusters", 3, "--out", out, "--json").stdout)
     found = stamp.CatalogClusters.load(out)

@@ -204,3 +204,40 @@ print((peak() - before) / sum(column.nbytes for column in table.values()))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(out) < 1.5, out
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "catalog.safetensors", "rules.json", "clusters/0.safetensors"])
+def test_unreadable_files_of_models_are_named(fitted, tmp_path, monkeypatch, name):
+    """They are read through an open folder, whose name is of no use to anybody."""
+    monkeypatch.chdir(tmp_path)
+    fitted.save("model")
+    file = pathlib.Path("model", name)
+    file.unlink()
+    file.symlink_to(file.name)
+    for read in (stamp.load, stamp.Recommender, stamp.verify_bundle, stamp.inspect_bundle):
+        with pytest.raises(RuntimeError, match=f"model/{name}") as raised:
+            read("model")
+        assert "/proc" not in str(raised.value)
+
+
+def test_unreadable_clusters_and_checkpoints_are_named(shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("loop").symlink_to("loop")
+    with pytest.raises(RuntimeError, match="cannot read loop: Too many levels"):
+        stamp.CatalogClusters.load("loop")
+    with pytest.raises(RuntimeError, match=r"Too many levels .*\[loop\]"):
+        stamp.StampRecommender(dim=8, epochs=1).fit(shop.sessions, checkpoint="loop", progress=False)
+
+
+def test_json_that_is_not_utf8_is_named(fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("latin.json").write_bytes('{"build": [], "café": 1}'.encode("latin-1"))
+    fitted.save("model")
+    with pytest.raises(ValueError, match="^build_bundle: rules latin.json: not UTF-8: .* 0xe9 in position 18"):
+        stamp.build_bundle({0: "model"}, out="bundle", rules="latin.json")
+    with pytest.raises(ValueError, match="^policy latin.json: not UTF-8"):
+        stamp.offline.Policy.read("latin.json")
+    pathlib.Path("models").mkdir()
+    pathlib.Path("models/report.json").write_text("{")
+    with pytest.raises(RuntimeError, match="models/report.json is no report of train_clusters: "):
+        stamp.load_clusters("models")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
+from .files import read_text
+
 _Policy = TypeVar("_Policy")
 
 
@@ -31,14 +33,11 @@ def read_policy(source: str | os.PathLike[str] | Mapping[str, Any], parse: Calla
     if isinstance(source, Mapping):
         name, given = "policy", source
     else:
-        path = pathlib.Path(source)
-        name = path.name
+        name, text = pathlib.Path(source).name, read_text("policy", source)
         try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"policy {path}: {error.strerror or error}") from None
+            given = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"policy {path}: not JSON: {error}") from None
+            raise ValueError(f"policy {os.fspath(source)}: not JSON: {error}") from None
     try:
         return parse(given)
     except Wrong as wrong:

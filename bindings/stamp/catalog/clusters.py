@@ -408,7 +408,7 @@ def cluster_catalog(
     bounds = Bounds(min_products, max_products, min_examples, max_examples)
     require_scipy()
     if not isinstance(items, Products):
-        items = Products.from_frame(items, categories=names)
+        items = Products.from_frame(items, categories=names, keep=())
     grouping = _group_products(items, model, names)
     counts, counted = _count(model, sessions, grouping, k, examples, progress)
     of_model = len(model._catalog)

@@ -46,6 +46,7 @@ def train_clusters(
     clusters: CatalogClusters | str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
+    reading: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -65,7 +66,7 @@ def train_clusters(
 
     Parameters
     ----------
-    data, clusters, config, min_examples, resume
+    data, clusters, reading, config, min_examples, resume
         As of :func:`train_cluster`.
     out : path
         Directory for one directory a cluster, ``catalog.safetensors`` (all products of the data, with their clicks) and
@@ -100,7 +101,7 @@ def train_clusters(
             raise ValueError(f"train_clusters: {name} is {value}, expected 1 or more")
     settings = Settings.read(config, min_examples)
     names = _device_names(device, settings)
-    plan = Plan.make(data, clusters, min_examples)
+    plan = Plan.make(data, clusters, min_examples, reading)
     wanted = plan.ids if only is None else sorted({_plain(cluster) for cluster in only})
     for cluster in wanted:
         plan.require("train_clusters: only", cluster)

@@ -88,8 +88,19 @@ class Plan:
     clusters_fingerprint: str
 
     @classmethod
-    def make(cls, data: Any, clusters: CatalogClusters | str | os.PathLike[str], min_examples: int) -> Plan:
-        sessions = data if isinstance(data, Sessions) else Sessions.from_frame(data)
+    def make(
+        cls,
+        data: Any,
+        clusters: CatalogClusters | str | os.PathLike[str],
+        min_examples: int,
+        reading: Mapping[str, Any] | None,
+    ) -> Plan:
+        if isinstance(data, Sessions):
+            if reading:
+                raise ValueError("train_cluster: reading is for data that is read here, data is a Sessions")
+            sessions = data
+        else:
+            sessions = Sessions.from_frame(data, **{"keep": (), **(reading or {})})
         if isinstance(clusters, (str, os.PathLike)):
             clusters = CatalogClusters.load(clusters)
         ids = np.unique(np.asarray(clusters.ids, np.int64))
@@ -329,6 +340,7 @@ def train_cluster(
     cluster_id: int,
     *,
     out: str | os.PathLike[str],
+    reading: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     device: str = "auto",
     min_examples: int = MIN_EXAMPLES,
@@ -350,6 +362,8 @@ def train_cluster(
     cluster_id : int
     out : path
         Directory for ``model`` (see :func:`stamp.load`) and ``report.json``, which is written last.
+    reading : dict, optional
+        Options of :meth:`Sessions.from_frame` for data that is read here: ``{"session_id": "visit", "separator": ";"}``.
     config : dict
         Options of :class:`StampRecommender`, and `validation`, the share of the cluster's last sessions that judges the
         epochs (default 0.1; 0 for none), and `refit`, to train anew on all of them for the best number of epochs
@@ -380,7 +394,7 @@ def train_cluster(
     known = TrainReport(cluster=cluster_id, status="failed", config=dict(config or {}))
     try:
         settings = Settings.read(config, min_examples)
-        plan = Plan.make(data, clusters, min_examples)
+        plan = Plan.make(data, clusters, min_examples, reading)
         plan.require("train_cluster", cluster_id)
         warm = None if warm_start is None else os.fspath(warm_start)
         identity = plan.identity(cluster_id, settings, warm)

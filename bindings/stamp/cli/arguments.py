@@ -8,9 +8,19 @@ from typing import Any, NamedTuple
 
 import stamp
 
-from ..data.ids import AUTO, CHOICES
+from ..data.ids import CHOICES
 
-SESSIONS = "CSV, TSV or Parquet: session_id, item_id[, timestamp], or items per session"
+EVENTS = "events: a text file (CSV, TSV) or Parquet, or a folder of Parquet files"
+_COLUMNS = {
+    "session_id": "of sessions, a row for each event",
+    "item_id": "of product ids",
+    "items": "of a whole session a row: lists, or ids between spaces",
+    "timestamp": "of times; without it the order of the rows decides",
+    "weight": "of weights, 0 or more, of examples whose target the event is",
+    "visitor_id": "of visitors, for stamp report",
+    "event_type": "of what visitors did, for stamp report",
+    "value": "of what it was worth, for stamp report",
+}
 
 
 class Parents(NamedTuple):
@@ -19,7 +29,7 @@ class Parents(NamedTuple):
     output: argparse.ArgumentParser
     common: argparse.ArgumentParser
     options: argparse.ArgumentParser
-    ids: argparse.ArgumentParser
+    events: argparse.ArgumentParser
 
     @classmethod
     def make(cls) -> Parents:
@@ -35,13 +45,39 @@ class Parents(NamedTuple):
             "--option", "-o", action="append", default=[], metavar="NAME=VALUE", help="e.g. -o epochs=5"
         )
         options.add_argument("--quiet", action="store_true", help="no progress bar")
+        return cls(output, common, options, _events())
 
-        ids = argparse.ArgumentParser(add_help=False)
-        ids.add_argument(
-            "--ids", default=AUTO, choices=CHOICES,
-            help="of products, sessions and visitors: integers where all of a column are written so, or texts",
-        )  # fmt: skip
-        return cls(output, common, options, ids)
+
+def _events() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group(
+        "events", "Columns that are named must be there; by default they are called session_id, item_id and so on."
+    )
+    for role, what in _COLUMNS.items():
+        group.add_argument(_flag(role), metavar="COLUMN", help=what)
+    add_separator(group)
+    add_ids(group)
+    group.add_argument("--names", metavar="COLUMN,…", type=lambda text: text.split(","),
+                       help="of all columns, where the file does not begin with a line of them")  # fmt: skip
+    return parser
+
+
+def add_separator(parser: Any) -> None:
+    parser.add_argument("--separator", metavar="CHARACTER", type=lambda text: "\t" if text == r"\t" else text,
+                        help=r"between the values of text files, \t for a tab; by default a comma in .csv, else a tab")  # fmt: skip
+
+
+def add_ids(parser: Any) -> None:
+    parser.add_argument("--ids", choices=CHOICES,
+                        help="of products: integers where all of a column are written so, or always texts")  # fmt: skip
+
+
+def ids_option(args: argparse.Namespace) -> dict[str, str]:
+    return {} if args.ids is None else {"ids": args.ids}
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -59,5 +95,32 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return {"preset": args.preset, "precision": args.precision, **options}
 
 
-def read_sessions(path: str, args: argparse.Namespace) -> stamp.Sessions:
-    return stamp.Sessions.from_frame(path, ids=args.ids)
+def events_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the events, as options of Sessions.from_frame."""
+    given = {name: getattr(args, name) for name in (*_COLUMNS, "separator", "names", "ids")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def events_words(args: argparse.Namespace) -> list[str]:
+    """What was said of the events, as words of a command."""
+    words = []
+    for name, value in events_options(args).items():
+        words += [_flag(name), ",".join(value) if name == "names" else value.replace("\t", r"\t")]
+    return words
+
+
+def read_sessions(args: argparse.Namespace, path: str, *, keep: tuple[str, ...] | None = ()) -> stamp.Sessions:
+    return stamp.Sessions.from_frame(path, keep=keep, **events_options(args))
+
+
+def add_product_id(parser: argparse.ArgumentParser, file: str) -> None:
+    parser.add_argument(
+        "--product-id", metavar="COLUMN", help=f"of product ids in {file}; by default what --item-id says"
+    )
+
+
+def products_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the products' file, as options of Products.from_frame."""
+    return {
+        "item_id": args.product_id or args.item_id or "item_id", "separator": args.separator, **ids_option(args)
+    }  # fmt: skip

@@ -7,19 +7,21 @@ from typing import Any
 
 import stamp
 
-from .arguments import Parents
+from .arguments import Parents, add_ids, add_separator, ids_option
 
 
 def add(verbs: Any, parents: Parents) -> None:
     bundle = verbs.add_parser("bundle", help="releases of the recommender: bundles of many clusters")
     bundles = bundle.add_subparsers(required=True, metavar="build | inspect | verify | diff")
-    build = bundles.add_parser("build", parents=[parents.output, parents.ids], help="make one of the models of clusters")
+    build = bundles.add_parser("build", parents=[parents.output], help="make one of the models of clusters")
     build.add_argument(
         "models", nargs="+", help="the --out of train-clusters, or ID=PATH of the saved model of each cluster"
     )
     build.add_argument("--out", required=True, help="directory; the bundle that stands there is exchanged")
     build.add_argument("--items", help="CSV, TSV or Parquet: item_id and attributes, for rules and routes")
     build.add_argument("--item-id", default="item_id", help="column of product ids in items")
+    add_separator(build)
+    add_ids(build)
     build.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
     build.add_argument("--number", nargs="+", default=[], help="columns of integers that are numbers")
     build.add_argument("--rules", help="JSON file: rules of the build and zones")
@@ -60,8 +62,9 @@ def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
     items = None
     if args.items:
         items = stamp.Products.from_frame(
-            args.items, item_id=args.item_id, categories=args.category, numbers=args.number, ids=args.ids
-        )
+            args.items, item_id=args.item_id, categories=args.category, numbers=args.number, separator=args.separator,
+            **ids_option(args),
+        )  # fmt: skip
     fallback = stamp.load(args.fallback, device="cpu") if args.fallback else None
     if isinstance(fallback, stamp.StampRecommender):
         raise ValueError(f"--fallback: {args.fallback} holds a model, expected a saved baseline")

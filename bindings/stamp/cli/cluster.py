@@ -9,15 +9,17 @@ from typing import Any
 import stamp
 
 from ..models.stamp_recommender import load_model
-from .arguments import Parents, read_sessions
+from .arguments import EVENTS, Parents, add_product_id, products_options, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
     defaults = inspect.signature(stamp.cluster_catalog).parameters
-    cluster = verbs.add_parser("cluster", parents=[parents.common, parents.ids], help="split a catalog into clusters, a model each")
+    cluster = verbs.add_parser(
+        "cluster", parents=[parents.common, parents.events], help="split a catalog into clusters, a model each"
+    )
     cluster.add_argument("model", help="of the whole catalog")
-    cluster.add_argument("items", help="CSV, TSV or Parquet: item_id and attributes")
-    cluster.add_argument("sessions", help="as of stamp train")
+    cluster.add_argument("products", help="CSV, TSV or Parquet: item_id and attributes")
+    cluster.add_argument("sessions", help=EVENTS)
     cluster.add_argument("--out", required=True, help="file to save to")
     cluster.add_argument("--attribute", required=True, nargs="+", help="what products are grouped by")
     cluster.add_argument("--clusters", type=int, help="how many")
@@ -31,7 +33,7 @@ def add(verbs: Any, parents: Parents) -> None:
     cluster.add_argument("--examples", type=int, default=defaults["examples"].default, help="to recommend for")
     for bound in ("min-products", "max-products", "min-examples", "max-examples"):
         cluster.add_argument(f"--{bound}", type=int)
-    cluster.add_argument("--item-id", default="item_id", help="column of product ids in items")
+    add_product_id(cluster, "products")
     cluster.add_argument("--quiet", action="store_true", help="no progress bar")
     cluster.set_defaults(verb=_cluster)
 
@@ -41,8 +43,8 @@ def _cluster(args: argparse.Namespace) -> dict[str, Any]:
     bounds = ("min_products", "max_products", "min_examples", "max_examples")
     found = stamp.cluster_catalog(
         model,
-        stamp.Products.from_frame(args.items, item_id=args.item_id, categories=args.attribute, ids=args.ids),
-        read_sessions(args.sessions, args),
+        stamp.Products.from_frame(args.products, categories=args.attribute, keep=(), **products_options(args)),
+        read_sessions(args, args.sessions),
         attribute=args.attribute,
         clusters=args.clusters,
         distance=args.distance,

@@ -7,15 +7,15 @@ from typing import Any
 
 import stamp
 
-from .arguments import Parents, read_sessions
+from .arguments import EVENTS, Parents, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
     evaluate = verbs.add_parser(
-        "evaluate", parents=[parents.common, parents.ids], help="measure a saved model on a file of sessions"
+        "evaluate", parents=[parents.common, parents.events], help="measure a saved model on events"
     )
     evaluate.add_argument("model")
-    evaluate.add_argument("data")
+    evaluate.add_argument("data", help=EVENTS)
     evaluate.add_argument("--k", type=int, nargs="+", default=[5, 10, 20])
     evaluate.add_argument("--min-history", type=int, default=1)
     evaluate.add_argument("--last-only", action="store_true")
@@ -25,7 +25,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.load(args.model, device=args.device, precision=args.precision)
-    test = read_sessions(args.data, args)
+    test = read_sessions(args, args.data)
     result = stamp.evaluate(
         model, test, k=args.k, min_history=args.min_history, last_only=args.last_only, ties=args.ties
     )

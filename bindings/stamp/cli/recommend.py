@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import pathlib
 import sys
 from typing import Any
 
 import stamp
 
+from ..base.files import read_text
 from ..data.ids import typed
 from .arguments import Parents
 
@@ -64,7 +64,7 @@ def _recommend(args: argparse.Namespace) -> dict[str, Any]:
 
 def _rules(given: str) -> Any:
     """A list of rules, written out or in a file."""
-    text = given if given.lstrip().startswith("[") else pathlib.Path(given).read_text(encoding="utf-8")
+    text = given if given.lstrip().startswith("[") else read_text("--rules", given)
     try:
         rules = json.loads(text)
     except json.JSONDecodeError as error:

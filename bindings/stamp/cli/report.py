@@ -12,9 +12,10 @@ from typing import Any
 
 import stamp
 
+from ..base.files import read_text
 from ..models.baselines import _CLASSES as _BASELINES
 from ..offline import LeakageError, Zone, cart, home, product_page, report
-from .arguments import Parents, read_sessions
+from .arguments import EVENTS, Parents, add_product_id, events_words, products_options, read_sessions
 
 _PRESETS = {"product_page": product_page, "home": home, "cart": cart}
 
@@ -23,25 +24,25 @@ def add(verbs: Any, parents: Parents) -> None:
     defaults = {name: p.default for name, p in inspect.signature(report).parameters.items()}
     verb = verbs.add_parser(
         "report",
-        parents=[parents.output, parents.ids],
+        parents=[parents.output, parents.events],
         help="judge a release by a policy, and say why",
         description="Replay a release over held-out sessions, compare it with what serves now, judge it by a policy, "
         "and write a report. Exit status: 0 it may go on, or there is no policy; 1 the policy says no, with the "
         "reasons on standard error; 2 bad input.",
     )
     verb.add_argument("--bundle", required=True, help="of the release")
-    verb.add_argument("--sessions", required=True, help="held out: a file as of stamp train")
+    verb.add_argument("--sessions", required=True, help=f"held out: {EVENTS}")
     verb.add_argument("--out", required=True, metavar="HTML", help="file of the page")
     verb.add_argument("--out-json", metavar="JSON", help="file of the same figures, for machines")
     verb.add_argument("--current", metavar="BUNDLE", help="what serves now")
     verb.add_argument("--baseline", nargs="+", default=[], metavar="NAME",
                       help=f"others to measure: {', '.join(_BASELINES)}, fitted to --train; or NAME=PATH")  # fmt: skip
-    verb.add_argument("--train", help="file of the sessions that the release learnt from")
+    verb.add_argument("--train", help="events that the release learnt from")
     verb.add_argument("--policy", metavar="JSON", help="what the release must show")
     verb.add_argument("--zones", metavar="JSON",
                       help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")  # fmt: skip
     verb.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
-    verb.add_argument("--item-id", default="item_id", help="column of product ids in products")
+    add_product_id(verb, "products")
     verb.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
     verb.add_argument("--number", nargs="+", default=[], help="columns of integers that are numbers")
     verb.add_argument("--k", type=int, nargs="+", help="lengths of lists to measure; those of the zones by default")
@@ -63,13 +64,13 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     products = None
     if args.products:
         products = stamp.Products.from_frame(
-            args.products, item_id=args.item_id, categories=args.category, numbers=args.number, ids=args.ids
+            args.products, categories=args.category, numbers=args.number, **products_options(args)
         )
-    train = None if args.train is None else read_sessions(args.train, args)
+    train = None if args.train is None else read_sessions(args, args.train, keep=None)
     try:
         made = report(
             args.bundle,
-            read_sessions(args.sessions, args),
+            read_sessions(args, args.sessions, keep=None),
             current=args.current,
             baselines=_baselines(args.baseline, train),
             train=train,
@@ -117,8 +118,9 @@ def _zones(path: str | None) -> list[Zone]:
     """Of a JSON list: names of presets, or objects of the options of a zone, "like" the preset they change."""
     if path is None:
         return [product_page()]
+    text = read_text("--zones", path)
     try:
-        given = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        given = json.loads(text)
     except ValueError as error:
         raise ValueError(f"--zones {path}: not JSON: {error}") from None
     if not isinstance(given, list) or not given:
@@ -151,6 +153,9 @@ def _command(args: argparse.Namespace) -> str:
     for name in ("k", "metric", "cut", "category", "number"):
         if getattr(args, name):
             words += [f"--{name}", *map(str, getattr(args, name))]
-    for name in ("item_id", "ids", "leakage", "resamples", "seed"):
+    words += events_words(args)
+    if args.product_id is not None:
+        words += ["--product-id", args.product_id]
+    for name in ("leakage", "resamples", "seed"):
         words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     return shlex.join(words)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import pathlib
 import shlex
 from typing import Any
 
 from stamp.offline import search
 
-from ..data.ids import AUTO
-from .arguments import SESSIONS, Parents, options_of, read_sessions
+from ..base.files import read_text
+from .arguments import EVENTS, Parents, events_words, options_of, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
     defaults = inspect.signature(search).parameters
-    tuning = verbs.add_parser("search", parents=[parents.options, parents.ids], help="find the options that do best on validation")
-    tuning.add_argument("--data", required=True, help=SESSIONS)
+    tuning = verbs.add_parser(
+        "search", parents=[parents.options, parents.events], help="find the options that do best on validation"
+    )
+    tuning.add_argument("--data", required=True, help=EVENTS)
     tuning.add_argument("--space", required=True, metavar="JSON|FILE",
                         help='e.g. {"dim": [64, 100], "learning_rate": {"low": 1e-4, "high": 0.01, "log": true}}')  # fmt: skip
     tuning.add_argument("--trials", type=int, default=defaults["trials"].default, help="in all, stored ones included")
@@ -35,7 +36,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 def _space(given: str) -> dict[str, Any]:
     """Options and their values, written out or in a file."""
-    text = given if given.lstrip().startswith("{") else pathlib.Path(given).read_text(encoding="utf-8")
+    text = given if given.lstrip().startswith("{") else read_text("--space", given)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -46,7 +47,7 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
     options = options_of(args)
     result = search(
         _space(args.space),
-        read_sessions(args.data, args),
+        read_sessions(args, args.data),
         validation=args.validation,
         preset=options.pop("preset"),
         precision=options.pop("precision"),
@@ -66,6 +67,6 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
         if result.best is not None:
             given = {name: value for name, value in result.best_options.items() if name != "preset"}
             chosen = " ".join(f"-o {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in given.items())
-            ids = "" if args.ids == AUTO else f"--ids {args.ids} "
-            print(f"stamp train {shlex.quote(args.data)} {ids}--out MODEL --preset {result.preset} {chosen}")
+            data = shlex.join([args.data, *events_words(args)])
+            print(f"stamp train {data} --out MODEL --preset {result.preset} {chosen}")
     return result.to_dict()

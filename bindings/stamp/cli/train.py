@@ -8,15 +8,15 @@ from typing import Any
 import stamp
 
 from ..catalog.training import MIN_EXAMPLES
-from .arguments import SESSIONS, Parents, options_of, read_sessions
+from .arguments import EVENTS, Parents, events_options, options_of, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
-    training = argparse.ArgumentParser(add_help=False, parents=[parents.options, parents.ids])
-    training.add_argument("data", help=SESSIONS)
+    training = argparse.ArgumentParser(add_help=False, parents=[parents.options, parents.events])
+    training.add_argument("data", help=EVENTS)
     training.add_argument("--out", required=True, help="directory to save to")
 
-    train = verbs.add_parser("train", parents=[training], help="train on a file of sessions and save the model")
+    train = verbs.add_parser("train", parents=[training], help="train on events and save the model")
     train.add_argument("--validation", type=float, help="share of the last sessions that judges the epochs")
     train.add_argument("--refit", action="store_true", help="train anew on everything for the best number of epochs")
     train.add_argument("--checkpoint", help="file to continue from after a kill")
@@ -42,7 +42,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:
     options = options_of(args)
-    sessions = read_sessions(args.data, args)
+    sessions = read_sessions(args, args.data)
     model = stamp.StampRecommender(device=args.device, **options)
     model.fit(
         sessions,
@@ -64,6 +64,7 @@ def _clusters_call(args: argparse.Namespace) -> dict[str, Any]:
     """What train-cluster and train-clusters share."""
     return {
         "out": args.out,
+        "reading": events_options(args),
         "config": options_of(args),
         "device": args.device,
         "min_examples": args.min_examples,
@@ -74,7 +75,7 @@ def _clusters_call(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train_cluster(args: argparse.Namespace) -> dict[str, Any]:
-    report = stamp.train_cluster(read_sessions(args.data, args), args.clusters, args.cluster_id, **_clusters_call(args))
+    report = stamp.train_cluster(args.data, args.clusters, args.cluster_id, **_clusters_call(args))
     if not args.json:
         print(report)
     return report.to_dict()
@@ -83,7 +84,7 @@ def _train_cluster(args: argparse.Namespace) -> dict[str, Any]:
 def _train_clusters(args: argparse.Namespace) -> dict[str, Any]:
     memory = None if args.memory is None else round(args.memory * 2**30)
     reports = stamp.train_clusters(
-        read_sessions(args.data, args), args.clusters, jobs=args.jobs, threads=args.threads, memory=memory, only=args.only,
+        args.data, args.clusters, jobs=args.jobs, threads=args.threads, memory=memory, only=args.only,
         **_clusters_call(args),
     )  # fmt: skip
     if not args.json:

@@ -91,8 +91,12 @@ def trained_models(path: str | os.PathLike[str]) -> dict[int, str]:
         raise RuntimeError(
             f"{folder} holds no report.json of train_clusters, which is written last; if a call was interrupted, repeat it"
         )
+    try:
+        reports = json.loads((folder / "report.json").read_text(encoding="utf-8"))["reports"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RuntimeError(f"{folder / 'report.json'} is no report of train_clusters: {error}") from None
     models = {}
-    for cluster, report in json.loads((folder / "report.json").read_text())["reports"].items():
+    for cluster, report in reports.items():
         if report["status"] != "trained":
             continue
         place = folder / cluster

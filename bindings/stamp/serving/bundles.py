@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _stamp
+from ..base.files import read_text
 from ..data.ids import Ids, catalog_ids, require_one_kind
 from ..data.products import Products
 from ..models.baselines import BaselineRecommender
@@ -137,10 +137,9 @@ def _rules_text(rules: Any) -> str:
         return "{}"
     if isinstance(rules, Mapping):
         return json.dumps(rules)
-    path = pathlib.Path(rules)
-    if not path.is_file():
-        raise ValueError(f"build_bundle: there is no file {path}")
-    return path.read_text(encoding="utf-8")
+    if not os.path.isfile(rules):
+        raise ValueError(f"build_bundle: there is no file {os.fspath(rules)}")
+    return read_text("build_bundle: rules", rules)
 
 
 def inspect_bundle(path: str | os.PathLike[str]) -> dict[str, Any]:

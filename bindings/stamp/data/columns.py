@@ -5,7 +5,7 @@ A column is a numpy array or a pyarrow Array.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,9 +58,11 @@ def is_missing(value: Any) -> bool:
         return False
 
 
-def find_missing(values: Iterable[Any]) -> np.ndarray:
+def find_missing(values: Collection[Any]) -> np.ndarray:
     """bool [n]"""
-    return np.fromiter(map(is_missing, values), bool)
+    if {*map(type, values)} <= {str, int, bytes, list, tuple}:  # a tenth of the time of asking each
+        return np.zeros(len(values), bool)
+    return np.fromiter(map(is_missing, values), bool, len(values))
 
 
 def require_complete(what: str, missing: np.ndarray) -> None:

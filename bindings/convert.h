@@ -113,6 +113,7 @@ class Callback {
 };
 
 // One for each group of names; module.cpp calls them in this order.
+void bind_files(py::module_& m);
 void bind_data(py::module_& m);
 void bind_devices(py::module_& m);
 void bind_model(py::module_& m);

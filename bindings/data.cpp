@@ -42,13 +42,37 @@ void bind_data(py::module_& m) {
              for_strings(bytes, span_of(offsets), [&](std::string_view id) { rows.push_back(c.find(id)); });
              return array_of(std::move(rows));
            })
-      .def("ids", [](const Catalog& c) -> py::object {
-        if (c.kind() == Catalog::Kind::integers)
-          return array_of(std::vector<std::int64_t>(c.integers().begin(), c.integers().end()));
-        py::list ids;
-        for (std::int32_t row = 0; row < c.size(); ++row) ids.append(py::str(std::string(c.string(row))));
-        return ids;
-      });
+      .def("ids",
+           [](const Catalog& c) -> py::object {
+             if (c.kind() == Catalog::Kind::integers)
+               return array_of(std::vector<std::int64_t>(c.integers().begin(), c.integers().end()));
+             py::list ids;
+             for (std::int32_t row = 0; row < c.size(); ++row) ids.append(py::str(std::string(c.string(row))));
+             return ids;
+           })
+      .def(py::pickle(
+          [](const Catalog& c) -> py::tuple {
+            if (c.kind() == Catalog::Kind::integers)
+              return py::make_tuple(array_of(std::vector<std::int64_t>(c.integers().begin(), c.integers().end())));
+            std::string bytes;
+            std::vector<std::int64_t> offsets{0};
+            for (std::int32_t row = 0; row < c.size(); ++row) {
+              bytes += c.string(row);
+              offsets.push_back(static_cast<std::int64_t>(bytes.size()));
+            }
+            return py::make_tuple(py::bytes(bytes), array_of(std::move(offsets)));
+          },
+          [](const py::tuple& state) {
+            Catalog catalog(state.size() == 1 ? Catalog::Kind::integers : Catalog::Kind::strings);
+            if (state.size() == 1) {
+              const auto ids = state[0].cast<Input<std::int64_t>>();
+              for (std::int64_t id : span_of(ids)) catalog.add(id);
+            } else {
+              const auto offsets = state[1].cast<Input<std::int64_t>>();
+              for_strings(state[0].cast<py::buffer>(), span_of(offsets), [&](std::string_view id) { catalog.add(id); });
+            }
+            return catalog;
+          }));
 
   py::class_<Sessions, std::shared_ptr<Sessions>>(m, "Sessions")
       .def(py::init([](const Input<std::int32_t>& items, const Input<std::int64_t>& offsets,

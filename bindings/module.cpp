@@ -6,6 +6,7 @@ PYBIND11_MODULE(_stamp, m) {
   using namespace stamp::bindings;
   m.doc() = "Bindings of libstamp; see the package stamp.";
   m.attr("__version__") = stamp_version();
+  bind_files(m);
   bind_data(m);
   bind_devices(m);
   bind_model(m);

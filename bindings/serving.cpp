@@ -118,6 +118,10 @@ void bind_serving(py::module_& m) {
     const Unlocked unlocked;
     save_bundle(path, bundle);
   });
+  m.def("check_bundle_target", [](const std::string& path) {
+    py::gil_scoped_release release;
+    check_bundle_target(path);
+  });
   m.def("save_catalog", [](const std::string& path, const Catalog& catalog, const std::vector<std::int64_t>& counts) {
     const Unlocked unlocked;
     save_catalog(path, catalog, counts);

@@ -55,6 +55,32 @@ Json read_manifest(const fs::path& folder, const fs::path& path) {
   return manifest;
 }
 
+// What in `folder` is not of a bundle of any version: all but its manifest, the files that this lists, and the folder
+// of the clusters.
+std::string foreign_to_bundle(const fs::path& folder) {
+  std::set<std::string> files, folders, others;
+  if (fs::is_regular_file(fs::symlink_status(folder / kManifest))) {
+    const Json manifest = Json::parse(read_file(folder / kManifest), nullptr, false);
+    const bool ours = manifest.is_object() && manifest.value("format", Json()) == "stamp-bundle" &&
+                      manifest.value("files", Json()).is_object();
+    if (!ours) return concat(kManifest, ", which is not that of a saved model");
+    files.insert(kManifest);
+    folders.insert(kClusters);
+    for (const auto& [name, described] : manifest.at("files").items()) files.insert(name);
+  }
+  for (fs::recursive_directory_iterator entry(folder), end; entry != end; ++entry) {
+    const std::string name = entry->path().lexically_relative(folder).generic_string();
+    const fs::file_type type = entry->symlink_status().type();
+    const bool ours = type == fs::file_type::regular     ? files.contains(name)
+                      : type == fs::file_type::directory ? folders.contains(name)
+                                                         : false;
+    if (ours) continue;
+    others.insert(name);
+    entry.disable_recursion_pending();
+  }
+  return others.empty() ? "" : concat(*others.begin(), ", which is not of a saved model");
+}
+
 // `name` is what messages call the file.
 void verify_size(const fs::path& file, const std::string& name, const Json& expected) {
   if (!is_there(file)) fail("load_bundle: ", name, " is missing");
@@ -151,11 +177,13 @@ std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const fs::path& path)
   return read_catalog(Safetensors(path), path.string());
 }
 
+void check_bundle_target(const fs::path& path) { check_directory(path, foreign_to_bundle); }
+
 void save_bundle(const fs::path& path, const Bundle& bundle) {
   bundle.validate();
   for (const Cluster& cluster : bundle.clusters)
     require(cluster.model != nullptr, "save_bundle: the model of cluster ", cluster.id, " is not loaded");
-  write_directory(path, kManifest, [&](const fs::path& folder) {
+  write_directory(path, foreign_to_bundle, [&](const fs::path& folder) {
     Json files;
     const auto written = [&](const std::string& name) { files[name] = described(folder / name); };
 

@@ -52,9 +52,12 @@ STAMP_API void save_catalog(const std::filesystem::path& path, const Catalog& ca
                             const std::vector<std::int64_t>& counts);
 STAMP_API std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const std::filesystem::path& path);
 
-// Written aside, then exchanged with the bundle at `path`, which survives any failure (std::runtime_error); a directory
-// that holds anything else is refused. Every model must be loaded.
+// Written aside, then exchanged with the bundle at `path`, which survives any failure (std::runtime_error). Replaced
+// are an empty directory, and a bundle of any version with no other file or folder in it. Every model must be loaded.
 STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);
+
+// Throws std::runtime_error where save_bundle could not write to `path`, before there is anything to save.
+STAMP_API void check_bundle_target(const std::filesystem::path& path);
 
 // An open bundle: everything but the models, which are loaded one by one, whatever has replaced the directory by then:
 // each model keeps a file descriptor until it is forgotten. Formats, sizes, checksums and shapes are verified when a

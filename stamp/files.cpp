@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -16,14 +17,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
+fs::path folder_of(const fs::path& path) { return path.parent_path().empty() ? "." : path.parent_path(); }
+
 // Beside `path`, so that a rename stays within one file system; unique among processes and threads.
 fs::path temporary_beside(const fs::path& path) {
   static std::atomic<unsigned> count{0};
-  fs::path name = path.filename();
-  if (name.empty()) name = path.parent_path().filename();
-  const fs::path folder = path.filename().empty() ? path.parent_path().parent_path() : path.parent_path();
   static const unsigned process = std::random_device()();  // containers share volumes, and process numbers
-  return folder / concat(".", name.string(), ".", process, ".", getpid(), ".", count++, ".tmp");
+  return folder_of(path) / concat(".", path.filename().string(), ".", process, ".", getpid(), ".", count++, ".tmp");
 }
 
 void sync(const fs::path& path) {
@@ -35,8 +35,6 @@ void sync(const fs::path& path) {
   if (failed && reason != EINVAL) fail("cannot flush ", path.string(), " to disk: ", std::strerror(reason));
 }
 
-fs::path folder_of(const fs::path& path) { return path.parent_path().empty() ? "." : path.parent_path(); }
-
 // Removes what is left when something throws.
 struct Remover {
   fs::path path;
@@ -46,10 +44,78 @@ struct Remover {
   }
 };
 
+// What stands at `path`, or would: symbolic links are followed, also to where nothing is yet.
+fs::path followed(fs::path path) {
+  if (path.empty()) fail("cannot write: the path is empty");
+  if (fs::exists(path)) return fs::canonical(path);
+  for (int links = 0;; ++links) {
+    if (path.filename().empty()) path = path.parent_path();
+    if (!fs::is_symlink(path)) return path;
+    if (links == 40) fail("cannot write ", path.string(), ": its symbolic links go in a circle");
+    path = folder_of(path) / fs::read_symlink(path);
+  }
+}
+
+// A container's volume, say: it can be written to, but nothing takes its place.
+void refuse_mount_point(const fs::path& target) {
+  struct statx found;
+  if (statx(AT_FDCWD, target.c_str(), 0, 0, &found) == 0 && found.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+    fail("cannot replace ", target.string(), ": it is a mount point; name something within it");
+}
+
+fs::path file_target(const fs::path& path) {
+  const fs::file_status found = fs::status(path);
+  if (fs::is_directory(found)) fail("cannot write ", path.string(), ": it is a directory");
+  if (fs::exists(found) && !fs::is_regular_file(found)) fail("cannot write ", path.string(), ": it is no regular file");
+  fs::path target = followed(path);
+  refuse_mount_point(target);
+  return target;
+}
+
+fs::path directory_target(const fs::path& path, const Foreign& foreign) {
+  fs::path target = followed(path);
+  if (!fs::exists(target)) return target;
+  if (!fs::is_directory(target)) fail("cannot write directory ", target.string(), ": a file stands there");
+  refuse_mount_point(target);
+  if (!fs::is_empty(target))
+    if (const std::string other = foreign(target); !other.empty())
+      fail("cannot replace ", target.string(), ": it holds ", other,
+           "; name an empty directory, or one that is not there yet");
+  return target;
+}
+
+void make_folder_of(const fs::path& target) {
+  std::error_code error;
+  fs::create_directories(folder_of(target), error);
+  if (error) fail("cannot write ", target.string(), ": ", error.message());
+}
+
+// Whether a temporary can stand beside `target`, as far up as folders are missing. Only making one tells for all file
+// systems and users.
+void check_room_beside(const fs::path& target) {
+  fs::path folder = folder_of(target);
+  while (!fs::exists(folder)) {
+    if (fs::is_symlink(folder)) fail("cannot write ", target.string(), ": ", folder.string(), " is a link to nothing");
+    folder = folder_of(folder);
+  }
+  const Remover temporary{temporary_beside(folder / target.filename())};
+  std::error_code error;
+  fs::create_directory(temporary.path, error);
+  if (error) fail("cannot write ", target.string(), ": ", error.message());
+}
+
 }  // namespace
 
+void check_file(const fs::path& path) { check_room_beside(file_target(path)); }
+
+void check_directory(const fs::path& path, const Foreign& foreign) {
+  check_room_beside(directory_target(path, foreign));
+}
+
 void write_file(const fs::path& path, const std::function<void(std::ostream&)>& write) {
-  const Remover temporary{temporary_beside(path)};
+  const fs::path target = file_target(path);
+  make_folder_of(target);
+  const Remover temporary{temporary_beside(target)};
   {
     std::ofstream out(temporary.path, std::ios::binary);
     if (!out) fail("cannot write ", path.string(), ": ", std::strerror(errno));
@@ -60,26 +126,21 @@ void write_file(const fs::path& path, const std::function<void(std::ostream&)>& 
   }
   sync(temporary.path);
   std::error_code error;
-  fs::rename(temporary.path, path, error);
+  fs::rename(temporary.path, target, error);
   if (error) fail("cannot write ", path.string(), ": ", error.message());
-  sync(folder_of(path));
+  sync(folder_of(target));
 }
 
-void write_directory(const fs::path& path, const std::string& mark, const std::function<void(const fs::path&)>& fill) {
-  const fs::path target = path.filename().empty() ? path.parent_path() : path;
-  if (fs::exists(target) && !fs::is_directory(target))
-    fail("cannot write directory ", target.string(), ": a file stands there");
-  if (fs::exists(target) && !fs::is_empty(target) && !fs::exists(target / mark))
-    fail("cannot write directory ", target.string(), ": it holds other files and no ", mark,
-         "; name an empty directory, or one that is not there yet");
-  std::error_code error;
-  fs::create_directories(folder_of(target), error);
-  if (error) fail("cannot write ", target.string(), ": ", error.message());
+void write_directory(const fs::path& path, const Foreign& foreign, const std::function<void(const fs::path&)>& fill) {
+  const fs::path target = directory_target(path, foreign);
+  make_folder_of(target);
   const Remover temporary{temporary_beside(target)};
+  std::error_code error;
   fs::create_directory(temporary.path, error);
   if (error) fail("cannot write ", target.string(), ": ", error.message());
   fill(temporary.path);
   sync(temporary.path);
+  directory_target(target, foreign);  // again: filling takes its time
   // An exchange leaves no moment without a directory at `path`; what stood there goes with the temporary. File systems
   // that cannot exchange (NFS, FUSE) get two renames.
   if (fs::exists(target)) {

@@ -12,14 +12,23 @@
 
 namespace stamp {
 
-// Calls write(stream) on a temporary file beside `path`, then renames it to `path`. When anything fails (a full
-// disk, a throwing writer) the temporary is removed, an older file at `path` survives and std::runtime_error says why.
+// Calls write(stream) on a temporary file beside `path`, then renames it to `path`; folders are made where missing.
+// When anything fails (a full disk, a throwing writer) the temporary is removed, an older file at `path` survives and
+// std::runtime_error says why. A symbolic link stays, and what it leads to is written; devices and pipes are refused.
 STAMP_API void write_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
-// The same for a directory, parents made where missing: fill(temporary_directory), then an atomic exchange with `path`.
-// Replaces only an empty directory or one that holds a file `mark`, so that nobody's other files are lost.
-STAMP_API void write_directory(const std::filesystem::path& path, const std::string& mark,
+// Of a directory, the first thing in it that a writer of such directories did not put there, as messages call it; empty
+// where all of it is the writer's.
+using Foreign = std::function<std::string(const std::filesystem::path&)>;
+
+// The same for a directory: fill(temporary_directory), then an atomic exchange with `path`. What is exchanged is
+// deleted, so only an empty directory is replaced, or one where nothing is foreign.
+STAMP_API void write_directory(const std::filesystem::path& path, const Foreign& foreign,
                                const std::function<void(const std::filesystem::path&)>& fill);
+
+// Throw what these would throw before they have written anything: for calls that work long for what they write.
+STAMP_API void check_file(const std::filesystem::path& path);
+STAMP_API void check_directory(const std::filesystem::path& path, const Foreign& foreign);
 
 // `name` is what messages call a file that cannot be read: its path, unless given.
 STAMP_API std::string read_file(const std::filesystem::path& path, const std::string& name = "");

@@ -1,10 +1,8 @@
 #include "stamp/trainer.h"
 
-#include <unistd.h>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "stamp/files.h"
@@ -86,10 +84,7 @@ class Run {
   }
 
   TrainReport run() {
-    if (!options_.checkpoint.empty()) {
-      prepare_folder();
-      if (std::filesystem::exists(options_.checkpoint)) restore();
-    }
+    if (std::filesystem::exists(options_.checkpoint)) restore();
     if (complete()) return report();  // a checkpoint of the end
     report_.device = model_.device()->name();
     report_.precision = model_.device()->precision();
@@ -111,15 +106,6 @@ class Run {
     report.steps = optimizer_->steps();
     report.seconds += seconds_since(start_);
     return report;
-  }
-
-  void prepare_folder() const {
-    const auto folder = std::filesystem::absolute(options_.checkpoint).parent_path();
-    std::error_code error;
-    std::filesystem::create_directories(folder, error);
-    if (error || access(folder.c_str(), W_OK) != 0)
-      fail("train: cannot write checkpoint ", options_.checkpoint.string(), ": ",
-           error ? error.message() : std::strerror(errno));
   }
 
   std::int64_t planned_epochs() const { return phase_ == Phase::refit ? report_.best_epoch : config_.epochs; }
@@ -421,6 +407,7 @@ TrainReport train(Model& model, const Sessions& sessions, const TrainConfig& con
     require(!example_targets(*options.validation, config.min_history).empty(), "train: no example in the ",
             options.validation->size(), " validation sessions");
   if (options.refit) check_rows(*options.validation, model.V());
+  if (!options.checkpoint.empty()) check_file(options.checkpoint);
   return Run(model, sessions, config, options).run();
 }
 

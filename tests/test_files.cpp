@@ -82,7 +82,10 @@ TEST_CASE("a full disk or a failing writer leaves the old file") {
   CHECK_THROWS_AS(write_file(path, [](std::ostream&) { throw std::runtime_error("no"); }), std::runtime_error);
   CHECK(read_file(path) == "old");
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
-  CHECK_THROWS_AS(write_file(folder / "no/such/folder", [](std::ostream&) {}), std::runtime_error);
+  CHECK_THROWS_AS(write_file(path / "below", [](std::ostream&) {}), std::runtime_error);
+  CHECK_THROWS_AS(write_file("", [](std::ostream&) {}), std::runtime_error);
+  write_file(folder / "a/new/folder", [](std::ostream& out) { out << "new"; });
+  CHECK(read_file(folder / "a/new/folder") == "new");
 }
 
 TEST_CASE("a bundle that cannot be written leaves the old one") {
@@ -268,14 +271,119 @@ TEST_CASE("safetensors: truncation anywhere is refused, flipped bits never crash
   }
 }
 
-TEST_CASE("a bundle replaces a bundle or an empty directory, nothing else") {
+TEST_CASE("a bundle replaces an empty directory and a bundle of nothing but its files") {
+  namespace fs = std::filesystem;
   const check::Folder folder;
+  const fs::path path = folder / "bundle";
+  const auto refused = [&](const fs::path& where, const std::string& why) {
+    CHECK_THROWS_WITH_AS(check_bundle_target(where), doctest::Contains(why.c_str()), std::runtime_error);
+    CHECK_THROWS_WITH_AS(save_bundle(where, small_bundle()), doctest::Contains(why.c_str()), std::runtime_error);
+  };
+  fs::create_directory(path);
+  for (int i = 0; i < 2; ++i) {
+    check_bundle_target(path / "");
+    save_bundle(path / "", small_bundle());
+  }
+  CHECK(load_bundle(path, open_device("cpu")).counts == small_bundle().counts);
+
+  for (const auto& [name, first] :
+       std::map<std::string, std::string>{{"precious.csv", "precious.csv, which is not of a saved model"},
+                                          {"clusters/precious.csv", "clusters/precious.csv, which"},
+                                          {"clusters/more/precious.csv", "clusters/more, which"},
+                                          {"pages/index.html", "pages, which"}}) {
+    fs::create_directories((path / name).parent_path());
+    write_bytes(path / name, "1,2");
+    refused(path, concat("it holds ", first));
+    CHECK(read_file(path / name) == "1,2");
+    fs::remove(path / name);
+    for (fs::path of = fs::path(name).parent_path(); of.has_relative_path() && of != "clusters"; of = of.parent_path())
+      fs::remove(path / of);
+  }
+  fs::create_directory(path / "empty");
+  refused(path, "it holds empty, which is not of a saved model");
+  fs::remove(path / "empty");
+  fs::rename(path / "rules.json", folder / "rules.json");
+  fs::create_symlink(folder / "rules.json", path / "rules.json");
+  refused(path, "it holds rules.json, which");
+  fs::remove(path / "rules.json");
+  check_bundle_target(path);  // what is missing is nobody else's
+
+  write_bytes(path / "manifest.json", "{}");  // of a web application, say
+  refused(path, "it holds manifest.json, which is not that of a saved model");
+  write_bytes(path / "manifest.json",
+              R"({"format": "stamp-bundle", "version": 1, "files": {"catalog.safetensors": {}}})");
+  refused(path, "it holds clusters/2.safetensors, which is not of a saved model");
+  fs::remove_all(path / "clusters");
+  save_bundle(path, small_bundle());  // over one of an older version
+
   write_bytes(folder / "data.csv", "1,2");
-  CHECK_THROWS_WITH_AS(save_bundle(folder.path(), small_bundle()), doctest::Contains("it holds other files"),
-                       std::runtime_error);
+  refused(folder.path(), "it holds bundle, which is not of a saved model");
+  refused(folder / "data.csv", "a file stands there");
+  refused(folder / "data.csv/model", "cannot write");
+  refused("", "the path is empty");
+  refused("/proc", "it is a mount point");
   CHECK(read_file(folder / "data.csv") == "1,2");
-  std::filesystem::create_directory(folder / "empty");
-  save_bundle(folder / "empty", small_bundle());
-  save_bundle(folder / "empty", small_bundle());
-  CHECK(load_bundle(folder / "empty", open_device("cpu")).counts == small_bundle().counts);
+  check_bundle_target(folder / "parents/are/made");
+  CHECK(!fs::exists(folder / "parents"));
+}
+
+TEST_CASE("what is put into a directory while its successor is written stays") {
+  const check::Folder folder;
+  const auto path = folder / "bundle";
+  std::filesystem::create_directory(path);
+  const auto any = [](const std::filesystem::path& in) {
+    return std::filesystem::exists(in / "precious.csv") ? std::string("precious.csv") : "";
+  };
+  CHECK_THROWS_AS(write_directory(path, any, [&](const auto&) { write_bytes(path / "precious.csv", "1,2"); }),
+                  std::runtime_error);
+  CHECK(read_file(path / "precious.csv") == "1,2");
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+}
+
+TEST_CASE("symbolic links stay, and what they lead to is replaced") {
+  namespace fs = std::filesystem;
+  const check::Folder folder;
+  fs::create_directory(folder / "releases");
+  fs::create_directory_symlink("releases/1", folder / "current");  // to nothing yet
+  fs::create_directory_symlink("current", folder / "again");
+  check_bundle_target(folder / "again");
+  for (const char* name : {"again", "current", "current/", "releases/../again"}) {
+    CAPTURE(name);
+    save_bundle(folder / name, small_bundle());
+    CHECK(fs::is_symlink(folder / "current"));
+    CHECK(fs::is_symlink(folder / "again"));
+    CHECK(fs::is_directory(fs::symlink_status(folder / "releases/1")));
+  }
+  CHECK(load_bundle(folder / "current", open_device("cpu")).counts == small_bundle().counts);
+  CHECK(std::distance(fs::directory_iterator(folder / "releases"), {}) == 1);
+
+  write_bytes(folder / "releases/1/precious.csv", "1,2");
+  CHECK_THROWS_WITH_AS(save_bundle(folder / "again", small_bundle()), doctest::Contains("it holds precious.csv"),
+                       std::runtime_error);
+  fs::create_symlink(folder / "releases/1/precious.csv", folder / "table");
+  CHECK_THROWS_WITH_AS(save_bundle(folder / "table", small_bundle()), doctest::Contains("a file stands there"),
+                       std::runtime_error);
+  write_file(folder / "table", [](std::ostream& out) { out << "3"; });
+  CHECK(fs::is_symlink(folder / "table"));
+  CHECK(read_file(folder / "releases/1/precious.csv") == "3");
+  fs::create_symlink("circle", folder / "circle");
+  CHECK_THROWS_AS(check_file(folder / "circle"), std::runtime_error);
+  CHECK_THROWS_AS(check_bundle_target(folder / "circle"), std::runtime_error);
+}
+
+TEST_CASE("files replace files, nothing else") {
+  const check::Folder folder;
+  const auto refused = [](const std::filesystem::path& path, const char* why) {
+    CHECK_THROWS_WITH_AS(check_file(path), doctest::Contains(why), std::runtime_error);
+    CHECK_THROWS_WITH_AS(write_file(path, [](std::ostream&) {}), doctest::Contains(why), std::runtime_error);
+  };
+  refused(folder.path(), "it is a directory");
+  refused("/dev/null", "it is no regular file");
+  CHECK(std::filesystem::is_character_file("/dev/null"));
+  write_bytes(folder / "file", "old");
+  refused(folder / "file/below", "cannot write");
+  check_file(folder / "file");
+  check_file(folder / "not/yet");
+  CHECK(read_file(folder / "file") == "old");
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
 }

@@ -244,7 +244,7 @@ def test_a_checkpoint_stays_until_the_model_is_saved(shop, tmp_path):
 
 def test_saving_destroys_nobody_elses_files(fitted, tmp_path):
     (tmp_path / "precious.csv").write_text("1,2")
-    with pytest.raises(RuntimeError, match="it holds other files and no manifest.json"):
+    with pytest.raises(RuntimeError, match="it holds precious.csv, which is not of a saved model"):
         fitted.save(tmp_path)
     assert (tmp_path / "precious.csv").read_text() == "1,2"
 

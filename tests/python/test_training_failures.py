@@ -1,5 +1,6 @@
 """Training clusters where something goes wrong: kills, damaged checkpoints, processes that fail, directories of two calls."""
 
+import concurrent.futures
 import json
 import multiprocessing.context
 import os
@@ -16,8 +17,8 @@ import pytest
 from small_clusters import OPTIONS, SCRIPT, SMALL, Clusters, same, start, trainings_of, weights_of
 
 import stamp
+from stamp.base.files import write_text
 from stamp.catalog import parallel_training
-from stamp.models.train_reports import write_json
 
 
 def kill_at_checkpoint(out, epochs):
@@ -96,18 +97,11 @@ def test_what_fails_beside_a_healthy_checkpoint_leaves_it(small, members, tmp_pa
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"of an earlier call"
 
 
-def test_writers_of_one_file_do_not_meet(tmp_path, monkeypatch):
-    flush = os.fsync
-
-    def meanwhile(file):
-        monkeypatch.setattr(os, "fsync", flush)
-        write_json(tmp_path / "file", {"of": "a container where this process has the same number"})
-        flush(file)
-
-    monkeypatch.setattr(os, "fsync", meanwhile)
-    write_json(tmp_path / "file", {"of": "the last"})
-    assert json.loads((tmp_path / "file").read_text()) == {"of": "the last"}
-    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+def test_writers_of_one_file_do_not_meet(tmp_path):
+    path, texts = tmp_path / "file", [str(i) * 200_000 for i in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda text: [write_text(path, text) for _ in range(5)], texts))
+    assert path.read_text() in texts and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_directory_of_two_calls_is_refused(small, members, tmp_path, monkeypatch):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import pathlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
+from .. import _stamp
 from .extras import import_extra
+from .files import check_file
 
 # Of Okabe and Ito (2008), which colour-blind readers tell apart. page.css has each for light and for dark paper.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -84,3 +88,22 @@ def _colour(found: re.Match[str]) -> str:
         named = {0: "currentColor", 255: "var(--paper)"}
         return named.get(level, "var(--quiet)" if level < 0xB0 else "var(--line)")
     return f"var(--series-{COLORS.index(text)})" if text in COLORS else text
+
+
+def check_figure_file(path: str | os.PathLike[str]) -> None:
+    """Raises, before there is a figure: RuntimeError where no file can be written to `path`, ValueError where its name
+    does not end as one that matplotlib writes, ImportError without matplotlib."""
+    check_file(path)
+    import_pyplot()
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if pathlib.Path(path).suffix[1:].lower() not in known:
+        raise ValueError(f"{os.fspath(path)}: expected a name that ends in one of .{', .'.join(known)}")
+
+
+def save_figure(path: str | os.PathLike[str], figure: Any) -> None:
+    """Written aside and renamed, as the end of the name says."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=pathlib.Path(path).suffix[1:].lower())
+    _stamp.write_file(os.fspath(path), drawn.getvalue())

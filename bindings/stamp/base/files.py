@@ -1,10 +1,14 @@
-"""Files that are there whole or not at all, and texts by the names that they were given."""
+"""Files that are there whole or not at all, what may be put in their place, and texts by the names that they were given."""
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
-import secrets
+
+from .. import _stamp
+
+_HEADER_LIMIT = 100_000_000  # of safetensors
 
 
 def read_text(what: str, path: str | os.PathLike[str]) -> str:
@@ -18,15 +22,23 @@ def read_text(what: str, path: str | os.PathLike[str]) -> str:
         raise ValueError(f"{what} {os.fspath(path)}: not UTF-8: {error}") from None
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Written aside, flushed to disk, renamed."""
-    # At random: containers share volumes, and process numbers.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Written aside, flushed to disk, renamed. RuntimeError where it cannot be."""
+    _stamp.write_file(os.fspath(path), text.encode())
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raises RuntimeError where no file can be written to `path`: for calls that work long before they write."""
+    _stamp.check_file(os.fspath(path))
+
+
+def tensors_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The metadata of a safetensors file, of which no more than the header is read; empty for what is none."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(size)) if size <= _HEADER_LIMIT else {}
+        except ValueError:
+            return {}
+    found = header.get("__metadata__") if isinstance(header, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.files import check_file, tensors_metadata
 from ..base.progress import make_bar
 from ..data.columns import object_array
 from ..data.ids import Ids, catalog_ids, find_rows, pack_strings, require_one_kind
@@ -125,7 +126,14 @@ class CatalogClusters:
         return json.dumps(self.ids)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one file, aside and then renamed: safetensors, with what is not an array in its metadata."""
+        """Write one file, aside and then renamed: safetensors, with what is not an array in its metadata.
+
+        Raises
+        ------
+        RuntimeError
+            It cannot be written, or a file stands there that is neither one of clusters nor empty.
+        """
+        check_clusters_file(path)
         tensors = {
             **_id_tensors(self.item_ids),
             "labels": self.labels,
@@ -208,6 +216,13 @@ class CatalogClusters:
         head = "".join(f"<th>{cell}</th>" for cell in _HEAD)
         body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in self._rows())
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._footer()}</p>"
+
+
+def check_clusters_file(path: str | os.PathLike[str]) -> None:
+    """Raises RuntimeError where no clusters can be saved to `path`, before there are any."""
+    check_file(path)
+    if os.path.exists(path) and os.path.getsize(path) and tensors_metadata(path).get("format") != _FORMAT:
+        raise RuntimeError(f"cannot replace {os.fspath(path)}: it is not a file of catalog clusters; name another")
 
 
 _HEAD = ["cluster", "products", "examples", "inside", "parent"]

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.files import check_file
 from ..base.progress import ClustersBar
 from ..data.ids import Ids
 from ..models.hardware import available_memory, devices
 from ..models.listing import _plain
-from ..models.train_reports import TrainReport, finished, read_report, write_json, write_report
+from ..models.train_reports import TrainReport, check_report, finished, read_report, write_json, write_report
 from .clusters import CatalogClusters
-from .training import MIN_EXAMPLES, Job, Plan, Settings, failure
+from .training import MIN_EXAMPLES, Job, Plan, Settings, check_out, clear_checkpoint, failure
 
+_CATALOG = "catalog.safetensors"
 _PROCESS = 120 << 20  # bytes of a process that trains something tiny: 42 MiB were measured on a CPU
 
 
@@ -92,10 +94,15 @@ def train_clusters(
     ------
     ValueError
         Data, clusters or options that cannot be.
+    RuntimeError
+        The device cannot be had, or something in `out` stands where the summary or the catalog belong and is not of an
+        earlier call; both are looked into before any work.
     TrainingFailed
         Clusters failed; raised when all others are done, with the reports of all.
     """
     start = time.perf_counter()
+    folder = pathlib.Path(out)
+    _check_out(folder)
     for name, value in (("jobs", jobs), ("threads", threads), ("memory", memory)):
         if value is not None and value < 1:
             raise ValueError(f"train_clusters: {name} is {value}, expected 1 or more")
@@ -105,7 +112,6 @@ def train_clusters(
     wanted = plan.ids if only is None else sorted({_plain(cluster) for cluster in only})
     for cluster in wanted:
         plan.require("train_clusters: only", cluster)
-    folder = pathlib.Path(out)
     tasks = []
     for cluster in wanted:
         warm = _warm_model(warm_start, cluster)
@@ -113,7 +119,7 @@ def train_clusters(
         tasks.append(_Task(report, folder / str(cluster), warm))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").unlink(missing_ok=True)  # from here to the end, what is there is of two calls
-    _save_catalog(folder / "catalog.safetensors", plan)
+    _save_catalog(folder / _CATALOG, plan)
 
     reports: dict[int, TrainReport] = {}
     waiting: list[_Task] = []
@@ -123,12 +129,13 @@ def train_clusters(
             reports[cluster] = done
             continue
         try:
+            check_out(task.out)
             if task.report.status == "merged":
                 reports[cluster] = write_report(task.out, task.report)
                 continue
             if not resume:
-                (task.out / "checkpoint.safetensors").unlink(missing_ok=True)
-        except OSError as error:
+                clear_checkpoint(task.out)
+        except (OSError, RuntimeError) as error:
             reports[cluster] = failure(task.report, error)
             continue
         waiting.append(task)
@@ -199,6 +206,22 @@ def _warm_model(warm_start: str | os.PathLike[str] | None, cluster: int) -> str 
         )
     model = os.path.join(warm_start, str(cluster), "model")
     return model if os.path.isdir(model) else None
+
+
+def _check_out(folder: pathlib.Path) -> None:
+    """Raises RuntimeError where the summary and the catalog cannot be written, or would replace somebody else's files."""
+    check_report(folder)
+    catalog = folder / _CATALOG
+    check_file(catalog)
+    if (folder / "manifest.json").exists():
+        raise RuntimeError(f"train_clusters: {folder} holds a manifest.json, as models do; name another directory")
+    if catalog.exists():
+        try:
+            _stamp.load_catalog(os.fspath(catalog))
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"cannot replace {catalog}: it is no catalog of a training; name another directory"
+            ) from error
 
 
 def _save_catalog(path: pathlib.Path, plan: Plan) -> None:
@@ -328,7 +351,7 @@ class _Pool:
         if report.status == "failed":
             try:
                 write_report(task.out, report)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 reason = f"{report.reason} (and the report of it cannot be written: {error})"
                 report = dataclasses.replace(report, reason=reason)
         self._reports[report.cluster] = report

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -20,13 +21,14 @@ import numpy as np
 
 from .. import _stamp
 from .._stamp import __version__
+from ..base.files import check_file, tensors_metadata
 from ..data.ids import Ids
 from ..data.sessions import Sessions
 from ..models.evaluation import Evaluation
 from ..models.hardware import peak_memory
 from ..models.listing import _plain
 from ..models.stamp_recommender import StampRecommender, load_model
-from ..models.train_reports import FORMAT, TrainReport, finished, write_report
+from ..models.train_reports import FORMAT, TrainReport, check_report, finished, write_report
 from .clusters import CatalogClusters
 
 MIN_EXAMPLES = 1000
@@ -285,13 +287,13 @@ class Job:
         try:
             fit()
         except _stamp.CheckpointMismatch:  # of an earlier run with other data, options or device
-            checkpoint.unlink()
+            clear_checkpoint(out)
             fit()
         except (RuntimeError, ValueError) as error:
             damage = str(error)
             if not damage.startswith(_unreadable(checkpoint)):
                 raise
-            checkpoint.unlink()
+            clear_checkpoint(out)
             fit()
         if damage is not None:
             recommender.report_["damaged_checkpoint"] = damage
@@ -319,6 +321,26 @@ class Job:
         write_report(out, report)
         checkpoint.unlink(missing_ok=True)
         return report
+
+
+def check_out(out: pathlib.Path) -> None:
+    """Raises RuntimeError, before any work, where the files of a training cannot be written to `out`, or would replace
+    somebody else's."""
+    check_report(out)
+    _stamp.check_bundle_target(os.fspath(out / "model"))
+    check_file(out / _CHECKPOINT)
+
+
+def clear_checkpoint(out: pathlib.Path) -> None:
+    """Remove the checkpoint of an earlier call. A file that does not say it is one stays, under another name."""
+    path = out / _CHECKPOINT
+    if not path.exists():
+        return
+    if {"run", "state"} <= tensors_metadata(path).keys():
+        path.unlink()
+        return
+    number = next(n for n in itertools.count(1) if not path.with_suffix(f".damaged-{n}").exists())
+    path.rename(path.with_suffix(f".damaged-{number}"))
 
 
 def _unreadable(checkpoint: pathlib.Path) -> tuple[str, ...]:
@@ -382,15 +404,17 @@ def train_cluster(
     ValueError
         Data, clusters or options that cannot be.
     RuntimeError
-        The device, the disk, or :class:`TrainingDiverged`.
+        The device, the disk, or :class:`TrainingDiverged`. Something in `out` stands where a file of the training belongs
+        and is not of an earlier one, which is looked into before any work.
 
-    Whatever is raised, ``out/report.json`` says ``failed`` and the reason. Ctrl-C raises KeyboardInterrupt and leaves a
-    checkpoint.
+    Whatever else is raised, ``out/report.json`` says ``failed`` and the reason. Ctrl-C raises KeyboardInterrupt and
+    leaves a checkpoint.
     """
     start = time.perf_counter()
     cluster_id = _plain(cluster_id)
     folder = pathlib.Path(out)
     folder.mkdir(parents=True, exist_ok=True)
+    check_out(folder)
     known = TrainReport(cluster=cluster_id, status="failed", config=dict(config or {}))
     try:
         settings = Settings.read(config, min_examples)
@@ -401,7 +425,7 @@ def train_cluster(
         if resume and (done := finished(folder, identity)):
             return done
         if not resume:
-            (folder / _CHECKPOINT).unlink(missing_ok=True)
+            clear_checkpoint(folder)
         known = plan.report(cluster_id, settings, identity)
         if known.status == "merged":
             return write_report(folder, known)

@@ -7,6 +7,7 @@ from typing import Any
 
 import stamp
 
+from .. import _stamp
 from .arguments import Parents, add_ids, add_separator, ids_option
 
 
@@ -59,6 +60,7 @@ def _models(given: list[str]) -> str | dict[int, str]:
 
 
 def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
+    _stamp.check_bundle_target(args.out)
     items = None
     if args.items:
         items = stamp.Products.from_frame(

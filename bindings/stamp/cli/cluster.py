@@ -8,6 +8,7 @@ from typing import Any
 
 import stamp
 
+from ..catalog.clusters import check_clusters_file
 from ..models.stamp_recommender import load_model
 from .arguments import EVENTS, Parents, add_product_id, products_options, read_sessions
 
@@ -39,6 +40,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 
 def _cluster(args: argparse.Namespace) -> dict[str, Any]:
+    check_clusters_file(args.out)
     model = load_model(args.model, device=args.device, precision=args.precision)
     bounds = ("min_products", "max_products", "min_examples", "max_examples")
     found = stamp.cluster_catalog(

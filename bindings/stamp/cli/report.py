@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import pathlib
 import shlex
 import sys
@@ -12,11 +13,12 @@ from typing import Any
 
 import stamp
 
-from ..base.files import read_text
+from ..base.files import check_file, read_text
 from ..models.baselines import _CLASSES as _BASELINES
 from ..offline import LeakageError, Zone, cart, home, product_page, report
 from .arguments import EVENTS, Parents, add_product_id, events_words, products_options, read_sessions
 
+_PATHS = ("bundle", "sessions", "current", "train", "products", "zones", "policy")  # of what is read
 _PRESETS = {"product_page": product_page, "home": home, "cart": cart}
 
 
@@ -58,9 +60,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 
 def _report(args: argparse.Namespace) -> dict[str, Any]:
-    for path in (args.out, args.out_json):
-        if path is not None and not pathlib.Path(path).absolute().parent.is_dir():
-            raise ValueError(f"report: there is no folder for {path}")
+    _check_targets(args)
     products = None
     if args.products:
         products = stamp.Products.from_frame(
@@ -95,6 +95,17 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     for reason in made.reasons:
         print(reason, file=sys.stderr)
     return made.to_dict()
+
+
+def _check_targets(args: argparse.Namespace) -> None:
+    read = [name for name in _PATHS if getattr(args, name) is not None and os.path.exists(getattr(args, name))]
+    for option, path in (("--out", args.out), ("--out-json", args.out_json)):
+        if path is None:
+            continue
+        for name in read:
+            if os.path.exists(path) and os.path.samefile(path, getattr(args, name)):
+                raise ValueError(f"report: {option} names the file of --{name}")
+        check_file(path)
 
 
 def _baselines(given: list[str], train: stamp.Sessions | None) -> dict[str, Any]:
@@ -142,9 +153,8 @@ def _zones(path: str | None) -> list[Zone]:
 
 def _command(args: argparse.Namespace) -> str:
     """What makes the report again, from a folder that has the files: it tells nothing of where they were."""
-    paths = ("bundle", "sessions", "current", "train", "products", "zones", "policy", "out", "out_json")
     words = ["stamp", "report"]
-    for name in paths:
+    for name in (*_PATHS, "out", "out_json"):
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", pathlib.Path(getattr(args, name)).name]
     if args.baseline:

@@ -10,7 +10,9 @@ from typing import Any
 
 from stamp.offline import search
 
+from ..base.figures import check_figure_file, save_figure
 from ..base.files import read_text
+from ..offline.searches.studies import check_storage
 from .arguments import EVENTS, Parents, events_words, options_of, read_sessions
 
 
@@ -44,6 +46,10 @@ def _space(given: str) -> dict[str, Any]:
 
 
 def _search(args: argparse.Namespace) -> dict[str, Any]:
+    if args.storage:
+        check_storage(args.storage)
+    if args.plot:
+        check_figure_file(args.plot)
     options = options_of(args)
     result = search(
         _space(args.space),
@@ -61,7 +67,7 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
         progress=not (args.json or args.quiet),
     )
     if args.plot:
-        result.plot().savefig(args.plot)
+        save_figure(args.plot, result.plot())
     if not args.json:
         print(result)
         if result.best is not None:

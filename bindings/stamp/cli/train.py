@@ -7,6 +7,8 @@ from typing import Any
 
 import stamp
 
+from .. import _stamp
+from ..base.files import check_file
 from ..catalog.training import MIN_EXAMPLES
 from .arguments import EVENTS, Parents, events_options, options_of, read_sessions
 
@@ -41,6 +43,9 @@ def add(verbs: Any, parents: Parents) -> None:
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:
+    _stamp.check_bundle_target(args.out)
+    if args.checkpoint is not None:
+        check_file(args.checkpoint)
     options = options_of(args)
     sessions = read_sessions(args, args.data)
     model = stamp.StampRecommender(device=args.device, **options)

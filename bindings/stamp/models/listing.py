@@ -144,8 +144,16 @@ class _ListingRecommender(_CatalogRecommender):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a bundle: a directory of JSON and safetensors files (docs/data.md), for any device.
 
-        Written aside and exchanged: the bundle that stood at `path` survives any failure (RuntimeError). A directory that
-        holds anything else is refused.
+        Written aside and exchanged: the bundle that stood at `path` survives any failure. A symbolic link stays, and the
+        bundle that it leads to is exchanged.
+
+        Raises
+        ------
+        ValueError
+            It is not fitted.
+        RuntimeError
+            It cannot be written; or something else stands at `path`: a file, or a directory that is not empty and no
+            bundle, or a bundle with any other file or folder in it.
         """
         self._require_fitted("save")
         _stamp.save_bundle(os.fspath(path), self._bundle())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.files import check_file
 from ..base.progress import TrainingBar
 from ..data.ids import Ids, require_one_kind
 from ..data.sessions import Sessions
@@ -63,7 +64,7 @@ class StampRecommender(_ListingRecommender):
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors].
     """
 
-    _checkpoint: str | os.PathLike[str] | None = None
+    _checkpoint: tuple[pathlib.Path, tuple[int, int]] | None = None  # of the last fit, and which file that was
     _trained_with: str
 
     def __init__(self, *, preset: str = "tuned", device: str = "auto", precision: str = "auto", **options: Any):
@@ -112,7 +113,7 @@ class StampRecommender(_ListingRecommender):
             Then train anew on `train` and `validation` together, for the epochs that were best.
         checkpoint : path, optional
             Written about once a minute; a fit that was killed continues from it, to the same bits, and one that was
-            done gives its model back. :meth:`save` removes it.
+            done gives its model back. :meth:`save` removes it. A file that is no checkpoint of this fit is refused.
         progress : bool or callable
             A bar, or a function of (phase, epoch, epochs, done, total, loss, examples_per_second); returning False stops.
         on_epoch : callable, optional
@@ -125,10 +126,13 @@ class StampRecommender(_ListingRecommender):
         ValueError
             No example to learn from, `validation` has ids of another kind than `train`, or options that cannot be.
         RuntimeError
-            The device cannot be had, with the reason, or is out of memory.
+            The device cannot be had, with the reason, or is out of memory. `checkpoint` cannot be written, which is
+            looked into before any work.
         TrainingDiverged
             The loss ran away; the last good weights are kept.
         """
+        if checkpoint is not None:
+            check_file(checkpoint)
         if not isinstance(train, Sessions):
             raise ValueError(f"fit: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
         if isinstance(validation, numbers.Real) and not isinstance(validation, bool):
@@ -186,7 +190,7 @@ class StampRecommender(_ListingRecommender):
                 callback.close()
         self._catalog, self._counts, self._model = catalog, counts, model
         self._release = None
-        self._trained_with, self._checkpoint = train_config, checkpoint
+        self._trained_with, self._checkpoint = train_config, _written(checkpoint)
         whole = sessions.concatenate(held_out.without_unknown()) if refit and held_out is not None else sessions
         self.fingerprint_ = whole.fingerprint()
         self.report_ = json.loads(report)
@@ -220,15 +224,27 @@ class StampRecommender(_ListingRecommender):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         super().save(path)
-        if self._checkpoint is not None:
-            pathlib.Path(self._checkpoint).unlink(missing_ok=True)
-            self._checkpoint = None
+        if self._checkpoint is not None and _written(self._checkpoint[0]) == self._checkpoint:
+            self._checkpoint[0].unlink()
+        self._checkpoint = None
 
     save.__doc__ = _ListingRecommender.save.__doc__
 
     def __repr__(self) -> str:
         given = "".join(f", {name}={value!r}" for name, value in self._given.items())
         return f"StampRecommender(preset={self.preset!r}{given})"
+
+
+def _written(checkpoint: str | os.PathLike[str] | None) -> tuple[pathlib.Path, tuple[int, int]] | None:
+    """Where a checkpoint is, whatever the working directory will be, and what tells the file from a later one there."""
+    if checkpoint is None:
+        return None
+    path = pathlib.Path(checkpoint).resolve()
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return path, (found.st_ino, found.st_mtime_ns)
 
 
 def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:

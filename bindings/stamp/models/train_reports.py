@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..base.files import write_text
+from ..base.files import check_file, write_text
 
 FORMAT = 1  # of report.json; a report of another format is no reason not to train
 _REPORT = "report.json"
@@ -92,6 +92,20 @@ class TrainReport:
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2, default=str) + "\n")
+
+
+def check_report(out: pathlib.Path) -> None:
+    """Raises RuntimeError where ``report.json`` cannot be written, or is neither a report nor a summary of a training."""
+    path = out / _REPORT
+    check_file(path)
+    if not path.exists():
+        return
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        values = None
+    if not (isinstance(values, dict) and "status" in values and ("identity" in values or "reports" in values)):
+        raise RuntimeError(f"cannot replace {path}: it is no report of a training; name another directory")
 
 
 def write_report(out: pathlib.Path, report: TrainReport) -> TrainReport:

@@ -26,7 +26,7 @@ def build_bundle(
     route_by: str | Sequence[str] = (),
     fallback: BaselineRecommender | None = None,
 ) -> dict[str, Any]:
-    """Make one bundle of the models of clusters. What stood at `out` is exchanged for it once it is whole.
+    """Make one bundle of the models of clusters. A bundle that stood at `out` is exchanged for it once it is whole.
 
     Parameters
     ----------
@@ -35,6 +35,7 @@ def build_bundle(
     items : Products, or anything that :meth:`Products.from_frame` reads
         Attributes of the products, for rules and routes: those that no model knows yet become part of the catalog too.
     out : path
+        As of :meth:`StampRecommender.save`.
     rules : dict, or path of a JSON file
         ``{"build": [rules], "zones": {name: {"k": 20, "history": 10, "rules": [rules]}}}`` (docs/rules.md). What the
         rules of "build" exclude is never recommended, and not even scanned: ``{"rule": "only_available"}`` say.
@@ -55,8 +56,9 @@ def build_bundle(
         A product is claimed by two clusters, a model, the fallback or `items` has ids of another kind, the fallback is not
         fitted, or rules cannot be, with the path of the key.
     RuntimeError
-        A model is damaged, or `out` cannot be written.
+        A model is damaged, or `out` cannot be written: something else stands there, say. That is looked into first.
     """
+    _stamp.check_bundle_target(os.fspath(out))
     if fallback is not None:
         if not isinstance(fallback, BaselineRecommender):
             raise ValueError(f"build_bundle: fallback is {type(fallback).__name__}, expected a fitted baseline")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,22 +105,22 @@ class Report:
     def save(
         self, html_path: str | os.PathLike[str] | None = None, json_path: str | os.PathLike[str] | None = None
     ) -> None:
-        """Write the page, the figures as JSON, or both; each aside, and then renamed.
+        """Write the page, the figures as JSON, or both; each aside, and then renamed. Files that stand there are replaced.
 
         Raises
         ------
         ValueError
             Neither is asked for.
-        OSError
+        RuntimeError
             A file cannot be written.
         """
         if html_path is None and json_path is None:
             raise ValueError("Report.save: give html_path, json_path or both")
         if json_path is not None:
             text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
-            write_text(pathlib.Path(json_path), text + "\n")
+            write_text(json_path, text + "\n")
         if html_path is not None:
-            write_text(pathlib.Path(html_path), self.html)
+            write_text(html_path, self.html)
 
     def _repr_html_(self) -> str:
         """In a notebook: the page in a frame, as its style is its own."""

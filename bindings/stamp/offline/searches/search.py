@@ -92,7 +92,7 @@ def search(
         An option that is unknown, fixed and searched, or cannot be searched; values that it cannot have; no example to
         learn from or to judge by; `storage` of other data, options or space, or that is no SQLite file.
     RuntimeError
-        The device cannot be had, or another search is using `storage`.
+        The device cannot be had, or `storage` cannot be written, or another search is using it.
     ImportError
         Optuna is not installed.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...base.extras import import_extra
+from ...base.files import check_file
 
 
 def import_optuna() -> Any:
@@ -39,11 +40,6 @@ def open_study(
         return
     path = pathlib.Path(storage).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        with open(path, "rb") as file:
-            begin = file.read(16)
-        if begin and begin != b"SQLite format 3\0":
-            raise ValueError(f"search: storage {path} is no SQLite file; name another")
     with _alone(path):
         database = optuna.storages.RDBStorage(f"sqlite:///{path}")
         try:
@@ -57,12 +53,22 @@ def open_study(
             database.engine.dispose()
 
 
+def check_storage(path: str | os.PathLike[str]) -> None:
+    """Raises RuntimeError where no file can be written, ValueError where one stands that SQLite has not made."""
+    check_file(path)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            begin = file.read(16)
+        if begin and begin != b"SQLite format 3\0":
+            raise ValueError(f"search: storage {os.fspath(path)} is no SQLite file; name another")
+
+
 @contextlib.contextmanager
 def _alone(path: pathlib.Path) -> Iterator[None]:
     """While no other process searches there: its trial under way would be taken for one that was killed."""
     import fcntl
 
-    with open(f"{path}.lock", "w") as file:
+    with open(f"{path}.lock", "a") as file:  # which may be a file of somebody's
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

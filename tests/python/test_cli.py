@@ -10,6 +10,8 @@ import nbformat
 import pandas as pd
 
 import stamp
+from stamp import cli
+from stamp.cli.main import _parser
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -129,7 +131,8 @@ def test_cluster(fitted, shop, tmp_path):
     )  # fmt: skip
     assert found.fingerprint == direct.fingerprint and made["report"] == direct.report
     said = run(
-        "cluster", *files, "--attribute", "category", "collection", "--previous", out, "--out", out, "--quiet"
+        "cluster", *files, "--attribute", "category", "--attribute", "collection", "--previous", out, "--out", out,
+        "--quiet",
     ).stdout
     assert "by category / collection" in said
     assert "neither of" in run("cluster", *files, "--attribute", "category", "--out", out, status=2).stderr
@@ -160,6 +163,48 @@ def test_errors_are_one_line_on_stderr(tmp_path):
     ):
         error = run(*arguments, status=2).stderr
         assert message in error and error.count("\n") == 1
+
+
+def test_an_option_takes_one_value(fitted, tmp_path, capsys):
+    fitted.save(tmp_path / "model")
+    ask = ["recommend", str(tmp_path / "model")]
+
+    def answer(*words):
+        assert cli.main([*ask, *words, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    plain = answer("sku-00001", "sku-00002")
+    first, second = plain["ids"][:2]
+    assert answer("--exclude", first, "sku-00001", "sku-00002")["ids"][0] == second
+    assert answer("sku-00001", "--exclude", first, "sku-00002")["ids"][0] == second
+    without = answer("--exclude", first, "sku-00001", "--exclude", second, "sku-00002", "--k", "5")["ids"]
+    assert first not in without and second not in without and without == plain["ids"][2:7]
+
+
+def test_no_option_takes_what_follows_its_value():
+    """One that takes several values would take arguments, too."""
+
+    def options(parser):
+        for action in parser._actions:
+            if hasattr(action, "choices") and isinstance(action.choices, dict):
+                for verb in action.choices.values():
+                    yield from options(verb)
+            elif action.option_strings:
+                yield action
+
+    found = list(options(_parser()))
+    assert len(found) > 50 and not [action.option_strings for action in found if action.nargs in ("+", "*")]
+
+
+def test_lists_between_arguments(fitted, shop, tmp_path, capsys):
+    bundle = tmp_path / "model"
+    fitted.save(bundle)
+    pd.DataFrame(shop.events).to_csv(tmp_path / "events.csv", index=False)
+    call = ["evaluate", "--k", "3", str(bundle), "--k", "7", str(tmp_path / "events.csv"), "--json"]
+    assert cli.main(call) == 0
+    assert {name.split("@")[1] for name in json.loads(capsys.readouterr().out) if "@" in name} == {"3", "7"}
+    assert cli.main([*call[:1], *call[3:4], *call[6:]]) == 0  # without --k
+    assert "hr@20" in json.loads(capsys.readouterr().out)
 
 
 def test_quickstart(shop, tmp_path):

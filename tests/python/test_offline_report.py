@@ -487,8 +487,8 @@ def test_command(release, tmp_path):
     common = ["--sessions", release / "test.parquet", "--train", release / "train.parquet"]
     common += ["--policy", policy, "--out", page]
 
-    passed = run("--bundle", release / "good", "--current", release / "bad", "--baseline", "popularity", "item_knn",
-                 *common, "--products", release / "products.csv", "--zones", zones, "--quiet",
+    passed = run("--bundle", release / "good", "--current", release / "bad", "--baseline", "popularity",
+                 "--baseline", "item_knn", *common, "--products", release / "products.csv", "--zones", zones, "--quiet",
                  "--out-json", tmp_path / "report.json", status=0)  # fmt: skip
     assert passed.stdout == f"saved {page}: 1 of 1 checks passed, the release may go on\n" and not passed.stderr
     given = json.loads((tmp_path / "report.json").read_text("utf-8"))
@@ -515,7 +515,7 @@ def test_command(release, tmp_path):
         (["--policy", policy], "policy.json: No such file or directory"),
         (["--baseline", "popular"], "--baseline popular: expected one of popularity"),
         (["--baseline", "popularity"], "--baseline popularity: it learns from training sessions; give --train"),
-        (["--baseline", f"x={release / 'bad'}", f"x={release / 'good'}"], "'x' is given twice"),
+        (["--baseline", f"x={release / 'bad'}", "--baseline", f"x={release / 'good'}"], "'x' is given twice"),
         (["--out", page / "page.html"], f"cannot write {page / 'page.html'}: "),
         (["--out-json", tmp_path], f"cannot write {tmp_path}: it is a directory"),
         (["--current", tmp_path], "holds no manifest.json"),

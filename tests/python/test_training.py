@@ -358,7 +358,7 @@ def test_the_command_line(small, members, tmp_path, monkeypatch, capsys):
     assert sorted(reports) == ["11", "2", "7"] and reports["2"]["inside"] == report["inside"]
     used = reports["2"]["training"]
     assert used["examples"] + used["calibration_examples"] == report["inside"] and used["calibration_examples"] > 0
-    assert cli.main([*every, "--only", "2", "7", "--no-resume"]) == 0
+    assert cli.main([*every, "--only", "2", "--only", "7", "--no-resume"]) == 0
     written = capsys.readouterr()
     assert written.out.count("trained") == 2 and "clusters: " in written.err
     assert cli.main([*one[:3], "3", *one[4:]]) == 2

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from .streams import STDERR, tell
+
 
 class TrainingBar:
     """Called by the library about ten times a second; one bar an epoch, with examples/s and loss."""
@@ -50,7 +52,7 @@ class LineBar:
         speed = self.n / (time.perf_counter() - self._start)
         of = "" if self.n == self._total else f" of {self._total:,}"
         line = f"{self._title}: {self.n:,}{of} {self._unit}, {speed:,.0f} {self._unit}/s {self._note}"
-        print(line.rstrip(), file=sys.stderr, flush=True)
+        tell(line.rstrip())
 
 
 class ClustersBar:
@@ -66,17 +68,17 @@ class ClustersBar:
 
     def finish(self, cluster: int, examples: int, line: str) -> None:
         self.advance(cluster, examples)
-        self._bar.write(line, file=sys.stderr)
+        self._bar.write(line, file=STDERR)
 
     def close(self) -> None:
         self._bar.close()
 
 
 def make_bar(total: int, title: str, unit: str) -> Any:
-    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+    if not (STDERR.isatty() or "ipykernel" in sys.modules):
         return LineBar(total, title, unit)
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return LineBar(total, title, unit)
-    return tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, leave=True)
+    return tqdm(file=STDERR, total=total, desc=title, unit=f" {unit}", unit_scale=True, leave=True)

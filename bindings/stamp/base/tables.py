@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .extras import import_extra
+from .json_text import json_text
 
 _MISSING = "–"
 
@@ -101,7 +101,7 @@ class Table:
 
     def to_json(self) -> str:
         """:meth:`to_dict` as JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        return json_text(self.to_dict(), ensure_ascii=False)
 
     def to_frame(self) -> Any:
         """A pandas DataFrame of the values, unformatted."""

@@ -1,4 +1,8 @@
-"""What verbs share: parents of their parsers, and how what was given is read."""
+"""What verbs share: parents of their parsers, and how what was given is read.
+
+An option that may be given several times takes one value each time (``--k 5 --k 10``): one that took several would take
+what follows it, too.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,22 @@ _COLUMNS = {
     "event_type": "of what visitors did, for stamp report",
     "value": "of what it was worth, for stamp report",
 }
+
+
+class VerbParser(argparse.ArgumentParser):
+    """Options may stand anywhere, also between values that belong to one list: ``recommend model --exclude b a``."""
+
+    _intermixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        has_verbs = any(action.nargs == argparse.PARSER for action in self._get_positional_actions())
+        if has_verbs or self._intermixing:
+            return super().parse_known_args(args, namespace)
+        self._intermixing = True  # what is called comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixing = False
 
 
 class Parents(NamedTuple):

@@ -23,11 +23,11 @@ def add(verbs: Any, parents: Parents) -> None:
     build.add_argument("--item-id", default="item_id", help="column of product ids in items")
     add_separator(build)
     add_ids(build)
-    build.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
-    build.add_argument("--number", nargs="+", default=[], help="columns of integers that are numbers")
+    build.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
+    build.add_argument("--number", action="append", default=[], metavar="NAME", help="column of integers: a number")
     build.add_argument("--rules", help="JSON file: rules of the build and zones")
     build.add_argument(
-        "--route-by", nargs="+", default=[], metavar="ATTRIBUTE", help="for products that no model knows"
+        "--route-by", action="append", default=[], metavar="ATTRIBUTE", help="for products that no model knows"
     )
     build.add_argument(
         "--fallback", metavar="PATH", help="a saved baseline, for visits of which no model knows an event"

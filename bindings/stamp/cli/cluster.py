@@ -22,7 +22,7 @@ def add(verbs: Any, parents: Parents) -> None:
     cluster.add_argument("products", help="CSV, TSV or Parquet: item_id and attributes")
     cluster.add_argument("sessions", help=EVENTS)
     cluster.add_argument("--out", required=True, help="file to save to")
-    cluster.add_argument("--attribute", required=True, nargs="+", help="what products are grouped by")
+    cluster.add_argument("--attribute", required=True, action="append", help="what products are grouped by")
     cluster.add_argument("--clusters", type=int, help="how many")
     cluster.add_argument("--distance", type=float, help="instead: groups further apart are kept apart")
     cluster.add_argument("--previous", help="instead: a file of clusters to continue")

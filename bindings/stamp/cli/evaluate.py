@@ -16,7 +16,7 @@ def add(verbs: Any, parents: Parents) -> None:
     )
     evaluate.add_argument("model")
     evaluate.add_argument("data", help=EVENTS)
-    evaluate.add_argument("--k", type=int, nargs="+", default=[5, 10, 20])
+    evaluate.add_argument("--k", type=int, action="append", help="length of lists; 5, 10 and 20 by default")
     evaluate.add_argument("--min-history", type=int, default=1)
     evaluate.add_argument("--last-only", action="store_true")
     evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
@@ -27,8 +27,9 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.load(args.model, device=args.device, precision=args.precision)
     test = read_sessions(args, args.data)
     result = stamp.evaluate(
-        model, test, k=args.k, min_history=args.min_history, last_only=args.last_only, ties=args.ties
-    )
+        model, test, min_history=args.min_history, last_only=args.last_only, ties=args.ties,
+        **({} if args.k is None else {"k": args.k}),
+    )  # fmt: skip
     if not args.json:
         print(result)
     counts = ("examples", "cold_targets", "unanswered", "unreachable", "ceiling", "tied")

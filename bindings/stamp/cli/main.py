@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 import stamp
 
+from ..base.json_text import json_text
+from ..base.streams import finish, open_closed_streams, tell
 from . import bundle, cluster, devices, evaluate, recommend, report, search, train
-from .arguments import Parents
+from .arguments import Parents, VerbParser
+
+CLOSED_PIPE = 141  # as shells say of a program that SIGPIPE has ended
+INTERRUPTED = 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -17,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=stamp.__version__)
     verbs = parser.add_subparsers(
         required=True,
+        parser_class=VerbParser,
         metavar="train | evaluate | report | recommend | search | cluster | train-cluster | train-clusters | bundle | devices",
     )
     parents = Parents.make()
@@ -27,18 +32,28 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: 0; 1 where a policy says no to a release; 130 where Ctrl-C ended a training that is saved;
-    2 with the reason on standard error."""
-    args = _parser().parse_args(arguments)
+    141, and nothing said, where nobody reads the results any more (``| head``); 2 with the reason on standard error."""
+    open_closed_streams()
     try:
-        result = args.verb(args)
+        return _run(_parser().parse_args(arguments))
+    except BrokenPipeError:
+        return CLOSED_PIPE
     except (ValueError, RuntimeError, ImportError, OSError) as error:
-        print(f"stamp: {error}", file=sys.stderr)
+        tell(f"stamp: {error}")
         return 2
     except KeyboardInterrupt:
-        print("stamp: interrupted", file=sys.stderr)
-        return 130
+        tell("stamp: interrupted")
+        return INTERRUPTED
+    finally:
+        finish(sys.stdout)
+        finish(sys.stderr)
+
+
+def _run(args: argparse.Namespace) -> int:
+    result = args.verb(args)
     if args.json:
-        print(json.dumps(result))
+        print(json_text(result))
+    sys.stdout.flush()  # or it is the end of the interpreter that finds nobody reading
     if result.get("stopped") == "interrupted":
-        return 130
+        return INTERRUPTED
     return 0 if result.get("passed", True) else 1

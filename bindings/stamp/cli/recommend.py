@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 import stamp
 
 from ..base.files import read_text
+from ..base.json_text import json_text
+from ..base.streams import tell
 from ..data.ids import typed
 from .arguments import Parents
 
@@ -19,7 +20,7 @@ def add(verbs: Any, parents: Parents) -> None:
     recommend.add_argument("bundle", help="a saved model, or a bundle of many clusters")
     recommend.add_argument("items", nargs="*", help="product ids of the session, the current one last")
     recommend.add_argument("--k", type=int, help="products to list; by default what the zone says, else 20")
-    recommend.add_argument("--exclude", nargs="*", default=[], metavar="ID")
+    recommend.add_argument("--exclude", action="append", default=[], metavar="ID", help="a product not to be listed")
     recommend.add_argument("--zone", help="whose rules apply")
     recommend.add_argument("--rules", help="file of a JSON list of rules, or the list itself")
     recommend.add_argument("--history", type=int, help="last events to read; by default what the zone says, else all")
@@ -43,20 +44,20 @@ def _recommend(args: argparse.Namespace) -> dict[str, Any]:
         for rank, (item, score) in enumerate(zip(answer.ids.tolist(), answer.scores.tolist()), 1):
             print(f"{rank:3d}  {item}  {'pinned' if score != score else format(score, '.4f')}")
         if answer.explanation is not None:
-            print(json.dumps(answer.explanation, indent=2))
+            print(json_text(answer.explanation, indent=2))
         cluster = answer.cluster
         found = f"cluster {cluster}"
         if cluster is None:
             listed = "products of the baseline" if answer.path == "fallback" else "popular products"
             found = f"{listed}, as no model knows an event"
-        print(f"path: {answer.path} ({found})", file=sys.stderr)
+        tell(f"path: {answer.path} ({found})")
         if answer.unknown:
-            print(f"unknown products: {', '.join(map(str, answer.unknown))}", file=sys.stderr)
+            tell(f"unknown products: {', '.join(map(str, answer.unknown))}")
         if answer.reason:
-            print(answer.reason, file=sys.stderr)
+            tell(answer.reason)
     return {
         "ids": answer.ids.tolist(),
-        "scores": [None if score != score else score for score in answer.scores.tolist()],  # JSON has no NaN
+        "scores": answer.scores.tolist(),
         "path": answer.path, "cluster": answer.cluster, "unknown": answer.unknown, "reason": answer.reason,
         "explanation": answer.explanation,
     }  # fmt: skip

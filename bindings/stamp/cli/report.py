@@ -8,12 +8,12 @@ import json
 import os
 import pathlib
 import shlex
-import sys
 from typing import Any
 
 import stamp
 
 from ..base.files import check_file, read_text
+from ..base.streams import tell
 from ..models.baselines import _CLASSES as _BASELINES
 from ..offline import LeakageError, Zone, cart, home, product_page, report
 from .arguments import EVENTS, Parents, add_product_id, events_words, products_options, read_sessions
@@ -37,7 +37,7 @@ def add(verbs: Any, parents: Parents) -> None:
     verb.add_argument("--out", required=True, metavar="HTML", help="file of the page")
     verb.add_argument("--out-json", metavar="JSON", help="file of the same figures, for machines")
     verb.add_argument("--current", metavar="BUNDLE", help="what serves now")
-    verb.add_argument("--baseline", nargs="+", default=[], metavar="NAME",
+    verb.add_argument("--baseline", action="append", default=[], metavar="NAME",
                       help=f"others to measure: {', '.join(_BASELINES)}, fitted to --train; or NAME=PATH")  # fmt: skip
     verb.add_argument("--train", help="events that the release learnt from")
     verb.add_argument("--policy", metavar="JSON", help="what the release must show")
@@ -45,11 +45,12 @@ def add(verbs: Any, parents: Parents) -> None:
                       help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")  # fmt: skip
     verb.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
     add_product_id(verb, "products")
-    verb.add_argument("--category", nargs="+", default=[], help="columns of floats that are categories")
-    verb.add_argument("--number", nargs="+", default=[], help="columns of integers that are numbers")
-    verb.add_argument("--k", type=int, nargs="+", help="lengths of lists to measure; those of the zones by default")
-    verb.add_argument("--metric", nargs="+", default=list(defaults["metrics"]), help="what is compared, as hr@20")
-    verb.add_argument("--cut", nargs="+", help="what questions are told apart by")
+    verb.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
+    verb.add_argument("--number", action="append", default=[], metavar="NAME", help="column of integers: a number")
+    verb.add_argument("--k", type=int, action="append", help="length of lists; those of the zones by default")
+    verb.add_argument("--metric", action="append",
+                      help=f"what is compared, as hr@20; by default {', '.join(defaults['metrics'])}")  # fmt: skip
+    verb.add_argument("--cut", action="append", help="what questions are told apart by")
     verb.add_argument("--leakage", default=defaults["leakage"], choices=["refuse", "report"],
                       help="what to do about sessions that overlap with training")  # fmt: skip
     verb.add_argument("--resamples", type=int, default=defaults["resamples"], help="of the bootstrap")
@@ -78,7 +79,7 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
             zones=_zones(args.zones),
             policy=args.policy,
             k=args.k,
-            metrics=args.metric,
+            **({} if args.metric is None else {"metrics": args.metric}),
             cuts=args.cut,
             resamples=args.resamples,
             seed=args.seed,
@@ -93,7 +94,7 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         print(f"saved {args.out}: {made.answer}")
     for reason in made.reasons:
-        print(reason, file=sys.stderr)
+        tell(reason)
     return made.to_dict()
 
 
@@ -157,12 +158,11 @@ def _command(args: argparse.Namespace) -> str:
     for name in (*_PATHS, "out", "out_json"):
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", pathlib.Path(getattr(args, name)).name]
-    if args.baseline:
-        given = (text.partition("=") for text in args.baseline)
-        words += ["--baseline", *(f"{name}={pathlib.Path(path).name}" if sign else name for name, sign, path in given)]
+    for name, sign, path in (text.partition("=") for text in args.baseline):
+        words += ["--baseline", f"{name}={pathlib.Path(path).name}" if sign else name]
     for name in ("k", "metric", "cut", "category", "number"):
-        if getattr(args, name):
-            words += [f"--{name}", *map(str, getattr(args, name))]
+        for value in getattr(args, name) or ():
+            words += [f"--{name}", str(value)]
     words += events_words(args)
     if args.product_id is not None:
         words += ["--product-id", args.product_id]

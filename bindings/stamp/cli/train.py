@@ -38,7 +38,7 @@ def add(verbs: Any, parents: Parents) -> None:
     every.add_argument("--jobs", type=int, help="processes at a time")
     every.add_argument("--threads", type=int, help="of each process")
     every.add_argument("--memory", type=float, metavar="GIB", help="that all processes may hold")
-    every.add_argument("--only", type=int, nargs="+", metavar="ID", help="these clusters")
+    every.add_argument("--only", type=int, action="append", metavar="ID", help="this cluster")
     every.set_defaults(verb=_train_clusters)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base.files import check_file, write_text
+from ..base.json_text import json_text
 
 FORMAT = 1  # of report.json; a report of another format is no reason not to train
 _REPORT = "report.json"
@@ -91,7 +92,7 @@ class TrainReport:
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(values, indent=2, default=str) + "\n")
+    write_text(path, json_text(values, indent=2, default=str) + "\n")
 
 
 def check_report(out: pathlib.Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from ..._stamp import __version__
 from ...base.figures import import_pyplot
 from ...base.files import write_text
+from ...base.json_text import json_text
 from ...base.pages import Section, render
 from ...base.policies import Verdict
 from ...data.products import Products
@@ -117,7 +117,7 @@ class Report:
         if html_path is None and json_path is None:
             raise ValueError("Report.save: give html_path, json_path or both")
         if json_path is not None:
-            text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
+            text = json_text(self.to_dict(), ensure_ascii=False, indent=1)
             write_text(json_path, text + "\n")
         if html_path is not None:
             write_text(html_path, self.html)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import numbers
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ... import _stamp
 from ...base.progress import make_bar
+from ...base.streams import STDERR
 from ...data.sessions import Sessions
 from ...models.stamp_recommender import StampRecommender, TrainingDiverged
 from .results import SearchResult
@@ -148,7 +148,7 @@ def search(
                     stopped = "interrupted"
                     break
                 if bar is not None:
-                    bar.write(_line(run.settled()[-1], metric), file=sys.stderr)
+                    bar.write(_line(run.settled()[-1], metric), file=STDERR)
                     bar.update(1)
         except KeyboardInterrupt:
             stopped = "interrupted"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from ...base.json_text import json_text
 from ...base.tables import Table
 from .bootstrap import FEW_UNITS
 from .comparison_figure import draw_comparison
@@ -119,7 +119,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """:meth:`to_dict` as JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        return json_text(self.to_dict(), ensure_ascii=False)
 
     def plot(self, *, zone: str | None = None) -> Any:
         """Metrics side by side with intervals: see :func:`stamp.offline.plot_comparison`."""

@@ -12,7 +12,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ._stamp import __version__ as __version__
-from ._stamp import cpu_isa, num_threads, set_num_threads
+from ._stamp import cpu_isa, num_threads
 from .catalog.clusters import CatalogClusters, cluster_catalog
 from .catalog.parallel_training import TrainingFailed, train_clusters
 from .catalog.training import train_cluster
@@ -29,7 +29,7 @@ from .models.baselines import (
 )
 from .models.clustered import ClusteredRecommender, load_clusters
 from .models.evaluation import Evaluation, evaluate
-from .models.hardware import DeviceInfo, devices
+from .models.hardware import DeviceInfo, devices, set_num_threads
 from .models.loading import load
 from .models.stamp_recommender import StampRecommender, TrainingDiverged
 from .models.train_reports import TrainReport

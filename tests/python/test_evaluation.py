@@ -48,7 +48,7 @@ def test_evaluate_is_brute_force(shop, options):
 
 def test_bad_options(shop, fitted):
     for options, message in (
-        ({"k": []}, "no k"),
+        ({"k": []}, "k is empty"),
         ({"k": [0]}, "k is 0"),
         ({"ties": "random"}, "ties is 'random'"),
         ({"min_history": 0}, "min_history is 0"),

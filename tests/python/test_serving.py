@@ -52,7 +52,7 @@ def test_zones(recommender):
     with pytest.raises(ValueError, match="zone is 'basket', expected one of b, cart, home"):
         recommender.recommend(["a1"], zone="basket")
     for name in ("k", "history"):
-        with pytest.raises(ValueError, match=f"recommend: {name} is 0, expected 1 or more"):
+        with pytest.raises(ValueError, match=f"recommend: {name} is 0, expected a whole number of 1 or more"):
             recommender.recommend(["a1"], **{name: 0})
 
 

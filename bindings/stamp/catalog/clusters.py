@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.checks import whole_number
 from ..base.files import check_file, tensors_metadata
 from ..base.progress import make_bar
 from ..data.columns import object_array
@@ -253,7 +254,7 @@ def _checksum(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
     return hashed.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Grouping:
     """Products by attribute: the group of each product of `catalog`, names of groups, and what makes groups akin."""
 
@@ -498,15 +499,14 @@ def _check(
         raise ValueError(
             f"{call}: {'neither' if clusters is None else 'both'} of clusters and distance given, expected one"
         )
-    if clusters is not None and (isinstance(clusters, bool) or int(clusters) != clusters or clusters < 1):
-        raise ValueError(f"{call}: clusters is {clusters!r}, expected 1 or more")
+    if clusters is not None:
+        whole_number(f"{call}: clusters", clusters, least=1)
     if distance is not None and not distance >= 0:
         raise ValueError(f"{call}: distance is {distance!r}, expected 0 or more")
     if linkage not in LINKAGES:
         raise ValueError(f"{call}: linkage is {linkage!r}, expected one of {', '.join(LINKAGES)}")
-    if k < 1:
-        raise ValueError(f"{call}: k is {k}, expected 1 or more")
-    if examples is not None and examples < 1:
-        raise ValueError(f"{call}: examples is {examples}, expected 1 or more, or None for all")
+    whole_number(f"{call}: k", k, least=1)
+    if examples is not None:
+        whole_number(f"{call}: examples", examples, least=1)
     if not stickiness >= 0:
         raise ValueError(f"{call}: stickiness is {stickiness!r}, expected 0 or more")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.checks import whole_number
 from ..base.extras import import_extra
 
 LINKAGES = ("average", "complete", "single", "ward", "weighted")
@@ -37,8 +38,8 @@ class Bounds:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-                raise ValueError(f"cluster_catalog: {name} is {value!r}, expected 1 or more, or None")
+            if value is not None:
+                whole_number(f"cluster_catalog: {name}", value, least=1)
         for what in ("products", "examples"):
             least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
             if least is not None and most is not None and least > most:
@@ -79,7 +80,7 @@ class GroupCounts:
         return len(self.products)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroupClusters:
     """The cluster of every group. `linkage` is scipy's, of the groups `leaves`; None where clusters were continued."""
 
@@ -103,11 +104,12 @@ def large_groups(clicks: np.ndarray, large: float | int) -> np.ndarray:
     if not len(order):
         raise ValueError("cluster_catalog: no group has a click")
     if isinstance(large, (int, np.integer)):
-        if large < 1:
-            raise ValueError(f"cluster_catalog: large is {large}, expected 1 or more groups, or a share of the clicks")
-        return order[:large]
-    if not 0 < large <= 1:
-        raise ValueError(f"cluster_catalog: large is {large}, expected a share of the clicks, above 0 and at most 1")
+        return order[: whole_number("cluster_catalog: large", large, least=1)]
+    if not isinstance(large, (float, np.floating)) or not 0 < large <= 1:
+        raise ValueError(
+            f"cluster_catalog: large is {large!r}, expected a share of the clicks, above 0 and at most 1, or a number of "
+            "groups"
+        )
     held = np.cumsum(clicks[order])
     return order[: int(np.searchsorted(held, large * held[-1] * (1 - 1e-12))) + 1]
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.checks import whole_number
 from ..base.files import check_file
 from ..base.progress import ClustersBar
 from ..data.ids import Ids
@@ -104,8 +105,10 @@ def train_clusters(
     folder = pathlib.Path(out)
     _check_out(folder)
     for name, value in (("jobs", jobs), ("threads", threads), ("memory", memory)):
-        if value is not None and value < 1:
-            raise ValueError(f"train_clusters: {name} is {value}, expected 1 or more")
+        if value is not None:
+            whole_number(f"train_clusters: {name}", value, least=1)
+    if only is not None and (isinstance(only, str) or not isinstance(only, Iterable)):
+        raise ValueError(f"train_clusters: only is {only!r}, expected ids of clusters")
     settings = Settings.read(config, min_examples)
     names = _device_names(device, settings)
     plan = Plan.make(data, clusters, min_examples, reading)

@@ -21,6 +21,7 @@ import numpy as np
 
 from .. import _stamp
 from .._stamp import __version__
+from ..base.checks import whole_number
 from ..base.files import check_file, tensors_metadata
 from ..data.ids import Ids
 from ..data.sessions import Sessions
@@ -60,9 +61,7 @@ class Settings:
             raise ValueError(f"config: refit is {refit!r}, expected True or False")
         if refit and not validation:
             raise ValueError("config: refit is True without validation, which chooses the number of epochs")
-        if min_examples < 0:
-            raise ValueError(f"min_examples is {min_examples}, expected 0 or more")
-        settings = cls(options, float(validation), refit, min_examples)
+        settings = cls(options, float(validation), refit, whole_number("min_examples", min_examples, least=0))
         settings.recommender("cpu")  # names the option that cannot be
         return settings
 
@@ -75,7 +74,7 @@ class Settings:
         return {**params, "validation": self.validation, "refit": self.refit, "min_examples": self.min_examples}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
     """Which products of the data train together."""
 
@@ -243,7 +242,7 @@ def versions() -> dict[str, str]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Job:
     """A cluster to train, whole and by itself: it may be handed to another process."""
 

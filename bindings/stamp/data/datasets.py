@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..base.checks import whole_number
 from .sessions import Sessions
 
 _CATEGORIES = ("shirts", "dresses", "trousers", "shoes", "coats", "bags", "lamps", "chairs", "books", "toys")
@@ -19,7 +20,7 @@ _FAITHFUL = 0.6  # of visits to a collection are to the variant of the visitor's
 _SILENCE = 1800.0  # seconds after which a session would be another one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shop:
     """A made-up shop. `products`: columns [V] id, name, category, collection, price. `events`: columns session_id,
     visitor_id, item_id, timestamp (unix seconds). `sessions`: the same events, read."""
@@ -57,11 +58,11 @@ def synthetic_shop(
     (100, 50)
     """
     departments = len(_CATEGORIES)
-    if sessions < 1 or products < 20 or categories < departments or weeks < 1:
-        raise ValueError(
-            f"synthetic_shop: {sessions} sessions, {products} products, {categories} categories, {weeks} weeks; expected 1, "
-            f"20, {departments} and 1 or more"
-        )
+    for name, value, least in (
+        ("sessions", sessions, 1), ("products", products, 20), ("categories", categories, departments),
+        ("weeks", weeks, 1), ("seed", seed, 0),
+    ):  # fmt: skip
+        whole_number(f"synthetic_shop: {name}", value, least=least)
     random = np.random.default_rng(seed)
     category = np.sort(random.integers(0, categories, products))
     start = np.searchsorted(category, np.arange(categories))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..base.checks import list_lengths, whole_number
 from ..base.progress import make_bar
 from ..data.sessions import Sessions
 from .listing import _CatalogRecommender
@@ -107,6 +108,8 @@ def evaluate(
     model._require_fitted("evaluate")
     if not isinstance(test, Sessions):
         raise ValueError(f"evaluate: test is {type(test).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
+    lengths = list_lengths("evaluate", k)
+    min_history = whole_number("evaluate: min_history", min_history, least=1)
     bar = make_bar(len(test), "evaluate", "sessions") if progress else None
 
     def advance(done: int, _: int) -> None:
@@ -116,10 +119,10 @@ def evaluate(
     try:
         result = model._evaluate(
             test,
-            k=[k] if isinstance(k, int) else list(k),
+            k=lengths,
             min_history=min_history,
             last_only=last_only,
-            ties=ties,
+            ties=str(ties),
             progress=advance,
         )
     finally:

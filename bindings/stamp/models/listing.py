@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.checks import whole_number
 from ..data.ids import Ids, catalog_ids, find_rows
 from ..data.sessions import Sessions
 
@@ -106,7 +107,7 @@ class _ListingRecommender(_CatalogRecommender):
             No known product in `items`, ids of another kind than those of training, or k < 1.
         """
         self._require_fitted("recommend")
-        _check_k("recommend", k)
+        k = whole_number("recommend: k", k, least=1)
         rows = self._rows("recommend: items", items)
         answer = self._listing().list(rows, bought=[], k=k, **self._filters("recommend", exclude, only))
         found, scores, path, _, unknown, *_ = answer
@@ -132,7 +133,7 @@ class _ListingRecommender(_CatalogRecommender):
         A session that has nothing to go by, no known product say, gets empty arrays; the warning counts unknown events.
         """
         self._require_fitted("recommend_batch")
-        _check_k("recommend_batch", k)
+        k = whole_number("recommend_batch: k", k, least=1)
         rows = [self._rows("recommend_batch: a session", items) for items in sessions]
         answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters("recommend_batch", exclude, only))
         unknown = sum(answer[4] for answer in answers)
@@ -157,11 +158,6 @@ class _ListingRecommender(_CatalogRecommender):
         """
         self._require_fitted("save")
         _stamp.save_bundle(os.fspath(path), self._bundle())
-
-
-def _check_k(call: str, k: int) -> None:
-    if k < 1:
-        raise ValueError(f"{call}: k is {k}, expected 1 or more")
 
 
 def _catalog_of(parts: Sequence[Sessions]) -> _stamp.Catalog:

@@ -6,6 +6,7 @@ import os
 
 from .. import _stamp
 from .baselines import BaselineRecommender, opened
+from .hardware import open_device
 from .stamp_recommender import StampRecommender, model_of
 
 
@@ -27,7 +28,7 @@ def load(
     ValueError
         It holds more than one model; open it with :class:`stamp.Recommender`.
     """
-    bundle = _stamp.load_bundle(os.fspath(path), _stamp.open_device(device, precision))
+    bundle = _stamp.load_bundle(os.fspath(path), open_device(device, precision))
     if bundle.fallback is not None and not bundle.clusters:
         return opened(bundle)
     return model_of(path, bundle, device, precision)

@@ -17,6 +17,7 @@ from ..base.files import check_file
 from ..base.progress import TrainingBar
 from ..data.ids import Ids, require_one_kind
 from ..data.sessions import Sessions
+from .hardware import check_device_names, open_device
 from .listing import _catalog_of, _count_clicks, _ListingRecommender, _plain
 
 # Options that are not of the model or its training.
@@ -28,6 +29,8 @@ class TrainingDiverged(RuntimeError):
 
 
 def _options(preset: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    if not isinstance(preset, str):
+        raise ValueError(f"StampRecommender: preset is {preset!r}, expected tuned, official or paper")
     model, train = _stamp.presets(preset)
     return json.loads(model), json.loads(train)
 
@@ -88,6 +91,7 @@ class StampRecommender(_ListingRecommender):
                     f"StampRecommender: unknown option '{name}', expected one of {', '.join([*model, *train])}"
                 )
         given = {**self._given, **{name: _plain(value) for name, value in params.items()}}
+        check_device_names(device, precision)
         _stamp.check_options(*_configs(preset, given), precision)
         self.preset, self.device, self.precision, self._given = preset, device, precision, given
         return self
@@ -289,7 +293,7 @@ StampRecommender.__init__.__signature__ = _signature()  # type: ignore[attr-defi
 
 def load_model(path: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto") -> StampRecommender:
     """:func:`load` where only a model will do. Raises ValueError for what is none."""
-    bundle = _stamp.load_bundle(os.fspath(path), _stamp.open_device(device, precision))
+    bundle = _stamp.load_bundle(os.fspath(path), open_device(device, precision))
     return model_of(path, bundle, device, precision)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.files import read_text
+from ..base.json_text import strict_json_text
 from ..data.ids import Ids, catalog_ids, require_one_kind
 from ..data.products import Products
 from ..models.baselines import BaselineRecommender
@@ -138,7 +139,7 @@ def _rules_text(rules: Any) -> str:
     if rules is None:
         return "{}"
     if isinstance(rules, Mapping):
-        return json.dumps(rules)
+        return strict_json_text("build_bundle: rules", rules)
     if not os.path.isfile(rules):
         raise ValueError(f"build_bundle: there is no file {os.fspath(rules)}")
     return read_text("build_bundle: rules", rules)

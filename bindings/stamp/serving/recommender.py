@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.checks import whole_number
+from ..base.equality import EqualByValue
 from ..data.ids import catalog_ids, find_rows, listed
+from ..models.hardware import check_device_names
+from .rules import rules_text
 
 RuleList = Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Recommendations:
-    """An answer.
+@dataclass(frozen=True, eq=False)
+class Recommendations(EqualByValue):
+    """An answer. Equal to another with the same products, scores and so on.
 
     Attributes
     ----------
@@ -98,8 +102,16 @@ class Recommender:
         memory: int = 0,
         window: float = 0.0,
     ):
+        check_device_names(device, precision)
+        if isinstance(window, bool) or not isinstance(window, (int, float, np.integer, np.floating)):
+            raise ValueError(f"Recommender: window is {window!r}, expected 0 to 1 seconds")
         self._core = _stamp.Recommender(
-            os.fspath(path), device=device, precision=precision, lazy=lazy, memory=memory, window=window
+            os.fspath(path),
+            device=device,
+            precision=precision,
+            lazy=bool(lazy),
+            memory=whole_number("Recommender: memory", memory, least=0),
+            window=float(window),
         )
         self._ids: tuple[_stamp.Release | None, np.ndarray] = (None, np.empty(0))
 
@@ -267,16 +279,15 @@ def _query(
     history: int | None,
     explain: bool,
 ) -> dict[str, Any]:
-    for name, value in (("k", k), ("history", history)):
-        if value is not None and value < 1:
-            raise ValueError(f"{call}: {name} is {value}, expected 1 or more")
+    if not (zone is None or isinstance(zone, str)):
+        raise ValueError(f"{call}: zone is {zone!r}, expected a name")
     return {
-        "k": k or 0,
+        "k": 0 if k is None else whole_number(f"{call}: k", k, least=1),
         "zone": zone or "",
-        "rules": json.dumps(list(rules)) if rules else "",
+        "rules": rules_text(f"{call}: rules", rules),
         "exclude": _rows(release, f"{call}: exclude", exclude),
         "only": None if only is None else _rows(release, f"{call}: only", only),
-        "history": history or 0,
+        "history": 0 if history is None else whole_number(f"{call}: history", history, least=1),
         "popular": True,
         "explain": explain,
     }

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ..base.json_text import strict_json_text
+
+
+def rules_text(what: str, rules: Any) -> str:
+    """A list of rules as the library takes it, empty for none. Raises ValueError, beginning with `what`, for what is none."""
+    if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Iterable):
+        raise ValueError(f"{what} is {rules!r}, expected a list of rules")
+    listed = list(rules)
+    return strict_json_text(what, listed) if listed else ""
 
 
 def rules_schema() -> dict[str, Any]:

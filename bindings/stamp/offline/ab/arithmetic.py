@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...base.checks import whole_number
 from .arguments import check_share
 from .distributions import normal_critical, normal_two_sided, t_critical, t_two_sided
 from .effects import Arm, Effect, Interval, effect_of
@@ -155,8 +156,7 @@ def means(*, control: Any, treatment: Any, value: str = "revenue", visitor: str 
     check_share("means", "confidence", confidence)
     if interval not in ("welch", "bootstrap"):
         raise ValueError(f"means: interval is {interval!r}, expected 'welch' or 'bootstrap'")
-    if resamples < 1:
-        raise ValueError(f"means: resamples is {resamples}, expected 1 or more")
+    whole_number("means: resamples", resamples, least=1)
     rows, arms = [], []
     for name, data in (("control", control), ("treatment", treatment)):
         (x,) = visitor_rows("means", name, data, (value,), visitor)

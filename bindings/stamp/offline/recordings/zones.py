@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ...base.checks import whole_number
 from ...serving.recommender import RuleList
-from .checks import whole_number
 
 _EXCLUDE = ("nothing", "anchor", "seen")
 

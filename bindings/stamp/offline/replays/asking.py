@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from ...models.clustered import ClusteredRecommender
 from ...models.listing import _ListingRecommender
 from ...models.stamp_recommender import StampRecommender
 from ...serving.recommender import Recommender
+from ...serving.rules import rules_text
 from ..recordings.checks import require_fitted
 from ..recordings.questions import FAULTS, Lists
 from ..recordings.sets import distinct, members, pieces, take
@@ -50,7 +50,7 @@ class Served:
             "history": zone.history or 0,
             "exclude": zone.exclude,
             "zone": zone.bundle_zone or "",
-            "rules": json.dumps(list(zone.rules)) if zone.rules else "",
+            "rules": rules_text(f"replay: the rules of zone '{zone.name}'", zone.rules),
             "popular": self._popular,
         }
 

@@ -17,7 +17,7 @@ from ..recordings.sets import distinct
 from ..recordings.zones import Zone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class History:
     """What had happened before each question: events[begin … end-1], rows, the last of which is the current product."""
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ... import _stamp
+from ...base.checks import whole_number
 from ...base.progress import make_bar
 from ...data.ids import catalog_ids, require_one_kind
 from ...data.products import Products
 from ...data.sessions import Sessions
-from ..recordings.checks import require_products, whole_number
+from ..recordings.checks import require_products
 from ..recordings.questions import Lists
 from ..recordings.recording import TIES
 from ..recordings.zones import Zone, listed_zones, product_page

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ...base.checks import list_lengths, whole_number
 from ...base.tables import Table
 from ..metrics import qualities
 from ..metrics.cuts import cut_questions
 from ..metrics.facts import Facts
 from ..metrics.parts import parts
 from ..metrics.registry import METRICS, Metric, find_metric, lacks, metric_at, split_at
-from ..recordings.checks import list_lengths, whole_number
 from ..recordings.questions import Lists
 from ..recordings.recording import Recording
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..._stamp import __version__
+from ...base.checks import list_lengths, whole_number
 from ...base.figures import import_pyplot
 from ...base.files import write_text
 from ...base.json_text import json_text
@@ -18,7 +19,7 @@ from ...base.policies import Verdict
 from ...data.products import Products
 from ...data.sessions import Sessions
 from ..metrics.registry import find_metric, lacks, split_at
-from ..recordings.checks import list_lengths, require_products
+from ..recordings.checks import require_products
 from ..recordings.questions import Questions
 from ..recordings.zones import Zone, listed_zones, product_page
 from ..replays.catalogs import find_embeddings
@@ -218,6 +219,7 @@ def report(
     named = _named(candidate, current, baselines or {})
     judged_by = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
     lengths = None if k is None else list_lengths("report", k)
+    whole_number("report: seed", seed, least=0)
     zones = listed_zones("report", zones)
     require_products("report", products)
     embeddings = find_embeddings("report", embeddings, named)
@@ -225,6 +227,7 @@ def report(
     longest = min(max(lengths or [zone.k]) for zone in zones)
     _rehearse(sessions, train, products, embeddings, metrics, cuts, longest=longest)
     confidence = Policy.confidence if judged_by is None else judged_by.confidence
+    whole_number("report: resamples", resamples, least=1)
     resamples = max(resamples, least_resamples(len(zones) * len(metrics) * (len(named) - 1), confidence))
     asked = replay(
         named,

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ... import _stamp
+from ...base.checks import whole_number
 from ...base.progress import make_bar
 from ...base.streams import STDERR
 from ...data.sessions import Sessions
 from ...models.stamp_recommender import StampRecommender, TrainingDiverged
 from .results import SearchResult
 from .space import check_space, is_range_of_floats
-from .studies import import_optuna, open_study, quiet
+from .studies import check_storage, import_optuna, open_study, quiet
 from .trials import Trial
 
 Objective = Callable[[StampRecommender, Sessions], float]
@@ -108,12 +109,12 @@ def search(
     """
     if not isinstance(train, Sessions):
         raise ValueError(f"search: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
-    if isinstance(trials, bool) or not isinstance(trials, numbers.Integral) or trials < 1:
-        raise ValueError(f"search: trials is {trials!r}, expected a whole number of 1 or more")
+    if storage is not None:
+        check_storage(storage)
+    trials = whole_number("search: trials", trials, least=1)
     if prune not in _PRUNERS:
         raise ValueError(f"search: prune is {prune!r}, expected True, False, 'median' or 'halving'")
-    if seed < 0:
-        raise ValueError(f"search: seed is {seed}, expected 0 or more")
+    whole_number("search: seed", seed, least=0)
     if options is not None and "monitor" in options:
         raise ValueError("search: options has 'monitor'; give it to search")
     fixed = {**(options or {}), "monitor": monitor}
@@ -138,7 +139,7 @@ def search(
     metric = monitor if objective is None else "objective"
     with quiet(optuna), open_study(optuna, storage, prune, identity) as study:
         run = _Run(optuna, study, values, base, train, validation, objective, bool(prune), seed)
-        bar = make_bar(int(trials), "search", "trials") if progress else None
+        bar = make_bar(trials, "search", "trials") if progress else None
         stopped = "finished"
         try:
             if bar is not None:

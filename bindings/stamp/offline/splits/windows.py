@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from ...base.checks import whole_number
 from ...base.tables import Table
 from ...data.sessions import Sessions
 from ...data.times import parse_span
@@ -121,8 +122,7 @@ def windows(
     times = sessions._core.timestamps
     if not len(times):
         raise ValueError("windows: these sessions have no timestamps")
-    if n < 1:
-        raise ValueError(f"windows: n is {n}, expected 1 or more")
+    whole_number("windows: n", n, least=1)
     tested = _span("test", test)
     learnt = None if train is None else _span("train", train)
     between = 0 if gap is None else _span("gap", gap)

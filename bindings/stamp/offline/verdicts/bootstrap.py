@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from ...base.checks import whole_number
+
 FEW_UNITS = 50  # of which percentile intervals are too narrow
 _MEMORY = 64 << 20  # bytes of the weights of resamples at once
 
@@ -55,8 +57,8 @@ def resampled_sums(values: np.ndarray, *, resamples: int, seed: int) -> np.ndarr
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or not len(values):
         raise ValueError(f"resampled_sums: values have shape {values.shape}, expected [units, columns], 1 unit or more")
-    if resamples < 1 or seed < 0:
-        raise ValueError(f"resampled_sums: resamples={resamples}, seed={seed}; expected 1 or more, 0 or more")
+    whole_number("resampled_sums: resamples", resamples, least=1)
+    whole_number("resampled_sums: seed", seed, least=0)
     units = len(values)
     random = np.random.default_rng(seed)
     sums = np.empty((resamples, values.shape[1]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...base.checks import whole_number
 from ...data.columns import take
 from ..metrics.registry import Metric, MetricAt, metric_at
 from ..replays.results import Replay
@@ -96,8 +97,8 @@ def compare(
             raise ValueError(f"compare: metrics has one twice: {list(metrics)}")
     if not 0 < confidence < 1:
         raise ValueError(f"compare: confidence is {confidence}, expected a number between 0 and 1, like 0.95")
-    if resamples < 100 or seed < 0:
-        raise ValueError(f"compare: resamples={resamples}, seed={seed}; expected 100 or more, 0 or more")
+    whole_number("compare: resamples", resamples, least=100)
+    whole_number("compare: seed", seed, least=0)
     comparisons = sum(a.metric.per_question for z in zones for a in asked[z]) * len(others)
     least = least_resamples(comparisons, confidence)
     if resamples < least:

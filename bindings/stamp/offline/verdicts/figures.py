@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ...base.checks import whole_number
 from ...base.figures import GREY, import_pyplot, names_as_they_are, styles, tidy
 from ..metrics.registry import MetricAt, metric_at
-from ..recordings.checks import whole_number
 from ..replays.results import Replay
 from .bootstrap import percentile_interval, resampled_sums
 from .comparisons import Comparison

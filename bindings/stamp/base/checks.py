@@ -1,0 +1,33 @@
+"""Whole numbers that callers hand over, checked before any work."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+_MOST = 2**63 - 1  # of the library
+
+
+def whole_number(what: str, value: Any, *, least: int) -> int:
+    """`value` as an int, of NumPy's integers too. Raises ValueError, beginning with `what`, where it is no whole number
+    of `least` or more, or beyond 64 bits."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)) or not least <= number <= _MOST:
+        raise ValueError(f"{what} is {value!r}, expected a whole number of {least} or more")
+    return number
+
+
+def list_lengths(call: str, k: Any) -> list[int]:
+    """One list length or several. Raises ValueError where there is none, or one cannot be."""
+    if isinstance(k, (str, bytes)) or not isinstance(k, Iterable):
+        k = [k]
+    ks = [whole_number(f"{call}: k", each, least=1) for each in k]
+    if not ks:
+        raise ValueError(f"{call}: k is empty, expected one list length or more")
+    return ks

@@ -40,8 +40,11 @@ class TrainingFailed(RuntimeError):
     """
 
     def __init__(self, message: str, reports: dict[int, TrainReport]):
-        super().__init__(message)
+        super().__init__(message, reports)  # both, as whoever unpickles it calls with these
         self.reports = reports
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def train_clusters(

@@ -18,7 +18,7 @@ from ..data.ids import require_one_kind
 from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.times import parse_span
-from .listing import _catalog_of, _count_clicks, _ListingRecommender, _plain
+from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain
 
 
 class BaselineRecommender(_ListingRecommender):
@@ -28,6 +28,7 @@ class BaselineRecommender(_ListingRecommender):
     such a target is out of reach.
     """
 
+    _LEARNT = ("_core", "_catalog", "_counts", "_attributes", "_route_by")
     _kind: ClassVar[str]
     _core: _stamp.Baseline
     _attributes: list[_stamp.Attribute]  # of the bundle
@@ -105,13 +106,20 @@ class BaselineRecommender(_ListingRecommender):
             self._catalog, self._counts.tolist(), self._attributes, [], self._route_by, "{}", self._core
         )  # fmt: skip
 
+    def _open(self, bundle: _stamp.Bundle) -> None:
+        assert bundle.fallback is not None
+        self._core, self._catalog, self._counts = bundle.fallback, bundle.catalog, bundle.counts
+        self._attributes, self._route_by = bundle.attributes, bundle.route_by
+
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_baseline(
             self._core, self._sessions_in_rows("evaluate: test", sessions), self._counts.tolist(), **options
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._given.items())})"
+        preset = {"preset": self._given["preset"]} if "preset" in self._given else {}
+        given = {**preset, **_changed(self._given, self._defaults())}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
 
 def _library_options(kind: str) -> dict[str, Any]:
@@ -295,7 +303,8 @@ class SessionKNNRecommender(BaselineRecommender):
     Parameters
     ----------
     preset : {"vs-knn", "vmis-knn"}
-        Where options begin: those that are usual for each.
+        Where options begin: those that are usual for each. When :meth:`set_params` changes it, options keep the values
+        that the old one did not give them.
     neighbours : int
     sample : int
         0 looks at all.
@@ -339,7 +348,8 @@ class SessionKNNRecommender(BaselineRecommender):
                 raise ValueError(
                     f"SessionKNNRecommender: preset is {params['preset']!r}, expected vs-knn or vmis-knn"
                 ) from None
-            self._given = {**before, "preset": params["preset"]}  # whose defaults the others are checked with
+            kept = before if params["preset"] == before.get("preset") else _changed(before, self._defaults())
+            self._given = {**kept, "preset": params["preset"]}  # whose defaults the others are checked with
         try:
             super().set_params(**params)
         except ValueError:
@@ -382,6 +392,5 @@ def opened(bundle: _stamp.Bundle) -> BaselineRecommender:
         spans = {name: datetime.timedelta(seconds=value) if value else None for name, value in options.items()}
         options = {"by": by, **spans}
     recommender = _CLASSES[core.kind](**options)
-    recommender._core, recommender._catalog, recommender._counts = core, bundle.catalog, bundle.counts
-    recommender._attributes, recommender._route_by = bundle.attributes, bundle.route_by
+    recommender._open(bundle)
     return recommender

@@ -40,6 +40,10 @@ class ClusteredRecommender(_CatalogRecommender):
             self._counts[rows] = model._counts  # without validation's, where that was not trained on
             self._parts.append((rows, model._model))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its models, which are pickled as bundles."""
+        return type(self), (self._catalog, self._counts, self.models)
+
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         return _stamp.evaluate_clusters(
             self._parts, self._sessions_in_rows("evaluate: test", sessions), self._counts.tolist(), **options

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,9 +59,43 @@ class _ListingRecommender(_CatalogRecommender):
     """Recommends through the same code as a server: a bundle in memory, listed from."""
 
     _release: _stamp.Release | None = None
+    _LEARNT: ClassVar[tuple[str, ...]]  # attributes that a bundle holds
 
     def _bundle(self) -> _stamp.Bundle:
         raise NotImplementedError
+
+    def _open(self, bundle: _stamp.Bundle) -> None:
+        """Take over what a bundle holds."""
+        raise NotImplementedError
+
+    def _device_to_open(self) -> _stamp.Device:
+        """What a bundle's model is to be on."""
+        return _stamp.open_device("cpu", "auto")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Options, and what was learnt as the files of a bundle: pickle, joblib and deepcopy go by it."""
+        state = vars(self).copy()
+        for name in (*self._LEARNT, "_release", "_checkpoint", "_ids", "_ids_of"):
+            state.pop(name, None)
+        if hasattr(self, "_catalog"):
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder, "bundle")
+                _stamp.save_bundle(os.fspath(path), self._bundle())
+                files = (file for file in path.rglob("*") if file.is_file())
+                state["bundle"] = {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        files = state.pop("bundle", None)
+        vars(self).update(state)
+        if files is None:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                path = pathlib.Path(folder, name)
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+            self._open(_stamp.load_bundle(folder, self._device_to_open()))
 
     def _listing(self) -> _stamp.Release:
         release = self._release
@@ -180,6 +216,12 @@ def _count_clicks(parts: Sequence[Sessions], catalog: _stamp.Catalog) -> np.ndar
     for part in parts:
         counts += _stamp.item_counts(part.rows_in(catalog, "fit: train", "training"), len(catalog))
     return counts
+
+
+def _changed(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Of the options that were given, those that are not what they would be anyway. scikit-learn's ``clone`` gives all,
+    so what a preset brought along must go with it."""
+    return {name: value for name, value in given.items() if value != defaults[name]}
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from ..base.progress import TrainingBar
 from ..data.ids import Ids, require_one_kind
 from ..data.sessions import Sessions
 from .hardware import check_device_names, open_device
-from .listing import _catalog_of, _count_clicks, _ListingRecommender, _plain
+from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain
 
 # Options that are not of the model or its training.
 _FIXED = ("preset", "device", "precision")
@@ -41,7 +41,8 @@ class StampRecommender(_ListingRecommender):
     Parameters
     ----------
     preset : {"tuned", "official", "paper"}
-        Where options begin: what ranks best, the authors' published code, or the paper's text (docs/model.md).
+        Where options begin: what ranks best, the authors' published code, or the paper's text (docs/model.md). When
+        :meth:`set_params` changes it, options keep the values that the old one did not give them.
     device : {"auto", "cpu", "cuda", "cuda:1", …}
         Where to compute; "auto" is the first GPU that works, else the CPU. :func:`stamp.devices` lists what there is.
     precision : {"auto", "fp32", "tf32", "bf16"}
@@ -67,6 +68,7 @@ class StampRecommender(_ListingRecommender):
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors].
     """
 
+    _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_", "report_")
     _checkpoint: tuple[pathlib.Path, tuple[int, int]] | None = None  # of the last fit, and which file that was
     _trained_with: str
 
@@ -78,8 +80,11 @@ class StampRecommender(_ListingRecommender):
         self.set_params(**options)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {**{name: getattr(self, name) for name in _FIXED}, **self._defaults(), **self._given}
+
+    def _defaults(self) -> dict[str, Any]:
         model, train = _options(self.preset)
-        return {**{name: getattr(self, name) for name in _FIXED}, **model, **train, **self._given}
+        return {**model, **train}
 
     def set_params(self, **params: Any) -> StampRecommender:
         """Change options; ValueError names an unknown one or a value that cannot be."""
@@ -90,7 +95,8 @@ class StampRecommender(_ListingRecommender):
                 raise ValueError(
                     f"StampRecommender: unknown option '{name}', expected one of {', '.join([*model, *train])}"
                 )
-        given = {**self._given, **{name: _plain(value) for name, value in params.items()}}
+        before = self._given if preset == self.preset else _changed(self._given, self._defaults())
+        given = {**before, **{name: _plain(value) for name, value in params.items()}}
         check_device_names(device, precision)
         _stamp.check_options(*_configs(preset, given), precision)
         self.preset, self.device, self.precision, self._given = preset, device, precision, given
@@ -222,6 +228,15 @@ class StampRecommender(_ListingRecommender):
         )  # fmt: skip
         return _stamp.Bundle(self._catalog, self._counts.tolist(), [], [cluster], [], "{}")
 
+    def _open(self, bundle: _stamp.Bundle) -> None:
+        [cluster] = bundle.clusters
+        self._catalog, self._counts, self._model = bundle.catalog, bundle.counts, cluster["model"]
+        self._trained_with, self.fingerprint_ = cluster["train"], cluster["fingerprint"]
+        self.report_ = json.loads(cluster["report"])
+
+    def _device_to_open(self) -> _stamp.Device:
+        return open_device(self.device, self.precision)
+
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         rows = self._sessions_in_rows("evaluate: test", sessions)
         return _stamp.evaluate_model(self._model, rows, self._counts.tolist(), **options)
@@ -235,7 +250,7 @@ class StampRecommender(_ListingRecommender):
     save.__doc__ = _ListingRecommender.save.__doc__
 
     def __repr__(self) -> str:
-        given = "".join(f", {name}={value!r}" for name, value in self._given.items())
+        given = "".join(f", {name}={value!r}" for name, value in _changed(self._given, self._defaults()).items())
         return f"StampRecommender(preset={self.preset!r}{given})"
 
 
@@ -307,8 +322,5 @@ def model_of(path: str | os.PathLike[str], bundle: _stamp.Bundle, device: str, p
     [cluster] = clusters
     options = {**json.loads(cluster["config"]), **json.loads(cluster["train"])}
     recommender = StampRecommender(device=device, precision=precision, **options)
-    recommender._catalog, recommender._counts, recommender._model = bundle.catalog, bundle.counts, cluster["model"]
-    recommender._trained_with = cluster["train"]
-    recommender.fingerprint_ = cluster["fingerprint"]
-    recommender.report_ = json.loads(cluster["report"])
+    recommender._open(bundle)
     return recommender

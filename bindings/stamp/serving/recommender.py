@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -114,6 +114,12 @@ class Recommender:
             window=float(window),
         )
         self._ids: tuple[_stamp.Release | None, np.ndarray] = (None, np.empty(0))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Recommender has a bundle open and cannot be pickled or copied; make another where it is needed: "
+            f"stamp.Recommender({os.fspath(self.path)!r})"
+        )
 
     @property
     def path(self) -> pathlib.Path:

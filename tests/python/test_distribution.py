@@ -192,6 +192,7 @@ for name, call in {
     "plot": lambda: offline.plot_coverage(None),
     "search": lambda: offline.search({"dim": [4, 8]}, shop.sessions, trials=1),
     "cluster": lambda: stamp.cluster_catalog(model, {}, shop.sessions, attribute="category", clusters=2),
+    "offline": lambda: offline.ab.proportions(control=(300, 10_000), treatment=(360, 10_000)),
     "pandas": lambda: offline.Table(["a"], [[1]]).to_frame(),
 }.items():
     try:
@@ -210,6 +211,7 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it(empty, metada
         "plot": "plotting needs matplotlib: pip install 'stamp-recommender[plot]'",
         "search": "search needs optuna: pip install 'stamp-recommender[search]'",
         "cluster": "clustering a catalog needs scipy: pip install 'stamp-recommender[cluster]'",
+        "offline": "A/B arithmetic needs scipy: pip install 'stamp-recommender[offline]'",
         "pandas": "Table.to_frame needs pandas: pip install pandas",
     }
     for extra, message in list(said.items())[:-1]:

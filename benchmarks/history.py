@@ -1,9 +1,9 @@
 """How `history` of the preset `tuned` was found: models that read all events and models that read the last few, beside
 each other; resumable, results/history.jsonl.
 
-Of each split the last 40,000 sessions of training (all of the week's), of which the last quarter judges; test sessions
-are not touched. A model is trained under each bound and judged under it; the one that was trained on all events is judged
-under every bound, too: that is what a bound costs without the chance that another training brings.
+Of each split the last 20,000 sessions of training, of which the last quarter judges; test sessions are not touched. A
+model is trained under each bound and judged under it; the one that was trained on all events is judged under every bound,
+too: that is what a bound costs without the chance that another training brings.
 
     python benchmarks/history.py --data ../shared/data
 """
@@ -23,8 +23,8 @@ from common import record, recorded
 import stamp
 from stamp import _stamp
 
-SESSIONS, HELD_OUT, EPOCHS = 40_000, 0.25, 4
-TRAINED = (0, 50, 100, 20)  # 0: all events
+SESSIONS, HELD_OUT, EPOCHS = 20_000, 0.25, 4
+TRAINED = (0, 50, 20)  # 0: all events
 JUDGED = (0, 200, 100, 50, 20)
 
 

@@ -1,5 +1,6 @@
 // Configurations and results as JSON.
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "stamp/item_rules.h"
@@ -11,23 +12,26 @@ namespace stamp {
 
 using Json = nlohmann::ordered_json;
 
-NLOHMANN_JSON_SERIALIZE_ENUM(Residual,
-                             {{Residual::none, "none"}, {Residual::mean, "mean"}, {Residual::anchor, "anchor"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(Score, {{Score::dot, "dot"}, {Score::cosine, "cosine"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(Normalization, {{Normalization::none, "none"}, {Normalization::softmax, "softmax"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(Schedule, {{Schedule::constant, "constant"},
-                                        {Schedule::linear, "linear"},
-                                        {Schedule::cosine, "cosine"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(Decay, {{Decay::same, "same"},
-                                     {Decay::div, "div"},
-                                     {Decay::linear, "linear"},
-                                     {Decay::log, "log"},
-                                     {Decay::quadratic, "quadratic"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(SessionSimilarity,
-                             {{SessionSimilarity::dot, "dot"}, {SessionSimilarity::cosine, "cosine"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(Idf, {{Idf::none, "none"}, {Idf::multiply, "multiply"}, {Idf::add, "add"}})
-
 namespace {
+
+// The names of an enumeration's values, in their order. Not by NLOHMANN_JSON_SERIALIZE_ENUM: its tables are destroyed
+// when the process exits, while threads may run.
+template <class E>
+constexpr std::array<const char*, 0> kNames{};
+template <>
+constexpr std::array kNames<Residual>{"none", "mean", "anchor"};
+template <>
+constexpr std::array kNames<Score>{"dot", "cosine"};
+template <>
+constexpr std::array kNames<Normalization>{"none", "softmax"};
+template <>
+constexpr std::array kNames<Schedule>{"constant", "linear", "cosine"};
+template <>
+constexpr std::array kNames<Decay>{"same", "div", "linear", "log", "quadratic"};
+template <>
+constexpr std::array kNames<SessionSimilarity>{"dot", "cosine"};
+template <>
+constexpr std::array kNames<Idf>{"none", "multiply", "add"};
 
 // The options of a configuration by name: visit(name, field) for each.
 template <class C, class F>
@@ -114,6 +118,8 @@ Json encode(const T& value) {
       if (std::stof(text.str()) == value) break;
     }
     return std::stod(text.str());
+  } else if constexpr (std::is_enum_v<T>) {
+    return kNames<T>[static_cast<std::size_t>(value)];
   } else {
     return value;
   }
@@ -122,19 +128,27 @@ Json encode(const T& value) {
 template <class T>
 void decode(const std::string& name, const Json& value, T& field) {
   bool fits = false;
-  if constexpr (std::is_same_v<T, bool>)
-    fits = value.is_boolean();
-  else if constexpr (std::is_same_v<T, std::string>)
-    fits = value.is_string();
-  else if constexpr (std::is_floating_point_v<T>)
-    fits = value.is_number();
-  else if constexpr (std::is_integral_v<T>)
-    fits = value.is_number_integer() && (std::is_signed_v<T> || value.is_number_unsigned());
-  else
-    fits = value.is_string() && Json(value.get<T>()) == value;  // an enumeration reads unknown names as its first
-  require(fits, "option '", name, "' is ", value.dump(), ", which is not one of its values (",
-          Json(encode(field)).dump(), " is its default)");
-  field = value.get<T>();
+  T read{};
+  if constexpr (std::is_enum_v<T>) {
+    const auto& names = kNames<T>;
+    const auto found =
+        value.is_string() ? std::find(names.begin(), names.end(), value.template get<std::string>()) : names.end();
+    fits = found != names.end();
+    read = static_cast<T>(found - names.begin());
+  } else {
+    if constexpr (std::is_same_v<T, bool>)
+      fits = value.is_boolean();
+    else if constexpr (std::is_same_v<T, std::string>)
+      fits = value.is_string();
+    else if constexpr (std::is_floating_point_v<T>)
+      fits = value.is_number();
+    else
+      fits = value.is_number_integer() && (std::is_signed_v<T> || value.is_number_unsigned());
+    if (fits) read = value.template get<T>();
+  }
+  require(fits, "option '", name, "' is ", value.dump(), ", which is not one of its values (", encode(field).dump(),
+          " is its default)");
+  field = std::move(read);
 }
 
 Json parse(const std::string& text) {

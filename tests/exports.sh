@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What libstamp.so exports is its API: names of namespace stamp, and the stamp_… functions of stamp_c.h, all of them and
-# no other. Its SONAME ends in the major version. Usage: exports.sh LIBRARY MAJOR
+# no other. Its SONAME ends in the major version. It destroys nothing when the process exits, while threads may be in it.
+# Usage: exports.sh LIBRARY MAJOR
 set -euo pipefail
 cd "$(dirname "$0")/.."
 library=$1
@@ -25,4 +26,5 @@ diff <(echo "$declared") <(echo "$found") || { echo "declared (<) and exported (
 
 soname=$(readelf -d "$library" | grep -oP 'SONAME.*\[\K[^]]+')
 [[ $soname == "libstamp.so.$2" ]] || { echo "SONAME is $soname, expected libstamp.so.$2"; status=1; }
+nm -D --undefined-only "$library" | grep -q '__cxa_atexit' && { echo "an object is destroyed at exit"; status=1; }
 exit $status

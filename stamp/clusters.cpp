@@ -115,7 +115,8 @@ class ClusterRanker final : public Ranker {
     Batch batch = {};
     std::vector<std::int64_t> examples = {};  // which of the whole batch they are
     std::int64_t from = 0, to = 0;            // events of the whole batch that were read last
-    std::int64_t begin = 0;                   // where what is kept of them begins
+    std::vector<std::int32_t> known = {};     // what is kept of them
+    SharedHistories histories = {};
 
     void clear() {
       batch.clear();
@@ -130,15 +131,14 @@ class ClusterRanker final : public Ranker {
     const std::int64_t from = whole.begin[b], to = from + whole.length[b];
     if (part.from != from || part.to > to) {
       part.from = part.to = from;
-      part.begin = part.batch.L();
+      part.known.clear();
+      part.histories.restart();
     }
     for (; part.to < to; ++part.to)
-      if (look_up(owner_, whole.items[part.to]) == number) part.batch.items.push_back(local_[whole.items[part.to]]);
-    const std::int64_t kept = part.batch.L() - part.begin, history = part.model->config().history;
-    const std::int64_t length = history > 0 ? std::min(history, kept) : kept;
+      if (look_up(owner_, whole.items[part.to]) == number) part.known.push_back(local_[whole.items[part.to]]);
+    const auto known = static_cast<std::int64_t>(part.known.size()), history = part.model->config().history;
     const std::int32_t target = whole.targets[b];
-    part.batch.begin.push_back(static_cast<std::int32_t>(part.batch.L() - length));
-    part.batch.length.push_back(static_cast<std::int32_t>(length));
+    part.histories.add(part.known, history > 0 ? std::max<std::int64_t>(0, known - history) : 0, known, part.batch);
     part.batch.targets.push_back(look_up(owner_, target) == number ? local_[target] : Catalog::kUnknown);
     part.batch.weights.push_back(whole.weights[b]);
     part.examples.push_back(b);

@@ -20,6 +20,7 @@ Config Config::preset(const std::string& name) {
     config.score = Score::cosine;
     config.scale = 12;
     config.repeat_floors = 10;
+    config.history = 50;
     config.dropout = 0.3f;
     config.item_std = 0.1f;
   } else {

@@ -42,11 +42,13 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
   job.list.clear();
   job.history.clear();
   if (job.loaded) {
-    for (std::int32_t event : events_read(query, zone))
-      if (event != Catalog::kUnknown && owner_[event] == route.cluster) job.history.push_back(model_row_[event]);
-    const auto read = job.loaded->scanner.model().config().history;
-    if (const auto extra = static_cast<std::int64_t>(job.history.size()) - read; read > 0 && extra > 0)
-      job.history.erase(job.history.begin(), job.history.begin() + extra);
+    // From the end, so that a long visit costs what the model reads of it.
+    const auto events = events_read(query, zone);
+    const auto most = static_cast<std::size_t>(job.loaded->scanner.model().config().history);
+    for (std::size_t i = events.size(); i-- > 0 && (most == 0 || job.history.size() < most);)
+      if (events[i] != Catalog::kUnknown && owner_[events[i]] == route.cluster)
+        job.history.push_back(model_row_[events[i]]);
+    std::reverse(job.history.begin(), job.history.end());
   }
   if (route.path == Path::fallback) {
     for (std::int32_t event : events_read(query, zone))

@@ -205,6 +205,17 @@ void Batch::add_history(std::span<const std::int32_t> history) {
   weights.push_back(0);
 }
 
+void SharedHistories::add(std::span<const std::int32_t> events, std::int64_t begin, std::int64_t end, Batch& batch) {
+  if (begin > loaded_) {  // nothing to share with what is loaded
+    loaded_ = begin;
+    shift_ = batch.L() - begin;
+  }
+  batch.items.insert(batch.items.end(), events.begin() + loaded_, events.begin() + end);
+  loaded_ = end;
+  batch.begin.push_back(static_cast<std::int32_t>(begin + shift_));
+  batch.length.push_back(static_cast<std::int32_t>(end - begin));
+}
+
 BatchBuilder::BatchBuilder(const Sessions& sessions, std::int64_t history) : sessions_(sessions), history_(history) {}
 
 void BatchBuilder::build(std::span<const std::int64_t> targets, Batch& batch) {
@@ -212,24 +223,16 @@ void BatchBuilder::build(std::span<const std::int64_t> targets, Batch& batch) {
   sorted_.assign(targets.begin(), targets.end());
   std::sort(sorted_.begin(), sorted_.end());
   const auto offsets = sessions_.offsets();
+  SharedHistories histories;
   std::int64_t first = 0, last = 0;  // events of the session at hand
-  std::int64_t loaded = 0;           // the next event to load
-  std::int64_t shift = 0;            // from an event of the session to its place in the batch
   for (const std::int64_t target : sorted_) {
-    const bool fresh = target >= last;
-    if (fresh) {
+    if (target >= last) {
       const auto after = std::upper_bound(offsets.begin(), offsets.end(), target);
       first = after[-1];
       last = *after;
+      histories.restart();
     }
-    const std::int64_t begin = history_ > 0 ? std::max(first, target - history_) : first;
-    if (fresh || begin > loaded) {  // nothing to share with what is loaded
-      loaded = begin;
-      shift = batch.L() - begin;
-    }
-    for (; loaded < target; ++loaded) batch.items.push_back(sessions_.items()[loaded]);
-    batch.begin.push_back(static_cast<std::int32_t>(begin + shift));
-    batch.length.push_back(static_cast<std::int32_t>(target - begin));
+    histories.add(sessions_.items(), history_ > 0 ? std::max(first, target - history_) : first, target, batch);
     batch.targets.push_back(sessions_.items()[target]);
     batch.weights.push_back(sessions_.weights().empty() ? 1.0f : sessions_.weights()[target]);
     batch.weight += batch.weights.back();
@@ -242,32 +245,30 @@ void walk_examples(const Sessions& sessions, const WalkOptions& options,
                    const std::function<bool(std::int32_t target, std::int64_t known)>& take,
                    const std::function<bool(const Batch& batch, std::int64_t done)>& answer) {
   Batch batch;
+  std::vector<std::int32_t> known;  // events of the session at hand
+  SharedHistories histories;
   for (std::int64_t s = 0; s < sessions.size(); ++s) {
     const auto events = sessions.items(s);
-    const std::int64_t length = static_cast<std::int64_t>(events.size()), base = batch.L();
-    std::int64_t known = 0, read = base;  // events before `read` are in a history
+    const std::int64_t length = static_cast<std::int64_t>(events.size());
+    known.clear();
+    histories.restart();
     for (std::int64_t i = 0; i < length; ++i) {
       const bool inside = events[i] >= 0 && events[i] < options.V;
       const std::int32_t item = inside ? events[i] : Catalog::kUnknown;
       const bool target = i >= options.min_history && (!options.last_only || i == length - 1) &&
                           sessions.is_target(sessions.offsets()[s] + i);
-      if (target && take(item, known)) {
-        const std::int64_t used = options.history > 0 ? std::min(options.history, known) : known;
-        read = base + known;
-        batch.begin.push_back(static_cast<std::int32_t>(read - used));
-        batch.length.push_back(static_cast<std::int32_t>(used));
+      const std::int64_t end = static_cast<std::int64_t>(known.size());
+      if (target && take(item, end)) {
+        histories.add(known, options.history > 0 ? std::max<std::int64_t>(0, end - options.history) : 0, end, batch);
         batch.targets.push_back(item);
         batch.weights.push_back(1);
+        if (batch.B() == options.batch) {
+          if (!answer(batch, s)) return;
+          batch.clear();
+          histories.restart();
+        }
       }
-      if (inside) {
-        batch.items.push_back(item);
-        ++known;
-      }
-    }
-    batch.items.resize(static_cast<std::size_t>(read));
-    if (batch.B() >= options.batch) {
-      if (!answer(batch, s + 1)) return;
-      batch.clear();
+      if (inside) known.push_back(item);
     }
   }
   answer(batch, sessions.size());

@@ -84,6 +84,20 @@ struct STAMP_API Batch {
   void add_history(std::span<const std::int32_t> history);
 };
 
+// Histories within one session, neither of whose ends falls: a batch holds what they share once, and no event that none
+// of them reads.
+class SharedHistories {
+ public:
+  // The next history is of another session, or goes into another batch.
+  void restart() { loaded_ = -1; }
+  // Appends begin and length of events[begin, end) to a batch, and those of its events that are not there yet.
+  void add(std::span<const std::int32_t> events, std::int64_t begin, std::int64_t end, Batch& batch);
+
+ private:
+  std::int64_t loaded_ = -1;  // the next event to load; -1: none is
+  std::int64_t shift_ = 0;    // from an event to its place in the batch
+};
+
 // Makes batches of examples; keeps its scratch memory.
 class STAMP_API BatchBuilder {
  public:
@@ -104,13 +118,13 @@ struct WalkOptions {
   std::int64_t min_history = 1;  // events before a target
   bool last_only = false;        // only the last event of each session is a target
   std::int64_t history = 0;      // at most so many last known events are read; 0: all
-  std::int64_t batch = 512;      // examples, and those that the last session adds
+  std::int64_t batch = 512;      // examples
 };
 
 // Walks the examples of `sessions` in order. Events outside the catalog (Catalog::kUnknown, say) are skipped in
 // histories, and Catalog::kUnknown as targets. take(target, known) says whether an example whose history has so many
-// known events goes into a batch; answer(batch, sessions walked) gets the batches, the last of which may be empty, and
-// returns whether to go on.
+// known events goes into a batch; answer(batch, sessions walked) gets the batches, full ones and a last, which may be
+// empty, and returns whether to go on.
 STAMP_API void walk_examples(const Sessions& sessions, const WalkOptions& options,
                              const std::function<bool(std::int32_t target, std::int64_t known)>& take,
                              const std::function<bool(const Batch& batch, std::int64_t done)>& answer);

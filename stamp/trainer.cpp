@@ -85,6 +85,7 @@ class Run {
 
   TrainReport run() {
     if (std::filesystem::exists(options_.checkpoint)) restore();
+    count_lengths();
     if (complete()) return report();  // a checkpoint of the end
     report_.device = model_.device()->name();
     report_.precision = model_.device()->precision();
@@ -106,6 +107,19 @@ class Run {
     report.steps = optimizer_->steps();
     report.seconds += seconds_since(start_);
     return report;
+  }
+
+  void count_lengths() {
+    const std::int64_t history = model_.config().history;
+    for (std::int64_t s = 0; s < sessions_.size(); ++s) {
+      report_.longest_session = std::max(report_.longest_session, sessions_.length(s));
+      if (history == 0) continue;
+      std::int64_t cut = 0;
+      const std::int64_t first = sessions_.offsets()[s] + std::max(config_.min_history, history + 1);
+      for (std::int64_t event = first; event < sessions_.offsets()[s + 1]; ++event) cut += sessions_.is_target(event);
+      report_.cut_examples += cut;
+      report_.long_sessions += cut > 0;
+    }
   }
 
   std::int64_t planned_epochs() const { return phase_ == Phase::refit ? report_.best_epoch : config_.epochs; }

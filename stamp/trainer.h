@@ -54,6 +54,9 @@ struct TrainReport {
   std::int64_t steps = 0;
   std::int64_t examples = 0;              // of one epoch
   std::int64_t calibration_examples = 0;  // that fit Config::repeat_floors and nothing else
+  std::int64_t longest_session = 0;       // events; of the training sessions, like the two below
+  std::int64_t long_sessions = 0;         // with an example that Config::history cuts
+  std::int64_t cut_examples = 0;          // whose history is longer than that
   double seconds = 0;
   double examples_per_second = 0;  // of training proper
   bool resumed = false;

@@ -119,3 +119,25 @@ TEST_CASE("a query allocates its answer alone") {
     CHECK(!answer.items.empty());
   }
 }
+
+TEST_CASE("a query of 100,000 events takes no more memory than one of what is read of it") {
+  constexpr std::int64_t kProducts = 300, kHistory = 20;
+  Catalog catalog;
+  for (std::int64_t id = 0; id < kProducts; ++id) catalog.add(id);
+  Config config = every_switch("tuned");
+  config.history = kHistory;
+  const auto model = std::make_shared<Model>(config, kProducts, open_device("cpu"));
+  model->set_repeat_floors({2, 1});
+  const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
+  std::vector<std::int32_t> events(100'000);
+  for (std::size_t i = 0; i < events.size(); ++i) events[i] = static_cast<std::int32_t>(i % kProducts);
+  const auto last = std::span<const std::int32_t>(events).last(kHistory);
+  const auto allocations = [&](std::span<const std::int32_t> read) {
+    const auto before = g_allocations.load();
+    release.list({.events = read, .k = 10});
+    return g_allocations - before;
+  };
+  allocations(last);
+  CHECK(allocations(last) == 2);
+  CHECK(allocations(events) == 2);
+}

@@ -62,6 +62,11 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
         print(
             f"saved {args.out}: {model.n_items_:,} products, {report['stopped']} after epoch {epochs}, best {report['best_epoch']}"
         )
+        if report["long_sessions"]:
+            print(
+                f"history cut {report['cut_examples']:,} examples of {report['long_sessions']:,} sessions, the longest of "
+                f"{report['longest_session']:,} events"
+            )
     return {"model": args.out, "products": model.n_items_, **model.report_}
 
 

@@ -207,6 +207,11 @@ class Sessions:
         times = self._core.timestamps
         return times.view("datetime64[us]") if len(times) or not self.n_events else None
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events of each session [len]. ``sessions.select(sessions.lengths <= 1000)`` leaves robots out."""
+        return np.diff(self._core.offsets)
+
     def session(self, index: int) -> np.ndarray:
         """Product ids of session `index`, in order."""
         if not -len(self) <= index < len(self):

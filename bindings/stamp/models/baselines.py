@@ -18,7 +18,7 @@ from ..data.ids import require_one_kind
 from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.times import parse_span
-from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain
+from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain, _warn_of_robots
 
 
 class BaselineRecommender(_ListingRecommender):
@@ -93,6 +93,7 @@ class BaselineRecommender(_ListingRecommender):
             require_one_kind("fit: products", products._catalog, "train", catalog)
             groups, values = products.codes(by, catalog)
             attributes = [(by, groups, values)]
+        _warn_of_robots(train._core)
         options = json.dumps(self._library_values(self.get_params()))
         self._core = _stamp.fit_baseline(
             self._kind, options, train.rows_in(catalog, "fit: train", "training"), len(catalog), groups

@@ -224,5 +224,22 @@ def _changed(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != defaults[name]}
 
 
+# Events of a session beyond which it is hardly a visitor's: the longest of the logs in docs/accuracy.md has 285.
+_ROBOT = 1000
+
+
+def _warn_of_robots(sessions: _stamp.Sessions) -> None:
+    """Of sessions to learn from, before that takes long; for a method that fit calls."""
+    lengths = np.diff(sessions.offsets)
+    robots = lengths[lengths > _ROBOT]
+    if len(robots):
+        warnings.warn(
+            f"fit: {len(robots):,} of {len(lengths):,} sessions have more than {_ROBOT:,} events, the longest "
+            f"{robots.max():,}; they hold {robots.sum() / lengths.sum():.1%} of all events. Robots? "
+            f"train.select(train.lengths <= {_ROBOT}) leaves them out",
+            stacklevel=4,
+        )
+
+
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value

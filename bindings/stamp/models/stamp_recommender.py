@@ -18,7 +18,7 @@ from ..base.progress import TrainingBar
 from ..data.ids import Ids, require_one_kind
 from ..data.sessions import Sessions
 from .hardware import check_device_names, open_device
-from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain
+from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain, _warn_of_robots
 
 # Options that are not of the model or its training.
 _FIXED = ("preset", "device", "precision")
@@ -63,7 +63,8 @@ class StampRecommender(_ListingRecommender):
     device_, precision_ : str
         What the model is on, and computes in.
     report_ : dict
-        Epochs with loss and validation metrics, the best one, time, speed, and the device that trained.
+        Epochs with loss and validation metrics, the best one, time, speed, and the device that trained. Of the sessions
+        trained on: `longest_session` (events), and `long_sessions` and `cut_examples`, those that `history` cuts.
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors].
     """
@@ -181,6 +182,7 @@ class StampRecommender(_ListingRecommender):
         warm_start: StampRecommender | None = None,
     ) -> None:
         """What every training comes down to: sessions as rows of a catalog whose products were clicked `counts` times."""
+        _warn_of_robots(sessions)
         config, train_config = _configs(self.preset, self._given)
         model = _stamp.Model(config, len(catalog), _stamp.open_device(self.device, self.precision))
         if warm_start is not None:

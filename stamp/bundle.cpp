@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <ostream>
 #include <set>
 
 #include "stamp/files.h"
+#include "stamp/internal/json.h"
 
 namespace stamp {
 
@@ -23,11 +23,9 @@ constexpr const char* kRulesFile = "rules.json";
 constexpr const char* kFallbackFile = "fallback.safetensors";
 constexpr const char* kClusters = "clusters";
 
-using Json = nlohmann::ordered_json;
-
 std::string file_of(const Cluster& cluster) { return concat(kClusters, '/', cluster.id, ".safetensors"); }
 
-Json described(const fs::path& file) { return {{"bytes", fs::file_size(file)}, {"checksum", file_checksum(file)}}; }
+Json described(const fs::path& file) { return Json{{"bytes", fs::file_size(file)}, {"checksum", file_checksum(file)}}; }
 
 // Also of a file that cannot be looked at, which reading it says.
 bool is_there(const fs::path& file) {
@@ -43,7 +41,7 @@ Json read_manifest(const fs::path& folder, const fs::path& path) {
   Json manifest;
   try {
     manifest = Json::parse(read_file(folder / kManifest, file.string()));
-  } catch (const Json::exception& error) {
+  } catch (const JsonError& error) {
     fail("load_bundle: ", file.string(), " is not JSON: ", error.what());
   }
   if (!manifest.is_object() || manifest.value("format", Json()) != "stamp-bundle")
@@ -60,13 +58,16 @@ Json read_manifest(const fs::path& folder, const fs::path& path) {
 std::string foreign_to_bundle(const fs::path& folder) {
   std::set<std::string> files, folders, others;
   if (fs::is_regular_file(fs::symlink_status(folder / kManifest))) {
-    const Json manifest = Json::parse(read_file(folder / kManifest), nullptr, false);
-    const bool ours = manifest.is_object() && manifest.value("format", Json()) == "stamp-bundle" &&
-                      manifest.value("files", Json()).is_object();
+    Json manifest;
+    try {
+      manifest = Json::parse(read_file(folder / kManifest));
+    } catch (const JsonError&) {  // so it is somebody else's
+    }
+    const bool ours = manifest.value("format", Json()) == "stamp-bundle" && manifest.value("files", Json()).is_object();
     if (!ours) return concat(kManifest, ", which is not that of a saved model");
     files.insert(kManifest);
     folders.insert(kClusters);
-    for (const auto& [name, described] : manifest.at("files").items()) files.insert(name);
+    for (const auto& [name, described] : manifest.at("files").members()) files.insert(name);
   }
   for (fs::recursive_directory_iterator entry(folder), end; entry != end; ++entry) {
     const std::string name = entry->path().lexically_relative(folder).generic_string();
@@ -207,13 +208,13 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
       cluster.model->save(tensors, "");
       write_safetensors(folder / file_of(cluster), tensors);
       written(file_of(cluster));
-      clusters.push_back({{"id", cluster.id},
-                          {"file", file_of(cluster)},
-                          {"products", cluster.rows.size()},
-                          {"config", Json::parse(to_json(cluster.model->config()))},
-                          {"train", Json::parse(to_json(cluster.train))},
-                          {"fingerprint", cluster.fingerprint},
-                          {"report", Json::parse(cluster.report)}});
+      clusters.push_back(Json{{"id", cluster.id},
+                              {"file", file_of(cluster)},
+                              {"products", cluster.rows.size()},
+                              {"config", Json::parse(to_json(cluster.model->config()))},
+                              {"train", Json::parse(to_json(cluster.train))},
+                              {"fingerprint", cluster.fingerprint},
+                              {"report", Json::parse(cluster.report)}});
     }
     Json manifest{{"format", "stamp-bundle"},          {"version", Bundle::kFormat},  {"library", STAMP_VERSION},
                   {"products", bundle.catalog.size()}, {"route_by", bundle.route_by}, {"clusters", clusters}};
@@ -251,7 +252,7 @@ void BundleReader::open(const fs::path& folder) {
     const Json& files = manifest.at("files");
     const auto verify = [&](const std::string& name) {
       verify_size(folder / name, named(name), files.at(name));
-      verify_checksum(folder / name, named(name), files.at(name).at("checksum"));
+      verify_checksum(folder / name, named(name), files.at(name).at("checksum").text());
     };
     verify(kCatalogFile);
     verify(kRulesFile);
@@ -264,32 +265,31 @@ void BundleReader::open(const fs::path& folder) {
            " products");
     bundle_.attributes = Attributes::from(file, V);
     bundle_.rules = read_file(folder / kRulesFile, named(kRulesFile));
-    bundle_.route_by = manifest.at("route_by").get<std::vector<std::string>>();
-    if (manifest.contains("fallback")) {
-      const std::string name = manifest.at("fallback");
+    for (const Json& name : manifest.at("route_by").elements()) bundle_.route_by.push_back(name.text());
+    if (const Json* fallback = manifest.find("fallback")) {
+      const std::string& name = fallback->text();
       verify(name);
       bundle_.fallback = load_baseline(folder / name, named(name));
     }
 
-    for (const Json& described : manifest.at("clusters")) {
-      const std::string name = described.at("file");
+    for (const Json& described : manifest.at("clusters").elements()) {
+      const std::string& name = described.at("file").text();
       verify_size(folder / name, named(name), files.at(name));
       const Config config = config_from_json(described.at("config").dump());
       files_.push_back({.open = {std::fopen((folder / name).c_str(), "rbe"), &std::fclose},
                         .name = named(name),
-                        .checksum = files.at(name).at("checksum"),
+                        .checksum = files.at(name).at("checksum").text(),
                         .config = config,
-                        .products = described.at("products")});
+                        .products = described.at("products").get<std::int64_t>()});
       if (!files_.back().open)
         fail("load_bundle: cannot read ", named(name), ": ", std::strerror(errno),
              errno == EMFILE ? "; each model takes a file descriptor until it is loaded (ulimit -n)" : "");
-      bundle_.clusters.push_back({.id = described.at("id"),
-                                  .rows = {},
-                                  .model = nullptr,
-                                  .config = config,
-                                  .train = train_config_from_json(described.at("train").dump()),
-                                  .fingerprint = described.at("fingerprint"),
-                                  .report = described.at("report").dump()});
+      Cluster& cluster = bundle_.clusters.emplace_back();
+      cluster.id = described.at("id").get<std::int64_t>();
+      cluster.config = config;
+      cluster.train = train_config_from_json(described.at("train").dump());
+      cluster.fingerprint = described.at("fingerprint").text();
+      cluster.report = described.at("report").dump();
     }
     const auto owner = file.i32("cluster", {V});
     const auto clusters = static_cast<std::int32_t>(bundle_.clusters.size());
@@ -305,7 +305,7 @@ void BundleReader::open(const fs::path& folder) {
              bundle_.clusters[c].id, ", the manifest says ", products.dump());
     }
     bundle_.validate();
-  } catch (const Json::exception& error) {
+  } catch (const JsonError& error) {
     fail("load_bundle: ", named(kManifest), " lacks something: ", error.what());
   } catch (const std::invalid_argument& error) {
     fail("load_bundle: ", named(kManifest), ": ", error.what());

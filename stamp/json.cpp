@@ -1,8 +1,8 @@
 // Configurations and results as JSON.
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
+#include "stamp/internal/json.h"
 #include "stamp/item_rules.h"
 #include "stamp/popularity.h"
 #include "stamp/session_knn.h"
@@ -10,28 +10,36 @@
 
 namespace stamp {
 
-using Json = nlohmann::ordered_json;
-
 namespace {
 
-// The names of an enumeration's values, in their order. Not by NLOHMANN_JSON_SERIALIZE_ENUM: its tables are destroyed
-// when the process exits, while threads may run.
-template <class E>
-constexpr std::array<const char*, 0> kNames{};
-template <>
-constexpr std::array kNames<Residual>{"none", "mean", "anchor"};
-template <>
-constexpr std::array kNames<Score>{"dot", "cosine"};
-template <>
-constexpr std::array kNames<Normalization>{"none", "softmax"};
-template <>
-constexpr std::array kNames<Schedule>{"constant", "linear", "cosine"};
-template <>
-constexpr std::array kNames<Decay>{"same", "div", "linear", "log", "quadratic"};
-template <>
-constexpr std::array kNames<SessionSimilarity>{"dot", "cosine"};
-template <>
-constexpr std::array kNames<Idf>{"none", "multiply", "add"};
+template <class E, std::size_t n>
+using Names = std::array<std::pair<E, const char*>, n>;
+
+// The values of each enumeration by name.
+constexpr auto names(Residual) {
+  return Names<Residual, 3>{{{Residual::none, "none"}, {Residual::mean, "mean"}, {Residual::anchor, "anchor"}}};
+}
+constexpr auto names(Score) { return Names<Score, 2>{{{Score::dot, "dot"}, {Score::cosine, "cosine"}}}; }
+constexpr auto names(Normalization) {
+  return Names<Normalization, 2>{{{Normalization::none, "none"}, {Normalization::softmax, "softmax"}}};
+}
+constexpr auto names(Schedule) {
+  return Names<Schedule, 3>{
+      {{Schedule::constant, "constant"}, {Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}}};
+}
+constexpr auto names(Decay) {
+  return Names<Decay, 5>{{{Decay::same, "same"},
+                          {Decay::div, "div"},
+                          {Decay::linear, "linear"},
+                          {Decay::log, "log"},
+                          {Decay::quadratic, "quadratic"}}};
+}
+constexpr auto names(SessionSimilarity) {
+  return Names<SessionSimilarity, 2>{{{SessionSimilarity::dot, "dot"}, {SessionSimilarity::cosine, "cosine"}}};
+}
+constexpr auto names(Idf) {
+  return Names<Idf, 3>{{{Idf::none, "none"}, {Idf::multiply, "multiply"}, {Idf::add, "add"}}};
+}
 
 // The options of a configuration by name: visit(name, field) for each.
 template <class C, class F>
@@ -119,7 +127,9 @@ Json encode(const T& value) {
     }
     return std::stod(text.str());
   } else if constexpr (std::is_enum_v<T>) {
-    return kNames<T>[static_cast<std::size_t>(value)];
+    for (const auto& [known, name] : names(value))
+      if (known == value) return name;
+    fail("enumeration value ", static_cast<int>(value), " has no name");
   } else {
     return value;
   }
@@ -127,15 +137,19 @@ Json encode(const T& value) {
 
 template <class T>
 void decode(const std::string& name, const Json& value, T& field) {
-  bool fits = false;
-  T read{};
+  const auto wrong = [&] {
+    return std::invalid_argument(concat("option '", name, "' is ", value.dump(), ", which is not one of its values (",
+                                        encode(field).dump(), " is its default)"));
+  };
   if constexpr (std::is_enum_v<T>) {
-    const auto& names = kNames<T>;
-    const auto found =
-        value.is_string() ? std::find(names.begin(), names.end(), value.template get<std::string>()) : names.end();
-    fits = found != names.end();
-    read = static_cast<T>(found - names.begin());
+    for (const auto& [known, text] : names(field))
+      if (value == text) {
+        field = known;
+        return;
+      }
+    throw wrong();
   } else {
+    bool fits = false;
     if constexpr (std::is_same_v<T, bool>)
       fits = value.is_boolean();
     else if constexpr (std::is_same_v<T, std::string>)
@@ -143,12 +157,10 @@ void decode(const std::string& name, const Json& value, T& field) {
     else if constexpr (std::is_floating_point_v<T>)
       fits = value.is_number();
     else
-      fits = value.is_number_integer() && (std::is_signed_v<T> || value.is_number_unsigned());
-    if (fits) read = value.template get<T>();
+      fits = std::is_signed_v<T> ? value.is_integer() : value.is_unsigned();
+    if (!fits) throw wrong();
+    field = value.get<T>();
   }
-  require(fits, "option '", name, "' is ", value.dump(), ", which is not one of its values (", encode(field).dump(),
-          " is its default)");
-  field = std::move(read);
 }
 
 Json parse(const std::string& text) {
@@ -156,7 +168,7 @@ Json parse(const std::string& text) {
     Json json = Json::parse(text);
     require(json.is_object(), "a configuration is '", text, "', expected a JSON object");
     return json;
-  } catch (const Json::exception& error) {
+  } catch (const JsonError& error) {
     throw std::invalid_argument(concat("a configuration is not JSON: ", error.what()));
   }
 }
@@ -167,12 +179,13 @@ C read(const std::string& text, C config, Visit&& visit) {
   std::string names;
   visit(config, [&](const std::string& name, auto& field) {
     names += (names.empty() ? "" : ", ") + name;
-    if (const auto found = json.find(name); found != json.end()) {
+    if (const Json* found = json.find(name)) {
       decode(name, *found, field);
-      json.erase(found);
+      json.erase(name);
     }
   });
-  require(json.empty(), "unknown option '", json.empty() ? "" : json.begin().key(), "', expected one of ", names);
+  if (json.size() > 0)
+    throw std::invalid_argument(concat("unknown option '", json.members()[0].first, "', expected one of ", names));
   config.validate();
   return config;
 }
@@ -192,14 +205,14 @@ O read_options(const std::string& json) {
 Json metrics_json(const Metrics& metrics) {
   Json at = Json::object();
   for (const auto& m : metrics.at)
-    at[std::to_string(m.k)] = {
-        {"hr", m.hr}, {"mrr", m.mrr}, {"ndcg", m.ndcg}, {"coverage", m.coverage}, {"popularity", m.popularity}};
-  return {{"at", at},
-          {"examples", metrics.examples},
-          {"cold_targets", metrics.cold_targets},
-          {"unanswered", metrics.unanswered},
-          {"unreachable", metrics.unreachable},
-          {"tied", metrics.tied}};
+    at[std::to_string(m.k)] =
+        Json{{"hr", m.hr}, {"mrr", m.mrr}, {"ndcg", m.ndcg}, {"coverage", m.coverage}, {"popularity", m.popularity}};
+  return Json{{"at", at},
+              {"examples", metrics.examples},
+              {"cold_targets", metrics.cold_targets},
+              {"unanswered", metrics.unanswered},
+              {"unreachable", metrics.unreachable},
+              {"tied", metrics.tied}};
 }
 
 Json epoch_json(const Epoch& epoch) {
@@ -278,19 +291,19 @@ std::string to_json(const TrainReport& report) {
 Metrics metrics_from_json(const std::string& text) {
   const Json json = parse(text);
   Metrics metrics;
-  for (const auto& [k, m] : json.at("at").items())
+  for (const auto& [k, m] : json.at("at").members())
     metrics.at.push_back({.k = std::stoll(k),
-                          .hr = m.at("hr"),
-                          .mrr = m.at("mrr"),
-                          .ndcg = m.at("ndcg"),
-                          .coverage = m.at("coverage"),
-                          .popularity = m.at("popularity")});
+                          .hr = m.at("hr").get<double>(),
+                          .mrr = m.at("mrr").get<double>(),
+                          .ndcg = m.at("ndcg").get<double>(),
+                          .coverage = m.at("coverage").get<double>(),
+                          .popularity = m.at("popularity").get<double>()});
   std::sort(metrics.at.begin(), metrics.at.end(), [](const auto& a, const auto& b) { return a.k < b.k; });
-  metrics.examples = json.at("examples");
-  metrics.cold_targets = json.at("cold_targets");
-  metrics.unanswered = json.at("unanswered");
-  metrics.unreachable = json.at("unreachable");
-  metrics.tied = json.at("tied");
+  metrics.examples = json.at("examples").get<std::int64_t>();
+  metrics.cold_targets = json.at("cold_targets").get<std::int64_t>();
+  metrics.unanswered = json.at("unanswered").get<std::int64_t>();
+  metrics.unreachable = json.at("unreachable").get<std::int64_t>();
+  metrics.tied = json.at("tied").get<std::int64_t>();
   return metrics;
 }
 

@@ -1,16 +1,14 @@
 // A release from its bundle: routes, rules, shelves, and models as they are asked for.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "stamp/internal/json.h"
 #include "stamp/internal/release.h"
 
 namespace stamp {
 
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr std::size_t kRulesKept = 256;  // texts of rules that are not parsed again
 
@@ -76,16 +74,16 @@ void Release::read_rules() {
   Json file;
   try {
     file = Json::parse(bundle_.rules);
-  } catch (const Json::exception& error) {
+  } catch (const JsonError& error) {
     throw std::invalid_argument(concat("rules.json is not JSON: ", error.what()));
   }
   const auto keys = [](const Json& object, const std::string& where, std::initializer_list<const char*> known) {
     require(object.is_object(), where, " is ", object.dump(), ", expected an object");
-    for (const auto& [key, value] : object.items())
+    for (const auto& [key, value] : object.members())
       require(std::find(known.begin(), known.end(), key) != known.end(), where, ".", key, " is unknown");
   };
   const auto natural = [](const Json& object, const char* key, const std::string& where) -> std::int64_t {
-    if (!object.contains(key)) return 0;
+    if (!object.find(key)) return 0;
     const Json& value = object.at(key);
     const double number = value.is_number() ? value.get<double>() : 0;  // 5.0 is an integer too, as in rules
     require(number >= 1 && number < 0x1p63 && number == std::floor(number), where, ".", key, " is ", value.dump(),
@@ -110,7 +108,7 @@ void Release::read_rules() {
 
   const Json zones = file.value("zones", Json::object());
   require(zones.is_object(), "zones is ", zones.dump(), ", expected an object");
-  for (const auto& [name, zone] : zones.items()) {
+  for (const auto& [name, zone] : zones.members()) {
     const std::string where = "zones." + name;
     require(!name.empty(), "zones has a zone without a name");
     keys(zone, where, {"k", "history", "rules"});

@@ -6,15 +6,15 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_set>
+
+#include "stamp/internal/json.h"
 
 namespace stamp {
 
 namespace {
 
-using Json = nlohmann::json;
 using Type = Rule::Type;
 
 struct Signature {
@@ -52,16 +52,16 @@ std::string listed(std::span<const std::string_view> names) {
 }
 
 std::string describe(const Json& value) {
-  if (value.is_string()) return concat("'", value.get_ref<const std::string&>(), "'");
+  if (value.is_string()) return concat("'", value.text(), "'");
   if (value.is_object()) return "an object";
   return value.is_array() ? "a list" : value.dump();
 }
 
 // JSON has numbers only: 5.0 is an integer too, as JSON Schema has it.
 std::optional<std::int64_t> integer(const Json& value) {
-  if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) return {};
-  if (value.is_number_integer()) return value.get<std::int64_t>();
-  if (!value.is_number_float()) return {};
+  if (value.is_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) return {};
+  if (value.is_integer()) return value.get<std::int64_t>();
+  if (!value.is_number()) return {};
   const double number = value.get<double>();
   if (number != std::floor(number) || number < -0x1p63 || number >= 0x1p63) return {};
   return static_cast<std::int64_t>(number);
@@ -78,7 +78,7 @@ class Reader {
   Rule read() {
     require(json_.is_object(), rule_.path, " is ", describe(json_), ", expected an object");
     const Signature& signature = read_type();
-    for (const auto& [key, value] : json_.items())
+    for (const auto& [key, value] : json_.members())
       if (key != "rule" && std::find(signature.keys.begin(), signature.keys.end(), key) == signature.keys.end())
         throw std::invalid_argument(
             concat(at(key), " is not a key of ", signature.name, ", expected ",
@@ -119,13 +119,13 @@ class Reader {
         rule_.by = read_float("by");
         break;
       case Type::diversify:
-        if (json_.contains("by") && json_.at("by") == "embedding")
+        if (const Json* by = json_.find("by"); by && *by == "embedding")
           rule_.attribute = "embedding";
         else
           read_text("by");
         rule_.strength = read_number("strength", 0, 1, "a number from 0 to 1");
         rule_.pool = Rules::kDefaultPool;
-        if (json_.contains("pool"))
+        if (json_.find("pool"))
           rule_.pool = read_integer("pool", Rules::kMaxPool, concat("an integer from 1 to ", Rules::kMaxPool));
         break;
       case Type::min_score:
@@ -143,20 +143,20 @@ class Reader {
   std::string at(const std::string& key) const { return concat(rule_.path, ".", key); }
 
   const Json& get(const char* key, const std::string& expected) const {
-    const auto found = json_.find(key);
-    require(found != json_.end(), at(key), " is missing, expected ", expected);
+    const Json* found = json_.find(key);
+    require(found, at(key), " is missing, expected ", expected);
     return *found;
   }
 
   const Signature& read_type() const {
-    const auto value = json_.find("rule");
+    const Json* value = json_.find("rule");
     std::vector<std::string_view> names;
     for (const Signature& signature : signatures()) {
-      if (value != json_.end() && *value == signature.name) return signature;
+      if (value && *value == signature.name) return signature;
       names.push_back(signature.name);
     }
-    throw std::invalid_argument(concat(at("rule"), " is ", value == json_.end() ? "missing" : describe(*value),
-                                       ", expected one of ", listed(names)));
+    throw std::invalid_argument(
+        concat(at("rule"), " is ", value ? describe(*value) : "missing", ", expected one of ", listed(names)));
   }
 
   const Json& get_list(const char* key, const std::string& of) const {
@@ -174,8 +174,7 @@ class Reader {
       require(integers ? number.has_value() : products[i].is_string(), at("products"), "[", i, "] is ",
               describe(products[i]), ", expected ", integers ? "an integer" : "a string",
               ", as this catalog's ids are");
-      const std::int32_t row = integers ? catalog_.find(*number)
-                                        : catalog_.find(std::string_view(products[i].get_ref<const std::string&>()));
+      const std::int32_t row = integers ? catalog_.find(*number) : catalog_.find(std::string_view(products[i].text()));
       if (row == Catalog::kUnknown)
         ++unknown_products_;
       else if (known.insert(row).second)
@@ -190,7 +189,7 @@ class Reader {
       const auto number = integer(values[i]);
       require(number || values[i].is_string(), at("values"), "[", i, "] is ", describe(values[i]),
               ", expected a string or an integer");
-      wanted.insert(number ? std::to_string(*number) : values[i].get<std::string>());
+      wanted.insert(number ? std::to_string(*number) : values[i].text());
     }
     const auto& known = attributes_.texts()[rule_.column].values;
     rule_.named.assign(1 + known.size(), 0);
@@ -205,7 +204,7 @@ class Reader {
     std::sort(names.begin(), names.end());
     const std::string expected =
         names.empty() ? "an attribute of this kind, of which the catalog has none" : concat("one of ", listed(names));
-    const bool absent = fallback && !json_.contains(key);
+    const bool absent = fallback && !json_.find(key);
     const Json value = absent ? Json(fallback) : get(key, expected);
     const auto found =
         std::find_if(columns.begin(), columns.end(), [&](const Column& column) { return value == column.name; });
@@ -419,7 +418,7 @@ Rules Rules::parse(const std::string& text, const Catalog& catalog, const Attrib
   Json json;
   try {
     json = Json::parse(text);
-  } catch (const Json::exception& error) {
+  } catch (const JsonError& error) {
     throw std::invalid_argument(concat(where, " is not JSON: ", error.what()));
   }
   require(json.is_array(), where, " is ", describe(json), ", expected a list of rules");

@@ -4,17 +4,14 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <ostream>
-#include <set>
 
 #include "stamp/files.h"
+#include "stamp/internal/json.h"
 
 namespace stamp {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kHeaderLimit = 100'000'000;  // of the format
 
@@ -32,28 +29,18 @@ const Type& type_of(DType dtype) {
 
 std::string text_of(const std::vector<std::int64_t>& shape) { return Json(shape).dump(); }
 
-// Parses the header, refusing what JSON libraries let pass: the same key twice, and nesting without end.
-Json parse_header(const std::string& path, const char* first, const char* last) {
-  std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > 4) fail(path, ": the header nests deeper than the format does");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
-      fail(path, ": the header names '", value.get<std::string>(), "' twice");
-    return true;
-  };
+Json parse_header(const std::string& path, std::string_view text) {
   try {
-    Json header = Json::parse(first, last, watch);
+    Json header = Json::parse(text);
     if (!header.is_object()) fail(path, ": the header is not a JSON object");
     return header;
-  } catch (const Json::exception& error) {
+  } catch (const JsonError& error) {
     fail(path, ": the header is not JSON: ", error.what());
   }
 }
 
 std::uint64_t natural(const std::string& path, const std::string& name, const Json& value) {
-  if (!value.is_number_unsigned()) fail(path, ": tensor '", name, "' has ", value.dump(), " where a size belongs");
+  if (!value.is_unsigned()) fail(path, ": tensor '", name, "' has ", value.dump(), " where a size belongs");
   return value.get<std::uint64_t>();
 }
 
@@ -92,33 +79,33 @@ Safetensors::Safetensors(const std::filesystem::path& path, const std::string& n
          kHeaderLimit);
   const char* first = reinterpret_cast<const char*>(bytes_.data()) + 8;
   if (header_size == 0 || *first != '{') fail(path_, ": the header does not begin with '{'");
-  const Json header = parse_header(path_, first, first + header_size);
+  const Json header = parse_header(path_, {first, header_size});
   const std::byte* data = bytes_.data() + 8 + header_size;
   const std::uint64_t data_size = size - 8 - header_size;
 
   std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
-  for (const auto& [name, entry] : header.items()) {
+  for (const auto& [name, entry] : header.members()) {
     if (!entry.is_object()) fail(path_, ": tensor '", name, "' is not described by an object");
     if (name == "__metadata__") {
-      for (const auto& [key, value] : entry.items()) {
+      for (const auto& [key, value] : entry.members()) {
         if (!value.is_string()) fail(path_, ": metadata '", key, "' is not a string");
-        metadata_[key] = value.get<std::string>();
+        metadata_[key] = value.text();
       }
       continue;
     }
     for (const char* key : {"dtype", "shape", "data_offsets"})
-      if (!entry.contains(key)) fail(path_, ": tensor '", name, "' has no ", key);
+      if (!entry.find(key)) fail(path_, ": tensor '", name, "' has no ", key);
     const auto type =
-        std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Type& t) { return entry["dtype"] == t.name; });
+        std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Type& t) { return entry.at("dtype") == t.name; });
     if (type == std::end(kTypes))
-      fail(path_, ": tensor '", name, "' has dtype ", entry["dtype"].dump(), ", expected F32, I32, I64 or U8");
-    const Json &shape = entry["shape"], &offsets = entry["data_offsets"];
+      fail(path_, ": tensor '", name, "' has dtype ", entry.at("dtype").dump(), ", expected F32, I32, I64 or U8");
+    const Json &shape = entry.at("shape"), &offsets = entry.at("data_offsets");
     if (!shape.is_array() || !offsets.is_array() || offsets.size() != 2)
       fail(path_, ": tensor '", name, "' needs a list as its shape and two data_offsets");
 
     TensorView tensor{{type->dtype, {}}, nullptr};
     std::uint64_t expected = type->size;
-    for (const Json& extent : shape) {
+    for (const Json& extent : shape.elements()) {
       const std::uint64_t n = natural(path_, name, extent);
       if (n > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
           __builtin_mul_overflow(expected, n, &expected))
@@ -192,13 +179,13 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
   });
 
   Json header = Json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  for (const auto& [key, value] : metadata) header["__metadata__"][key] = value;
   std::size_t offset = 0;
   for (const auto* entry : order) {
     const auto& [name, tensor] = *entry;
-    header[name] = {{"dtype", type_of(tensor.dtype).name},
-                    {"shape", tensor.shape},
-                    {"data_offsets", {offset, offset + tensor.bytes()}}};
+    header[name] = Json{{"dtype", type_of(tensor.dtype).name},
+                        {"shape", tensor.shape},
+                        {"data_offsets", std::vector{offset, offset + tensor.bytes()}}};
     offset += tensor.bytes();
   }
   std::string text = header.dump();

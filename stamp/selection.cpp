@@ -4,13 +4,13 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
+
+#include "stamp/internal/json.h"
 
 namespace stamp {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Type = Rule::Type;
 
 std::int64_t count(std::span<const std::uint64_t> bits) {
@@ -380,7 +380,7 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
       if (!boosts_.empty() && boosts_[place] != 0) entry["boost"] = boosts_[place];
       const auto in_pool = std::find_if(pool_.begin(), pool_.end(), [&](const Scored& s) { return s.place == place; });
       const auto from = pins_.size() + static_cast<std::size_t>(in_pool - pool_.begin());
-      if (in_pool != pool_.end() && from != i) entry["moved"] = {{"from", from + 1}, {"to", i + 1}};
+      if (in_pool != pool_.end() && from != i) entry["moved"] = Json{{"from", from + 1}, {"to", i + 1}};
     }
     json["listed"].push_back(entry);
   }
@@ -409,7 +409,7 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
       by = limit->rule->path;
     else if (in_pool)
       by = diversify_->path;
-    json["missing"].push_back({{"id", to_json(problem_.catalog->id(row))}, {"rank", i + 1}, {"by", by}});
+    json["missing"].push_back(Json{{"id", to_json(problem_.catalog->id(row))}, {"rank", i + 1}, {"by", by}});
   }
   return json.dump();
 }

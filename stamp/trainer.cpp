@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "stamp/files.h"
+#include "stamp/internal/json.h"
 #include "stamp/philox.h"
 #include "stamp/repeats.h"
 
@@ -295,15 +295,15 @@ class Run {
       for (auto& [name, shape] : model_.shapes())
         tensors.insert_or_assign("best/" + name, TensorSource({DType::f32, shape}, best_.at(name).data()));
     }
-    const nlohmann::json state{{"phase", phase_ == Phase::refit ? "refit" : "select"},
-                               {"epoch", epoch_},
-                               {"position", position_},
-                               {"steps", optimizer_->steps()},
-                               {"loss_sum", loss_sum_},
-                               {"weight_sum", weight_sum_},
-                               {"epoch_seconds", epoch_seconds_},
-                               {"best_value", best_value_},
-                               {"report", nlohmann::json::parse(to_json(report()))}};
+    const Json state{{"phase", phase_ == Phase::refit ? "refit" : "select"},
+                     {"epoch", epoch_},
+                     {"position", position_},
+                     {"steps", optimizer_->steps()},
+                     {"loss_sum", loss_sum_},
+                     {"weight_sum", weight_sum_},
+                     {"epoch_seconds", epoch_seconds_},
+                     {"best_value", best_value_},
+                     {"report", Json::parse(to_json(report()))}};
     write_safetensors(options_.checkpoint, tensors, {{"run", identity()}, {"state", state.dump()}});
     last_checkpoint_ = Clock::now();
   }
@@ -317,31 +317,33 @@ class Run {
       throw CheckpointMismatch(
           concat("train: checkpoint ", options_.checkpoint.string(),
                  " belongs to other data, options or device; remove it to train anew, or name another file"));
-    const auto state = nlohmann::json::parse(state_text->second);
+    const auto state = Json::parse(state_text->second);
     phase_ = state.at("phase") == "refit" ? Phase::refit : Phase::select;
-    epoch_ = state.at("epoch");
-    position_ = state.at("position");
-    optimizer_->set_steps(state.at("steps"));
-    loss_sum_ = state.at("loss_sum");
-    weight_sum_ = state.at("weight_sum");
-    epoch_seconds_ = state.at("epoch_seconds");
-    best_value_ = state.at("best_value");
+    epoch_ = state.at("epoch").get<std::int64_t>();
+    position_ = state.at("position").get<std::int64_t>();
+    optimizer_->set_steps(state.at("steps").get<std::int64_t>());
+    loss_sum_ = state.at("loss_sum").get<double>();
+    weight_sum_ = state.at("weight_sum").get<double>();
+    epoch_seconds_ = state.at("epoch_seconds").get<double>();
+    best_value_ = state.at("best_value").get<double>();
     const auto& report = state.at("report");
-    report_.best_epoch = report.at("best_epoch");
-    report_.seconds = report.at("seconds");
-    report_.examples_per_second = speed_ = report.at("examples_per_second");
-    report_.examples = report.at("examples");
-    report_.calibration_examples = report.at("calibration_examples");
-    for (const auto& epoch : report.at("epochs")) {
-      Epoch past{
-          .epoch = epoch.at("epoch"), .loss = epoch.at("loss"), .seconds = epoch.at("seconds"), .validation = {}};
-      if (epoch.contains("validation")) past.validation = metrics_from_json(epoch.at("validation").dump());
+    report_.best_epoch = report.at("best_epoch").get<std::int64_t>();
+    report_.seconds = report.at("seconds").get<double>();
+    report_.examples_per_second = speed_ = report.at("examples_per_second").get<double>();
+    report_.examples = report.at("examples").get<std::int64_t>();
+    report_.calibration_examples = report.at("calibration_examples").get<std::int64_t>();
+    for (const Json& epoch : report.at("epochs").elements()) {
+      Epoch past{.epoch = epoch.at("epoch").get<std::int64_t>(),
+                 .loss = epoch.at("loss").get<double>(),
+                 .seconds = epoch.at("seconds").get<double>(),
+                 .validation = {}};
+      if (const Json* validation = epoch.find("validation")) past.validation = metrics_from_json(validation->dump());
       report_.epochs.push_back(past);
     }
     report_.resumed = true;
-    report_.device = report.value("device", "");
-    report_.precision = precision_from_string(report.value("precision", "auto"));
-    const std::string stopped = report.at("stopped");
+    report_.device = report.value("device", "").text();
+    report_.precision = precision_from_string(report.value("precision", "auto").text());
+    const std::string& stopped = report.at("stopped").text();
     if (stopped == "finished" || stopped == "patience") report_.stopped = stopped;
     model_.load(file, "weights/");
     if (complete()) return;
@@ -356,16 +358,16 @@ class Run {
   // Equal for runs that may continue each other. The time between checkpoints may differ; the bound of the workspace
   // may not: exponentials that are kept and ones that are recomputed differ in their last bits.
   std::string identity() const {
-    auto train = nlohmann::json::parse(to_json(config_));
+    auto train = Json::parse(to_json(config_));
     train.erase("checkpoint_seconds");
-    return nlohmann::json{{"model", nlohmann::json::parse(to_json(model_.config()))},
-                          {"train", train},
-                          {"products", model_.V()},
-                          {"refit", options_.refit},
-                          {"initial", initial_checksums_},
-                          {"device", model_.device()->name().substr(0, model_.device()->name().find(':'))},
-                          {"precision", to_string(model_.device()->precision())},
-                          {"data", fingerprint_}}
+    return Json{{"model", Json::parse(to_json(model_.config()))},
+                {"train", train},
+                {"products", model_.V()},
+                {"refit", options_.refit},
+                {"initial", initial_checksums_},
+                {"device", model_.device()->name().substr(0, model_.device()->name().find(':'))},
+                {"precision", to_string(model_.device()->precision())},
+                {"data", fingerprint_}}
         .dump();
   }
 

@@ -117,6 +117,10 @@ TEST_CASE("rules that cannot be are refused with their path") {
     CHECK(complaint(shop, json) == message);
   }
   CHECK(complaint(shop, "[").starts_with("rules is not JSON: "));
+  CHECK(complaint(shop, R"([{"rule": "exclude_seen", "rule": "exclude_bought"}])") ==
+        "rules is not JSON: key 'rule' stands twice");
+  CHECK(complaint(shop, std::string(200'000, '[') + std::string(200'000, ']')) ==
+        "rules is not JSON: it nests deeper than 100 levels");
   CHECK(complaint(shop, R"([{"rule": "min_score", "score": 1e999}])").starts_with("rules is not JSON: "));
 
   // `where` begins the path; ids are as the catalog's; a default that is not there is named as such.

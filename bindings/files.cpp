@@ -9,12 +9,12 @@ namespace stamp::bindings {
 
 void bind_files(py::module_& m) {
   m.def("check_file", [](const std::string& path) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     check_file(path);
   });
   m.def("write_file", [](const std::string& path, const py::bytes& content) {
     const std::string_view bytes = content;
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     write_file(path, [&](std::ostream& out) { out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())); });
   });
 }

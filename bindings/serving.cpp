@@ -119,7 +119,7 @@ void bind_serving(py::module_& m) {
     save_bundle(path, bundle);
   });
   m.def("check_bundle_target", [](const std::string& path) {
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     check_bundle_target(path);
   });
   m.def("save_catalog", [](const std::string& path, const Catalog& catalog, const std::vector<std::int64_t>& counts) {

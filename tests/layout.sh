@@ -24,6 +24,8 @@ for file in $(find kernels -type f); do
   done
 done
 if grep -rn 'include <cuda' stamp; then status=1; fi
+# Python's lock is let go and taken by bindings/gil.h, which threads survive that outlive the interpreter.
+if grep -rnE 'gil_scoped|PyGILState|call_guard' bindings --include='*.cpp' --include='*.h' | grep -v '^bindings/gil.h:'; then status=1; fi
 # Kernels are launched through launch.h alone, which checks; sums of floats have an order (atomics count integers only).
 if grep -rn '<<<' stamp kernels; then status=1; fi
 if grep -rnE 'cudaLaunchKernel' kernels | grep -v '^kernels/cuda/launch.h:'; then status=1; fi

@@ -353,7 +353,7 @@ def accuracy() -> str:
         text += [f"## {TITLES[dataset]}", f"{of[0]['examples']:,} targets. Published: {source}.",
                  table(["model", "P / MRR @20", "@10", "@5", "coverage@20", "popularity@20", "fit, s", "ms a request", "epochs",
                         "device", "seed", "commit"], body), *verdicts(dataset)]  # fmt: skip
-    text += tuning()
+    text += tuning() + bounds()
     options = {f"- {TITLES[r['dataset']]}, {r['model']}: `{json.dumps(r['options'])}`" for r in rows if "options" in r}
     text += ["## Options", "What differs from the presets and defaults:", "\n".join(sorted(options))]
     return "\n\n".join([*text, *clustered_accuracy()]) + "\n"
@@ -384,6 +384,31 @@ def tuning() -> list[str]:
                   [[r["variant"], str(len(r["validation"])),
                     f"{100 * r['validation'][-1]['hr']:.2f} / {100 * r['validation'][-1]['mrr']:.2f}"] for r in rows]),
             where(rows)]  # fmt: skip
+
+
+def bounds() -> list[str]:
+    """What reading the last events only costs."""
+    rows = latest(read("history"), "dataset", "history")
+    if not rows:
+        return []
+
+    def measured(found: dict | None) -> str:
+        return f"{100 * found['hr']:.2f} / {100 * found['mrr']:.2f}" if found else ""
+
+    body = []
+    for whole in (r for r in rows if r["history"] == 0):
+        trained = {r["history"]: r for r in rows if r["dataset"] == whole["dataset"]}
+        for bound, found in whole["judged"].items():
+            other = trained.get(int(bound))
+            body.append([TITLES[whole["dataset"]], bound if bound != "0" else "all", f"{100 * whole['cut'][bound]:.2f}", measured(found),
+                         measured(other and other["judged"][bound])])  # fmt: skip
+    first = rows[0]
+    return ["## How far back `tuned` reads", f"Models of the last {first['sessions'] + first['held_out']:,} sessions of training, "
+            f"of which the last {first['held_out']:,} judge, after {first['epochs']} epochs "
+            "(`benchmarks/history.py`): P / MRR @20 of the model that was trained on all events, where it is judged by the "
+            "last ones, and of models that were trained on these, too. Cut: per cent of the examples judged whose history is "
+            "longer. The tables above are of models that read all events, which `tuned` did then.",
+            table(["split", "events read", "cut", "read so when judged", "and when trained"], body), where(rows)]  # fmt: skip
 
 
 def clustered_accuracy() -> list[str]:

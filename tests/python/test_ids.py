@@ -63,6 +63,7 @@ def test_ids_are_what_their_values_are(column, expected):
 
 def test_text_makes_texts_of_all():
     assert ids_of(np.array([1, 2**64 - 1, 3], np.uint64), ids="text") == ["1", str(2**64 - 1), "3"]
+    assert ids_of([1, 2**64 - 1, 3], ids="text") == ["1", str(2**64 - 1), "3"]
     assert ids_of(objects(1, "a", 2**70), ids="text") == ["1", "a", str(2**70)]
     assert stamp.Sessions.from_frame([[1, 2], [3]], ids="text").item_ids.tolist() == ["1", "2", "3"]
     assert stamp.Products.from_frame({"item_id": [7, 8]}, ids="text").item_ids.tolist() == ["7", "8"]
@@ -88,6 +89,7 @@ def test_text_makes_texts_of_all():
         (objects(1, "a", 3), "has 1 in row 0 and 'a' in row 1; ids are all integers or all strings"),
         (objects(1, U[0], 3), r"has 1 in row 0 and UUID\(.*\) in row 1; ids are all integers or all strings"),
         (np.array([1, 2**64 - 1, 3], np.uint64), r"has an id beyond 64-bit signed integers; from_frame\(ids='text'\)"),
+        ([1, 2**64 - 1, 3], r"has an id beyond 64-bit signed integers; from_frame\(ids='text'\)"),
         (objects(1, 2**70, 3), r"has an id beyond 64-bit signed integers; from_frame\(ids='text'\)"),
         (["a", "", "b"], "has 1 missing values, the first in row 1"),
         (objects("a", None, ""), "has 1 missing values, the first in row 1"),

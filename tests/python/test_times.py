@@ -209,7 +209,7 @@ for line in sys.stdin:
         ([1_600_000_000_000_000, 1_600_000_000_000_000_000, 0], "nanoseconds, and 1600000000000000 in row 0, which is micro"),
         ([1.6e12, 1.6e15, 0.5], r"has 1600000000000000.0 in row 1.*microseconds, and 1600000000000.0 in row 0.*milliseconds"),
         (["1600000000", "1600000000000", "3"], "has 1600000000000 in row 1.*milliseconds, and 1600000000 in row 0"),
-        ([1, 2, 2**63], "has 9.22.*e\\+18 in row 2, which is no unix time"),
+        ([1, 2, 2**63], "has 9223372036854775808 in row 2, which is no unix time"),
         ([1, 2, 2**80], "in row 2, which is no unix time"),
         ([1.0, 2.0, 1e19], "in row 2, which is no unix time"),
         ([1.0, np.nan, np.inf], "has 2 missing values, the first in row 1"),

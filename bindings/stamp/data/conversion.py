@@ -39,6 +39,8 @@ def _listed_column(what: str, values: list[Any]) -> Column:
     array = np.asarray(values)
     if array.dtype.kind in "US" and not all(isinstance(value, (str, bytes)) for value in values):
         array = object_array(values)  # numpy writes numbers and NaN among texts as texts
+    if array.dtype.kind == "f" and all(isinstance(value, int) for value in values):
+        array = object_array(values)  # and integers of more than 64 bits as floats
     return _numpy_column(what, array)
 
 

@@ -117,10 +117,9 @@ class Sessions:
         session_id, item_id, items, timestamp, weight, visitor_id, event_type, value : str or int, optional
             Names of the columns: what is named must be there; without a name, the column that is called as the parameter
             is, where there is one. `timestamp` (datetimes, unix time or ISO 8601, docs/data.md; else the order of the rows
-            decides)
-            and `weight` (of the example whose target the event is, 0 or more; 0 is history only) may be absent, as may
-            the last three, which are kept for :mod:`stamp.offline`. In a table of one session per row every column holds
-            for all events of the session, `session_id` is not needed, and empty sessions are dropped.
+            decides) and `weight` (of the example whose target the event is, 0 or more; 0 is history only) may be absent,
+            as may the last three, which are kept for :mod:`stamp.offline`. In a table of one session per row every column
+            holds for all events of the session, `session_id` is not needed, and empty sessions are dropped.
         keep : name or collection of names, optional
             Other columns to keep in :attr:`columns`: all by default, ``()`` for none. Files are read no further.
         separator : str, optional

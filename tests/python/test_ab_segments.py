@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.stats
@@ -109,7 +110,7 @@ def test_a_visitor_who_changes_device_is_of_the_first():
     })  # fmt: skip
     treatment = control.assign(revenue=control.revenue + 1)
     calls = {"segment": "device", "visitor": "who", "metrics": [functools.partial(ab.means, value="revenue")]}
-    for kind in (lambda frame: frame, pa.Table.from_pandas, lambda frame: {n: frame[n].to_numpy() for n in frame}):
+    for kind in (lambda frame: frame, pa.Table.from_pandas, pl.from_pandas, lambda frame: frame.to_dict("list")):
         found = ab.by_segment(control=kind(control), treatment=kind(treatment), time="time", **calls)
         values = {row.segment: row.effect and row.effect.control.value for row in found.rows}
         assert values == {None: 28 / 4, "mobile": (10 + 5 + 1 + 3) / 2, "desktop": None, "(unknown)": None}
@@ -206,13 +207,13 @@ def test_levels_are_kept_over_many_made_up_tests():
     ({"metrics": []}, r"metrics is \[\], expected a list like \[proportions, means\]"),
     ({"metrics": ab.means}, "expected a list like"),
     ({"metrics": [ab.means, ab.means]}, "metrics has one twice: revenue per visitor, revenue per visitor"),
-    ({"segment": "browser"}, "by_segment: control has no column 'browser' among device, converted, revenue"),
+    ({"segment": "browser"}, "by_segment: control: no column 'browser' among device, converted, revenue"),
     ({"visitor": "who"}, "no column 'who'"),
     ({"time": "when"}, "time is 'when' without visitor"),
     ({"confidence": 95}, "by_segment: confidence is 95"),
     ({"expected": 2}, "expected is 2"),
-    ({"control": (3, 100)}, "by_segment: control is tuple, expected a table with device"),
-    ({"metrics": [functools.partial(ab.means, value="margin")]}, "means: control has no column 'margin'"),
+    ({"control": (3, 100)}, "by_segment: control is tuple, expected a table with a row a visitor"),
+    ({"metrics": [functools.partial(ab.means, value="margin")]}, "means: control: no column 'margin' among"),
 ])  # fmt: skip
 def test_bad_input(changed, message):
     call = {"control": arm(0, 50), "treatment": arm(1, 50), "segment": "device", "metrics": [ab.means], **changed}

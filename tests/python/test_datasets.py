@@ -115,6 +115,7 @@ def test_a_zone_without_the_product_at_hand_has_something_to_find(big):
 
 
 def test_input_that_cannot_be():
-    for wrong in ({"sessions": 0}, {"products": 19}, {"categories": 9}, {"weeks": 0}):
-        with pytest.raises(ValueError, match="synthetic_shop: .* expected 1, 20, 10 and 1 or more"):
-            stamp.datasets.synthetic_shop(**wrong)
+    for name, wrong, least in (("sessions", 0, 1), ("products", 19, 20), ("categories", 9, 10), ("weeks", 0, 1)):
+        message = f"synthetic_shop: {name} is {wrong}, expected a whole number of {least} or more"
+        with pytest.raises(ValueError, match=message):
+            stamp.datasets.synthetic_shop(**{name: wrong})

@@ -113,9 +113,9 @@ def windows(
     >>> shop = stamp.datasets.synthetic_shop(sessions=2000, products=100)
     >>> for name, train, test in stamp.offline.windows(shop.sessions, train="14D", test="2D", n=3):
     ...     print(name, len(train), len(test))
-    2023-12-06 984 157
-    2023-12-08 992 160
-    2023-12-10 1002 133
+    2023-12-06 1016 142
+    2023-12-08 1012 131
+    2023-12-10 992 156
     """
     if not isinstance(sessions, Sessions):
         raise ValueError(f"windows: sessions is {type(sessions).__name__}, expected stamp.Sessions")

@@ -31,6 +31,16 @@ inline double raised(double z, double floor) {
   return std::max(z, floor) + std::log1p(std::exp(-std::abs(z - floor)));
 }
 
+// Scores [B,V] of queries [B,D] and items [V,D].
+inline Vector scores_of(std::int64_t B, std::int64_t D, std::int64_t V, const std::vector<float>& q,
+                        const Vector& items) {
+  Vector z(B * V, 0.0);
+  for (std::int64_t b = 0; b < B; ++b)
+    for (std::int64_t v = 0; v < V; ++v)
+      for (std::int64_t d = 0; d < D; ++d) z[b * V + v] += q[b * D + d] * items[v * D + d];
+  return z;
+}
+
 // What one example leaves for its backward pass.
 struct Trace {
   std::vector<Vector> x, gates;

@@ -31,28 +31,35 @@ def text_columns(where: str, path: str, separator: str, names: Sequence[str] | N
 
     def read(places: Sequence[int], written: Written) -> Iterable[Column]:
         wanted = [found[place] for place in places]
-        types = dict.fromkeys(written, pa.large_string())
+        types = dict.fromkeys(written, pa.large_binary())  # of which we can say where it is not UTF-8
         with errors_named(where):
             table = csv.read_csv(path, reading, parse, csv.ConvertOptions(include_columns=wanted, column_types=types))
         columns = dict(zip(wanted, table.columns))
         del table  # so that what is converted goes
         for name in wanted:
-            column = columns.pop(name)
-            _require_text(f"{where}: column '{name}'", column)
-            column = as_column(f"{where}: column '{name}'", column)
+            what = f"{where}: column '{name}'"
+            column = as_column(what, _as_text(what, columns.pop(name)))
             yield written[name](column) if name in written else column
 
     return ColumnReader(where, found, read)
 
 
-def _require_text(what: str, column: Any) -> None:
-    """Raises ValueError for a column of bytes: Arrow reads texts that are not UTF-8 as such."""
-    from pyarrow import types
+def _as_text(what: str, column: Any) -> Any:
+    """A column of bytes, which Arrow also makes of texts that are not UTF-8, as texts; others as they are."""
+    import pyarrow as pa
 
-    if not types.is_binary(column.type):
-        return
-    for row, value in enumerate(column.to_pylist()):
-        try:
-            value.decode()
-        except UnicodeDecodeError:
-            raise ValueError(f"{what} has {value!r} in row {row}, which is not UTF-8; {_REMEDY}") from None
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        return column
+    try:
+        return column.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        row, value = next((row, value) for row, value in enumerate(column.to_pylist()) if not _is_utf8(value))
+        raise ValueError(f"{what} has {value!r} in row {row}, which is not UTF-8; {_REMEDY}") from None
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

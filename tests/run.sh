@@ -2,10 +2,46 @@
 # Installs what is missing, builds, and runs every test: C++ (release, then sanitizers), an outside consumer of the
 # installed library, Python. Fresh Debian 12 as root, or any machine where the packages are there already. Tests run on
 # the CPU, on the simulator of CUDA and, where there is one, on a GPU; STAMP_REQUIRE_CUDA=1 makes its absence a failure.
+# It ends with the CPU-minutes of each part.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf '\n== %s\n' "$*"; }
+
+# part NAME COMMAND…: runs it, and notes the CPU time of all its processes, also where it fails.
+spent=$(mktemp -d)
+part() {
+  local name=$1
+  (
+    trap 'times >"$spent/$(date +%s.%N) $name"' EXIT
+    "${@:2}"
+  )
+}
+# In minutes, from lines of `times` such as "12m3.456s 0m7.890s".
+closing_table() {
+  wait
+  say "CPU-minutes"
+  for file in "$spent"/*; do
+    awk -F '[ms ]+' -v name="${file#* }" '{ all += $1 + $2 / 60 + $3 + $4 / 60 } END { printf "%7.1f  %s\n", all, name }' "$file"
+  done | awk '{ print; all += $1 } END { printf "%7.1f  in all\n", all }'
+  rm -rf "$spent"
+}
+
+build() { cmake --preset "$@" >/dev/null && cmake --build --preset "$1"; }
+check() { ctest --preset "$1" --parallel "$(nproc)"; }
+
+# A build beside the tests of another one. What it says comes when it is waited for, in one piece.
+begin_building() {
+  part "Building ($1)" build "$1" >"build/$1.log" 2>&1 &
+  building=$!
+}
+end_building() {
+  local status=0
+  wait "$building" || status=$?
+  say "Building C++ ($1)"
+  cat "build/$1.log"
+  return $status
+}
 
 . tests/setup.sh
 if [ -z "${STAMP_DATA:-}" ] && [ -d ../shared/data ]; then
@@ -23,29 +59,40 @@ else
   say "NO nvcc IS HERE: THE CUDA SOURCES ARE COMPILED FOR THE SIMULATOR ALONE"
 fi
 
-say "Building and testing C++ (release)"
-cmake --preset release -DSTAMP_CUDA=$cuda >/dev/null
-cmake --build --preset release
-ctest --preset release --parallel "$(nproc)"
-
-say "Building and testing C++ (address and undefined-behaviour sanitizers)"
-cmake --preset asan >/dev/null
-cmake --build --preset asan
-ctest --preset asan --parallel "$(nproc)"
-
-say "Building and testing C++ (thread sanitizer)"
-cmake --preset tsan >/dev/null
-cmake --build --preset tsan
-ctest --preset tsan --parallel "$(nproc)"
+trap closing_table EXIT
+mkdir -p build
+say "Building C++ (release)"
+part "Building (release)" build release -DSTAMP_CUDA=$cuda
+begin_building asan
+say "Testing C++ (release)"
+part "Testing (release)" check release
+end_building asan
+begin_building tsan
+say "Testing C++ (address and undefined-behaviour sanitizers)"
+part "Testing (asan)" check asan
+end_building tsan
+say "Testing C++ (thread sanitizer)"
+part "Testing (tsan)" check tsan
 
 say "STAMP_CUDA=ON, AUTO and OFF"
-tests/cuda_option.sh
+part "STAMP_CUDA without nvcc" tests/cuda_option.sh
 
 say "A consumer outside the tree, against the installed library"
-tests/consumer.sh
+part "A consumer" tests/consumer.sh
 
-say "Building the Python package into .venv and testing it"
-.venv/bin/pip install --quiet ".[test]"
-.venv/bin/mypy
+say "Building the wheel, and testing it in .venv"
+# In the folder of the release build, since the wheel holds the same library. Tests of the wheel itself find it by
+# STAMP_WHEEL.
+install_wheel() {
+  rm -rf build/dist
+  .venv/bin/pip wheel --quiet --no-deps -w build/dist -Cbuild-dir=build/release -Ccmake.define.STAMP_CUDA=AUTO \
+    -Ccmake.define.STAMP_BUILD_TESTS=ON .
+  .venv/bin/pip install --quiet --no-deps --force-reinstall build/dist/*.whl
+  .venv/bin/pip install --quiet "$(echo build/dist/*.whl)[test]"
+}
+part "The wheel, and what its tests need" install_wheel
+STAMP_WHEEL=$(echo "$PWD"/build/dist/*.whl)
+export STAMP_WHEEL
+part "Types" .venv/bin/mypy
 export STAMP_CUDA_SIM_MODULE=$PWD/build/release/libstamp_cuda_sim.so
-.venv/bin/python -m pytest tests/python --doctest-modules --pyargs stamp
+part "Testing (Python)" .venv/bin/python -m pytest tests/python --doctest-modules --pyargs stamp

@@ -1,6 +1,5 @@
 // Bundles that fall back on a baseline: its lists through the rules, and who answers first.
 #include <atomic>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
@@ -82,7 +81,7 @@ TEST_CASE("a bundle without models lists what its baseline scores, through the r
       boosted.resize(std::min<std::size_t>(20, boosted.size()));
       const Listing listing = release.list(query);
       CHECK(std::set(listing.items.begin(), listing.items.end()) == std::set(boosted.begin(), boosted.end()));
-      CHECK(nlohmann::json::parse(listing.explanation).at("candidates") == all.size());
+      CHECK(listing.explanation.starts_with(concat(R"({"candidates":)", all.size(), ",")));
     }
     const Rows nothing;
     const Listing empty = release.list(Query{.events = nothing, .popular = false});

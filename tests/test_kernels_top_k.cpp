@@ -208,6 +208,7 @@ TEST_CASE("top-k is what sorting all scores gives: ties, floors, exclusions, boo
 TEST_CASE("a search without targets finds what one with targets does, to the bit, whatever the items") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
+    int problems = 0;
     for (std::int64_t V : {1, 65, 1090, 5000})
       for (std::int64_t D : {7, 33, 100, 128}) {
         if (check::slow(*device) && V * D > 200'000) continue;
@@ -221,8 +222,10 @@ TEST_CASE("a search without targets finds what one with targets does, to the bit
         for (std::int64_t v = 0; v < V; v += 7) huge[v * D] = v % 2 ? 1e25f : INFINITY;
         for (const auto& items : {awkward_items(D, V), normal, equal, huge, tiny, uneven, std::vector<float>(V * D)}) {
           const TopK problem(device, 20, D, V, items);
+          int left = problems++ % 6;  // on the simulator all items meet every D, each time with the next k and B
           for (std::int64_t k : {1, 20, 40})
             for (std::int64_t B : {1, 20}) {
+              if (check::slow(*device) && left-- != 0) continue;
               CAPTURE(V);
               CAPTURE(D);
               CAPTURE(k);

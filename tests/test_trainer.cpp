@@ -3,7 +3,6 @@
 #include <sys/wait.h>
 
 #include <csignal>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "stamp/trainer.h"
@@ -91,7 +90,7 @@ struct Killed {
 
   // True when it came to its end so.
   bool run() const {
-    const std::string value = nlohmann::json{device, threads, checkpoint, call, warm_start}.dump();
+    const std::string value = concat(device, ' ', threads, ' ', call, ' ', warm_start, ' ', checkpoint);
     const std::string filter = concat("--test-case=", kTestCase);
     const pid_t child = fork();
     if (child == 0) {
@@ -106,8 +105,11 @@ struct Killed {
   static Killed asked_for() {
     const char* value = std::getenv(kVariable);
     REQUIRE_MESSAGE(value, "only another test runs this one");
-    const auto fields = nlohmann::json::parse(value);
-    return {fields[0], fields[1], fields[2], fields[3], fields[4]};
+    std::istringstream fields(value);
+    Killed killed;
+    fields >> killed.device >> killed.threads >> killed.call >> killed.warm_start >> std::ws;
+    std::getline(fields, killed.checkpoint);
+    return killed;
   }
 };
 

@@ -6,7 +6,7 @@ import stamp
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", help="CSV, TSV or Parquet with session_id, item_id[, timestamp], or items per session")
-parser.add_argument("--epochs", type=int, default=8, help="passes over the data at most (default 8)")
+parser.add_argument("--epochs", type=int, default=6, help="passes over the data at most (default 6)")
 parser.add_argument("--out", default="build/quickstart-model", help="where to save the model")
 args = parser.parse_args()
 
@@ -14,7 +14,7 @@ products = {}
 if args.data:
     sessions = stamp.Sessions.from_frame(args.data)
 else:
-    shop = stamp.datasets.synthetic_shop(sessions=30_000)
+    shop = stamp.datasets.synthetic_shop(sessions=10_000, products=1_000)  # what trains in half a minute
     sessions = shop.sessions
     columns = (shop.products[name].tolist() for name in ("id", "name", "price"))
     products = {item: f"{name}, {price:.2f}" for item, name, price in zip(*columns)}

@@ -15,6 +15,7 @@ import time
 import numpy as np
 import scipy.sparse
 from common import median_of, record, resident_mib, worker
+
 from stamp.catalog.grouping import GroupCounts, cluster_groups
 
 BLOCKS, PARTNERS = 50, 200

@@ -3,9 +3,9 @@ import pathlib
 
 import numpy as np
 import pytest
-from small_bundles import IDS, ITEMS, RULES, save_model
 
 import stamp
+from small_bundles import IDS, ITEMS, RULES, save_model
 from stamp import _stamp
 
 

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import safetensors.numpy
-from small_bundles import CATEGORIES, IDS, ITEMS, RULES, same, save_model
 
 import stamp
+from small_bundles import CATEGORIES, IDS, ITEMS, RULES, same, save_model
 
 
 def test_bundles_that_cannot_be_loaded(built, recommender, tmp_path):

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from small_bundles import save_model
 
 import stamp
+from small_bundles import save_model
 
 ROOT = pathlib.Path(__file__).parents[2]
 

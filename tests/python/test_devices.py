@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import pytest
-from test_recommenders import scores_by_numpy
 
 import stamp
+from test_recommenders import scores_by_numpy
 
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = pathlib.Path(stamp.__file__).parent

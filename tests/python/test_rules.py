@@ -8,9 +8,9 @@ import re
 import jsonschema
 import numpy as np
 import pytest
-from rules_oracle import Shop, Visit, recommend
 
 import stamp
+from rules_oracle import Shop, Visit, recommend
 from stamp import _stamp
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -5,9 +5,9 @@ import threading
 
 import numpy as np
 import pytest
-from small_bundles import IDS, ITEMS, RULES, same, save_model
 
 import stamp
+from small_bundles import IDS, ITEMS, RULES, same, save_model
 
 
 def test_routes(recommender):

@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 import pytest
-import rules_oracle
-from small_bundles import bundle_of, model_of
 
+import rules_oracle
 import stamp
+from small_bundles import bundle_of, model_of
 from stamp import _stamp
 
 KEYS = {

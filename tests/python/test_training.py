@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from small_clusters import OPTIONS, SMALL, Clusters, same, weights_of
 
 import stamp
+from small_clusters import OPTIONS, SMALL, Clusters, same, weights_of
 from stamp import cli
 from stamp.catalog import training
 from stamp.catalog.training import merge

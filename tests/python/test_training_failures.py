@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 import pytest
-from small_clusters import OPTIONS, SCRIPT, SMALL, Clusters, same, start, trainings_of, weights_of
 
 import stamp
+from small_clusters import OPTIONS, SCRIPT, SMALL, Clusters, same, start, trainings_of, weights_of
 from stamp.base.files import write_text
 from stamp.catalog import parallel_training
 

@@ -94,6 +94,7 @@ def test_progress_never_stops_a_training(shop, monkeypatch, stream):
 
 
 def test_bars_are_told_where_somebody_listens(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # of the test of the notebook
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     bar = TrainingBar()
     bar("train", 1, 2, 50, 100, 3.5, 10.0)

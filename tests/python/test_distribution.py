@@ -1,4 +1,4 @@
-"""What people install: the sdist, the wheel built from it, and what it does without compiler or checkout."""
+"""What people install: the sdist, the wheel, and what it does without compiler or checkout."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def sdist(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wheel(sdist, tmp_path_factory):
-    """The one that STAMP_WHEEL names, built from an sdist; else one built here."""
+    """The one that STAMP_WHEEL names, built from the checkout, whose files the sdist has; else one built from the sdist."""
     if os.environ.get("STAMP_WHEEL"):
         return pathlib.Path(os.environ["STAMP_WHEEL"]).resolve()
     folder = tmp_path_factory.mktemp("wheel")
@@ -76,6 +76,16 @@ def test_the_sdist_holds_what_a_wheel_is_built_from(sdist):
     wanted |= {CHECKOUT / name for name in ("CHANGELOG.md", "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml")}
     held = {"/".join(name.parts[1:]) for name in names}
     assert held == {str(path.relative_to(CHECKOUT)) for path in wanted} | {"PKG-INFO"}
+
+
+def test_the_sdist_is_the_checkout_and_can_be_configured(sdist, tmp_path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path)
+    (root,) = tmp_path.iterdir()
+    for path in root.rglob("*"):
+        if path.is_file() and path.name != "PKG-INFO":
+            assert path.read_bytes() == (CHECKOUT / path.relative_to(root)).read_bytes(), path
+    run("cmake", "-S", root, "-B", tmp_path / "build", "-DSTAMP_BUILD_TESTS=OFF", "-DSTAMP_CUDA=OFF")
 
 
 def test_the_wheel_holds_the_package_and_the_library(files):

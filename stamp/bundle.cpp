@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <ostream>
 #include <set>
@@ -53,10 +54,19 @@ Json read_manifest(const fs::path& folder, const fs::path& path) {
   return manifest;
 }
 
-// What in `folder` is not of a bundle of any version: all but its manifest, the files that this lists, and the folder
-// of the clusters.
+// Whether it is the file that the manifest describes. Of large files the size tells.
+bool is_as_described(const fs::path& file, const std::string& name, const Json& described) {
+  const std::uintmax_t bytes = fs::file_size(file);
+  if (described.value("bytes", bytes) != bytes) return false;
+  return name != kRulesFile || !described.find("checksum") || described.at("checksum") == file_checksum(file);
+}
+
+// What in `folder` is not of a bundle of any version: all but its manifest, the files that this lists, as it describes
+// them, and the folder of the clusters.
 std::string foreign_to_bundle(const fs::path& folder) {
-  std::set<std::string> files, folders, others;
+  Json files = Json::object();
+  std::set<std::string> folders;
+  std::map<std::string, const char*> others;  // and why they are
   if (fs::is_regular_file(fs::symlink_status(folder / kManifest))) {
     Json manifest;
     try {
@@ -65,21 +75,22 @@ std::string foreign_to_bundle(const fs::path& folder) {
     }
     const bool ours = manifest.value("format", Json()) == "stamp-bundle" && manifest.value("files", Json()).is_object();
     if (!ours) return concat(kManifest, ", which is not that of a saved model");
-    files.insert(kManifest);
+    files = manifest.at("files");
+    files[kManifest] = Json();  // which does not describe itself
     folders.insert(kClusters);
-    for (const auto& [name, described] : manifest.at("files").members()) files.insert(name);
   }
   for (fs::recursive_directory_iterator entry(folder), end; entry != end; ++entry) {
     const std::string name = entry->path().lexically_relative(folder).generic_string();
     const fs::file_type type = entry->symlink_status().type();
-    const bool ours = type == fs::file_type::regular     ? files.contains(name)
-                      : type == fs::file_type::directory ? folders.contains(name)
-                                                         : false;
-    if (ours) continue;
-    others.insert(name);
-    entry.disable_recursion_pending();
+    const Json* listed = type == fs::file_type::regular ? files.find(name) : nullptr;
+    if (listed) {
+      if (!is_as_described(entry->path(), name, *listed)) others[name] = "has changed since the model was saved";
+    } else if (type != fs::file_type::directory || !folders.contains(name)) {
+      others[name] = "is not of a saved model";
+      entry.disable_recursion_pending();
+    }
   }
-  return others.empty() ? "" : concat(*others.begin(), ", which is not of a saved model");
+  return others.empty() ? "" : concat(others.begin()->first, ", which ", others.begin()->second);
 }
 
 // `name` is what messages call the file.

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <random>
+#include <utility>
 
 namespace stamp {
 
@@ -35,11 +36,13 @@ void sync(const fs::path& path) {
   if (failed && reason != EINVAL) fail("cannot flush ", path.string(), " to disk: ", std::strerror(reason));
 }
 
-// Removes what is left when something throws.
+// Removes what is left when something throws; nothing where its path is empty.
 struct Remover {
   fs::path path;
   ~Remover() {
     std::error_code ignored;
+    if (path.empty()) return;
+    fs::permissions(path, fs::perms::owner_all, fs::perm_options::add, ignored);  // or a directory keeps its files
     fs::remove_all(path, ignored);
   }
 };
@@ -47,41 +50,91 @@ struct Remover {
 // What stands at `path`, or would: symbolic links are followed, also to where nothing is yet.
 fs::path followed(fs::path path) {
   if (path.empty()) fail("cannot write: the path is empty");
-  if (fs::exists(path)) return fs::canonical(path);
-  for (int links = 0;; ++links) {
+  std::error_code error;
+  const bool there = fs::exists(path, error);
+  if (error) fail("cannot write ", path.string(), ": ", error.message());  // links that go in a circle, say
+  if (there) return fs::canonical(path);
+  for (;;) {
     if (path.filename().empty()) path = path.parent_path();
-    if (!fs::is_symlink(path)) return path;
-    if (links == 40) fail("cannot write ", path.string(), ": its symbolic links go in a circle");
+    if (!fs::is_symlink(path)) return fs::weakly_canonical(path);  // so that none is made for `missing/..`
     path = folder_of(path) / fs::read_symlink(path);
   }
 }
 
 // A container's volume, say: it can be written to, but nothing takes its place.
-void refuse_mount_point(const fs::path& target) {
+void refuse_mount_point(const fs::path& target, const char* instead) {
   struct statx found;
   if (statx(AT_FDCWD, target.c_str(), 0, 0, &found) == 0 && found.stx_attributes & STATX_ATTR_MOUNT_ROOT)
-    fail("cannot replace ", target.string(), ": it is a mount point; name something within it");
+    fail("cannot replace ", target.string(), ": it is a mount point; ", instead);
+}
+
+// Who works there would be left in a deleted directory.
+void refuse_working_directory(const fs::path& target) {
+  std::error_code none;
+  for (fs::path above = fs::current_path(none); !none; above = above.parent_path()) {
+    if (fs::equivalent(target, above, none))
+      fail("cannot replace ", target.string(), ": it is the working directory, or holds it; name another one");
+    if (!above.has_relative_path()) return;
+  }
 }
 
 fs::path file_target(const fs::path& path) {
-  const fs::file_status found = fs::status(path);
+  fs::path target = followed(path);
+  const fs::file_status found = fs::status(target);
   if (fs::is_directory(found)) fail("cannot write ", path.string(), ": it is a directory");
   if (fs::exists(found) && !fs::is_regular_file(found)) fail("cannot write ", path.string(), ": it is no regular file");
-  fs::path target = followed(path);
-  refuse_mount_point(target);
+  refuse_mount_point(target, "name another file, or mount the folder that holds it");
   return target;
+}
+
+// `called` is the directory's path for messages.
+void refuse_foreign(const fs::path& directory, const fs::path& called, const Foreign& foreign) {
+  if (fs::is_empty(directory)) return;
+  if (const std::string other = foreign(directory); !other.empty())
+    fail("cannot replace ", called.string(), ": it holds ", other,
+         "; name an empty directory, or one that is not there yet");
 }
 
 fs::path directory_target(const fs::path& path, const Foreign& foreign) {
   fs::path target = followed(path);
   if (!fs::exists(target)) return target;
   if (!fs::is_directory(target)) fail("cannot write directory ", target.string(), ": a file stands there");
-  refuse_mount_point(target);
-  if (!fs::is_empty(target))
-    if (const std::string other = foreign(target); !other.empty())
-      fail("cannot replace ", target.string(), ": it holds ", other,
-           "; name an empty directory, or one that is not there yet");
+  refuse_mount_point(target, "name something within it");
+  refuse_working_directory(target);
+  refuse_foreign(target, target, foreign);
   return target;
+}
+
+// What takes the place of something private stays private. `also` is what writing it needs.
+void take_mode(const fs::path& temporary, const fs::path& target, fs::perms also) {
+  if (!fs::exists(target)) return;
+  const fs::perms mode = fs::status(target).permissions() | also;
+  if (mode == fs::status(temporary).permissions()) return;  // which not every file system can change
+  std::error_code error;
+  fs::permissions(temporary, mode, error);
+  if (error) fail("cannot write ", target.string(), ": its mode cannot be kept: ", error.message());
+}
+
+// Leaves no moment without a directory at `target`, but on file systems that cannot exchange (NFS, FUSE): they get
+// renames. Where it fails, both directories are where they were, or the message says where.
+void exchange(const fs::path& temporary, const fs::path& target) {
+  if (renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
+  std::error_code error(errno, std::generic_category()), stuck;
+  const auto failed = [&](const auto&... where) {
+    fail("cannot put ", temporary.string(), " in place of ", target.string(), ": ", error.message(), where...);
+  };
+  if (error != std::errc::invalid_argument && error != std::errc::function_not_supported) failed();
+  const fs::path aside = temporary_beside(target);
+  fs::rename(target, aside, error);
+  if (error) failed();
+  fs::rename(temporary, target, error);
+  if (error) {
+    fs::rename(aside, target, stuck);
+    if (stuck) failed("; what stood there is now at ", aside.string());
+    failed();
+  }
+  fs::rename(aside, temporary, error);
+  if (error) failed("; it is there, and what stood there is now at ", aside.string());
 }
 
 void make_folder_of(const fs::path& target) {
@@ -119,6 +172,7 @@ void write_file(const fs::path& path, const std::function<void(std::ostream&)>& 
   {
     std::ofstream out(temporary.path, std::ios::binary);
     if (!out) fail("cannot write ", path.string(), ": ", std::strerror(errno));
+    take_mode(temporary.path, target, fs::perms::owner_read);
     write(out);
     out.close();
     if (!out)
@@ -134,27 +188,27 @@ void write_file(const fs::path& path, const std::function<void(std::ostream&)>& 
 void write_directory(const fs::path& path, const Foreign& foreign, const std::function<void(const fs::path&)>& fill) {
   const fs::path target = directory_target(path, foreign);
   make_folder_of(target);
-  const Remover temporary{temporary_beside(target)};
+  Remover temporary{temporary_beside(target)};
   std::error_code error;
   fs::create_directory(temporary.path, error);
   if (error) fail("cannot write ", target.string(), ": ", error.message());
+  take_mode(temporary.path, target, fs::perms::owner_all);
   fill(temporary.path);
   sync(temporary.path);
   directory_target(target, foreign);  // again: filling takes its time
-  // An exchange leaves no moment without a directory at `path`; what stood there goes with the temporary. File systems
-  // that cannot exchange (NFS, FUSE) get two renames.
   if (fs::exists(target)) {
-    if (renameat2(AT_FDCWD, temporary.path.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) != 0) {
-      if (errno != EINVAL && errno != ENOSYS) fail("cannot replace ", target.string(), ": ", std::strerror(errno));
-      const Remover old{temporary_beside(target)};
-      fs::rename(target, old.path, error);
-      if (error) fail("cannot replace ", target.string(), ": ", error.message());
-      fs::rename(temporary.path, target, error);
-      if (error) {
-        fs::rename(old.path, target);
-        fail("cannot write ", target.string(), ": ", error.message());
-      }
+    take_mode(temporary.path, target, fs::perms::none);
+    exchange(temporary.path, target);
+    // What stood there goes with the temporary, if nothing came into it before it lay aside.
+    const fs::path aside = std::exchange(temporary.path, {});
+    try {
+      refuse_foreign(aside, target, foreign);
+    } catch (...) {
+      exchange(aside, target);
+      temporary.path = aside;
+      throw;
     }
+    temporary.path = aside;
   } else {
     fs::rename(temporary.path, target, error);
     if (error) fail("cannot write ", target.string(), ": ", error.message());

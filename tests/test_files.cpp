@@ -1,9 +1,16 @@
 // Files are whole or absent; safetensors files are right or refused.
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <fstream>
+#include <functional>
 #include <ostream>
+#include <set>
+#include <utility>
 
 #include "stamp/bundle.h"
 #include "stamp/files.h"
@@ -42,6 +49,26 @@ class DiskLimit {
   rlimit before_;
 };
 
+// Stands between the library and the file system, for as long as it lives.
+struct Renames {
+  std::function<void()> before = nullptr;  // what others do just before the first exchange
+  bool exchanges = true;                   // NFS and FUSE cannot
+  std::set<int> failing = {};              // which renames fail after an exchange was refused, counted from 0
+  int count = -1;                          // of these
+  static inline Renames* now = nullptr;
+
+  static void run(Renames renames, const std::function<void()>& what) {
+    now = &renames;
+    try {
+      what();
+    } catch (...) {
+      now = nullptr;
+      throw;
+    }
+    now = nullptr;
+  }
+};
+
 // Four products, of which two models know three.
 Bundle small_bundle(const std::string& preset = "paper") {
   Catalog catalog(Catalog::Kind::strings);
@@ -70,6 +97,26 @@ std::vector<std::map<std::string, std::vector<float>>> weights_of(const Bundle& 
 }
 
 }  // namespace
+
+extern "C" int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) noexcept {
+  if (Renames* renames = Renames::now) {
+    if (const auto before = std::exchange(renames->before, nullptr)) before();
+    if (!renames->exchanges) {
+      renames->count = 0;
+      errno = EINVAL;
+      return -1;
+    }
+  }
+  return static_cast<int>(syscall(SYS_renameat2, from_folder, from, to_folder, to, flags));
+}
+
+extern "C" int rename(const char* from, const char* to) noexcept {
+  if (Renames* renames = Renames::now; renames && renames->count >= 0 && renames->failing.contains(renames->count++)) {
+    errno = EIO;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
 
 TEST_CASE("a full disk or a failing writer leaves the old file") {
   const check::Folder folder;
@@ -340,6 +387,138 @@ TEST_CASE("what is put into a directory while its successor is written stays") {
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
 }
 
+TEST_CASE("what is put into a directory just before it is replaced stays") {
+  const check::Folder folder;
+  const auto path = folder / "bundle";
+  for (const bool exchanges : {true, false}) {
+    CAPTURE(exchanges);
+    save_bundle(path, small_bundle());
+    const auto put = [&] { write_bytes(path / "precious.csv", "1,2"); };
+    const auto save = [&] { save_bundle(path, small_bundle("official")); };
+    CHECK_THROWS_WITH_AS(Renames::run({.before = put, .exchanges = exchanges}, save),
+                         doctest::Contains("it holds precious.csv"), std::runtime_error);
+    CHECK(read_file(path / "precious.csv") == "1,2");
+    std::filesystem::remove(path / "precious.csv");
+    CHECK(weights_of(load_bundle(path, open_device("cpu"))) == weights_of(small_bundle()));
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+  }
+}
+
+TEST_CASE("where directories cannot be exchanged, none is lost, whichever rename fails") {
+  namespace fs = std::filesystem;
+  const check::Folder folder;
+  const auto path = folder / "bundle";
+  const auto is_there = [](const fs::path& where, const Bundle& bundle) {
+    return weights_of(load_bundle(where, open_device("cpu"))) == weights_of(bundle);
+  };
+  const Bundle older = small_bundle(), newer = small_bundle("official");
+  // The error, empty where there is none.
+  const auto replaced = [&](std::set<int> failing) -> std::string {
+    save_bundle(path, older);
+    try {
+      Renames::run({.exchanges = false, .failing = std::move(failing)}, [&] { save_bundle(path, newer); });
+      return "";
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
+  };
+  const auto entries = [&] { return std::distance(fs::directory_iterator(folder.path()), {}); };
+  // Where the message says that the older one is.
+  const auto named = [](const std::string& message) {
+    return fs::path(message.substr(message.find("is now at ") + 10));
+  };
+
+  CHECK(replaced({}) == "");
+  CHECK(is_there(path, newer));
+  for (int failing : {0, 1}) {
+    CAPTURE(failing);
+    CHECK(replaced({failing}).find("cannot put ") == 0);
+    CHECK(is_there(path, older));
+    CHECK(entries() == 1);
+  }
+  std::string message = replaced({1, 2});
+  CHECK(is_there(named(message), older));
+  CHECK(!fs::exists(path));
+  CHECK(entries() == 1);
+  fs::rename(named(message), path);
+  message = replaced({2});
+  CHECK(is_there(path, newer));
+  CHECK(is_there(named(message), older));
+}
+
+TEST_CASE("what has changed in a saved model is somebody's own") {
+  namespace fs = std::filesystem;
+  const check::Folder folder;
+  const fs::path path = folder / "bundle";
+  save_bundle(path, small_bundle());
+  const std::string rules = read_file(path / "rules.json");
+  std::string other = rules;
+  other[other.find("zones")] = 'Z';  // of the same size
+  for (const auto& [name, bytes] :
+       {std::pair<std::string, std::string>{"rules.json", "{}"}, {"rules.json", other}, {"catalog.safetensors", "1"}}) {
+    CAPTURE(name);
+    const std::string before = read_file(path / name);
+    write_bytes(path / name, bytes);
+    const std::string why = concat("it holds ", name, ", which has changed since the model was saved");
+    CHECK_THROWS_WITH_AS(save_bundle(path, small_bundle()), doctest::Contains(why.c_str()), std::runtime_error);
+    CHECK(read_file(path / name) == bytes);
+    write_bytes(path / name, before);
+    check_bundle_target(path);
+  }
+}
+
+TEST_CASE("the working directory is not replaced, nor what holds it") {
+  namespace fs = std::filesystem;
+  const check::Folder folder;
+  fs::create_directories(folder / "work/below");
+  const fs::path before = fs::current_path();
+  fs::current_path(folder / "work/below");
+  for (const fs::path& path : {fs::path("."), fs::path("./"), folder / "work/below", fs::path("../below")}) {
+    CAPTURE(path);
+    CHECK_THROWS_WITH_AS(check_bundle_target(path), doctest::Contains("it is the working directory, or holds it"),
+                         std::runtime_error);
+  }
+  const auto none = [](const fs::path&) { return std::string(); };
+  CHECK_THROWS_WITH_AS(check_directory("..", none), doctest::Contains("it is the working directory, or holds it"),
+                       std::runtime_error);
+  fs::create_directory("empty");
+  check_bundle_target("empty");
+  check_file("file");
+  fs::current_path(before);
+}
+
+TEST_CASE("what takes the place of something private is private, before it is whole") {
+  namespace fs = std::filesystem;
+  const check::Folder folder;
+  const fs::path path = folder / "bundle", file = folder / "file";
+  const auto none = [](const fs::path&) { return std::string(); };
+  const auto mode = [](const fs::path& of) { return fs::status(of).permissions(); };
+  fs::create_directory(path);
+  for (const fs::perms perms : {fs::perms(0700), fs::perms(0750), fs::perms(0500)}) {
+    fs::permissions(path, perms);
+    write_directory(path, none, [&](const fs::path& in) {
+      CHECK(mode(in) == (perms | fs::perms::owner_all));
+      write_bytes(in / "f", "1");
+    });
+    CHECK(mode(path) == perms);
+  }
+  fs::permissions(path, fs::perms::owner_all);
+  write_bytes(file, "1");
+  fs::permissions(file, fs::perms(0600));
+  write_file(file, [](std::ostream& out) { out << "2"; });
+  CHECK(mode(file) == fs::perms(0600));
+}
+
+TEST_CASE("no folder is made for a path that leaves it again") {
+  namespace fs = std::filesystem;
+  const check::Folder folder;
+  save_bundle(folder / "missing/../bundle", small_bundle());
+  write_file(folder / "missing/more/../../file", [](std::ostream& out) { out << "1"; });
+  CHECK(fs::exists(folder / "bundle/manifest.json"));
+  CHECK(fs::exists(folder / "file"));
+  CHECK(!fs::exists(folder / "missing"));
+}
+
 TEST_CASE("symbolic links stay, and what they lead to is replaced") {
   namespace fs = std::filesystem;
   const check::Folder folder;
@@ -367,8 +546,9 @@ TEST_CASE("symbolic links stay, and what they lead to is replaced") {
   CHECK(fs::is_symlink(folder / "table"));
   CHECK(read_file(folder / "releases/1/precious.csv") == "3");
   fs::create_symlink("circle", folder / "circle");
-  CHECK_THROWS_AS(check_file(folder / "circle"), std::runtime_error);
-  CHECK_THROWS_AS(check_bundle_target(folder / "circle"), std::runtime_error);
+  const std::string why = concat("cannot write ", (folder / "circle").string(), ": Too many levels of symbolic links");
+  CHECK_THROWS_WITH_AS(check_file(folder / "circle"), why.c_str(), std::runtime_error);
+  CHECK_THROWS_WITH_AS(check_bundle_target(folder / "circle"), why.c_str(), std::runtime_error);
 }
 
 TEST_CASE("files replace files, nothing else") {

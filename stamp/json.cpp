@@ -149,17 +149,12 @@ void decode(const std::string& name, const Json& value, T& field) {
       }
     throw wrong();
   } else {
-    bool fits = false;
-    if constexpr (std::is_same_v<T, bool>)
-      fits = value.is_boolean();
-    else if constexpr (std::is_same_v<T, std::string>)
-      fits = value.is_string();
-    else if constexpr (std::is_floating_point_v<T>)
-      fits = value.is_number();
-    else
-      fits = std::is_signed_v<T> ? value.is_integer() : value.is_unsigned();
-    if (!fits) throw wrong();
-    field = value.get<T>();
+    if (std::is_integral_v<T> && !std::is_same_v<T, bool> && !value.is_integer()) throw wrong();  // 5.0, say
+    try {
+      field = value.get<T>();
+    } catch (const JsonError&) {
+      throw wrong();
+    }
   }
 }
 

@@ -199,6 +199,20 @@ TEST_CASE("a bundle comes back as it was saved, and damage is named") {
   CHECK_THROWS_AS(load_bundle(folder / "nothing", open_device("cpu")), std::runtime_error);
 }
 
+TEST_CASE("a manifest's numbers are whole and fit") {
+  const check::Folder folder;
+  const auto path = folder / "bundle";
+  save_bundle(path, small_bundle());
+  const std::string manifest = read_file(path / "manifest.json"), id = "\"id\": 7";
+  for (const char* number : {"1.5", "1e300", "-1e300", "18446744073709551615", "9223372036854775808"}) {
+    CAPTURE(number);
+    std::string changed = manifest;
+    write_bytes(path / "manifest.json", changed.replace(changed.find(id), id.size(), concat("\"id\": ", number)));
+    CHECK_THROWS_WITH_AS(load_bundle(path, open_device("cpu")), doctest::Contains("expected a whole one that fits"),
+                         std::runtime_error);
+  }
+}
+
 TEST_CASE("an open bundle gives its own models, whatever replaces it") {
   const check::Folder folder;
   const auto path = folder / "bundle";

@@ -498,6 +498,12 @@ TEST_CASE("data and options that cannot be are refused before any work") {
                        std::invalid_argument);
   CHECK_THROWS_AS(config_from_json(R"({"dim":"3"})"), std::invalid_argument);
   CHECK_THROWS_AS(config_from_json(R"({"residual":"mena"})"), std::invalid_argument);
+  CHECK(config_from_json(R"({"seed":-0})").seed == 0);
+  CHECK(config_from_json(R"({"seed":18446744073709551615})").seed == ~std::uint64_t{0});
+  for (const char* wrong : {R"({"seed":-1})", R"({"seed":1.5})", R"({"dim":1e300})",
+                            R"({"dim":4294967297000000000000})", R"({"dim":18446744073709551615})"})
+    CHECK_THROWS_WITH_AS(config_from_json(wrong), doctest::Contains("which is not one of its values"),
+                         std::invalid_argument);
   CHECK(to_json(config_from_json(to_json(config_of()))) == to_json(config_of()));
   CHECK(to_json(train_config_from_json(to_json(good))) == to_json(good));
 }

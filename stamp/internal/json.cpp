@@ -1,6 +1,7 @@
 #include "stamp/internal/json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -130,15 +131,26 @@ const std::string& Json::text() const { return as<std::string>("a string"); }
 const Json::Array& Json::elements() const { return as<Array>("a list"); }
 const Json::Object& Json::members() const { return as<Object>("an object"); }
 
+void Json::refuse_number(const std::string& value) {
+  throw JsonError(concat("a number is ", value, ", expected a whole one that fits"));
+}
+
 std::int64_t Json::integer() const {
-  if (const auto* value = std::get_if<std::uint64_t>(&value_)) return static_cast<std::int64_t>(*value);
-  if (const auto* value = std::get_if<double>(&value_)) return static_cast<std::int64_t>(*value);
+  if (const auto* value = std::get_if<std::uint64_t>(&value_)) return within<std::int64_t>(*value);
+  if (const auto* value = std::get_if<double>(&value_)) {
+    if (!(*value >= -0x1p63 && *value < 0x1p63 && *value == std::trunc(*value))) refuse_number(dump());
+    return static_cast<std::int64_t>(*value);
+  }
   return as<std::int64_t>("a number");
 }
 
 std::uint64_t Json::natural() const {
   if (const auto* value = std::get_if<std::uint64_t>(&value_)) return *value;
-  return static_cast<std::uint64_t>(integer());
+  if (const auto* value = std::get_if<double>(&value_)) {
+    if (!(*value >= 0 && *value < 0x1p64 && *value == std::trunc(*value))) refuse_number(dump());
+    return static_cast<std::uint64_t>(*value);
+  }
+  return within<std::uint64_t>(integer());
 }
 
 double Json::number() const {

@@ -53,9 +53,10 @@ class Json {
   bool is_unsigned() const { return holds<std::uint64_t>(); }  // which text without a sign is
   bool is_integer() const { return is_unsigned() || holds<std::int64_t>(); }
   bool is_number() const { return is_integer() || holds<double>(); }
-  friend bool operator==(const Json& a, const Json& b);  // numbers by value
+  friend bool operator==(const Json& a, const Json& b);  // numbers by value, objects with the order of their keys
 
-  // Throw JsonError where the value is of another kind. Numbers convert as C++ converts them.
+  // Throw JsonError where the value is of another kind, or is asked for as an integer that it is not: of a fraction, or
+  // beyond the bounds of the type.
   template <class T>
   T get() const;
   const std::string& text() const;
@@ -83,6 +84,12 @@ class Json {
   std::int64_t integer() const;
   std::uint64_t natural() const;
   double number() const;
+  template <std::integral T>
+  static T within(std::integral auto value) {
+    if (!std::in_range<T>(value)) refuse_number(std::to_string(value));
+    return static_cast<T>(value);
+  }
+  [[noreturn]] static void refuse_number(const std::string& value);
 
   std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> value_;
 };
@@ -92,9 +99,9 @@ T Json::get() const {
   if constexpr (std::same_as<T, bool>)
     return boolean();
   else if constexpr (std::unsigned_integral<T>)
-    return static_cast<T>(natural());
+    return within<T>(natural());
   else if constexpr (std::integral<T>)
-    return static_cast<T>(integer());
+    return within<T>(integer());
   else if constexpr (std::floating_point<T>)
     return static_cast<T>(number());
   else

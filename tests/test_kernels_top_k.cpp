@@ -222,10 +222,13 @@ TEST_CASE("a search without targets finds what one with targets does, to the bit
         for (std::int64_t v = 0; v < V; v += 7) huge[v * D] = v % 2 ? 1e25f : INFINITY;
         for (const auto& items : {awkward_items(D, V), normal, equal, huge, tiny, uneven, std::vector<float>(V * D)}) {
           const TopK problem(device, 20, D, V, items);
-          int left = problems++ % 6;  // on the simulator all items meet every D, each time with the next k and B
+          // On the simulator all items meet every D, each time with the next k and B; where a catalog takes several
+          // blocks and dim is smallest, with all.
+          int left = problems++ % 6;
+          const bool all = !check::slow(*device) || (V == 5000 && D == 7);
           for (std::int64_t k : {1, 20, 40})
             for (std::int64_t B : {1, 20}) {
-              if (check::slow(*device) && left-- != 0) continue;
+              if (!all && left-- != 0) continue;
               CAPTURE(V);
               CAPTURE(D);
               CAPTURE(k);

@@ -304,7 +304,7 @@ class Run {
                      {"epoch_seconds", epoch_seconds_},
                      {"best_value", best_value_},
                      {"report", Json::parse(to_json(report()))}};
-    write_safetensors(options_.checkpoint, tensors, {{"run", identity()}, {"state", state.dump()}});
+    write_safetensors(options_.checkpoint, tensors, {{"run", identity().dump()}, {"state", state.dump()}});
     last_checkpoint_ = Clock::now();
   }
 
@@ -313,7 +313,7 @@ class Run {
     const auto run = file.metadata().find("run"), state_text = file.metadata().find("state");
     require(run != file.metadata().end() && state_text != file.metadata().end(),
             "train: ", options_.checkpoint.string(), " is not a checkpoint of stamp; name another file");
-    if (run->second != identity())
+    if (Json::parse(run->second) != identity())
       throw CheckpointMismatch(
           concat("train: checkpoint ", options_.checkpoint.string(),
                  " belongs to other data, options or device; remove it to train anew, or name another file"));
@@ -357,7 +357,7 @@ class Run {
 
   // Equal for runs that may continue each other. The time between checkpoints may differ; the bound of the workspace
   // may not: exponentials that are kept and ones that are recomputed differ in their last bits.
-  std::string identity() const {
+  Json identity() const {
     auto train = Json::parse(to_json(config_));
     train.erase("checkpoint_seconds");
     return Json{{"model", Json::parse(to_json(model_.config()))},
@@ -367,8 +367,7 @@ class Run {
                 {"initial", initial_checksums_},
                 {"device", model_.device()->name().substr(0, model_.device()->name().find(':'))},
                 {"precision", to_string(model_.device()->precision())},
-                {"data", fingerprint_}}
-        .dump();
+                {"data", fingerprint_}};
   }
 
   Model& model_;

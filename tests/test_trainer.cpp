@@ -3,8 +3,12 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <ostream>
 #include <thread>
 
+#include "stamp/files.h"
 #include "stamp/trainer.h"
 #include "tests/check.h"
 
@@ -432,6 +436,29 @@ TEST_CASE("a checkpoint belongs to the weights that a warm start began with") {
   CHECK_THROWS_AS(train(drawn, training(*device), train_config(), options), CheckpointMismatch);
   options.warm_start = false;
   CHECK_THROWS_AS(trained(device, train_config(), options), CheckpointMismatch);
+}
+
+TEST_CASE("a checkpoint continues in whatever order its run lists its options") {
+  const auto device = open_device("cpu");
+  const Sessions validation = validation_of(*device);
+  const check::Folder folder;
+  const TrainOptions options{.validation = &validation, .checkpoint = folder / "checkpoint"};
+  const Values whole = trained(device, train_config(), options);
+  // The text of the file's header, whose lengths stay: the library lists model before train, this sorts the keys.
+  std::string bytes = read_file(options.checkpoint);
+  std::uint64_t size;
+  std::memcpy(&size, bytes.data(), sizeof size);
+  auto header = nlohmann::ordered_json::parse(bytes.substr(8, size));
+  std::string& run = header["__metadata__"]["run"].get_ref<std::string&>();
+  const std::string sorted = nlohmann::json::parse(run).dump();
+  REQUIRE(sorted != run);
+  REQUIRE(sorted.size() == run.size());
+  run = sorted;
+  std::string text = header.dump();
+  REQUIRE(text.size() <= size);
+  text.resize(size, ' ');
+  write_file(options.checkpoint, [&](std::ostream& out) { out << bytes.replace(8, size, text); });
+  CHECK(trained(device, train_config(), options) == whole);
 }
 
 TEST_CASE("unknown events of the validation are misses there, and absent from the refit") {

@@ -160,6 +160,11 @@ double Json::number() const {
 }
 
 bool operator==(const Json& a, const Json& b) {
+  if (a.is_object() && b.is_object())
+    return a.size() == b.size() && std::ranges::all_of(a.members(), [&](const auto& member) {
+             const Json* same = b.find(member.first);
+             return same && *same == member.second;
+           });
   if (a.value_.index() == b.value_.index()) return a.value_ == b.value_;
   if (!a.is_number() || !b.is_number()) return false;
   if (!a.is_integer() || !b.is_integer()) return a.number() == b.number();

@@ -53,7 +53,7 @@ class Json {
   bool is_unsigned() const { return holds<std::uint64_t>(); }  // which text without a sign is
   bool is_integer() const { return is_unsigned() || holds<std::int64_t>(); }
   bool is_number() const { return is_integer() || holds<double>(); }
-  friend bool operator==(const Json& a, const Json& b);  // numbers by value, objects with the order of their keys
+  friend bool operator==(const Json& a, const Json& b);  // numbers by value, keys in any order
 
   // Throw JsonError where the value is of another kind, or is asked for as an integer that it is not: of a fraction, or
   // beyond the bounds of the type.

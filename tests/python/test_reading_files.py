@@ -1,5 +1,6 @@
 """Reading files: text of every dialect, folders of Parquet, and what cannot be read, by the name that it was given."""
 
+import functools
 import gzip
 import pathlib
 import subprocess
@@ -37,7 +38,11 @@ def test_separators_and_files_without_names(tmp_path):
         "sessionId;userId;itemId;timeframe;eventdate\n1;NA;81766;526309;2016-05-09\n1;NA;31331;1031018;2016-05-09\n"
     )
     diginetica = stamp.Sessions.from_frame(
-        tmp_path / "train-item-views.csv", separator=";", session_id="sessionId", item_id="itemId", timestamp="eventdate"
+        tmp_path / "train-item-views.csv",
+        separator=";",
+        session_id="sessionId",
+        item_id="itemId",
+        timestamp="eventdate",
     )
     assert lists(diginetica) == [[81766, 31331]] and str(diginetica.timestamps[0]) == "2016-05-09T00:00:00.000000"
     assert sorted(diginetica.columns) == ["timeframe", "userId"]
@@ -50,13 +55,17 @@ def test_separators_and_files_without_names(tmp_path):
         assert lists(yoochoose) == [[214536502, 214536500], [7]] and kept(yoochoose) == {"category": ["S", "0", "0"]}
         assert str(yoochoose.timestamps[0]) == "2014-04-07T10:51:09.277000"
 
-    (tmp_path / "events.csv").write_text("timestamp,visitorid,event,itemid\n2015,257597,view,355908\n2016,257597,addtocart,9\n")
+    (tmp_path / "events.csv").write_text(
+        "timestamp,visitorid,event,itemid\n2015,257597,view,355908\n2016,257597,addtocart,9\n"
+    )
     rocket = stamp.Sessions.from_frame(tmp_path / "events.csv", session_id="visitorid", item_id="itemid",
                                        visitor_id="visitorid", event_type="event")  # fmt: skip
     assert kept(rocket) == {"visitor_id": [257597, 257597], "event_type": ["view", "addtocart"]}
 
     (tmp_path / "u.data").write_text("196\t242\t3\t881250949\n186\t302\t3\t891717742\n")
-    lens = stamp.Sessions.from_frame(tmp_path / "u.data", separator="\t", names=["session_id", "item_id", "rating", "timestamp"])
+    lens = stamp.Sessions.from_frame(
+        tmp_path / "u.data", separator="\t", names=["session_id", "item_id", "rating", "timestamp"]
+    )
     assert lists(lens) == [[242], [302]]
 
     (tmp_path / "items.csv").write_text("7;shoes\n8;hats\n")
@@ -147,7 +156,11 @@ def test_folders_of_parquet(tmp_path):
     }
     assert kept(stamp.Sessions.from_frame(tmp_path, keep="day")) == {"day": days}
     assert kept(stamp.Sessions.from_frame(tmp_path / "day=2026-01-01", keep=["hour"])) == {"hour": [7, 7, 7]}
-    assert lists(stamp.Sessions.from_frame(tmp_path, session_id="day", keep=())) == [["x", "y", "x"], ["x", "y", "x"], ["x", "y", "z"]]
+    assert lists(stamp.Sessions.from_frame(tmp_path, session_id="day", keep=())) == [
+        ["x", "y", "x"],
+        ["x", "y", "x"],
+        ["x", "y", "z"],
+    ]
 
 
 def test_types_of_a_folder_that_differ(tmp_path, monkeypatch):
@@ -166,7 +179,9 @@ def test_types_of_a_folder_that_differ(tmp_path, monkeypatch):
     write(folder / "4.parquet", {"item_id": [1]})
     with pytest.raises(ValueError, match="events: column 'session_id' is missing in events/4.parquet"):
         stamp.Sessions.from_frame("events", keep=())
-    with pytest.raises(ValueError, match="column 'item_id' is string in events/1.parquet and int64 in events/4.parquet"):
+    with pytest.raises(
+        ValueError, match="column 'item_id' is string in events/1.parquet and int64 in events/4.parquet"
+    ):
         stamp.Products.from_frame("events", keep=())
     (folder / "5.parquet").write_bytes(b"hello")
     with pytest.raises(ValueError, match="^from_frame: events/5.parquet: Parquet"):
@@ -182,7 +197,14 @@ def test_folders_as_others_write_them(tmp_path):
     pl.DataFrame(EVENTS).with_columns(pl.col("shop").cast(pl.Categorical)).write_parquet(tmp_path / "a.parquet")
     pd.DataFrame(EVENTS).astype({"shop": "category"}).to_parquet(tmp_path / "b.parquet")
     sessions = stamp.Sessions.from_frame(tmp_path)
-    assert lists(sessions) == [["x", "y", "x", "y"], ["x", "x"]] and kept(sessions)["shop"] == ["p", "q", "p", "q", "p", "p"]
+    assert lists(sessions) == [["x", "y", "x", "y"], ["x", "x"]] and kept(sessions)["shop"] == [
+        "p",
+        "q",
+        "p",
+        "q",
+        "p",
+        "p",
+    ]
 
 
 def test_memory_of_a_folder(tmp_path):
@@ -241,3 +263,34 @@ def test_json_that_is_not_utf8_is_named(fitted, tmp_path, monkeypatch):
     pathlib.Path("models/report.json").write_text("{")
     with pytest.raises(RuntimeError, match="models/report.json is no report of train_clusters: "):
         stamp.load_clusters("models")
+
+
+def test_columns_of_text_files_keep_what_a_number_would_lose(tmp_path):
+    """0101 and 101 are two categories; 1.50 is a price all the same, and 5 a number after a space."""
+    (tmp_path / "products.csv").write_text(
+        "item_id,category,ean,price,stock,since\n"
+        "1,0101,123456789012345678901,1.50, 5,2020-01-01\n2,101,5,NA, 6,2020-01-02\n3,,,2,,\n"
+    )
+    products = stamp.Products.from_frame(tmp_path / "products.csv", numbers="stock")
+    assert products.attributes == {
+        "category": "text", "ean": "text", "price": "number", "stock": "number", "since": "text"
+    }  # fmt: skip
+    texts = {name: products.codes(name, products._catalog)[1] for name in ("category", "ean")}
+    assert texts == {"category": ["0101", "101"], "ean": ["123456789012345678901", "5"]}
+    np.testing.assert_array_equal(products.numbers("price", products._catalog), np.float32([1.5, np.nan, 2]))
+
+    (tmp_path / "events.csv").write_text("session_id,item_id,zip,page,share\n1,1,007,1,0.5\n1,2,7,2,-0\n")
+    events = stamp.Sessions.from_frame(tmp_path / "events.csv")
+    assert kept(events) == {"zip": ["007", "7"], "page": [1, 2], "share": ["0.5", "-0"]}
+
+    (tmp_path / "arm.csv").write_text("visitor,converted,shop\na,1,007\nb,0,007\nc,1,7\nd,0,7\n")
+    found = ab.by_segment(control=tmp_path / "arm.csv", treatment=tmp_path / "arm.csv", segment="shop",
+                          metrics=[functools.partial(ab.means, value="converted")])  # fmt: skip
+    assert {row.segment for row in found.rows} == {None, "007", "7"}
+
+
+def test_columns_whose_first_block_is_empty(tmp_path):
+    rows = "".join(f"{row},1,\n" for row in range(300_000)) + "0,1,007\n0,2,7\n"  # Arrow looks at 1 MiB first
+    (tmp_path / "events.csv").write_text("session_id,item_id,zip\n" + rows)
+    events = stamp.Sessions.from_frame(tmp_path / "events.csv")
+    assert {*events.columns["zip"].to_pylist()} - {None, ""} == {"007", "7"}

@@ -1,5 +1,7 @@
 """Reading what users have: columns of every make, names that are not there, files that cannot be read."""
 
+import array
+import collections
 import datetime
 import decimal
 import uuid
@@ -201,7 +203,7 @@ def test_sessions_of_one_length():
         ({"session_id": [1, 1], "item_id": np.ma.array([1, 2], mask=[0, 1])}, "'item_id' has 1 missing values"),
         ({"session_id": [1, 1], "item_id": np.array([b"a", b"\xe9"])}, "column 'item_id' holds bytes that are no UTF-8"),
         ({"session_id": [1], "item_id": np.zeros((1, 2))}, "column 'item_id'"),
-        (pl.DataFrame({"session_id": [1], "item_id": [1]}).cast(pl.Int128), "Arrow cannot hold this DataFrame"),
+        (pl.DataFrame({"session_id": [1], "item_id": [1]}).cast(pl.Int128), "column 'session_id': .*format"),
         (pl.DataFrame({"session_id": [1], "item_id": [1]}).lazy(), "cannot read LazyFrame"),
     ],
 )  # fmt: skip
@@ -292,3 +294,76 @@ def test_columns_by_name():
     assert listed(by_session.columns["visitor_id"]) == [1, 1, 2] and listed(by_session.columns["items"]) == [[1], [2], [3]]
     shared = stamp.Sessions.from_frame(data, session_id="uid", item_id="sku", visitor_id="uid", keep=())
     assert listed(shared.columns["visitor_id"]) == [5, 5, 6]
+
+
+def test_objects_of_polars_are_what_they_are():
+    first, second = uuid.UUID(int=1), uuid.UUID(int=2)
+    frame = pl.DataFrame({
+        "session_id": [1, 1, 1], "item_id": pl.Series([first, second, first], dtype=pl.Object), "shop": ["p", None, "q"]
+    })  # fmt: skip
+    for data in (frame, {name: frame[name] for name in frame.columns}):
+        sessions = stamp.Sessions.from_frame(data)
+        assert lists(sessions) == [[str(first), str(second), str(first)]]
+        assert listed(sessions.columns["shop"]) == ["p", None, "q"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [range(3), range(2)],
+        [pd.Series([0, 1, 2]), pd.Series([0, 1])],
+        [pl.Series([0, 1, 2]), pl.Series([0, 1])],
+        [array.array("q", [0, 1, 2]), array.array("q", [0, 1])],
+        [collections.deque([0, 1, 2]), collections.deque([0, 1])],
+        [pa.array([0, 1, 2]), pa.array([0, 1])],
+    ],
+    ids=lambda rows: type(rows[0]).__module__ + "." + type(rows[0]).__name__,
+)
+def test_rows_of_whatever_has_an_order(rows):
+    assert lists(stamp.Sessions.from_frame({"items": rows})) == [[0, 1, 2], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    "data", [[{1, 2}], {"items": [frozenset([1, 2])]}, {"session_id": {1, 2}, "item_id": [1, 2]}, {"items": [{1}, [2]]}]
+)
+def test_sets_have_no_order(data):
+    with pytest.raises(ValueError, match="set|{"):
+        stamp.Sessions.from_frame(data)
+
+
+def test_texts_with_nul_at_their_end():
+    sessions = stamp.Sessions.from_frame({"session_id": [1, 1, 1], "item_id": ["a\0", "a", b"b"]})
+    assert lists(sessions) == [["a\0", "a", "b"]]
+
+
+@pytest.mark.parametrize(
+    "weight, message",
+    [
+        (np.array(["2020-01-01"], "M8[us]"), "datetime64"),
+        (pa.array([datetime.datetime(2020, 1, 1)]), "datetime64"),
+        ([datetime.datetime(2020, 1, 1)], r"datetime.datetime\(2020.* in row 0, which is not numeric"),
+        ([1 + 2j], "complex"),
+        (np.array([1 + 2j], object), r"\(1\+2j\) in row 0"),
+        ([1e39], r"has 1e\+39 in row 0, expected a number that 32 bits hold"),
+        (["1e39"], r"has 1e39 in row 0"),
+        ([10**400], r"is not numeric"),
+        ([-1e39], r"has -1e\+39 in row 0, expected 0 or more"),
+        ([None], "missing"),
+    ],
+)
+def test_what_is_no_weight(weight, message):
+    with pytest.raises(ValueError, match=f"column 'weight'.*{message}"):
+        stamp.Sessions.from_frame({"session_id": [1], "item_id": [1], "weight": weight})
+
+
+@pytest.mark.parametrize("weight", [[True], [1], [1.0], ["1.0"], [decimal.Decimal(1)], np.float16([1]), pa.array(["1"])])
+def test_weights_of_every_make(weight):
+    sessions = stamp.Sessions.from_frame({"session_id": [1], "item_id": [1], "weight": weight})
+    assert sessions._core.weights.tolist() == [1.0]
+
+
+def test_text_makes_texts_of_session_ids_too():
+    data = {"session_id": [1, "1", 2**70], "item_id": ["a", "b", "c"]}
+    assert lists(stamp.Sessions.from_frame(data, ids="text")) == [["a", "b"], ["c"]]
+    with pytest.raises(ValueError, match="--ids text"):
+        stamp.Sessions.from_frame({"session_id": [1, 2**70, 3], "item_id": ["a", "b", "c"]})

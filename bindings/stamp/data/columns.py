@@ -5,7 +5,8 @@ A column is a numpy array or a pyarrow Array.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import decimal
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from ..base.extras import import_extra
 
 Column = Any  # numpy.ndarray or pyarrow.Array
+_NUMERIC = (bool, int, float, str, decimal.Decimal, np.bool_, np.integer, np.floating)
 
 
 def import_pyarrow(purpose: str) -> Any:
@@ -71,22 +73,42 @@ def require_complete(what: str, missing: np.ndarray) -> None:
         raise ValueError(f"{what} has {int(missing.sum())} missing values, the first in row {row}; drop or fill them")
 
 
+def is_list(value: Any) -> bool:
+    """Whether it has values in an order: it is no text, and no mapping or set, whose order nobody chose."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset))
+
+
 def object_array(values: Iterable[Any]) -> np.ndarray:
     """One cell [n] for each value, lists and tuples too."""
     return np.array([*values, None], object)[:-1]
 
 
+def inexact_from(kind: Any) -> float:
+    """The size from which on a float stands for several integers: 2⁵³ for doubles."""
+    return float(2 ** (np.finfo(kind).nmant + 1))
+
+
 def numbers(what: str, column: Column) -> np.ndarray:
-    """Finite floats [n] of 0 or more."""
+    """Finite floats [n] of 0 or more, 32 bits each; of truth values, numbers, Decimals, and texts of numbers."""
     if is_arrow(column):
         require_complete(what, arrow_missing(column))
         column = column.to_numpy(zero_copy_only=False)
+    given = np.asarray(column)
+    if given.dtype.kind == "O":
+        require_complete(what, find_missing(given))
+        odd = [not issubclass(kind, _NUMERIC) for kind in map(type, given)]
+        if any(odd):
+            row = odd.index(True)
+            raise ValueError(f"{what} has {given[row]!r} in row {row}, which is not numeric")
+    elif given.dtype.kind not in "biufU":
+        raise ValueError(f"{what} has dtype {given.dtype} with values like {given[:1].tolist()}, which are not numeric")
     try:
-        values = np.asarray(column, np.float32)
-    except (ValueError, TypeError) as error:
+        values = given.astype(np.float64, copy=False)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{what} is not numeric: {error}") from error
-    wrong = ~(np.isfinite(values) & (values >= 0))
+    wrong = ~((values >= 0) & (values <= np.finfo(np.float32).max))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"{what} has {values[row]} in row {row}, expected 0 or more")
-    return values
+        kind = "a number that 32 bits hold" if values[row] > 0 else "0 or more"
+        raise ValueError(f"{what} has {given[row]} in row {row}, expected {kind}")
+    return values.astype(np.float32)

@@ -7,7 +7,7 @@ library asks for no other.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,15 @@ def as_column(what: str, values: Any) -> Column:
         return _arrow_column(what, values)
     if is_pandas(values):
         return _pandas_column(what, values)
+    if str(getattr(values, "dtype", "")) == "Object":  # of polars, which hands Arrow the objects' addresses
+        return _listed_column(what, values.to_list())
     if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):  # of polars, say
-        return _arrow_column(what, import_pyarrow("reading this column").chunked_array(values))
+        pyarrow = import_pyarrow("reading this column")
+        with errors_named(what):
+            column = pyarrow.chunked_array(values)
+        return _arrow_column(what, column)
+    if isinstance(values, (set, frozenset)):
+        raise ValueError(f"{what} is a {type(values).__name__}, whose order nobody chose; expected a list or an array")
     if not hasattr(values, "__array__") and isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
         return _listed_column(what, list(values))
     return _numpy_column(what, values)
@@ -34,14 +41,27 @@ def is_pandas(values: Any) -> bool:
 
 
 def _listed_column(what: str, values: list[Any]) -> Column:
-    if any(isinstance(value, (list, tuple, np.ndarray)) for value in values):
-        return _numpy_column(what, object_array(values))
+    if any(issubclass(kind, Iterable) and not issubclass(kind, (str, bytes, Mapping)) for kind in {*map(type, values)}):
+        return _numpy_column(what, object_array(map(_plain_list, values)))
     array = np.asarray(values)
-    if array.dtype.kind in "US" and not all(isinstance(value, (str, bytes)) for value in values):
-        array = object_array(values)  # numpy writes numbers and NaN among texts as texts
+    if array.dtype.kind in "US":  # which lose NULs at the end, and hold numbers and NaN among texts as texts
+        array = object_array(_decoded(what, value) if isinstance(value, bytes) else value for value in values)
     if array.dtype.kind == "f" and all(isinstance(value, int) for value in values):
-        array = object_array(values)  # and integers of more than 64 bits as floats
+        array = object_array(values)  # of more than 64 bits
     return _numpy_column(what, array)
+
+
+def _plain_list(value: Any) -> Any:
+    """An array, or a Series, as a list; anything else as it is."""
+    to_list = getattr(value, "tolist", getattr(value, "to_list", None))
+    return value if to_list is None else to_list()
+
+
+def _decoded(what: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what} holds bytes that are no UTF-8: {error}") from None
 
 
 def _numpy_column(what: str, values: Any) -> np.ndarray:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from .._stamp import Catalog
-from .columns import Column, arrow_missing, is_arrow, is_missing, object_array, require_complete
+from .columns import Column, arrow_missing, inexact_from, is_arrow, is_missing, object_array, require_complete
 
 AUTO = "auto"
 CHOICES = (AUTO, "text")  # what a caller may say of ids: that their values show their kind, or that all are texts
+_REMEDY = "from_frame(ids='text'), or --ids text on the command line, makes texts of all"
 _INTEGER = re.compile("0|-?[1-9][0-9]*")  # one that comes back from an integer as it was written
 
 
@@ -102,7 +103,7 @@ def require_one_kind(what: str, ids: Ids | Catalog, of: str, others: Ids | Catal
     if ids.kind != others.kind and len(ids) and len(others):
         raise ValueError(
             f"{what} has ids that are {ids.kind} ({_first(ids)!r}), those of {of} are {others.kind} ({_first(others)!r}); "
-            "expected one kind; from_frame(ids='text') makes texts of all"
+            f"expected one kind; {_REMEDY}"
         )
 
 
@@ -124,13 +125,8 @@ def plain_id(value: Any) -> int | str | None:
     if isinstance(value, decimal.Decimal):
         return int(value) if value.is_finite() and value == int(value) else None
     if isinstance(value, (float, np.floating)):
-        return int(value) if abs(float(value)) < _inexact_from(type(value)) and value == int(value) else None
+        return int(value) if abs(float(value)) < inexact_from(type(value)) and value == int(value) else None
     return None
-
-
-def _inexact_from(kind: Any) -> float:
-    """The size from which on a float stands for several integers: 2⁵³ for doubles."""
-    return float(2 ** (np.finfo(kind).nmant + 1))
 
 
 def _plain_ids(what: str, values: np.ndarray, as_text: bool) -> np.ndarray | list[str]:
@@ -139,7 +135,7 @@ def _plain_ids(what: str, values: np.ndarray, as_text: bool) -> np.ndarray | lis
         return values
     if values.dtype.kind == "f":
         require_complete(what, ~np.isfinite(values))
-        _refuse(what, values, (np.abs(values) >= _inexact_from(values.dtype)) | (values != np.floor(values)))
+        _refuse(what, values, (np.abs(values) >= inexact_from(values.dtype)) | (values != np.floor(values)))
         return values.astype(np.int64)
     if values.dtype.kind not in "OUS":
         raise ValueError(f"{what} has dtype {values.dtype}; ids are integers or strings")
@@ -177,7 +173,7 @@ def _refuse(what: str, values: Sequence[Any] | np.ndarray, wrong: np.ndarray) ->
 
 
 def _too_large(what: str) -> ValueError:
-    return ValueError(f"{what} has an id beyond 64-bit signed integers; from_frame(ids='text') makes texts of all")
+    return ValueError(f"{what} has an id beyond 64-bit signed integers; {_REMEDY}")
 
 
 def as_written(column: Column, *, as_text: bool) -> Column:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from .columns import (
     find_missing,
     import_pyarrow,
     is_arrow,
+    is_list,
     object_array,
     require_complete,
     type_name,
@@ -56,7 +56,7 @@ def split_lists(what: str, column: Column, *, as_text: bool) -> tuple[Column, np
 
 def _laid_out(what: str, rows: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     for place, row in enumerate(rows):
-        if isinstance(row, (str, bytes, Mapping)) or not isinstance(row, Iterable):
+        if not is_list(row):
             raise ValueError(f"{what} has {row!r} in row {place}, expected a list of ids as in other rows")
     lists = [list(row) for row in rows]
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))

@@ -38,6 +38,8 @@ def open_columns(
         return _columns_of(call, list(data), list(data.values()).__getitem__)
     if is_pandas(data) and hasattr(data, "columns"):
         return _columns_of(call, data.columns, lambda place: data.iloc[:, place])
+    if hasattr(data, "get_columns"):  # of polars, whose columns of Python's objects Arrow has no type for
+        return _columns_of(call, data.columns, data.to_series)
     if is_column(data) or not (hasattr(data, "__arrow_c_stream__") or hasattr(data, "fetch_arrow_table")):
         raise ValueError(
             f"{call}: cannot read {type(data).__name__}; expected a pandas, polars or pyarrow frame, a DuckDB relation, "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _stamp
 from .column_reader import ColumnName, ColumnReader, listed_names
-from .columns import Column, is_arrow, numbers, object_array, take
+from .columns import Column, is_arrow, is_list, numbers, object_array, take
 from .conversion import as_column
 from .ids import AUTO, Ids, are_texts, as_written, catalog_ids
 from .lists import split_lists
@@ -27,7 +27,7 @@ def _one_session_a_row(data: Any) -> Column:
     if is_arrow(sessions):
         sessions = sessions.to_pylist()
     for session in sessions:
-        if isinstance(session, (str, bytes, Mapping)) or not isinstance(session, Iterable):
+        if not is_list(session):
             raise ValueError(
                 f"from_frame: the {type(data).__name__} holds {session!r}, expected one list of product ids a session"
             )
@@ -168,7 +168,8 @@ class Sessions:
             others = [columns[role] for role in ("timestamp", "weight") if role in columns]
             table = {name: take(table[name], visits) for name in (*others, *kept.values())}  # which hold for all events
         else:
-            visits, products = Ids(*column("session_id")).numbers(), Ids(*column("item_id"), as_text=as_text)
+            visits = Ids(*column("session_id"), as_text=as_text).numbers()
+            products = Ids(*column("item_id"), as_text=as_text)
         catalog = _stamp.Catalog(products.kind)
         core, order = _stamp.Sessions.from_events(
             visits,

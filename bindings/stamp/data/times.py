@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import Column, arrow_missing, is_arrow, is_missing, require_complete
+from .columns import Column, arrow_missing, inexact_from, is_arrow, is_missing, require_complete
 
 _EXPECTED = "expected datetimes, unix time or ISO 8601 texts"
 
@@ -108,7 +108,10 @@ def _family(value: Any) -> str | None:
 
 
 def _as_numbers(what: str, values: list[Any]) -> np.ndarray:
-    """int64 [n] where all are whole, float64 [n] otherwise."""
+    """int64 [n] where all are whole, float64 [n] otherwise; shorter floats [n] where one is among them."""
+    shorter = {type(v) for v in values} & {np.float16, np.float32}
+    if shorter:
+        return np.array(values, np.result_type(*shorter))
     try:
         whole = all(isinstance(v, (int, np.integer)) or float(v).is_integer() for v in values)
         return np.array([int(v) for v in values], np.int64) if whole else np.array([float(v) for v in values])
@@ -120,8 +123,13 @@ def _as_numbers(what: str, values: list[Any]) -> np.ndarray:
 def _from_numbers(what: str, values: np.ndarray) -> np.ndarray:
     """Of unix time, in the unit that the number of largest size is of; ValueError where another is not."""
     if values.dtype.kind == "f":
-        values = values.astype(np.float64, copy=False)
         require_complete(what, ~np.isfinite(values))
+        short = np.abs(values) >= inexact_from(values.dtype) if values.itemsize < 8 else np.zeros(0, bool)
+        if short.any():
+            row = int(np.argmax(short))
+            raise ValueError(f"{what} has {values[row]} in row {row}, which {values.dtype} does not hold to the second; "
+                             "hand over integers, float64 or datetimes")  # fmt: skip
+        values = values.astype(np.float64, copy=False)
     if not len(values):
         return np.empty(0, np.int64)
     far = max(int(values.argmin()), int(values.argmax()), key=lambda row: abs(int(values[row])))

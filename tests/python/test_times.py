@@ -151,6 +151,7 @@ def texts():
     yield "offsets", [m.isoformat() for m in zoned]
     yield "short offsets", [m.strftime("%Y-%m-%d %H:%M:%S%z") for m in zoned]
     yield "some offsets", [zoned[0].isoformat(), MOMENTS[1].isoformat(), zoned[2].isoformat()]
+    yield "some names", [f"{MOMENTS[0]} UTC", MOMENTS[1].isoformat(), zoned[2].isoformat()]
     yield "spaced offsets", [f"{m:%Y-%m-%d %H:%M:%S} {m:%z}" for m in zoned]
     yield "of different length", [str(MOMENTS[0]), f"{MOMENTS[1]}.000", f"{MOMENTS[2]} UTC"]
 

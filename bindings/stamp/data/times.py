@@ -26,6 +26,8 @@ _UNITS = (
 _ISO = re.compile(
     r"\s*(\d{4}-\d\d(?:-\d\d)?)(?:[T ](\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?) ?(?:Z|UTC|GMT|([+-])(\d\d):?(\d\d)?)?)?\s*"
 )
+_ZONE = r"[T ].*(Z|[+-]\d\d(:?\d\d)?)$"  # at the end of a moment, for Arrow's expressions, too
+_NAMES = ("UTC", "GMT")  # which Arrow does not read
 _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*")
 
 
@@ -206,8 +208,7 @@ def _exists(moment: str) -> bool:
 
 
 def _texts_by_arrow(what: str, texts: Column) -> np.ndarray | None:
-    """The fast way for what most texts are: all plain numbers, or all ISO 8601, either all with an offset or none. Else
-    None."""
+    """The fast way for what most texts are: all plain numbers, or all ISO 8601. Else None."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -216,15 +217,28 @@ def _texts_by_arrow(what: str, texts: Column) -> np.ndarray | None:
             if pc.all(pc.match_substring_regex(texts, pattern)).as_py():
                 return _from_numbers(what, texts.cast(exact).to_numpy())
         return None
-    for named in (False, True):
-        if named:
-            texts = pc.replace_substring_regex(texts, " ?(UTC|GMT)$", "Z")
-        for zone in (None, "UTC"):
-            try:
-                return texts.cast(pa.timestamp("us", zone)).cast(pa.int64()).to_numpy()
-            except pa.ArrowInvalid:
-                pass
-    return None
+    if len(texts) and texts[0].as_py().endswith(_NAMES):
+        texts = pc.replace_substring_regex(texts, " ?(UTC|GMT)$", "Z")
+    zoned = bool(len(texts)) and re.search(_ZONE, texts[0].as_py()) is not None
+    try:
+        return _cast(texts, zoned)
+    except pa.ArrowInvalid:
+        pass
+    texts = pc.replace_substring_regex(texts, " ?(UTC|GMT)$", "Z")
+    with_zone = pc.match_substring_regex(texts, _ZONE).to_numpy(zero_copy_only=False)
+    times = np.empty(len(texts), np.int64)
+    try:
+        for zoned, rows in ((True, with_zone), (False, ~with_zone)):
+            times[rows] = _cast(texts.filter(pa.array(rows)), zoned)
+    except pa.ArrowInvalid:
+        return None
+    return times
+
+
+def _cast(texts: Column, zoned: bool) -> np.ndarray:
+    import pyarrow as pa
+
+    return texts.cast(pa.timestamp("us", "UTC" if zoned else None)).cast(pa.int64()).to_numpy()
 
 
 _SPANS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

@@ -154,7 +154,7 @@ def test_splits_are_checked_in_each_segment():
     assert {name: split.mismatch for name, split in found.splits.items()} == {
         "all visitors": False, "mobile": True, "desktop": True,
     }  # fmt: skip
-    assert found.splits["mobile"].alpha == 0.001 / 2 and found.splits["all visitors"].alpha == 0.001
+    assert found.splits["mobile"].alpha == 0.001 / 2 and found.splits[None].alpha == 0.001
     assert "mobile: 52.381 % of visitors are in treatment where 50.000 % were planned" in repr(found)
     tenth = ab.by_segment(
         control=control, treatment=counted(desktop=(3, 555), mobile=(3, 555)), segment="device",
@@ -187,6 +187,14 @@ def test_segments_of_any_type_are_texts():
         data = {"returning": np.repeat(values, 5), "converted": np.arange(10) % 2}
         found = ab.by_segment(control=data, treatment=data, segment="returning", metrics=[ab.proportions])
         assert [row.segment for row in found.rows] == [None, *names]
+
+
+def test_segments_may_be_called_what_we_call_others():
+    """A visitor of whom nothing is known and one whose segment is "(unknown)" are of one; "all visitors" is a segment."""
+    data = {"device": ["(unknown)", None, "", "all visitors"] * 4, "converted": [1, 0] * 8}
+    found = ab.by_segment(control=data, treatment=data, segment="device", metrics=[ab.proportions])
+    sizes = {row.segment: found.splits[row.segment].control for row in found.rows}
+    assert sizes == {None: 16, "(unknown)": 12, "all visitors": 4}
 
 
 def test_levels_are_kept_over_many_made_up_tests():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...data.columns import Column, is_arrow, take
+from ...data.columns import Column, find_missing, is_arrow, take
 from ...data.ids import Ids
 from ...data.times import microseconds
 from .reading import read_arm
@@ -62,7 +62,8 @@ class SegmentedArm:
 def _codes(column: Column) -> tuple[dict[int, str], np.ndarray]:
     """Segments by their codes, and the code of each row; -1 for what says nothing."""
     values = column.to_pylist() if is_arrow(column) else column.tolist()
-    texts = ["" if value is None or value != value else str(value) for value in values]
+    texts = ["" if missing else str(value) for value, missing in zip(values, find_missing(values))]
+    texts = ["" if text == UNKNOWN else text for text in texts]
     names = {name: code for code, name in enumerate(sorted({*texts} - {""}))} | {"": -1}
     codes = np.fromiter((names[text] for text in texts), np.int64, len(texts))
     return {code: name or UNKNOWN for name, code in names.items()}, codes

@@ -84,15 +84,15 @@ class Segments(Result):
         By metric: all visitors, then the segments, those with most visitors first.
     heterogeneity : tuple of Heterogeneity
         One for each metric.
-    splits : dict of str to SampleRatio
-        Whether the visitors of each segment were split as planned; "all visitors" among them.
+    splits : dict of str or None to SampleRatio
+        Whether the visitors of each segment were split as planned; of all visitors by None, as in `rows`.
     confidence : float
         Of intervals, each row alone, and of verdicts.
     """
 
     rows: tuple[SegmentEffect, ...]
     heterogeneity: tuple[Heterogeneity, ...]
-    splits: dict[str, SampleRatio]
+    splits: dict[str | None, SampleRatio]
     confidence: float
 
     def table(self) -> Table:
@@ -100,7 +100,7 @@ class Segments(Result):
         head = ["metric", "segment", "visitors", "control", "treatment", "lift", "low", "high", "p", "p (Holm)"]
         rows = []
         for row in self.rows:
-            split, effect = self.splits[row.segment or _WHOLE], row.effect
+            split, effect = self.splits[row.segment], row.effect
             cells: list[Any] = [row.metric, row.segment or _WHOLE, split.control + split.treatment]
             if effect is None:
                 cells += [math.nan] * 7
@@ -132,7 +132,7 @@ class Segments(Result):
         for name, split in self.splits.items():
             if split.mismatch:
                 notes.append(
-                    f"{name}: {100 * split.share:.3f} % of visitors are in treatment where {100 * split.expected:.3f} % were "
+                    f"{name or _WHOLE}: {100 * split.share:.3f} % of visitors are in treatment where {100 * split.expected:.3f} % were "
                     f"planned (p = {split.p:.3g}): trust no row of it before it is known why."
                 )
         for row in self.rows:
@@ -287,10 +287,10 @@ def _log_ratio(effect: Effect) -> tuple[float, float]:
     return math.log(t.value / c.value), t.variance / t.value**2 + c.variance / c.value**2
 
 
-def _splits(sizes: dict[str, dict[str, int]], names: list[str], expected: float) -> dict[str, SampleRatio]:
-    counts = {_WHOLE: [sum(n.values()) for n in sizes.values()]}
+def _splits(sizes: dict[str, dict[str, int]], names: list[str], expected: float) -> dict[str | None, SampleRatio]:
+    counts: dict[str | None, list[int]] = {None: [sum(n.values()) for n in sizes.values()]}
     counts |= {name: [n.get(name, 0) for n in sizes.values()] for name in names}
     return {
-        name: sample_ratio(*pair, expected=expected, alpha=_MISMATCH / (1 if name == _WHOLE else len(names)))
+        name: sample_ratio(*pair, expected=expected, alpha=_MISMATCH / (1 if name is None else len(names)))
         for name, pair in counts.items()
     }

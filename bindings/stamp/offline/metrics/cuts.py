@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...data.columns import find_missing
 from ...data.ids import find_rows
 from ..recordings.columns import column_of
 from ..recordings.recording import Recording
@@ -99,8 +100,11 @@ def _of_values(values: np.ndarray) -> Labels:
         codes = np.where(np.isin(values, distinct), np.searchsorted(distinct, values), -1)
         return _compact(codes, [f"{value:g}" if values.dtype.kind == "f" else str(value) for value in distinct])
     code: dict[str, int] = {}
-    known = [None if value is None or value != value else str(value) for value in values.tolist()]
-    codes = np.array([-1 if text is None else code.setdefault(text, len(code)) for text in known], np.int64)
+    listed = values.tolist()
+    codes = np.array(
+        [-1 if gone else code.setdefault(str(value), len(code)) for value, gone in zip(listed, find_missing(listed))],
+        np.int64,
+    )
     return _in_order(codes, list(code))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...data.columns import find_missing
 from ...data.sessions import Sessions
 
 
@@ -18,5 +19,4 @@ def texts_of(sessions: Sessions, name: str) -> np.ndarray:
     values = column_of(sessions, name)
     if values.dtype.kind not in "Of":  # which alone can say that a value is missing
         return values.astype(str)
-    missing = np.array([value is None or value != value for value in values.tolist()], bool)
-    return np.where(missing, "", values.astype(str))
+    return np.where(find_missing(values.tolist()), "", values.astype(str))

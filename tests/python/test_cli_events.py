@@ -85,6 +85,13 @@ def test_cluster(files, tmp_path, stamp_says):
     error = stamp_says("cluster", files / "model", files / "products.csv", files / "events.dat", *RAW[2:], *NAMES,
                        *common, status=2)  # fmt: skip
     assert f"{files / 'products.csv'}: no column 'sku' among id, category" in error
+    mixed = stamp_says("cluster", files / "model", files / "products.csv", files / "events.dat", *RAW, *NAMES,
+                       "--product-id", "id", "--product-separator", ",", *common)  # fmt: skip
+    assert mixed["fingerprint"] == plain["fingerprint"]
+    pd.read_csv(files / "products.csv").to_parquet(tmp_path / "products.parquet")
+    mixed = stamp_says("cluster", files / "model", tmp_path / "products.parquet", files / "events.dat", *RAW, *NAMES,
+                       "--product-id", "id", *common)  # fmt: skip
+    assert mixed["fingerprint"] == plain["fingerprint"]
 
 
 def test_clusters_are_trained(files, tmp_path, stamp_says):

@@ -268,6 +268,13 @@ def test_columns_of_text_files_keep_what_a_number_would_lose(tmp_path):
     assert {row.segment for row in found.rows} == {None, "007", "7"}
 
 
+def test_only_text_files_have_a_separator(tmp_path):
+    write(tmp_path / "events.parquet", EVENTS)
+    for data in (EVENTS, pd.DataFrame(EVENTS), tmp_path / "events.parquet"):
+        with pytest.raises(ValueError, match="from_frame: separator is of a text file, not of (dict|DataFrame|/.*parquet)"):
+            stamp.Sessions.from_frame(data, separator=",")
+
+
 def test_columns_whose_first_block_is_empty(tmp_path):
     rows = "".join(f"{row},1,\n" for row in range(300_000)) + "0,1,007\n0,2,7\n"  # Arrow looks at 1 MiB first
     (tmp_path / "events.csv").write_text("session_id,item_id,zip\n" + rows)

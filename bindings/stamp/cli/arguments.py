@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import stamp
 
 from ..data.ids import CHOICES
+from ..data.parquet_files import is_parquet
 
 EVENTS = "events: a text file (CSV, TSV) or Parquet, or a folder of Parquet files"
 _COLUMNS = {
@@ -83,8 +84,12 @@ def _events() -> argparse.ArgumentParser:
 
 
 def add_separator(parser: Any) -> None:
-    parser.add_argument("--separator", metavar="CHARACTER", type=lambda text: "\t" if text == r"\t" else text,
+    parser.add_argument("--separator", metavar="CHARACTER", type=_separator,
                         help=r"between the values of text files, \t for a tab; by default a comma in .csv, else a tab")  # fmt: skip
+
+
+def _separator(text: str) -> str:
+    return "\t" if text == r"\t" else text
 
 
 def add_ids(parser: Any) -> None:
@@ -133,14 +138,20 @@ def read_sessions(args: argparse.Namespace, path: str, *, keep: tuple[str, ...] 
     return stamp.Sessions.from_frame(path, keep=keep, **events_options(args))
 
 
-def add_product_id(parser: argparse.ArgumentParser, file: str) -> None:
+def add_products(parser: argparse.ArgumentParser, file: str) -> None:
+    """How the products' file, which `file` names, differs from those of events."""
     parser.add_argument(
         "--product-id", metavar="COLUMN", help=f"of product ids in {file}; by default what --item-id says"
     )
+    parser.add_argument(
+        "--product-separator", metavar="CHARACTER", type=_separator,
+        help=f"between the values of {file}; by default what --separator says",
+    )  # fmt: skip
 
 
 def products_options(args: argparse.Namespace) -> dict[str, Any]:
     """What was said of the products' file, as options of Products.from_frame."""
-    return {
-        "item_id": args.product_id or args.item_id or "item_id", "separator": args.separator, **ids_option(args)
-    }  # fmt: skip
+    separator = args.product_separator
+    if separator is None and not is_parquet(args.products):
+        separator = args.separator
+    return {"item_id": args.product_id or args.item_id or "item_id", "separator": separator, **ids_option(args)}

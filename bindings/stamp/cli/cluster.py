@@ -10,7 +10,7 @@ import stamp
 
 from ..catalog.clusters import check_clusters_file
 from ..models.stamp_recommender import load_model
-from .arguments import EVENTS, Parents, add_product_id, products_options, read_sessions
+from .arguments import EVENTS, Parents, add_products, products_options, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
@@ -34,7 +34,7 @@ def add(verbs: Any, parents: Parents) -> None:
     cluster.add_argument("--examples", type=int, default=defaults["examples"].default, help="to recommend for")
     for bound in ("min-products", "max-products", "min-examples", "max-examples"):
         cluster.add_argument(f"--{bound}", type=int)
-    add_product_id(cluster, "products")
+    add_products(cluster, "products")
     cluster.add_argument("--quiet", action="store_true", help="no progress bar")
     cluster.set_defaults(verb=_cluster)
 

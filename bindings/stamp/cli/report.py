@@ -16,7 +16,7 @@ from ..base.files import check_file, read_text
 from ..base.streams import tell
 from ..models.baselines import _CLASSES as _BASELINES
 from ..offline import LeakageError, Zone, cart, home, product_page, report
-from .arguments import EVENTS, Parents, add_product_id, events_words, products_options, read_sessions
+from .arguments import EVENTS, Parents, add_products, events_words, products_options, read_sessions
 
 _PATHS = ("bundle", "sessions", "current", "train", "products", "zones", "policy")  # of what is read
 _PRESETS = {"product_page": product_page, "home": home, "cart": cart}
@@ -44,7 +44,7 @@ def add(verbs: Any, parents: Parents) -> None:
     verb.add_argument("--zones", metavar="JSON",
                       help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")  # fmt: skip
     verb.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
-    add_product_id(verb, "products")
+    add_products(verb, "products")
     verb.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
     verb.add_argument("--number", action="append", default=[], metavar="NAME", help="column of integers: a number")
     verb.add_argument("--k", type=int, action="append", help="length of lists; those of the zones by default")

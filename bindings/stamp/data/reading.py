@@ -26,14 +26,13 @@ def open_columns(
     Parameters
     ----------
     separator : str, optional
-        Between the values of text files; by default what the file's name says. Other data have none.
+        Between the values of text files; by default what the file's name says. Other data have none, and take none.
     names : sequence of str, optional
         Of the columns of a text file that does not begin with them.
     """
     if isinstance(data, (str, os.PathLike)):
         return _file_columns(call, os.fspath(data), separator, names)
-    if names is not None:
-        raise ValueError(f"{call}: names are of a text file without a line of them, not of {type(data).__name__}")
+    _require_text_file(call, type(data).__name__, separator, names)
     if isinstance(data, Mapping):
         return _columns_of(call, list(data), list(data.values()).__getitem__)
     if is_pandas(data) and hasattr(data, "columns"):
@@ -50,6 +49,14 @@ def open_columns(
         # Relations of older versions of DuckDB have no stream.
         table = pyarrow.table(data) if hasattr(data, "__arrow_c_stream__") else data.fetch_arrow_table()
     return _columns_of(call, table.column_names, table.column)
+
+
+def _require_text_file(call: str, data: str, separator: str | None, names: Sequence[str] | None) -> None:
+    """Raises ValueError for what only text files have, where `data` is none."""
+    if names is not None:
+        raise ValueError(f"{call}: names are of a text file without a line of them, not of {data}")
+    if separator is not None:
+        raise ValueError(f"{call}: separator is of a text file, not of {data}")
 
 
 def is_column(data: Any) -> bool:
@@ -71,8 +78,7 @@ def _file_columns(call: str, path: str, separator: str | None, names: Sequence[s
     if not os.path.exists(path):
         raise ValueError(f"{call}: there is no file {path}")
     if is_parquet(path):
-        if names is not None:
-            raise ValueError(f"{call}: names are of a text file without a line of them, not of {path}")
+        _require_text_file(call, path, separator, names)
         return parquet_columns(call, path)
     name = path.lower().removesuffix(".gz")
     if separator is None:

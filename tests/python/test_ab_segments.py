@@ -152,7 +152,7 @@ def test_splits_are_checked_in_each_segment():
         metrics=[ab.proportions],
     )  # fmt: skip
     assert {name: split.mismatch for name, split in found.splits.items()} == {
-        "all visitors": False, "mobile": True, "desktop": True,
+        None: False, "mobile": True, "desktop": True,
     }  # fmt: skip
     assert found.splits["mobile"].alpha == 0.001 / 2 and found.splits[None].alpha == 0.001
     assert "mobile: 52.381 % of visitors are in treatment where 50.000 % were planned" in repr(found)
@@ -195,6 +195,8 @@ def test_segments_may_be_called_what_we_call_others():
     found = ab.by_segment(control=data, treatment=data, segment="device", metrics=[ab.proportions])
     sizes = {row.segment: found.splits[row.segment].control for row in found.rows}
     assert sizes == {None: 16, "(unknown)": 12, "all visitors": 4}
+    splits = json.loads(json.dumps(found.to_dict()))["splits"]
+    assert {split["segment"]: split["control"] for split in splits} == sizes
 
 
 def test_levels_are_kept_over_many_made_up_tests():

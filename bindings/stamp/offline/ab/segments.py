@@ -140,6 +140,12 @@ class Segments(Result):
                 notes.append(f"{row.metric}, {row.segment or _WHOLE}: {note}.")
         return notes
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON can hold them; `splits` as a list with `segment` in each, as `rows` is."""
+        fields = super().to_dict()
+        fields["splits"] = [{"segment": name, **split} for name, split in fields["splits"].items()]
+        return fields
+
     def __repr__(self) -> str:
         return self.table().to_text()
 

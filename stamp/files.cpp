@@ -42,7 +42,8 @@ struct Remover {
   ~Remover() {
     std::error_code ignored;
     if (path.empty()) return;
-    fs::permissions(path, fs::perms::owner_all, fs::perm_options::add, ignored);  // or a directory keeps its files
+    // Or a directory that its owner may not write keeps its files.
+    fs::permissions(path, fs::perms::owner_all, fs::perm_options::add | fs::perm_options::nofollow, ignored);
     fs::remove_all(path, ignored);
   }
 };

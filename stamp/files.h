@@ -14,7 +14,8 @@ namespace stamp {
 
 // Calls write(stream) on a temporary file beside `path`, then renames it to `path`; folders are made where missing.
 // When anything fails (a full disk, a throwing writer) the temporary is removed, an older file at `path` survives and
-// std::runtime_error says why. A symbolic link stays, and what it leads to is written; devices and pipes are refused.
+// std::runtime_error says why. A symbolic link stays, and what it leads to is written, with the mode of what stood
+// there; devices and pipes are refused.
 STAMP_API void write_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
 // Of a directory, the first thing in it that a writer of such directories did not put there, as messages call it; empty
@@ -22,7 +23,7 @@ STAMP_API void write_file(const std::filesystem::path& path, const std::function
 using Foreign = std::function<std::string(const std::filesystem::path&)>;
 
 // The same for a directory: fill(temporary_directory), then an atomic exchange with `path`. What is exchanged is
-// deleted, so only an empty directory is replaced, or one where nothing is foreign.
+// deleted, so only an empty directory is replaced, or one where nothing is foreign, and never the working directory.
 STAMP_API void write_directory(const std::filesystem::path& path, const Foreign& foreign,
                                const std::function<void(const std::filesystem::path&)>& fill);
 

@@ -66,7 +66,7 @@ def test_every_number_is_that_of_its_visitors_alone():
     assert [test.p_holm for test in found.heterogeneity] == pytest.approx(multitest.multipletests(p, method="holm")[1])
     assert found.heterogeneity[0].differs and "conversion: the lift differs between segments" in repr(found)
     for segment, split in found.splits.items():
-        c, t = (len(a) if segment == "all visitors" else (a.device == segment).sum() for a in (control, treatment))
+        c, t = (len(a) if segment is None else (a.device == segment).sum() for a in (control, treatment))
         assert (split.control, split.treatment) == (c, t)
 
 
@@ -115,7 +115,7 @@ def test_a_visitor_who_changes_device_is_of_the_first():
         values = {row.segment: row.effect and row.effect.control.value for row in found.rows}
         assert values == {None: 28 / 4, "mobile": (10 + 5 + 1 + 3) / 2, "desktop": None, "(unknown)": None}
         assert {s: (n.control, n.treatment) for s, n in found.splits.items()} == {
-            "all visitors": (4, 4), "mobile": (2, 2), "desktop": (1, 1), "(unknown)": (1, 1),
+            None: (4, 4), "mobile": (2, 2), "desktop": (1, 1), "(unknown)": (1, 1),
         }  # fmt: skip
     lonely = found.rows[-1]
     assert lonely.verdict == "too little data" and math.isnan(lonely.p_holm) and "one visitor" in lonely.reason

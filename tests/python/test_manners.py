@@ -14,6 +14,7 @@ import pytest
 
 import stamp
 from stamp import offline
+from stamp.base.json_text import json_text, strict_json_text
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,42 @@ def test_whole_numbers_of_numpy_are_whole_numbers(fitted, shop, bundle):
     assert recommender.recommend(items, k=np.int16(3), history=np.int64(1)) == recommender.recommend(items, k=3, history=1)
     assert list(stamp.evaluate(fitted, shop.sessions, k=np.array([1, 5])).at) == [1, 5]
     assert list(stamp.evaluate(fitted, shop.sessions, k=np.int64(7)).at) == [7]
+
+
+def test_what_is_neither_true_nor_false_is_named(fitted, shop, bundle):
+    recommender = stamp.Recommender(bundle, device="cpu")
+    for call in (
+        lambda v: recommender.recommend([], explain=v),
+        lambda v: recommender.recommend_batch([[]], explain=v),
+        lambda v: stamp.evaluate(fitted, shop.sessions, last_only=v),
+        lambda v: stamp.StampRecommender(device="cpu").fit(shop.sessions, refit=v, progress=False),
+        lambda v: stamp.train_cluster(shop.sessions, "none", 0, out=bundle / "x", config={"refit": v}),
+    ):
+        for value in ("x", None, 1):
+            with pytest.raises(ValueError, match=rf"(explain|last_only|refit) is {value!r}, expected True or False"):
+                call(value)
+    assert recommender.recommend([], explain=np.True_).explanation is not None
+
+
+def test_no_signature_of_ours_is_shown(fitted, shop, bundle):
+    recommender = stamp.Recommender(bundle, device="cpu")
+    for call, message in (
+        (lambda: recommender.recommend_batch(None), "sessions is None, expected a list of lists of product ids"),
+        (lambda: fitted.recommend_batch(None), "sessions is None, expected a list of lists of product ids"),
+        (lambda: recommender.recommend_batch([[]], bought=None), "bought is None, expected a list of lists"),
+        (lambda: recommender.recommend([], bought=None), "bought is None, expected a list of product ids"),
+        (lambda: shop.sessions.session(0.0), "session: index is 0.0, expected a whole number$"),
+        (lambda: shop.sessions.split_last("0.1"), "split_last: fraction is '0.1', expected a number between"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(IndexError):
+        shop.sessions.session(len(shop.sessions))
+
+
+def test_json_of_keys_of_numpy():
+    for text in (json_text({np.int64(1): {np.float64(0.5): 2}}), strict_json_text("x", {np.int64(1): {np.float64(0.5): 2}})):
+        assert text == '{"1": {"0.5": 2}}'
 
 
 def test_devices_and_zones_are_names(fitted, bundle):

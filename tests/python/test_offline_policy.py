@@ -113,6 +113,17 @@ def test_files(tmp_path):
     path.write_text('{"format": 1, "checks": [{"metric": "hr@1", "at_least": NaN}]}')
     with pytest.raises(ValueError, match=r"^policy\.json: checks\[0\]\.at_least is nan, expected a number$"):
         Policy.read(str(path))
+    for text, message in (
+        ("[" * 100_000, "maximum recursion"),
+        ('{"format": 1, "format": 1, "checks": []}', "the key 'format' stands twice in an object"),
+        ('{"format": 1, "checks": [{"metric": "hr@1", "at_least": 0.5, "at_least": 0}]}', "'at_least' stands twice"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"^policy .*policy\.json: not JSON: .*{message}"):
+            Policy.read(path)
+    path.write_text(json.dumps({"format": 1, "checks": GOOD, "min_units": 10**400}))  # JSON knows it, no float does
+    with pytest.raises(ValueError, match=r"min_units is 1000.*, expected a whole number of 2 or more"):
+        Policy.read(path)
     path.write_text(json.dumps({"format": 1, "confidence": 0.9, "min_units": 5, "checks": GOOD}))
     policy = Policy.read(path)
     assert (policy.confidence, policy.min_units, len(policy.checks)) == (0.9, 5, len(GOOD))

@@ -1,4 +1,4 @@
-"""Whole numbers that callers hand over, checked before any work."""
+"""Numbers and truth values that callers hand over, checked before any work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 _MOST = 2**63 - 1  # of the library
 
 
-def whole_number(what: str, value: Any, *, least: int) -> int:
+def whole_number(what: str, value: Any, *, least: int = -_MOST) -> int:
     """`value` as an int, of NumPy's integers too. Raises ValueError, beginning with `what`, where it is no whole number
     of `least` or more, or beyond 64 bits."""
     try:
@@ -19,8 +19,16 @@ def whole_number(what: str, value: Any, *, least: int) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, (bool, np.bool_)) or not least <= number <= _MOST:
-        raise ValueError(f"{what} is {value!r}, expected a whole number of {least} or more")
+        bound = f" of {least} or more" if least > -_MOST else ""
+        raise ValueError(f"{what} is {value!r}, expected a whole number{bound}")
     return number
+
+
+def truth(what: str, value: Any) -> bool:
+    """`value` as a bool, NumPy's too. Raises ValueError, beginning with `what`, for anything else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{what} is {value!r}, expected True or False")
+    return bool(value)
 
 
 def list_lengths(call: str, k: Any) -> list[int]:

@@ -19,8 +19,8 @@ def strict_json_text(what: str, value: Any) -> str:
     """What was given as JSON, NumPy's numbers and arrays as Python's. Raises ValueError, beginning with `what`, for what
     JSON cannot hold, a number that is not finite included."""
     try:
-        return json.dumps(value, default=_of_numpy, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        return json.dumps(_plain_keys(value), default=_of_numpy, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{what}: JSON cannot hold it: {error}") from None
 
 
@@ -30,13 +30,23 @@ def _of_numpy(value: Any) -> Any:
     raise TypeError(f"{value!r} is of type {type(value).__name__}")
 
 
+def _plain_key(key: Any) -> Any:
+    return key.item() if isinstance(key, np.generic) else key
+
+
+def _plain_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain_key(key): _plain_keys(each) for key, each in value.items()}
+    return [_plain_keys(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
+        return {_plain_key(key): _finite(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(each) for each in value]
     return value

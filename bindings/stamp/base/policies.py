@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
@@ -35,13 +36,22 @@ def read_policy(source: str | os.PathLike[str] | Mapping[str, Any], parse: Calla
     else:
         name, text = pathlib.Path(source).name, read_text("policy", source)
         try:
-            given = json.loads(text)
-        except ValueError as error:
+            given = json.loads(text, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"policy {os.fspath(source)}: not JSON: {error}") from None
     try:
         return parse(given)
     except Wrong as wrong:
         raise ValueError(f"{name}: {wrong}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for a key that stands twice: which of the two was meant nobody knows."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in an object")
+    return found
 
 
 def require_format(given: Mapping[str, Any], format: int) -> None:
@@ -81,7 +91,7 @@ def require_name(path: str, given: Any) -> str:
 
 def require_number(path: str, given: Any, *, low: float, below: float = math.inf, whole: bool = False) -> float:
     """A number of `low` or more and below `below`."""
-    good = isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
+    good = isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= sys.float_info.max
     if not good or given < low or given >= below or (whole and given != int(given)):
         kind = "a whole number" if whole else "a number"
         lowest = f" of {low:g} or more" if low > -math.inf else ""

@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import _stamp
 from .._stamp import __version__
-from ..base.checks import whole_number
+from ..base.checks import truth, whole_number
 from ..base.files import check_file, tensors_metadata
 from ..data.ids import Ids
 from ..data.sessions import Sessions
@@ -56,9 +56,7 @@ class Settings:
                 f"config: validation is {validation!r}, expected the share of the last sessions that judges the epochs, "
                 "0 (none) to below 1"
             )
-        refit = options.pop("refit", validation > 0)
-        if not isinstance(refit, bool):
-            raise ValueError(f"config: refit is {refit!r}, expected True or False")
+        refit = truth("config: refit", options.pop("refit", validation > 0))
         if refit and not validation:
             raise ValueError("config: refit is True without validation, which chooses the number of epochs")
         settings = cls(options, float(validation), refit, whole_number("min_examples", min_examples, least=0))

@@ -235,10 +235,10 @@ def catalog_ids(catalog: Catalog) -> np.ndarray:
     return ids if isinstance(ids, np.ndarray) else object_array(ids)
 
 
-def listed(what: str, ids: Iterable[Any]) -> list[Any]:
-    """Product ids as a list. Raises ValueError for what is one id; messages begin with `what`."""
+def listed(what: str, ids: Iterable[Any], *, of: str = "product ids") -> list[Any]:
+    """Product ids, or whatever else is said, as a list. Raises ValueError for what is one id; messages begin with `what`."""
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-        raise ValueError(f"{what} is {ids!r}, expected a list of product ids")
+        raise ValueError(f"{what} is {ids!r}, expected a list of {of}")
     column: Column = ids
     return column.to_pylist() if is_arrow(column) else list(column)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.checks import whole_number
 from .column_reader import ColumnName, ColumnReader, listed_names
 from .columns import Column, is_arrow, is_list, numbers, object_array, take
 from .conversion import as_column
@@ -214,6 +215,7 @@ class Sessions:
 
     def session(self, index: int) -> np.ndarray:
         """Product ids of session `index`, in order."""
+        index = whole_number("session: index", index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"session {index} of {len(self)}")
         begin, end = self._core.offsets[index % len(self) :][:2]
@@ -241,8 +243,8 @@ class Sessions:
 
     def split_last(self, fraction: float) -> tuple[Sessions, Sessions]:
         """All but the last `fraction` of the sessions, and those; 0 < fraction < 1."""
-        if not 0 < fraction < 1:
-            raise ValueError(f"split_last: fraction is {fraction}, expected a number between 0 and 1")
+        if not isinstance(fraction, (int, float, np.number)) or not 0 < fraction < 1:
+            raise ValueError(f"split_last: fraction is {fraction!r}, expected a number between 0 and 1")
         return self._split(len(self) - max(1, round(len(self) * fraction)), f"split_last({fraction})")
 
     def _split(self, count: int, call: str) -> tuple[Sessions, Sessions]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..base.checks import list_lengths, whole_number
+from ..base.checks import list_lengths, truth, whole_number
 from ..base.progress import make_bar
 from ..data.sessions import Sessions
 from .listing import _CatalogRecommender
@@ -110,6 +110,7 @@ def evaluate(
         raise ValueError(f"evaluate: test is {type(test).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
     lengths = list_lengths("evaluate", k)
     min_history = whole_number("evaluate: min_history", min_history, least=1)
+    last_only = truth("evaluate: last_only", last_only)
     bar = make_bar(len(test), "evaluate", "sessions") if progress else None
 
     def advance(done: int, _: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
-from ..data.ids import Ids, catalog_ids, find_rows
+from ..data.ids import Ids, catalog_ids, find_rows, listed
 from ..data.sessions import Sessions
 
 
@@ -170,7 +170,7 @@ class _ListingRecommender(_CatalogRecommender):
         """
         self._require_fitted("recommend_batch")
         k = whole_number("recommend_batch: k", k, least=1)
-        rows = [self._rows("recommend_batch: a session", items) for items in sessions]
+        rows = [self._rows("recommend_batch: a session", items) for items in listed("recommend_batch: sessions", sessions, of="lists of product ids")]
         answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters("recommend_batch", exclude, only))
         unknown = sum(answer[4] for answer in answers)
         if unknown:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..base.checks import truth
 from ..base.files import check_file
 from ..base.progress import TrainingBar
 from ..data.ids import Ids, require_one_kind
@@ -142,6 +143,7 @@ class StampRecommender(_ListingRecommender):
         TrainingDiverged
             The loss ran away; the last good weights are kept.
         """
+        refit = truth("fit: refit", refit)
         if checkpoint is not None:
             check_file(checkpoint)
         if not isinstance(train, Sessions):

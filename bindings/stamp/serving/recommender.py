@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import _stamp
-from ..base.checks import whole_number
+from ..base.checks import truth, whole_number
 from ..base.equality import EqualByValue
 from ..data.ids import catalog_ids, find_rows, listed
 from ..models.hardware import check_device_names
@@ -222,11 +222,12 @@ class Recommender:
     ) -> list[Recommendations]:
         """:meth:`recommend` for many visitors at once, scanned on all cores; `bought` is a list for each, or absent."""
         release = self._core.release()
-        ids = [listed("recommend_batch: a session", events) for events in sessions]
+        of = "lists of product ids"
+        ids = [listed("recommend_batch: a session", events) for events in listed("recommend_batch: sessions", sessions, of=of)]
         rows = [_rows(release, "recommend_batch: a session", events) for events in ids]
         answers = release.list_batch(
             rows,
-            bought=[_rows(release, "recommend_batch: bought", each) for each in bought],
+            bought=[_rows(release, "recommend_batch: bought", each) for each in listed("recommend_batch: bought", bought, of=of)],
             **_query(
                 release,
                 "recommend_batch",
@@ -295,5 +296,5 @@ def _query(
         "only": None if only is None else _rows(release, f"{call}: only", only),
         "history": 0 if history is None else whole_number(f"{call}: history", history, least=1),
         "popular": True,
-        "explain": explain,
+        "explain": truth(f"{call}: explain", explain),
     }

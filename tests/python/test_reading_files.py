@@ -268,6 +268,21 @@ def test_columns_of_text_files_keep_what_a_number_would_lose(tmp_path):
     assert {row.segment for row in found.rows} == {None, "007", "7"}
 
 
+def test_instants_of_a_folder_are_of_any_zone(tmp_path):
+    moments = np.array(["2020-09-13T12:26:40", "2020-09-13T12:26:41", "2020-09-13T12:26:42"], "M8[us]")
+    for day, zone in enumerate(("UTC", "Europe/Berlin", "+02:00")):
+        write(tmp_path / f"{day}.parquet", EVENTS, timestamp=pa.array(moments, pa.timestamp("us", zone)))
+    times = stamp.Sessions.from_frame(tmp_path).timestamps
+    assert sorted({*times.tolist()}) == moments.tolist() and len(times) == 9
+
+
+def test_a_cast_that_fails_names_file_and_column(tmp_path):
+    write(tmp_path / "0.parquet", EVENTS, value=pa.array([1.5, 2, 3]))
+    write(tmp_path / "1.parquet", EVENTS, value=pa.array([1, 2**60 + 1, 3]))
+    with pytest.raises(ValueError, match=r"1\.parquet: column 'value': Integer value .* not in range"):
+        stamp.Sessions.from_frame(tmp_path)
+
+
 def test_only_text_files_have_a_separator(tmp_path):
     write(tmp_path / "events.parquet", EVENTS)
     for data in (EVENTS, pd.DataFrame(EVENTS), tmp_path / "events.parquet"):

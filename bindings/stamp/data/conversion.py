@@ -144,6 +144,8 @@ def plain_type(kind: Any) -> Any:
         return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
     if types.is_struct(kind):
         return pa.struct([(field.name, plain_type(field.type)) for field in kind])
+    if types.is_timestamp(kind) and kind.tz is not None:  # an instant in any zone
+        return pa.timestamp(kind.unit, "UTC")
     if _is_any(kind, "decimal32", "decimal64"):
         return pa.decimal128(kind.precision, kind.scale)
     return kind

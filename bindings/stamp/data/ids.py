@@ -39,17 +39,10 @@ class Ids:
         if is_arrow(column):
             import pyarrow as pa
 
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
             require_complete(what, arrow_missing(column))
             if as_text and pa.types.is_integer(column.type):
                 column = column.cast(pa.large_string())
-            if (
-                pa.types.is_string(column.type)
-                or pa.types.is_large_string(column.type)
-                or str(column.type) == "string_view"
-            ):
-                column = column.cast(pa.large_string())
+            if pa.types.is_large_string(column.type):
                 _, offsets, data = column.buffers()
                 self.offsets = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
                 self.bytes = data if data is not None else b""

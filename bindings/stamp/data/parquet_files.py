@@ -46,7 +46,9 @@ def parquet_columns(call: str, path: str) -> ColumnReader:
         parts: dict[str, list[Any]] = {name: [] for name in types}
         for file in files:
             with errors_named(f"{call}: {file.path}"):
-                for name, chunks in file.read(list(types)).items():
+                columns = file.read(list(types))
+            for name, chunks in columns.items():
+                with errors_named(f"{call}: {file.path}: column '{name}'"):
                     parts[name] += [plain(chunk).cast(types[name]) for chunk in chunks]
         for name in wanted:  # one after the other, so that only one is there twice
             column = _of_folders(name, files) if name in keys else pa.chunked_array(parts.pop(name), types[name])

@@ -53,8 +53,6 @@ def microseconds(what: str, column: Column) -> np.ndarray:
 def _from_arrow(what: str, column: Column) -> np.ndarray:
     import pyarrow as pa
 
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     require_complete(what, arrow_missing(column))
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         finer = pa.types.is_timestamp(column.type) and column.type.unit == "ns"  # the last three digits go
@@ -64,7 +62,7 @@ def _from_arrow(what: str, column: Column) -> np.ndarray:
             raise ValueError(f"{what} has a time that microseconds cannot hold: {error}") from None
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return _from_numbers(what, column.to_numpy(zero_copy_only=False))
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if pa.types.is_large_string(column.type):
         times = _texts_by_arrow(what, column)
         if times is not None:
             return times

@@ -111,6 +111,10 @@ def test_no_signature_of_ours_is_shown(fitted, shop, bundle):
         (lambda: fitted.recommend_batch(None), "sessions is None, expected a list of lists of product ids"),
         (lambda: recommender.recommend_batch([[]], bought=None), "bought is None, expected a list of lists"),
         (lambda: recommender.recommend([], bought=None), "bought is None, expected a list of product ids"),
+        (lambda: recommender.recommend({1, 2}), "events is a set, whose order nobody chose"),
+        (lambda: recommender.recommend_batch([{1, 2}]), "a session is a set, whose order nobody chose"),
+        (lambda: fitted.recommend(frozenset([1, 2])), "items is a frozenset, whose order nobody chose"),
+        (lambda: fitted.recommend_batch([{1, 2}]), "a session is a set, whose order nobody chose"),
         (lambda: shop.sessions.session(0.0), "session: index is 0.0, expected a whole number$"),
         (lambda: shop.sessions.split_last("0.1"), "split_last: fraction is '0.1', expected a number between"),
     ):

@@ -362,6 +362,14 @@ def test_weights_of_every_make(weight):
     assert sessions._core.weights.tolist() == [1.0]
 
 
+def test_text_makes_texts_of_visitors_too():
+    data = {"session_id": [1, 1, 1], "item_id": ["a", "b", "c"], "who": [1, None, "1"]}
+    sessions = stamp.Sessions.from_frame(data, visitor_id="who", ids="text")
+    assert sessions.columns["visitor_id"].tolist() == ["1", None, "1"]
+    with pytest.raises(ValueError, match=r"column 'who' has 1.5 in row 0"):
+        stamp.Sessions.from_frame({**data, "who": [1.5, 1, 2]}, visitor_id="who", ids="text")
+
+
 def test_text_makes_texts_of_session_ids_too():
     data = {"session_id": [1, "1", 2**70], "item_id": ["a", "b", "c"]}
     assert lists(stamp.Sessions.from_frame(data, ids="text")) == [["a", "b"], ["c"]]

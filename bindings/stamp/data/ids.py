@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from .._stamp import Catalog
-from .columns import Column, arrow_missing, inexact_from, is_arrow, is_missing, object_array, require_complete
+from .columns import (
+    Column,
+    arrow_missing,
+    find_missing,
+    inexact_from,
+    is_arrow,
+    is_missing,
+    object_array,
+    require_complete,
+)
 
 AUTO = "auto"
 CHOICES = (AUTO, "text")  # what a caller may say of ids: that their values show their kind, or that all are texts
@@ -169,6 +178,15 @@ def _too_large(what: str) -> ValueError:
     return ValueError(f"{what} has an id beyond 64-bit signed integers; {_REMEDY}")
 
 
+def as_texts(what: str, column: Column) -> Column:
+    """Ids that are kept, as texts; None where missing. Messages of ValueErrors begin with `what`."""
+    given = column.to_pylist() if is_arrow(column) else column.tolist()
+    missing = find_missing(given)
+    ids = [None if gone else plain_id(value) for value, gone in zip(given, missing)]
+    _refuse(what, given, np.array([id is None for id in ids], bool) & ~missing)
+    return object_array(None if id is None else str(id) for id in ids)
+
+
 def as_written(column: Column, *, as_text: bool) -> Column:
     """Ids of a text file, as Arrow's texts: integers where all are written as integers are, so that nothing is lost, else
     the texts, as all are with `as_text`; null where empty.
@@ -234,6 +252,13 @@ def listed(what: str, ids: Iterable[Any], *, of: str = "product ids") -> list[An
         raise ValueError(f"{what} is {ids!r}, expected a list of {of}")
     column: Column = ids
     return column.to_pylist() if is_arrow(column) else list(column)
+
+
+def events_listed(what: str, ids: Iterable[Any]) -> list[Any]:
+    """Product ids in their order, as a list. Raises ValueError as :func:`listed`, and for sets, which have no order."""
+    if isinstance(ids, (set, frozenset)):
+        raise ValueError(f"{what} is a {type(ids).__name__}, whose order nobody chose; expected a list of product ids")
+    return listed(what, ids)
 
 
 def find_rows(what: str, ids: Iterable[Any], catalog: Catalog, of: str) -> np.ndarray:

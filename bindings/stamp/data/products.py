@@ -49,8 +49,8 @@ class Products:
         """Read products from a table or a file, one product a row.
 
         Every column but `item_id` is an attribute. Texts, integers, dates and times are categories, compared as texts;
-        floats and truth values are numbers. Values may be missing; an empty text is missing too, as text files cannot
-        tell the two apart.
+        floats and truth values are numbers. A column of a text file that holds ``0101`` is of texts. Values may be missing;
+        an empty text is missing too, as text files cannot tell the two apart.
 
         Parameters
         ----------

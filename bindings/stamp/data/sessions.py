@@ -13,7 +13,7 @@ from ..base.checks import whole_number
 from .column_reader import ColumnName, ColumnReader, listed_names
 from .columns import Column, is_arrow, is_list, numbers, object_array, take
 from .conversion import as_column
-from .ids import AUTO, Ids, are_texts, as_written, catalog_ids
+from .ids import AUTO, Ids, are_texts, as_texts, as_written, catalog_ids
 from .lists import split_lists
 from .reading import is_column, open_columns
 from .times import microseconds, parse_span
@@ -171,6 +171,9 @@ class Sessions:
         else:
             visits = Ids(*column("session_id"), as_text=as_text).numbers()
             products = Ids(*column("item_id"), as_text=as_text)
+        if as_text and "visitor_id" in kept:
+            visitors = kept["visitor_id"]
+            table[visitors] = as_texts(reader.what(visitors), table[visitors])
         catalog = _stamp.Catalog(products.kind)
         core, order = _stamp.Sessions.from_events(
             visits,

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
-from ..data.ids import Ids, catalog_ids, find_rows, listed
+from ..data.ids import Ids, catalog_ids, events_listed, find_rows, listed
 from ..data.sessions import Sessions
 
 
@@ -144,7 +144,7 @@ class _ListingRecommender(_CatalogRecommender):
         """
         self._require_fitted("recommend")
         k = whole_number("recommend: k", k, least=1)
-        rows = self._rows("recommend: items", items)
+        rows = self._rows("recommend: items", events_listed("recommend: items", items))
         answer = self._listing().list(rows, bought=[], k=k, **self._filters("recommend", exclude, only))
         found, scores, path, _, unknown, *_ = answer
         if path == "none" and unknown == len(rows):
@@ -170,7 +170,9 @@ class _ListingRecommender(_CatalogRecommender):
         """
         self._require_fitted("recommend_batch")
         k = whole_number("recommend_batch: k", k, least=1)
-        rows = [self._rows("recommend_batch: a session", items) for items in listed("recommend_batch: sessions", sessions, of="lists of product ids")]
+        of_all = listed("recommend_batch: sessions", sessions, of="lists of product ids")
+        what = "recommend_batch: a session"
+        rows = [self._rows(what, events_listed(what, items)) for items in of_all]
         answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters("recommend_batch", exclude, only))
         unknown = sum(answer[4] for answer in answers)
         if unknown:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import _stamp
 from ..base.checks import truth, whole_number
 from ..base.equality import EqualByValue
-from ..data.ids import catalog_ids, find_rows, listed
+from ..data.ids import catalog_ids, events_listed, find_rows, listed
 from ..models.hardware import check_device_names
 from .rules import rules_text
 
@@ -188,7 +188,7 @@ class Recommender:
             is none), or rules that cannot be, with the path of the key.
         """
         release = self._core.release()
-        ids = listed("recommend: events", events)
+        ids = events_listed("recommend: events", events)
         rows = _rows(release, "recommend: events", ids)
         answer = release.list(
             rows,
@@ -223,11 +223,17 @@ class Recommender:
         """:meth:`recommend` for many visitors at once, scanned on all cores; `bought` is a list for each, or absent."""
         release = self._core.release()
         of = "lists of product ids"
-        ids = [listed("recommend_batch: a session", events) for events in listed("recommend_batch: sessions", sessions, of=of)]
+        ids = [
+            events_listed("recommend_batch: a session", events)
+            for events in listed("recommend_batch: sessions", sessions, of=of)
+        ]
         rows = [_rows(release, "recommend_batch: a session", events) for events in ids]
         answers = release.list_batch(
             rows,
-            bought=[_rows(release, "recommend_batch: bought", each) for each in listed("recommend_batch: bought", bought, of=of)],
+            bought=[
+                _rows(release, "recommend_batch: bought", each)
+                for each in listed("recommend_batch: bought", bought, of=of)
+            ],
             **_query(
                 release,
                 "recommend_batch",

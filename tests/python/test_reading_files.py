@@ -258,9 +258,9 @@ def test_columns_of_text_files_keep_what_a_number_would_lose(tmp_path):
     assert texts == {"category": ["0101", "101"], "ean": ["123456789012345678901", "5"]}
     np.testing.assert_array_equal(products.numbers("price", products._catalog), np.float32([1.5, np.nan, 2]))
 
-    (tmp_path / "events.csv").write_text("session_id,item_id,zip,page,share\n1,1,007,1,0.5\n1,2,7,2,-0\n")
+    (tmp_path / "events.csv").write_text("session_id,item_id,zip,page,share\n1,1,007,1,0.5\n1,2,7,2,-0\n1,3,,3,1\n")
     events = stamp.Sessions.from_frame(tmp_path / "events.csv")
-    assert kept(events) == {"zip": ["007", "7"], "page": [1, 2], "share": ["0.5", "-0"]}
+    assert kept(events) == {"zip": ["007", "7", None], "page": [1, 2, 3], "share": [0.5, 0, 1]}
 
     (tmp_path / "arm.csv").write_text("visitor,converted,shop\na,1,007\nb,0,007\nc,1,7\nd,0,7\n")
     found = ab.by_segment(control=tmp_path / "arm.csv", treatment=tmp_path / "arm.csv", segment="shop",

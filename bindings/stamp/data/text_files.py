@@ -11,7 +11,7 @@ from .conversion import as_column
 from .ids import as_written
 
 # Integers that a float would not give back as they were written.
-_LOST_IN_FLOATS = r"^[+-]?(0\d+|\d{19,})$|^-0$"
+_LOST_IN_FLOATS = r"^[+-]?(0\d+|\d{19,})$"
 _REMEDY = "convert the file first: iconv -f latin1 -t utf-8, say"
 
 
@@ -72,7 +72,7 @@ def _as_it_looks(texts: Column) -> Column:
     if pa.types.is_integer(integers.type):
         return integers
     if pc.any(pc.match_substring_regex(trimmed, _LOST_IN_FLOATS)).as_py():
-        return texts
+        return pc.if_else(pc.equal(trimmed, ""), None, texts)
     nulls = pa.array(pyarrow.csv.ConvertOptions().null_values, texts.type)
     try:
         return pc.if_else(pc.is_in(trimmed, nulls), None, trimmed).cast(pa.float64())

@@ -226,7 +226,7 @@ def test_unreadable_clusters_and_checkpoints_are_named(shop, tmp_path, monkeypat
     pathlib.Path("loop").symlink_to("loop")
     with pytest.raises(RuntimeError, match="cannot read loop: Too many levels"):
         stamp.CatalogClusters.load("loop")
-    with pytest.raises(RuntimeError, match=r"Too many levels .*\[loop\]"):
+    with pytest.raises(RuntimeError, match="cannot write loop: Too many levels"):
         stamp.StampRecommender(dim=8, epochs=1).fit(shop.sessions, checkpoint="loop", progress=False)
 
 

@@ -2,6 +2,7 @@ import os
 import pathlib
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import stamp
@@ -20,6 +21,13 @@ def real_data() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def shop():
     return stamp.datasets.synthetic_shop(sessions=3000, products=200, seed=3)
+
+
+@pytest.fixture(scope="session")
+def events_file(shop, tmp_path_factory):
+    path = tmp_path_factory.mktemp("events") / "events.csv"
+    pd.DataFrame(shop.events).to_csv(path, index=False)
+    return path
 
 
 @pytest.fixture(scope="session")

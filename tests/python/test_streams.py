@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import stamp
@@ -15,13 +14,6 @@ from stamp.base.progress import LineBar, TrainingBar, make_bar
 from stamp.base.streams import tell
 
 STAMP = f"{sys.executable} -m stamp.cli"
-
-
-@pytest.fixture(scope="module")
-def events(shop, tmp_path_factory):
-    path = tmp_path_factory.mktemp("events") / "events.csv"
-    pd.DataFrame(shop.events).to_csv(path, index=False)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +28,8 @@ def shell(command):
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-", "2>&1 | true", "2> >(true)"])
-def test_training_goes_on_without_anybody_to_tell(events, tmp_path, closed):
-    train = f"{STAMP} train {events} --out {tmp_path}/model -o dim=8 -o epochs=2"
+def test_training_goes_on_without_anybody_to_tell(events_file, tmp_path, closed):
+    train = f"{STAMP} train {events_file} --out {tmp_path}/model -o dim=8 -o epochs=2"
     done = shell(f"set -o pipefail; {train} {closed}")
     # Nobody reads what it says at the end: 141, as of any program. The model is there.
     assert done.returncode == (141 if "| true" in closed else 0)
@@ -45,7 +37,7 @@ def test_training_goes_on_without_anybody_to_tell(events, tmp_path, closed):
     assert stamp.load(tmp_path / "model", device="cpu").report_["stopped"] == "finished"
 
 
-def test_what_is_read_is_not_taken_for_a_stream(events, tmp_path):
+def test_what_is_read_is_not_taken_for_a_stream(events_file, tmp_path):
     """A file that is opened where standard error was closed is not what warnings and messages are written into."""
     script = """
 import os, sys
@@ -54,7 +46,7 @@ status = main(sys.argv[1:])
 assert all(os.path.samestat(os.fstat(i), os.stat(os.devnull)) for i in (0, 2)), "not empty streams"
 os._exit(status)
 """
-    train = f"train {events} --out {tmp_path}/model -o dim=8 -o epochs=1"
+    train = f"train {events_file} --out {tmp_path}/model -o dim=8 -o epochs=1"
     done = shell(f"{sys.executable} -c '{script}' {train} <&- 2>&-")
     assert done.returncode == 0 and done.stdout.startswith("saved ")
 

@@ -9,19 +9,11 @@ import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import stamp
 from stamp import _stamp, cli
 from stamp.catalog import training
-
-
-@pytest.fixture(scope="module")
-def events(shop, tmp_path_factory):
-    path = tmp_path_factory.mktemp("events") / "events.csv"
-    pd.DataFrame(shop.events).to_csv(path, index=False)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +211,7 @@ def test_text_files(tmp_path):
     assert pathlib.Path("/dev/null").is_char_device()
 
 
-def test_verbs_look_at_their_targets_first(events, clustered, fitted, tmp_path, monkeypatch, capsys):
+def test_verbs_look_at_their_targets_first(events_file, clustered, fitted, tmp_path, monkeypatch, capsys):
     """Before they read anything: of what they read nothing is there."""
     (tmp_path / "file").write_text("precious")
     foreign = web_application(tmp_path / "public")
@@ -257,9 +249,9 @@ def test_verbs_look_at_their_targets_first(events, clustered, fitted, tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "no.csv", "public"]
 
 
-def test_a_figure_of_a_search_is_whole(events, tmp_path):
+def test_a_figure_of_a_search_is_whole(events_file, tmp_path):
     pytest.importorskip("optuna")
-    call = ["search", "--data", events, "--space", '{"dim": [4]}', "--trials", 1, "-o", "epochs=1", "--quiet"]
+    call = ["search", "--data", events_file, "--space", '{"dim": [4]}', "--trials", 1, "-o", "epochs=1", "--quiet"]
     done = subprocess.run(
         [sys.executable, "-m", "stamp.cli", *map(str, call), "--plot", tmp_path / "new" / "p.png"], capture_output=True
     )

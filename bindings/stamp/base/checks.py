@@ -1,4 +1,4 @@
-"""Numbers and truth values that callers hand over, checked before any work."""
+"""Numbers and truth values that callers hand over, NumPy's too, checked before any work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 _MOST = 2**63 - 1  # of the library
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars as Python's, all else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def whole_number(what: str, value: Any, *, least: int = -_MOST) -> int:

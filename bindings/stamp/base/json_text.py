@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .checks import plain
+
 
 def json_text(value: Any, **options: Any) -> str:
     """Results as JSON: NumPy's numbers and arrays as Python's, and null where a number is not finite."""
-    return json.dumps(_finite(value), allow_nan=False, **options)
+    return json.dumps(json_value(value), allow_nan=False, **options)
 
 
 def strict_json_text(what: str, value: Any) -> str:
@@ -30,23 +32,20 @@ def _of_numpy(value: Any) -> Any:
     raise TypeError(f"{value!r} is of type {type(value).__name__}")
 
 
-def _plain_key(key: Any) -> Any:
-    return key.item() if isinstance(key, np.generic) else key
-
-
 def _plain_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {_plain_key(key): _plain_keys(each) for key, each in value.items()}
+        return {plain(key): _plain_keys(each) for key, each in value.items()}
     return [_plain_keys(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _finite(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """Results as JSON can hold them: plain values in dicts and lists, None where a number is not finite."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {_plain_key(key): _finite(each) for key, each in value.items()}
+        return {plain(key): json_value(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
+        return [json_value(each) for each in value]
     return value

@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .checks import plain
 from .extras import import_extra
 from .json_text import json_text
 
@@ -53,7 +54,7 @@ class Table:
         formats: Mapping[str, str] | None = None,
     ):
         self.columns = list(columns)
-        self.rows = [[_plain(value) for value in row] for row in rows]
+        self.rows = [[plain(value) for value in row] for row in rows]
         self.title = title
         self.notes = list(notes)
         self.formats = dict(formats or {})
@@ -136,11 +137,6 @@ class Table:
         body = "".join(line(cells, "td") for cells in self._cells())
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<table>{title}<thead>{line(self.columns, 'th')}</thead><tbody>{body}</tbody></table>{notes}"
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's scalars as Python's."""
-    return value.item() if hasattr(value, "item") and not isinstance(value, (str, bytes)) else value
 
 
 def _is_number(value: Any) -> bool:

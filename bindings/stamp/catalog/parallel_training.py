@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..base.checks import whole_number
+from ..base.checks import plain, whole_number
 from ..base.files import check_file
 from ..base.progress import ClustersBar
 from ..data.ids import Ids
 from ..models.hardware import available_memory, devices
-from ..models.listing import _plain
 from ..models.train_reports import TrainReport, check_report, finished, read_report, write_json, write_report
 from .clusters import CatalogClusters
 from .training import MIN_EXAMPLES, Job, Plan, Settings, check_out, clear_checkpoint, failure
@@ -115,7 +114,7 @@ def train_clusters(
     settings = Settings.read(config, min_examples)
     names = _device_names(device, settings)
     plan = Plan.make(data, clusters, min_examples, reading)
-    wanted = plan.ids if only is None else sorted({_plain(cluster) for cluster in only})
+    wanted = plan.ids if only is None else sorted({plain(cluster) for cluster in only})
     for cluster in wanted:
         plan.require("train_clusters: only", cluster)
     tasks = []

@@ -21,13 +21,12 @@ import numpy as np
 
 from .. import _stamp
 from .._stamp import __version__
-from ..base.checks import truth, whole_number
+from ..base.checks import plain, truth, whole_number
 from ..base.files import check_file, tensors_metadata
 from ..data.ids import Ids
 from ..data.sessions import Sessions
 from ..models.evaluation import Evaluation
 from ..models.hardware import peak_memory
-from ..models.listing import _plain
 from ..models.stamp_recommender import StampRecommender, load_model
 from ..models.train_reports import FORMAT, TrainReport, check_report, finished, write_report
 from .clusters import CatalogClusters
@@ -50,7 +49,7 @@ class Settings:
         options = dict(config or {})
         if "device" in options:
             raise ValueError("config: 'device' is an argument of the call, not of config")
-        validation = _plain(options.pop("validation", 0.1))
+        validation = plain(options.pop("validation", 0.1))
         if isinstance(validation, bool) or not isinstance(validation, (int, float)) or not 0 <= validation < 1:
             raise ValueError(
                 f"config: validation is {validation!r}, expected the share of the last sessions that judges the epochs, "
@@ -408,7 +407,7 @@ def train_cluster(
     leaves a checkpoint.
     """
     start = time.perf_counter()
-    cluster_id = _plain(cluster_id)
+    cluster_id = plain(cluster_id)
     folder = pathlib.Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     check_out(folder)

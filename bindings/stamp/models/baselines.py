@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _stamp
+from ..base.checks import plain
 from ..data.ids import require_one_kind
 from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.times import parse_span
-from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain, _warn_of_robots
+from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _warn_of_robots
 
 
 class BaselineRecommender(_ListingRecommender):
@@ -50,7 +51,7 @@ class BaselineRecommender(_ListingRecommender):
 
     def set_params(self, **params: Any) -> BaselineRecommender:
         """Change options; ValueError names an unknown one or a value that cannot be."""
-        given = {**self._given, **{name: _plain(value) for name, value in params.items()}}
+        given = {**self._given, **{name: plain(value) for name, value in params.items()}}
         self._check(given)
         self._given = given
         return self

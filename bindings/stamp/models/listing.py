@@ -241,7 +241,3 @@ def _warn_of_robots(sessions: _stamp.Sessions) -> None:
             f"train.select(train.lengths <= {_ROBOT}) leaves them out",
             stacklevel=4,
         )
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..base.checks import truth
+from ..base.checks import plain, truth
 from ..base.files import check_file
 from ..base.progress import TrainingBar
 from ..data.ids import Ids, require_one_kind
 from ..data.sessions import Sessions
 from .hardware import check_device_names, open_device
-from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _plain, _warn_of_robots
+from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _warn_of_robots
 
 # Options that are not of the model or its training.
 _FIXED = ("preset", "device", "precision")
@@ -98,7 +98,7 @@ class StampRecommender(_ListingRecommender):
                     f"StampRecommender: unknown option '{name}', expected one of {', '.join([*model, *train])}"
                 )
         before = self._given if preset == self.preset else _changed(self._given, self._defaults())
-        given = {**before, **{name: _plain(value) for name, value in params.items()}}
+        given = {**before, **{name: plain(value) for name, value in params.items()}}
         check_device_names(device, precision)
         _stamp.check_options(*_configs(preset, given), precision)
         self.preset, self.device, self.precision, self._given = preset, device, precision, given

@@ -20,7 +20,7 @@ void bind_devices(py::module_& m) {
   });
   m.def("num_threads", &num_threads, "Threads that computations use.");
   m.def("set_num_threads", &set_num_threads, "Threads that computations shall use, 1 or more.");
-  m.def("cpu_isa", &cpu_isa, "Instruction set of the CPU kernels: avx512, avx2 or baseline.");
+  m.def("cpu_isa", &cpu_isa, "Instruction set of the CPU kernels: avx512vnni, avx512, avx2vnni, avx2 or baseline.");
 }
 
 }  // namespace stamp::bindings

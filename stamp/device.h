@@ -98,15 +98,23 @@ struct ScoreFloors {
   const float* values = nullptr;
 };
 
+// V products that can be listed: rows of a table of embeddings.
+struct ItemRows {
+  const float* items;                  // [...,D]
+  const std::int32_t* rows = nullptr;  // [V] which of them; null: the first V
+  bool normalize = false;              // score with x_v / |x_v|
+};
+
 struct CatalogTopK {
   std::int64_t B, D, V, k;
-  const float* queries;                     // [B,D]
-  const float* packed_items;                // pack_items
-  ScoreFloors floors = {};                  // part of the scores, those of targets and their ranks too
-  const std::uint64_t* excluded = nullptr;  // bit sets of (V+63)/64 words each: products never to be listed
-  const std::int32_t* exclusion = nullptr;  // [B] which of them, -1 for none; or null
-  const float* boosts = nullptr;            // rows of V: added to the scores; -inf puts last
-  const std::int32_t* boost = nullptr;      // [B] which of them, -1 for none; or null
+  const float* queries;  // [B,D]
+  ItemRows items;
+  const std::byte* packed = nullptr;  // pack_items of the same; null: it would not pay
+  ScoreFloors floors = {};            // part of the scores, those of targets and their ranks too
+  // [B] pointers, null for none; or null. Bit sets of (V+63)/64 words: products never to be listed. Rows of V: added to
+  // the scores; -inf puts last.
+  const std::uint64_t* const* excluded = nullptr;
+  const float* const* boosts = nullptr;
   const std::int32_t* targets = nullptr;  // [B], -1 for none; or null. Neither exclusions nor boosts touch their ranks
   std::int32_t* ids;                      // [B,k] best first, ties by lower row; -1 where nothing is left
   float* scores;                          // [B,k]
@@ -140,6 +148,7 @@ class STAMP_API Device {
   virtual void copy_in(void* device, const void* host, std::size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, std::size_t bytes) = 0;
   virtual void zero(void* memory, std::size_t bytes) = 0;
+  virtual bool reads_host_memory() const = 0;  // whether kernels do, so that nothing need be copied in
   virtual void synchronize() = 0;  // waits for all that was asked for; other handles may then use the results
   virtual std::unique_ptr<Recorder> recorder() = 0;  // to be destroyed before the device
 
@@ -202,12 +211,10 @@ class STAMP_API Device {
                                               const std::int32_t* row_ids, const float* row_gradients,
                                               const ItemUpdate& update) = 0;
 
-  // What catalog_top_k scans: kPanel products side by side, one line per dimension, zero-padded, and what else the
-  // device wants to have at hand. packed_size: floats of it.
-  static constexpr std::int64_t kPanel = 64;
+  // A copy of V rows that catalog_top_k scans instead, in a form of the device's own. packed_size: bytes of it.
   virtual std::int64_t packed_size(std::int64_t V, std::int64_t D) const = 0;
-  virtual void pack_items(std::int64_t V, std::int64_t D, const float* items, bool normalize, float* packed) = 0;
-  // Exact. NaN scores are never listed.
+  virtual void pack_items(std::int64_t V, std::int64_t D, const ItemRows& items, std::byte* packed) = 0;
+  // Exact: scores are those of fp32, added up in one order. NaN scores are never listed.
   virtual void catalog_top_k(const CatalogTopK& problem) = 0;
 
   virtual double squared_norm(std::int64_t n, const float* x) = 0;  // waits
@@ -242,7 +249,8 @@ STAMP_API std::vector<DeviceInfo> devices();
 STAMP_API int num_threads();
 STAMP_API void set_num_threads(int threads);
 
-// The instruction set that the CPU kernels chose: "avx512", "avx2" or "baseline". STAMP_CPU_ISA lowers it.
+// The instruction set that the CPU kernels chose: "avx512vnni", "avx512", "avx2vnni", "avx2" or "baseline".
+// STAMP_CPU_ISA lowers it.
 STAMP_API std::string cpu_isa();
 
 }  // namespace stamp

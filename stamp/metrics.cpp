@@ -21,8 +21,7 @@ class ModelRanker final : public Ranker {
         scores_(device_, 0),
         above_(device_, 0),
         tied_(device_, 0) {
-    device_->pack_items(model.V(), model.config().dim, model.weights().items.data(),
-                        model.config().score == Score::cosine, packed_.data());
+    device_->pack_items(model.V(), model.config().dim, model.item_rows(), packed_.data());
   }
 
   std::int64_t V() const override { return model_.V(); }
@@ -39,7 +38,8 @@ class ModelRanker final : public Ranker {
                             .V = model_.V(),
                             .k = k,
                             .queries = activations_.q.data(),
-                            .packed_items = packed_.data(),
+                            .items = model_.item_rows(),
+                            .packed = packed_.data(),
                             .floors = floors_.of(batch, 0, batch.begin.size()),
                             .targets = activations_.targets.data(),
                             .ids = ids_.data(),
@@ -56,7 +56,7 @@ class ModelRanker final : public Ranker {
   std::shared_ptr<Device> device_;
   Activations activations_;
   RepeatFloors floors_;
-  Array<float> packed_;
+  Array<std::byte> packed_;
   Array<std::int32_t> ids_;
   Array<float> scores_;
   Array<std::int64_t> above_, tied_;

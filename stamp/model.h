@@ -119,6 +119,11 @@ class STAMP_API Model {
   // From activations.d_q to activations.d_x, the gradients of the rows looked up, and those of the dense weights.
   void backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step) const;
 
+  // The products as catalog_top_k takes them: all, or those of `rows` in device memory.
+  ItemRows item_rows(const std::int32_t* rows = nullptr) const {
+    return {weights_.items.data(), rows, config_.score == Score::cosine};
+  }
+
   // Below which scores of products that the history itself holds do not fall (repeats.h), by how many events ago they
   // last were there: of the anchor, of the event before it, …, the last one for all before, too.
   // [config.repeat_floors], in host memory; kNoFloor where there is none.

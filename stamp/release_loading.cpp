@@ -144,11 +144,11 @@ std::shared_ptr<const Rules> Release::rules(const std::string& json) const {
   return parsed;
 }
 
-// The item table twice, as rows and as it is scanned, and the dense weights.
+// The item table as rows and as it is scanned, and the dense weights.
 std::int64_t Release::bytes_of(std::size_t cluster) const {
   const std::int64_t D = bundle_.clusters[cluster].config.dim;
   const auto V = static_cast<std::int64_t>(bundle_.clusters[cluster].rows.size());
-  return static_cast<std::int64_t>(sizeof(float)) * (2 * V * D + 5 * D * D);
+  return static_cast<std::int64_t>(sizeof(float)) * (V * D + 5 * D * D) + device_->packed_size(V, D);
 }
 
 std::shared_ptr<const Release::Loaded> Release::loaded(std::size_t cluster) const {

@@ -31,18 +31,50 @@ std::int64_t count_left(const ScanRequest& request, std::int64_t size) {
 
 }  // namespace
 
+// Rows of host memory for the queries of a batch, none for some, one for several, as catalog_top_k takes them.
+template <class T>
+class Scanner::PerQuery {
+ public:
+  explicit PerQuery(const std::shared_ptr<Device>& device) : device_(device), rows_(device, 0), pointers_(device, 0) {}
+
+  void clear() { host_.clear(); }
+  void add(std::span<const T> row) {  // empty for none
+    host_.push_back(row.empty() ? nullptr : row.data());
+  }
+  // Pointers to rows of `width`, good until the next call; null where no query has one.
+  const T* const* on_device(std::int64_t width) {
+    if (std::all_of(host_.begin(), host_.end(), [](const T* row) { return !row; })) return nullptr;
+    if (device_->reads_host_memory()) return host_.data();
+    sources_.clear();  // each goes there once: a zone's are the same for all
+    for (const T* row : host_)
+      if (row && std::find(sources_.begin(), sources_.end(), row) == sources_.end()) sources_.push_back(row);
+    rows_.resize(static_cast<std::int64_t>(sources_.size()) * width);
+    for (std::size_t i = 0; i < sources_.size(); ++i)
+      device_->copy_in(rows_.data() + static_cast<std::int64_t>(i) * width, sources_[i], width * sizeof(T));
+    copied_.clear();
+    for (const T* row : host_)
+      copied_.push_back(
+          row ? rows_.data() + width * (std::find(sources_.begin(), sources_.end(), row) - sources_.begin()) : nullptr);
+    pointers_.upload(copied_);
+    return pointers_.data();
+  }
+
+ private:
+  std::shared_ptr<Device> device_;
+  std::vector<const T*> host_, sources_, copied_;
+  Array<T> rows_;
+  Array<const T*> pointers_;
+};
+
 // What scans need for themselves: a device handle, activations and room for the lists. Kept for the next ones.
 struct Scanner::Context {
   Context(int threads, const Model& model)
       : device(open_device(model.device()->name(), {threads, model.device()->precision()})),
         activations(device),
         floors(model, device),
-        device_excluded(device, 0),
-        device_exclusion(device, 0),
-        device_boosts(device, 0),
-        device_boost(device, 0),
+        excluded(device),
+        boosts(device),
         gathered(device, 0),
-        packed(device, 0),
         rows(device, 0),
         ids(device, 0),
         scores(device, 0) {}
@@ -51,19 +83,14 @@ struct Scanner::Context {
   Activations activations;
   RepeatFloors floors;
   Batch batch;
-  std::vector<ScanRequest> order;              // of the batch: those that scan everything, then the others
-  std::vector<std::uint64_t> excluded;         // a bit set for each request that excludes
-  std::vector<float> boosts;                   // a row for each different ones
-  std::vector<const float*> boosted;           // where those came from
-  std::vector<std::int32_t> exclusion, boost;  // which is whose
-  std::vector<std::int32_t> few, few_rows;     // places and rows that a filter leaves
-  std::vector<std::int32_t> listed;            // ids and scores, on the host
+  std::vector<ScanRequest> order;  // of the batch: those that scan everything, then the others
+  PerQuery<std::uint64_t> excluded;
+  PerQuery<float> boosts;
+  std::vector<std::int32_t> few, few_rows;  // places and rows that a filter leaves
+  std::vector<float> few_boosts;
+  std::vector<std::int32_t> listed;  // ids and scores, on the host
   std::vector<float> listed_scores;
-  Array<std::uint64_t> device_excluded;
-  Array<std::int32_t> device_exclusion;
-  Array<float> device_boosts;
-  Array<std::int32_t> device_boost;
-  Array<float> gathered, packed;
+  Array<float> gathered;
   Array<std::int32_t> rows;
   Array<std::int32_t> ids;  // [B,n]
   Array<float> scores;      // [B,n]
@@ -86,23 +113,15 @@ struct Scanner::Shared {
 Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> candidates, const ScanOptions& options)
     : model_(std::move(shared)), candidates_(std::move(candidates)), options_(options) {
   const std::int64_t D = model_->config().dim, n = size();
-  const bool normalize = model_->config().score == Score::cosine;
   require(options_.window.count() >= 0 && options_.window <= std::chrono::seconds(1), "Scanner: window is ",
           options_.window.count(), " microseconds, expected 0 to 1000000");
   if (options_.window.count() > 0) shared_ = std::make_unique<Shared>();
   if (n == 0) return;
   auto& device = *model_->device();
-  packed_ = Array<float>(model_->device(), device.packed_size(n, D));
-  if (n == model_->V()) {
-    device.pack_items(n, D, model_->weights().items.data(), normalize, packed_.data());
-  } else {
-    Array<std::int32_t> rows(model_->device(), 0);
-    Array<float> gathered(model_->device(), n * D);
-    rows.upload(candidates_);
-    device.gather_rows(n, D, model_->weights().items.data(), rows.data(), 0, gathered.data());
-    device.pack_items(n, D, gathered.data(), normalize, packed_.data());
-    device.synchronize();  // before the gathered rows go
-  }
+  rows_ = Array<std::int32_t>(model_->device(), 0);
+  if (n < model_->V()) rows_.upload(candidates_);
+  packed_ = Array<std::byte>(model_->device(), device.packed_size(n, D));
+  device.pack_items(n, D, model_->item_rows(rows_.data()), packed_.data());
   device.synchronize();  // requests read it through handles of their own
 }
 
@@ -194,40 +213,25 @@ void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {
 }
 
 void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
-  const std::size_t words = static_cast<std::size_t>((size() + 63) / 64);
   c.excluded.clear();
   c.boosts.clear();
-  c.boosted.clear();
-  c.exclusion.assign(count, -1);
-  c.boost.assign(count, -1);
   std::int64_t n = 0;
   for (std::size_t b = 0; b < count; ++b) {
     const ScanRequest& request = c.order[first + b];
     n = std::max(n, std::min(request.n, size()));
-    if (!request.excluded.empty()) {
-      c.exclusion[b] = static_cast<std::int32_t>(c.excluded.size() / words);
-      c.excluded.insert(c.excluded.end(), request.excluded.begin(), request.excluded.begin() + words);
-    }
-    if (!request.boosts.empty()) {  // a zone's are the same for all
-      const auto known = std::find(c.boosted.begin(), c.boosted.end(), request.boosts.data());
-      c.boost[b] = static_cast<std::int32_t>(known - c.boosted.begin());
-      if (known == c.boosted.end()) {
-        c.boosted.push_back(request.boosts.data());
-        c.boosts.insert(c.boosts.end(), request.boosts.begin(), request.boosts.begin() + size());
-      }
-    }
+    c.excluded.add(request.excluded);
+    c.boosts.add(request.boosts);
   }
-  const auto* candidates = size() == model_->V() ? nullptr : &candidates_;
-  top_k(c, first, count, candidates, size(), n, packed_.data());
+  const auto* candidates = rows_.empty() ? nullptr : &candidates_;
+  top_k(c, first, count, candidates, size(), n, rows_.data(), packed_.data());
   for (std::size_t b = 0; b < count; ++b) take(c, b, n, nullptr, c.order[first + b]);
 }
 
 void Scanner::scan_few(Context& c, std::size_t row) const {
   const ScanRequest& request = c.order[row];
-  const std::int64_t D = model_->config().dim;
   c.few.clear();
   c.few_rows.clear();
-  c.boosts.clear();
+  c.few_boosts.clear();
   for (std::int64_t place = 0; place < size(); ++place) {
     if (place % 64 == 0 && request.excluded[place / 64] == ~std::uint64_t{0}) {
       place += 63;
@@ -236,32 +240,24 @@ void Scanner::scan_few(Context& c, std::size_t row) const {
     if (is_excluded(request, place)) continue;
     c.few.push_back(static_cast<std::int32_t>(place));
     c.few_rows.push_back(candidates_[place]);
-    if (!request.boosts.empty()) c.boosts.push_back(request.boosts[place]);
+    if (!request.boosts.empty()) c.few_boosts.push_back(request.boosts[place]);
   }
   request.list->clear();
   if (c.few.empty()) return;
   const std::int64_t V = static_cast<std::int64_t>(c.few.size()), n = std::min(request.n, V);
   c.excluded.clear();
-  c.exclusion.assign(1, -1);
-  c.boost.assign(1, request.boosts.empty() ? -1 : 0);
+  c.boosts.clear();
+  c.boosts.add(c.few_boosts);
   c.rows.upload(c.few_rows);
-  c.gathered.resize(V * D);
-  c.packed.resize(c.device->packed_size(V, D));
-  c.device->gather_rows(V, D, model_->weights().items.data(), c.rows.data(), 0, c.gathered.data());
-  c.device->pack_items(V, D, c.gathered.data(), model_->config().score == Score::cosine, c.packed.data());
-  top_k(c, row, 1, &c.few_rows, V, n, c.packed.data());
+  top_k(c, row, 1, &c.few_rows, V, n, c.rows.data(), nullptr);
   take(c, 0, n, c.few.data(), request);
 }
 
 // The lists of queries first … first+count-1 over V products, of rows `candidates` or all, into c.listed and
-// c.listed_scores.
+// c.listed_scores. `rows` are the same in device memory.
 void Scanner::top_k(Context& c, std::size_t first, std::size_t count, const std::vector<std::int32_t>* candidates,
-                    std::int64_t V, std::int64_t n, const float* packed) const {
+                    std::int64_t V, std::int64_t n, const std::int32_t* rows, const std::byte* packed) const {
   const std::int64_t D = model_->config().dim, B = static_cast<std::int64_t>(count);
-  c.device_excluded.upload(c.excluded);
-  c.device_exclusion.upload(c.exclusion);
-  c.device_boosts.upload(c.boosts);
-  c.device_boost.upload(c.boost);
   c.ids.resize(B * n);
   c.scores.resize(B * n);
   c.device->catalog_top_k({.B = B,
@@ -269,12 +265,11 @@ void Scanner::top_k(Context& c, std::size_t first, std::size_t count, const std:
                            .V = V,
                            .k = n,
                            .queries = c.activations.q.data() + static_cast<std::int64_t>(first) * D,
-                           .packed_items = packed,
+                           .items = model_->item_rows(rows),
+                           .packed = packed,
                            .floors = c.floors.of(c.batch, first, count, candidates),
-                           .excluded = c.device_excluded.data(),
-                           .exclusion = c.excluded.empty() ? nullptr : c.device_exclusion.data(),
-                           .boosts = c.device_boosts.data(),
-                           .boost = c.boosts.empty() ? nullptr : c.device_boost.data(),
+                           .excluded = c.excluded.on_device((V + 63) / 64),
+                           .boosts = c.boosts.on_device(V),
                            .ids = c.ids.data(),
                            .scores = c.scores.data()});
   c.listed.resize(static_cast<std::size_t>(B * n));

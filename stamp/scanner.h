@@ -28,7 +28,7 @@ struct ScanOptions {
   std::size_t most = 64;  // that share one
 };
 
-// Thread-safe. Holds the candidates' embeddings in the layout that is scanned, and what requests need while they run.
+// Thread-safe. Holds the candidates as the device scans them, and what requests need while they run.
 class STAMP_API Scanner {
  public:
   // candidates: rows of the model that can be listed, ascending; a place is an index into them.
@@ -49,6 +49,8 @@ class STAMP_API Scanner {
   void embeddings(std::span<const std::int32_t> places, std::vector<float>& rows) const;
 
  private:
+  template <class T>
+  class PerQuery;
   struct Context;
   struct Shared;
 
@@ -59,13 +61,14 @@ class STAMP_API Scanner {
   void scan_all(Context& c, std::size_t first, std::size_t count) const;
   void scan_few(Context& c, std::size_t row) const;
   void top_k(Context& c, std::size_t first, std::size_t count, const std::vector<std::int32_t>* candidates,
-             std::int64_t V, std::int64_t n, const float* packed) const;
+             std::int64_t V, std::int64_t n, const std::int32_t* rows, const std::byte* packed) const;
   void take(const Context& c, std::size_t b, std::int64_t n, const std::int32_t* few, const ScanRequest& request) const;
 
   std::shared_ptr<const Model> model_;
   std::vector<std::int32_t> candidates_;
   ScanOptions options_;
-  Array<float> packed_;
+  Array<std::int32_t> rows_;  // candidates_ on the device; empty where they are all
+  Array<std::byte> packed_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;
   std::unique_ptr<Shared> shared_;

@@ -155,7 +155,7 @@ class Guarded {
 
  private:
   static constexpr std::int64_t kBand = 1024;
-  static constexpr T kMark = static_cast<T>(12345.678);
+  static constexpr T kMark = static_cast<T>(sizeof(T) == 1 ? 123 : 12345.678);
   stamp::Array<T> memory_;
 };
 

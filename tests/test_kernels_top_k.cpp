@@ -1,4 +1,6 @@
 // The catalog's top-k, against plain loops on awkward sizes and values, with guard bands.
+#include <cstring>
+
 #include "tests/check.h"
 #include "tests/reference.h"
 
@@ -39,14 +41,20 @@ struct TopK {
     on_floor_values = check::on(device, floor_values);
     on_q = check::on(device, q);
     on_excluded = check::on(device, excluded);
-    on_exclusion = check::on(device, exclusion);
     on_boosts = check::on(device, boosts);
-    on_boost = check::on(device, boost);
+    std::vector<const std::uint64_t*> sets;
+    std::vector<const float*> lines;
+    for (std::int64_t b = 0; b < B; ++b) {
+      sets.push_back(exclusion[b] < 0 ? nullptr : on_excluded.data() + exclusion[b] * words);
+      lines.push_back(boost[b] < 0 ? nullptr : on_boosts.data() + boost[b] * V);
+    }
+    on_sets = check::on(device, sets);
+    on_lines = check::on(device, lines);
     on_targets = check::on(device, targets);
-    const auto on_items = check::on(device, this->items);
-    check::Guarded panels(device, device->packed_size(V, D));
-    device->pack_items(V, D, on_items.data(), false, panels.data());
-    packed = check::on(device, panels.values());
+    on_items = check::on(device, this->items);
+    check::Guarded<std::byte> copy(device, device->packed_size(V, D));
+    device->pack_items(V, D, {on_items.data()}, copy.data());
+    packed = check::on(device, copy.values());
   }
 
   struct Lists {
@@ -57,8 +65,8 @@ struct TopK {
   };
 
   // Of `count` queries from `first` on.
-  Lists run(std::int64_t k, std::int64_t first, std::int64_t count, bool with_targets = true,
-            bool with_boosts = true) const {
+  Lists run(std::int64_t k, std::int64_t first, std::int64_t count, bool with_targets = true, bool with_boosts = true,
+            bool with_copy = true) const {
     check::Guarded<std::int32_t> ids(device, count * k);
     check::Guarded scores(device, count * k);
     check::Guarded<std::int64_t> above(device, count), tied(device, count);
@@ -67,12 +75,11 @@ struct TopK {
                            .V = V,
                            .k = k,
                            .queries = on_q.data() + first * D,
-                           .packed_items = packed.data(),
+                           .items = {on_items.data()},
+                           .packed = with_copy ? packed.data() : nullptr,
                            .floors = {on_floor_begin.data() + first, on_floor_ids.data(), on_floor_values.data()},
-                           .excluded = on_excluded.data(),
-                           .exclusion = on_exclusion.data() + first,
-                           .boosts = on_boosts.data(),
-                           .boost = with_boosts ? on_boost.data() + first : nullptr,
+                           .excluded = on_sets.data() + first,
+                           .boosts = with_boosts ? on_lines.data() + first : nullptr,
                            .targets = with_targets ? on_targets.data() + first : nullptr,
                            .ids = ids.data(),
                            .scores = scores.data(),
@@ -108,10 +115,21 @@ struct TopK {
   std::vector<std::uint64_t> excluded;
   std::vector<std::int32_t> exclusion, boost, targets, floor_begin{0}, floor_ids;
   std::vector<float> floor_values;
-  Array<float> on_q, packed, on_boosts, on_floor_values;
+  Array<float> on_q, on_items, on_boosts, on_floor_values;
+  Array<std::byte> packed;
   Array<std::uint64_t> on_excluded;
-  Array<std::int32_t> on_exclusion, on_boost, on_targets, on_floor_begin, on_floor_ids;
+  Array<const std::uint64_t*> on_sets;
+  Array<const float*> on_lines;
+  Array<std::int32_t> on_targets, on_floor_begin, on_floor_ids;
 };
+
+// NaN included: the scores of queries that are not finite, and ranks that nobody asked for.
+bool same_bits(const TopK::Lists& a, const TopK::Lists& b) {
+  const auto same = [](const auto& x, const auto& y) {
+    return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(x[0])) == 0;
+  };
+  return same(a.ids, b.ids) && same(a.scores, b.scores) && same(a.above, b.above) && same(a.tied, b.tied);
+}
 
 // Random items, every tenth equal to the first, one with a NaN, one whose scores overflow.
 std::vector<float> awkward_items(std::int64_t D, std::int64_t V) {
@@ -119,6 +137,18 @@ std::vector<float> awkward_items(std::int64_t D, std::int64_t V) {
   for (std::int64_t v = 10; v < V; v += 10) std::copy_n(items.begin(), D, items.begin() + v * D);
   if (V > 40) items[33 * D] = NAN;
   return items;
+}
+
+std::vector<std::vector<float>> all_kinds_of_items(std::int64_t D, std::int64_t V) {
+  const auto normal = check::random(V * D, 1, 8);
+  auto equal = normal, huge = normal, tiny = normal, uneven = normal;
+  for (std::int64_t i = 0; i < V * D; ++i) {
+    equal[i] = 0.5f + 1e-4f * normal[i];  // nearly: no bound tells them apart
+    tiny[i] *= i / D % 3 ? 1e-25f : 1;
+    uneven[i] *= i / D % 50 ? 0.1f : 10;
+  }
+  for (std::int64_t v = 0; v < V; v += 7) huge[v * D] = v % 2 ? 1e25f : INFINITY;
+  return {awkward_items(D, V), normal, equal, huge, tiny, uneven, std::vector<float>(V * D)};
 }
 
 // The list of all products is sorted, complete and has the right scores; that of k is its beginning.
@@ -212,15 +242,7 @@ TEST_CASE("a search without targets finds what one with targets does, to the bit
     for (std::int64_t V : {1, 65, 1090, 5000})
       for (std::int64_t D : {7, 33, 100, 128}) {
         if (check::slow(*device) && V * D > 200'000) continue;
-        const auto normal = check::random(V * D, 1, 8);
-        auto equal = normal, huge = normal, tiny = normal, uneven = normal;
-        for (std::int64_t i = 0; i < V * D; ++i) {
-          equal[i] = 0.5f + 1e-4f * normal[i];  // nearly: no bound tells them apart
-          tiny[i] *= i / D % 3 ? 1e-25f : 1;
-          uneven[i] *= i / D % 50 ? 0.1f : 10;
-        }
-        for (std::int64_t v = 0; v < V; v += 7) huge[v * D] = v % 2 ? 1e25f : INFINITY;
-        for (const auto& items : {awkward_items(D, V), normal, equal, huge, tiny, uneven, std::vector<float>(V * D)}) {
+        for (const auto& items : all_kinds_of_items(D, V)) {
           const TopK problem(device, 20, D, V, items);
           // On the simulator all items meet every D, each time with the next k and B; where a catalog takes several
           // blocks and dim is smallest, with all.
@@ -243,6 +265,68 @@ TEST_CASE("a search without targets finds what one with targets does, to the bit
         }
       }
   }
+}
+
+TEST_CASE("lists and ranks are the same with a packed copy and without, to the bit, whatever the items") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    for (std::int64_t V : {1, 64, 200, 1090, 4000})
+      for (std::int64_t D : {1, 7, 100}) {
+        if (check::slow(*device) && V != 200) continue;
+        for (const auto& items : all_kinds_of_items(D, V)) {
+          const TopK problem(device, 70, D, V, items);
+          for (std::int64_t k : {std::int64_t{1}, std::int64_t{20}, V / 3 + 1, V})
+            for (std::int64_t B : {1, 2, 70}) {
+              if (check::slow(*device) && B != 2) continue;
+              CAPTURE(V);
+              CAPTURE(D);
+              CAPTURE(k);
+              CAPTURE(B);
+              for (const bool with_targets : {false, true})
+                CHECK(same_bits(problem.run(k, 0, B, with_targets), problem.run(k, 0, B, with_targets, true, false)));
+            }
+        }
+      }
+  }
+}
+
+TEST_CASE("rows of a table, packed or not, are listed as a table of these rows is") {
+  constexpr std::int64_t B = 5, D = 33, V = 700, k = 40;
+  const auto table = check::random(3 * V * D, 1, 8), queries = check::random(B * D, 1, 7);
+  std::vector<std::int32_t> places;
+  std::vector<float> chosen;
+  for (std::int32_t row = 0; row < 3 * V && static_cast<std::int64_t>(places.size()) < V; row += 1 + row % 4) {
+    places.push_back(row);
+    chosen.insert(chosen.end(), table.begin() + row * D, table.begin() + (row + 1) * D);
+  }
+  const auto n = static_cast<std::int64_t>(places.size());
+  for (const auto& device : check::devices())
+    for (const bool normalize : {false, true}) {
+      CAPTURE(device->name());
+      CAPTURE(normalize);
+      const auto on_table = check::on(device, table), on_chosen = check::on(device, chosen),
+                 on_queries = check::on(device, queries);
+      const auto on_places = check::on(device, places);
+      const auto run = [&](const ItemRows& rows, bool with_copy) {
+        check::Guarded<std::byte> packed(device, device->packed_size(n, D));
+        check::Guarded<std::int32_t> ids(device, B * k);
+        check::Guarded scores(device, B * k);
+        device->pack_items(n, D, rows, packed.data());
+        device->catalog_top_k({.B = B,
+                               .D = D,
+                               .V = n,
+                               .k = k,
+                               .queries = on_queries.data(),
+                               .items = rows,
+                               .packed = with_copy ? packed.data() : nullptr,
+                               .ids = ids.data(),
+                               .scores = scores.data()});
+        return std::pair(ids.values(), scores.values());
+      };
+      const auto expected = run({on_chosen.data(), nullptr, normalize}, true);
+      CHECK(run({on_table.data(), on_places.data(), normalize}, true) == expected);
+      CHECK(run({on_table.data(), on_places.data(), normalize}, false) == expected);
+    }
 }
 
 TEST_CASE("lists of every length, for few and many queries") {
@@ -322,15 +406,18 @@ TEST_CASE("normalized panels score by cosine; a zero row scores zero") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
     const auto on_q = check::on(device, q), on_items = check::on(device, items);
-    check::Guarded packed(device, device->packed_size(V, D)), scores(device, B * V);
+    check::Guarded<std::byte> packed(device, device->packed_size(V, D));
+    check::Guarded scores(device, B * V);
     check::Guarded<std::int32_t> ids(device, B * V);
-    device->pack_items(V, D, on_items.data(), true, packed.data());
+    const ItemRows rows{.items = on_items.data(), .normalize = true};
+    device->pack_items(V, D, rows, packed.data());
     device->catalog_top_k({.B = B,
                            .D = D,
                            .V = V,
                            .k = V,
                            .queries = on_q.data(),
-                           .packed_items = packed.data(),
+                           .items = rows,
+                           .packed = packed.data(),
                            .ids = ids.data(),
                            .scores = scores.data()});
     const auto listed = ids.values();

@@ -82,17 +82,17 @@ void measure(Bench& bench, Index V, Index D, Index B) {
   const Least least{2.0 * static_cast<double>(B * V * D), 2.0 * static_cast<double>(V * D), "bf16"};
   const auto queries = random(B * D, 1, 1), items = random(V * D, 0.1, 2);
 
-  const auto top_k = [&](Device& device, const float* on_queries, const float* packed, Array<std::int32_t>& ids,
-                         Array<float>& scores) {
+  const auto top_k = [&](Device& device, const float* on_queries, const Array<float>& table,
+                         const Array<std::byte>& packed, Array<std::int32_t>& ids, Array<float>& scores) {
     stamp::CatalogTopK problem{};
     problem.B = B, problem.D = D, problem.V = V, problem.k = kBest;
-    problem.queries = on_queries, problem.packed_items = packed;
+    problem.queries = on_queries, problem.items = {table.data()}, problem.packed = packed.data();
     problem.ids = ids.data(), problem.scores = scores.data();
     device.catalog_top_k(problem);
   };
   const auto packed_on = [&](const DevicePtr& device, const Array<float>& table) {
-    Array<float> packed(device, device->packed_size(V, D));
-    device->pack_items(V, D, table.data(), false, packed.data());
+    Array<std::byte> packed(device, device->packed_size(V, D));
+    device->pack_items(V, D, {table.data()}, packed.data());
     device->synchronize();
     return packed;
   };
@@ -103,7 +103,7 @@ void measure(Bench& bench, Index V, Index D, Index B) {
     Array<std::int32_t> ids(cpu, B * kBest);
     on_queries.upload(queries), table.upload(items);
     const auto packed = packed_on(cpu, table);
-    top_k(*cpu, on_queries.data(), packed.data(), ids, scores);
+    top_k(*cpu, on_queries.data(), table, packed, ids, scores);
     expected = ids.download();
   }
 
@@ -151,9 +151,9 @@ void measure(Bench& bench, Index V, Index D, Index B) {
 #endif
   }
   const auto packed = packed_on(bench.memory(), table);
-  top_k(*bench.memory(), on_queries.data(), packed.data(), ids, best_scores);
+  top_k(*bench.memory(), on_queries.data(), table, packed, ids, best_scores);
   bench.time("shipped", shape, least, compare("shipped", ids.download(), expected), *bench.memory(),
-             [&] { top_k(*bench.memory(), on_queries.data(), packed.data(), ids, best_scores); });
+             [&] { top_k(*bench.memory(), on_queries.data(), table, packed, ids, best_scores); });
 }
 
 }  // namespace

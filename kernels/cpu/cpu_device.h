@@ -20,6 +20,7 @@ class CpuDevice final : public Device {
   void copy_in(void* device, const void* host, std::size_t bytes) override;
   void copy_out(void* host, const void* device, std::size_t bytes) override;
   void zero(void* memory, std::size_t bytes) override;
+  bool reads_host_memory() const override { return true; }
   void synchronize() override {}
   std::unique_ptr<Recorder> recorder() override;
 
@@ -72,10 +73,8 @@ class CpuDevice final : public Device {
                                       const ItemUpdate& update) override;
 
   // catalog_top_k.cpp
-  std::int64_t packed_size(std::int64_t V, std::int64_t D) const override {
-    return (V + kPanel - 1) / kPanel * kPanel * D;
-  }
-  void pack_items(std::int64_t V, std::int64_t D, const float* items, bool normalize, float* packed) override;
+  std::int64_t packed_size(std::int64_t V, std::int64_t D) const override;
+  void pack_items(std::int64_t V, std::int64_t D, const ItemRows& items, std::byte* packed) override;
   void catalog_top_k(const CatalogTopK& problem) override;
 
  private:

@@ -18,8 +18,6 @@ struct AdamFactors {
 };
 
 struct Simd {
-  const char* name;
-
   // c[M,N] (+)= a b. a[i,k] stands at i*a_row + k*a_col, b[k,j] at k*b_row + j, c[i,j] at i*c_row + j.
   // Every output sums over k in order with one accumulator, so it depends on no other row or column.
   void (*gemm)(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
@@ -27,6 +25,10 @@ struct Simd {
 
   // out[d*width + i] = in[i*in_row + d] * (scale ? scale[i] : 1), i < n <= width, the rest of each line zero
   void (*transpose)(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width);
+  // The same of rows that lie anywhere, n <= width.
+  void (*transpose_rows)(Index n, Index D, const float* const* rows, const float* scale, float* out, Index width);
+  // scores[i] = query · (rows[i] scale[i]), scale null for none, added up as gemm does: the same bits.
+  void (*score_rows)(Index n, Index D, const float* query, const float* const* rows, const float* scale, float* scores);
 
   float (*max)(Index n, const float* x);             // NaN when one is, -inf for n = 0
   float (*exp_sum)(Index n, float shift, float* x);  // x = exp(x - shift), returns the sum
@@ -41,8 +43,13 @@ struct Simd {
   void (*gate_backward)(Index n, float d, const float* w, const float* s, float* d_w, float* d_k, float* d_q);
   void (*adam)(Index n, const float* gradient, float* parameters, float* moment1, float* moment2,
                const AdamFactors& factors);
-  // First index at or after `from` with x[index] >= bound, or n.
-  Index (*find_at_least)(Index from, Index n, const float* x, float bound);
+  // Of the 64 products of a panel, as bit sets: whose score may be `least` or more, and, unless null, whose is surely
+  // more. With z = scale (products[i] - offset), scores lie in scales[i] (z ± error) ± slack + boosts[i] (null: 0), or
+  // anywhere where that is NaN (int8_table.h).
+  std::uint64_t (*panel_bounds)(const std::int32_t* products, std::int32_t offset, const float* scales, float scale,
+                                float error, float slack, const float* boosts, float least, std::uint64_t* surely);
+  // Of 64 values, those that are `least` or more; NaN is not.
+  std::uint64_t (*panel_at_least)(const float* x, float least);
 };
 
 const Simd& simd();  // of this machine

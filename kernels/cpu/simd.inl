@@ -1,5 +1,11 @@
 // The bodies behind simd.h, in GCC's vector types. Only built-ins here: an inline function of the standard library,
 // compiled for AVX-512 and merged by the linker, would crash older machines.
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+#include <utility>
+
 #include "kernels/cpu/simd.h"
 
 namespace stamp::cpu {
@@ -14,6 +20,7 @@ namespace {
 #endif
 
 constexpr Index kLanes = STAMP_VECTOR_BYTES / 4;
+constexpr Index kLineFloats = 64 / 4;  // of a cache line
 typedef float Vec __attribute__((vector_size(STAMP_VECTOR_BYTES)));
 typedef std::int32_t IntVec __attribute__((vector_size(STAMP_VECTOR_BYTES)));
 typedef float UnalignedVec __attribute__((vector_size(STAMP_VECTOR_BYTES), aligned(4)));
@@ -217,6 +224,76 @@ void transpose(Index n, Index D, const float* in, Index in_row, const float* sca
   }
 }
 
+// Lanes of a whose bit kStep is 0, each followed, kStep lanes on, by that of b; or those whose bit is 1.
+template <Index kStep, bool kHigh, int... kLane>
+inline Vec interleave(Vec a, Vec b, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(a, b, ((kLane & kStep ? kLane - kStep + kLanes : kLane) + (kHigh ? kStep : 0))...);
+}
+
+// Rows become columns: butterflies of pairs of vectors, 1, 2, 4 … apart.
+template <Index kStep = 1>
+inline void transpose_vectors(Vec* v) {
+  if constexpr (kStep < kLanes) {
+    constexpr std::make_integer_sequence<int, kLanes> lanes;
+#pragma GCC unroll 16
+    for (Index i = 0; i < kLanes; ++i) {
+      if (i & kStep) continue;
+      const Vec a = v[i], b = v[i + kStep];
+      v[i] = interleave<kStep, false>(a, b, lanes);
+      v[i + kStep] = interleave<kStep, true>(a, b, lanes);
+    }
+    transpose_vectors<2 * kStep>(v);
+  }
+}
+
+// Calls use(d, column) for every dimension, where column holds rows[i][d] scale[i] for i < n, n <= kLanes, and 0
+// behind.
+template <class Use>
+inline void for_columns(Index n, Index D, const float* const* rows, const float* scale, Use&& use) {
+  const float* lanes[kLanes];
+  float factors[kLanes];
+  for (Index i = 0; i < kLanes; ++i) {
+    lanes[i] = rows[i < n ? i : n - 1];
+    factors[i] = i < n ? scale ? scale[i] : 1 : 0;
+  }
+  const Vec factor = load(factors);
+  // Each row is read once as it lies, since processors fetch ahead by that, and then with the others from the cache.
+  for (Index i = 0; i < n; ++i)
+    for (Index line = 0; line < D; line += kLineFloats) (void)*static_cast<const volatile float*>(rows[i] + line);
+  Index d = 0;
+  for (; d + kLanes <= D; d += kLanes) {
+    Vec columns[kLanes];
+#pragma GCC unroll 16
+    for (Index i = 0; i < kLanes; ++i) columns[i] = load(lanes[i] + d);
+    transpose_vectors(columns);
+#pragma GCC unroll 16
+    for (Index i = 0; i < kLanes; ++i) use(d + i, columns[i] * factor);
+  }
+  for (; d < D; ++d) {
+    float column[kLanes];
+    for (Index i = 0; i < kLanes; ++i) column[i] = lanes[i][d];
+    use(d, load(column) * factor);
+  }
+}
+
+void transpose_rows(Index n, Index D, const float* const* rows, const float* scale, float* out, Index width) {
+  for_each_vector(n, [&](Index i, Index count) {
+    for_columns(count, D, rows + i, scale ? scale + i : nullptr,
+                [&](Index d, Vec column) { store_n(out + d * width + i, count, column); });
+  });
+  for (Index d = 0; d < D; ++d)
+    for (Index i = n; i < width; ++i) out[d * width + i] = 0;
+}
+
+void score_rows(Index n, Index D, const float* query, const float* const* rows, const float* scale, float* scores) {
+  for_each_vector(n, [&](Index i, Index count) {
+    Vec sum{};
+    for_columns(count, D, rows + i, scale ? scale + i : nullptr,
+                [&](Index d, Vec column) { sum += broadcast(query[d]) * column; });
+    store_n(scores + i, count, sum);
+  });
+}
+
 float max(Index n, const float* x) {
   const float lowest = -__builtin_inff();
   Vec best = broadcast(lowest), nan{};
@@ -314,30 +391,53 @@ void adam(Index n, const float* gradient, float* parameters, float* moment1, flo
   });
 }
 
-bool any(IntVec mask) {
-  typedef std::int64_t Words __attribute__((vector_size(STAMP_VECTOR_BYTES)));
-  const Words words = reinterpret_cast<Words>(mask);
-  std::int64_t all = 0;
-  for (Index i = 0; i < kLanes / 2; ++i) all |= words[i];
-  return all != 0;
+// A bit for each lane.
+#if defined(__AVX512F__)
+inline std::uint64_t above(Vec a, Vec b) { return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_GT_OQ); }
+inline std::uint64_t at_least(Vec a, Vec b) { return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_GE_OQ); }
+inline std::uint64_t below(Vec a, Vec b) { return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_LT_OQ); }
+#else
+inline std::uint64_t bits(IntVec mask) {
+#if defined(__AVX__)
+  return static_cast<std::uint64_t>(_mm256_movemask_ps(__m256(mask)));
+#else
+  std::uint64_t bits = 0;
+  for (Index i = 0; i < kLanes; ++i) bits |= std::uint64_t{mask[i] != 0} << i;
+  return bits;
+#endif
+}
+inline std::uint64_t above(Vec a, Vec b) { return bits(a > b); }
+inline std::uint64_t at_least(Vec a, Vec b) { return bits(a >= b); }
+inline std::uint64_t below(Vec a, Vec b) { return bits(a < b); }
+#endif
+
+std::uint64_t panel_at_least(const float* x, float least) {
+  std::uint64_t found = 0;
+  for (Index i = 0; i < 64; i += kLanes) found |= at_least(load(x + i), broadcast(least)) << i;
+  return found;
 }
 
-Index find_at_least(Index from, Index n, const float* x, float bound) {
-  constexpr Index kStep = 4 * kLanes;  // hits are rare: look at four vectors before asking
-  Index i = from;
-  for (; i + kStep <= n; i += kStep)
-    if (any((load(x + i) >= bound) | (load(x + i + kLanes) >= bound) | (load(x + i + 2 * kLanes) >= bound) |
-            (load(x + i + 3 * kLanes) >= bound)))
-      break;
-  for (; i < n; ++i)
-    if (x[i] >= bound) return i;
-  return n;
+std::uint64_t panel_bounds(const std::int32_t* products, std::int32_t offset, const float* scales, float scale,
+                           float error, float slack, const float* boosts, float least, std::uint64_t* surely) {
+  const Vec bound = broadcast(least);
+  std::uint64_t cannot = 0, must = 0;
+#pragma GCC unroll 16
+  for (Index i = 0; i < 64; i += kLanes) {
+    // Integers are read as floats are, by their bits.
+    const IntVec product = reinterpret_cast<IntVec>(load(reinterpret_cast<const float*>(products + i)));
+    const Vec z = scale * __builtin_convertvector(product - offset, Vec), s = load(scales + i);
+    const Vec added = boosts ? load(boosts + i) : Vec{};
+    cannot |= below(s * (z + error) + slack + added, bound) << i;
+    if (surely) must |= above(s * (z - error) - slack + added, bound) << i;
+  }
+  if (surely) *surely = must;
+  return ~cannot;
 }
 
 }  // namespace
 
-const Simd STAMP_SIMD_TABLE = {
-    STAMP_SIMD_NAME, gemm, transpose, max,           exp_sum, dot,          squared_norm, axpy,
-    scale,           tanh, gate,      gate_backward, adam,    find_at_least};
+const Simd STAMP_SIMD_TABLE = {gemm,          transpose,    transpose_rows, score_rows,    max,  exp_sum,
+                               dot,           squared_norm, axpy,           scale,         tanh, gate,
+                               gate_backward, adam,         panel_bounds,   panel_at_least};
 
 }  // namespace stamp::cpu

@@ -230,9 +230,9 @@ void CudaDevice::attend_catalog(const CatalogCrossEntropy& p, float* losses, flo
     bf16* items = item_tiles_.need(Vp * W);
     bf16* queries = query_tiles_.need(Bp * W);
     launch("bf16 items", bf16_rows_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, p.V, Vp, p.D, W,
-           p.normalize_items, p.items, reinterpret_cast<std::uint32_t*>(items));
-    launch("bf16 queries", bf16_rows_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, W, false,
-           p.queries, reinterpret_cast<std::uint32_t*>(queries));
+           ItemRows{.items = p.items, .normalize = p.normalize_items}, reinterpret_cast<std::uint32_t*>(items));
+    launch("bf16 queries", bf16_rows_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, W,
+           ItemRows{p.queries}, reinterpret_cast<std::uint32_t*>(queries));
     const Index parts = std::min(tiles, std::max<Index>(1, 2 * multiprocessors_ / blocks));  // two blocks each
     float* outs = parts_.need(parts * Bp * (W + 2));
     auto* stats = reinterpret_cast<float2*>(outs + parts * Bp * W);

@@ -41,21 +41,21 @@ Index width_of(Index D) {
   return width;
 }
 
-Packed packed_at(const float* memory, Index V, Index D) {
-  auto* panels = const_cast<float*>(memory);
+Packed packed_at(const std::byte* memory, Index V, Index D) {
+  auto* panels = reinterpret_cast<float*>(const_cast<std::byte*>(memory));
   float* norms = panels + rounded(V, kPanel) * D;
   return {panels, norms, reinterpret_cast<bf16*>(norms + rounded(V, kRows))};
 }
 
 // packed[panel][d][64] = x (or x/|x|), zeros behind the catalog. A block a panel.
-__global__ void pack_items_kernel(Index V, Index D, const float* items, bool normalize, float* packed) {
+__global__ void pack_items_kernel(Index V, Index D, ItemRows items, float* packed) {
   __shared__ float scales[kPanel];
   const Index first = static_cast<Index>(blockIdx.x) * kPanel;
   for (int i = static_cast<int>(threadIdx.x) / kWarp; i < kPanel; i += kWarps) {
     const Index v = first + i;
     float scale = 1;
-    if (normalize && v < V) {
-      const float norm = sqrtf(warp_dot(D, items + v * D, items + v * D));
+    if (items.normalize && v < V) {
+      const float norm = sqrtf(warp_dot(D, row_of(items, v, D), row_of(items, v, D)));
       if (norm > 0) scale = 1 / norm;
     }
     if (lane_index() == 0) scales[i] = scale;
@@ -63,18 +63,18 @@ __global__ void pack_items_kernel(Index V, Index D, const float* items, bool nor
   __syncthreads();
   for (Index i = threadIdx.x; i < D * kPanel; i += kThreads) {
     const Index v = first + i % kPanel;
-    packed[first * D + i] = v < V ? items[v * D + i / kPanel] * scales[i % kPanel] : 0.0f;
+    packed[first * D + i] = v < V ? row_of(items, v, D)[i / kPanel] * scales[i % kPanel] : 0.0f;
   }
 }
 
 // norms[n] = |x_n|, or 1 where it is scaled to that; NaN behind the N rows, so that no comparison holds for them.
 // Where squares vanish or overflow, what products may still be. A warp a row.
-__global__ void row_norms_kernel(Index N, Index padded, Index D, bool normalize, const float* x, float* norms) {
+__global__ void row_norms_kernel(Index N, Index padded, Index D, ItemRows x, float* norms) {
   const Index n = warp_index();
   if (n >= padded) return;
-  const float norm = n < N ? sqrtf(warp_dot(D, x + n * D, x + n * D)) : NAN;
+  const float norm = n < N ? sqrtf(warp_dot(D, row_of(x, n, D), row_of(x, n, D))) : NAN;
   const float bounded = n < N ? fminf(fmaxf(norm, kSmallestNorm), kLargestNorm) : NAN;
-  if (lane_index() == 0) norms[n] = normalize && norm > 0 ? 1.0f : bounded;
+  if (lane_index() == 0) norms[n] = x.normalize && norm > 0 ? 1.0f : bounded;
 }
 
 // What a query's quad of lanes knows of its queue.
@@ -248,37 +248,36 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 Index CudaDevice::packed_size(Index V, Index D) const {
   const Index panels = rounded(V, kPanel) * D, Vp = rounded(V, kRows);
-  return D <= kWidest ? panels + Vp + Vp * width_of(D) / 2 : panels;
+  return static_cast<Index>(sizeof(float)) * (D <= kWidest ? panels + Vp + Vp * width_of(D) / 2 : panels);
 }
 
-void CudaDevice::pack_items(Index V, Index D, const float* items, bool normalize, float* packed) {
+void CudaDevice::pack_items(Index V, Index D, const ItemRows& items, std::byte* packed) {
   const Packed at = packed_at(packed, V, D);
-  launch("pack_items", pack_items_kernel, blocks_for(V, kPanel), dim3(kThreads), 0, V, D, items, normalize, at.panels);
+  launch("pack_items", pack_items_kernel, blocks_for(V, kPanel), dim3(kThreads), 0, V, D, items, at.panels);
   if (D > kWidest) return;
   const Index Vp = rounded(V, kRows);
-  launch("pack_items' lengths", row_norms_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D, normalize, items,
-         at.norms);
+  launch("pack_items' lengths", row_norms_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D, items, at.norms);
   launch("pack_items' bf16 rows", bf16_rows_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D,
-         static_cast<int>(width_of(D)), normalize, items, reinterpret_cast<std::uint32_t*>(at.rows));
+         static_cast<int>(width_of(D)), items, reinterpret_cast<std::uint32_t*>(at.rows));
 }
 
 bool CudaDevice::can_scan_bounds(const CatalogTopK& p, Index k) const {
   constexpr Index kLongest = 40;  // so that some three times as many candidates fit
-  return k <= kLongest && p.D <= kWidest && !p.targets && !p.boost &&
+  return k <= kLongest && p.D <= kWidest && !p.targets && !p.boosts &&
          2 * sizeof(bf16) * kStream * (kWidest + 8) + sizeof(Key) * kRows * kQueue <= shared_limit_;
 }
 
 void CudaDevice::scan_bounds(const CatalogTopK& p, int k) {
   with_width(p.D, [&](auto width) {
     constexpr int W = width;
-    const Packed packed = packed_at(p.packed_items, p.V, p.D);
+    const Packed packed = packed_at(p.packed, p.V, p.D);
     const Index Bp = rounded(p.B, kRows), tiles = rounded(p.V, kRows) / kStream, blocks = Bp / kRows;
     bf16* queries = query_tiles_.need(Bp * W);
     float* query_norms = query_values_.need(Bp);
     launch("catalog_top_k's bf16 queries", bf16_rows_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, W,
-           false, p.queries, reinterpret_cast<std::uint32_t*>(queries));
-    launch("catalog_top_k's lengths", row_norms_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, false,
-           p.queries, query_norms);
+           ItemRows{p.queries}, reinterpret_cast<std::uint32_t*>(queries));
+    launch("catalog_top_k's lengths", row_norms_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D,
+           ItemRows{p.queries}, query_norms);
     const Index parts = std::min(tiles, std::max<Index>(1, multiprocessors_ / blocks));
     Key* candidates = candidates_.need(parts * Bp * kQueue);
     auto* counts = reinterpret_cast<int*>(ranks_.need((parts * Bp + 1) / 2));

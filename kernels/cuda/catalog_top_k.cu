@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int i = static_cast<int>(threadIdx.x); i < kLines * kProducts; i += kThreads) {
         const Index v = first + i % kProducts, d = line + i / kProducts;
         lines[i / kProducts][i % kProducts] =
-            v < end && d < p.D ? p.packed_items[v / kPanel * kPanel * p.D + d * kPanel + v % kPanel] : 0.0f;
+            v < end && d < p.D ? panels_of(p)[v / kPanel * kPanel * p.D + d * kPanel + v % kPanel] : 0.0f;
       }
       for (int i = static_cast<int>(threadIdx.x); i < kWarps * R * kLines; i += kThreads) {
         const Index b = block_first + i / kLines, d = line + i % kLines;
@@ -172,7 +172,13 @@ __global__ void sorted_list_kernel(CatalogTopK p, Index b, const float* target_s
 
 }  // namespace
 
-void CudaDevice::catalog_top_k(const CatalogTopK& p) {
+void CudaDevice::catalog_top_k(const CatalogTopK& problem) {
+  CatalogTopK p = problem;
+  if (!p.packed) {
+    std::byte* packed = packed_.need(packed_size(p.V, p.D));
+    pack_items(p.V, p.D, p.items, packed);
+    p.packed = packed;
+  }
   float* target_scores = query_values_.need(p.B);
   if (p.targets)
     launch("catalog_top_k's targets", target_scores_kernel, blocks_for(p.B, kThreads), dim3(kThreads), 0, p,

@@ -50,6 +50,7 @@ class CudaDevice final : public Device {
   void copy_in(void* device, const void* host, std::size_t bytes) override;
   void copy_out(void* host, const void* device, std::size_t bytes) override;
   void zero(void* memory, std::size_t bytes) override;
+  bool reads_host_memory() const override { return false; }
   void synchronize() override;
   std::unique_ptr<Recorder> recorder() override;
 
@@ -94,7 +95,7 @@ class CudaDevice final : public Device {
 
   // catalog_top_k.cu, with catalog_scan.cu
   Index packed_size(Index V, Index D) const override;
-  void pack_items(Index V, Index D, const float* items, bool normalize, float* packed) override;
+  void pack_items(Index V, Index D, const ItemRows& items, std::byte* packed) override;
   void catalog_top_k(const CatalogTopK& problem) override;
 
   // adam.cu
@@ -155,6 +156,7 @@ class CudaDevice final : public Device {
   Scratch<float> item_gradient_{*this};
   Scratch<std::uint32_t> entries_{*this};  // ids and sources of the sparse gradients, before and after sorting
   Scratch<std::byte> sorting_{*this};
+  Scratch<std::byte> packed_{*this};          // products of the top-k that nobody packed before
   Scratch<std::uint64_t> candidates_{*this};  // of the top-k
   Scratch<std::int64_t> ranks_{*this};        // of targets; or how many candidates there are
 };

@@ -94,17 +94,20 @@ __device__ void for_stream(const bf16* stream, Index first, Index last, Chunk&& 
   }
 }
 
+__device__ inline const float* row_of(const ItemRows& x, Index n, Index D) {
+  return x.items + (x.rows ? x.rows[n] : n) * D;
+}
+
 // y[N',W] = bf16 of x[N,D], of length 1 where asked for; the rest zero. A warp a row.
-__global__ static void bf16_rows_kernel(Index N, Index padded, Index D, int W, bool normalize, const float* x,
-                                        std::uint32_t* y) {
+__global__ static void bf16_rows_kernel(Index N, Index padded, Index D, int W, ItemRows x, std::uint32_t* y) {
   const Index n = warp_index();
   if (n >= padded) return;
   float scale = 1;
-  if (normalize && n < N) {
-    const float norm = sqrtf(warp_dot(D, x + n * D, x + n * D));
+  if (x.normalize && n < N) {
+    const float norm = sqrtf(warp_dot(D, row_of(x, n, D), row_of(x, n, D)));
     scale = norm > 0 ? 1 / norm : 0.0f;
   }
-  const auto at = [&](Index d) { return n < N && d < D ? x[n * D + d] * scale : 0.0f; };
+  const auto at = [&](Index d) { return n < N && d < D ? row_of(x, n, D)[d] * scale : 0.0f; };
   for (int pair = lane_index(); pair < W / 2; pair += kWarp)
     y[n * (W / 2) + pair] = pack_bf16(at(2 * pair), at(2 * pair + 1));
 }

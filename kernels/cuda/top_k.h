@@ -8,7 +8,7 @@
 
 namespace stamp::cuda {
 
-constexpr int kPanel = static_cast<int>(Device::kPanel);
+constexpr int kPanel = 64;  // products side by side, one line per dimension
 
 using Key = std::uint64_t;  // of a candidate, greater is better: score, then lower row. 0: none
 
@@ -110,9 +110,12 @@ struct Floors {
   }
 };
 
+// What packed memory begins with: panels of the rows in fp32.
+__device__ inline const float* panels_of(const CatalogTopK& p) { return reinterpret_cast<const float*>(p.packed); }
+
 // Of one product: every way adds the dimensions up in this order, so the bits are the same.
 __device__ inline float score(const CatalogTopK& p, Index b, Index v) {
-  const float* line = p.packed_items + v / kPanel * kPanel * p.D + v % kPanel;
+  const float* line = panels_of(p) + v / kPanel * kPanel * p.D + v % kPanel;
   float sum = 0;
   for (Index d = 0; d < p.D; ++d) sum = fmaf(p.queries[b * p.D + d], line[d * kPanel], sum);
   return Floors(p.floors, b).apply(sum, v);
@@ -124,9 +127,8 @@ struct Filter {
   const float* boosts;
 
   __device__ Filter(const CatalogTopK& p, Index b) {
-    const std::int32_t set = p.exclusion ? p.exclusion[b] : -1, row = p.boost ? p.boost[b] : -1;
-    excluded = set >= 0 ? p.excluded + set * ((p.V + 63) / 64) : nullptr;
-    boosts = row >= 0 ? p.boosts + row * p.V : nullptr;
+    excluded = p.excluded ? p.excluded[b] : nullptr;
+    boosts = p.boosts ? p.boosts[b] : nullptr;
   }
   __device__ bool excludes(Index v) const { return excluded && (excluded[v / 64] >> (v % 64) & 1); }
   __device__ Key key(float score, Index v) const {

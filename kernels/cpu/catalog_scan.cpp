@@ -1,0 +1,137 @@
+#include "kernels/cpu/catalog_scan.h"
+
+#include <bit>
+
+namespace stamp::cpu {
+
+namespace {
+
+// Where bounds leave more of a panel, all of it is scored.
+constexpr int kMany = 8;
+
+template <class Use>
+void for_bits(std::uint64_t bits, Use&& use) {
+  for (; bits; bits &= bits - 1) use(std::countr_zero(bits));
+}
+
+}  // namespace
+
+BlockScan::BlockScan(const CatalogScan& scan, Index first, Index count, Index k, Scored* kept)
+    : simd_(simd()), gemm8_(gemm8()), scan_(scan), p_(scan.problem), first_(first), count_(count) {
+  for (Index r = 0; r < count; ++r) best_[r] = Best(kept + r * k, k);
+}
+
+void BlockScan::run(Index begin, Index end) {
+  for (Index r = 0; r < count_; ++r) take_raised(r, begin, end);
+  for (Index at = begin; at < end; at += kPanel)
+    scan_panel(at, end - at < kPanel ? (std::uint64_t{1} << (end - at)) - 1 : ~std::uint64_t{0});
+  for (Index r = 0; r < count_; ++r) score_waiting(r);
+}
+
+// Products with a floor are few: they come first, and panels pass them over.
+void BlockScan::take_raised(Index r, Index begin, Index end) {
+  for_floors(p_.floors, query(r), begin, end, [&](std::int32_t v, float floor) {
+    const float score = raised(scan_.exact.of(query(r), v), floor);
+    rank(r, score);
+    if (!(excluded(r, v) >> (v % kPanel) & 1)) offer(r, v, score);
+  });
+}
+
+std::uint64_t BlockScan::raised_of(Index r, Index begin) const {
+  std::uint64_t bits = 0;
+  for_floors(p_.floors, query(r), begin, begin + kPanel,
+             [&](std::int32_t v, float) { bits |= std::uint64_t{1} << (v - begin); });
+  return bits;
+}
+
+void BlockScan::scan_panel(Index begin, std::uint64_t products) {
+  std::array<Index, kQueries> whole;  // queries that the whole panel is scored for
+  Index n_whole = 0;
+  if (scan_.table) {
+    const Index groups = Int8Table::groups(p_.D), width = groups * Gemm8::kGroup;
+    alignas(64) std::array<std::int32_t, kQueries * kPanel> integers;
+    gemm8_.multiply(count_, groups, scan_.queries + first_ * width, width, scan_.table->panel(begin), integers.data(),
+                    kPanel);
+    for (Index r = 0; r < count_; ++r)
+      if (!rule_out(r, begin, products, integers.data() + r * kPanel)) whole[n_whole++] = query(r);
+  } else {
+    for (Index r = 0; r < count_; ++r) whole[n_whole++] = query(r);
+  }
+  if (n_whole == 0) return;
+  const Index n = std::bit_width(products);
+  alignas(64) std::array<float, kQueries * kPanel> scores;
+  if (n_whole == 1)
+    scan_.exact.of_panel(whole[0], begin, n, scores.data());
+  else
+    scan_.exact.of_panel(n_whole, whole.data(), begin, n, scores.data());
+  for (Index i = 0; i < n_whole; ++i) take(whole[i] - first_, begin, products, scores.data() + i * kPanel);
+}
+
+// Scores the few products of a panel that bounds leave. False, and nothing is done, where they leave many.
+bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std::int32_t* integers) {
+  const QuantizedQuery& q = scan_.quantized[query(r)];
+  const Index panel = begin / kPanel;
+  const float error = scan_.table->lengths[panel] * q.per_length + scan_.table->rests[panel] * q.per_rest;
+  const auto bounds = [&](const float* boosts, float least, std::uint64_t* surely) {
+    return simd_.panel_bounds(integers, q.offset, scan_.table->scales + begin, q.scale, error, Int8Table::kSlack,
+                              boosts, least, surely);
+  };
+  const float* added = boosts(r) ? boosts(r) + begin : nullptr;
+  std::array<float, kPanel> cut_off;  // a panel that the catalog ends in
+  if (added && begin + kPanel > p_.V) {
+    std::copy(added, boosts(r) + p_.V, cut_off.begin());
+    added = cut_off.data();
+  }
+  std::uint64_t left = bounds(added, best_[r].bound(), nullptr) & products & ~excluded(r, begin), unsure = 0;
+  Index surely_above = 0;
+  if (left) left &= ~raised_of(r, begin);
+  if (is_ranked(r)) {
+    products &= ~raised_of(r, begin);
+    std::uint64_t surely;
+    unsure = bounds(nullptr, scan_.target_scores[query(r)], &surely) & ~surely & products;
+    surely_above = std::popcount(surely & products);
+  }
+  if (std::popcount(left | unsure) > kMany) return false;
+
+  above_[r] += surely_above;
+  for_bits(unsure, [&](int i) { rank(r, scan_.exact.of(query(r), static_cast<std::int32_t>(begin + i))); });
+  for_bits(left, [&](int i) {
+    Waiting& waiting = waiting_[r];
+    scan_.exact.prefetch(begin + i);
+    waiting.ids[waiting.size++] = static_cast<std::int32_t>(begin + i);
+    if (waiting.size == kTogether) score_waiting(r);
+  });
+  return true;
+}
+
+void BlockScan::score_waiting(Index r) {
+  Waiting& waiting = waiting_[r];
+  std::array<float, kTogether> scores;
+  scan_.exact.of(query(r), waiting.size, waiting.ids.data(), scores.data());
+  for (Index i = 0; i < waiting.size; ++i) offer(r, waiting.ids[i], scores[i]);
+  waiting.size = 0;
+}
+
+// A whole panel of exact scores.
+void BlockScan::take(Index r, Index begin, std::uint64_t products, float* scores) {
+  products &= ~raised_of(r, begin);
+  if (is_ranked(r)) for_bits(products, [&](int i) { rank(r, scores[i]); });
+  if (const float* boost = boosts(r)) for_bits(products, [&](int i) { scores[i] += boost[begin + i]; });
+  for_bits(simd_.panel_at_least(scores, best_[r].bound()) & products & ~excluded(r, begin), [&](int i) {
+    best_[r].offer({scores[i], static_cast<std::int32_t>(begin + i)});
+  });
+}
+
+void BlockScan::rank(Index r, float score) {
+  if (!is_ranked(r)) return;
+  above_[r] += score > scan_.target_scores[query(r)];
+  tied_[r] += score == scan_.target_scores[query(r)];
+}
+
+// NaN is never better than anything.
+void BlockScan::offer(Index r, Index v, float score) {
+  if (const float* boost = boosts(r)) score += boost[v];
+  if (score >= best_[r].bound()) best_[r].offer({score, static_cast<std::int32_t>(v)});
+}
+
+}  // namespace stamp::cpu

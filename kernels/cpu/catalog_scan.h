@@ -1,0 +1,70 @@
+// One run of the catalog, scanned for a block of queries, panel after panel.
+#pragma once
+
+#include <array>
+
+#include "kernels/cpu/int8_table.h"
+#include "kernels/cpu/top_k.h"
+
+namespace stamp::cpu {
+
+// What all scans of a problem read.
+struct CatalogScan {
+  const CatalogTopK& problem;
+  const ExactScores& exact;
+  const float* target_scores;       // [B], NaN where there is none
+  const Int8Table* table;           // null: every product is scored
+  const std::int8_t* queries;       // [B, 4 groups] of quantize_query
+  const QuantizedQuery* quantized;  // [B]
+};
+
+// Queries first … first+count-1. Keeps the k best products of each in kept [count,k], and ranks their targets.
+class BlockScan {
+ public:
+  static constexpr Index kQueries = 64;  // at most
+
+  BlockScan(const CatalogScan& scan, Index first, Index count, Index k, Scored* kept);
+
+  // Products begin … end-1, whole panels but for the end of the catalog.
+  void run(Index begin, Index end);
+
+  Index size(Index r) const { return best_[r].size(); }  // of what query r keeps
+  Index above(Index r) const { return above_[r]; }
+  Index tied(Index r) const { return tied_[r]; }
+
+ private:
+  static constexpr Index kTogether = 16;  // products of a query that are scored at once
+  struct Waiting {
+    std::array<std::int32_t, kTogether> ids;
+    Index size = 0;
+  };
+
+  void take_raised(Index r, Index begin, Index end);
+  void scan_panel(Index begin, std::uint64_t products);
+  bool rule_out(Index r, Index begin, std::uint64_t products, const std::int32_t* integers);
+  void take(Index r, Index begin, std::uint64_t products, float* scores);
+  void score_waiting(Index r);
+  void rank(Index r, float score);
+  void offer(Index r, Index v, float score);
+
+  Index query(Index r) const { return first_ + r; }
+  bool is_ranked(Index r) const { return p_.targets && p_.targets[query(r)] >= 0; }
+  const float* boosts(Index r) const { return p_.boosts ? p_.boosts[query(r)] : nullptr; }
+  std::uint64_t excluded(Index r, Index v) const {  // of v's panel
+    return p_.excluded && p_.excluded[query(r)] ? p_.excluded[query(r)][v / kPanel] : 0;
+  }
+  std::uint64_t raised_of(Index r, Index begin) const;
+
+  static constexpr Index kPanel = Int8Table::kPanel;
+
+  const Simd& simd_;
+  const Gemm8& gemm8_;
+  const CatalogScan& scan_;
+  const CatalogTopK& p_;
+  Index first_, count_;
+  std::array<Best, kQueries> best_;
+  std::array<Waiting, kQueries> waiting_;
+  std::array<Index, kQueries> above_{}, tied_{};
+};
+
+}  // namespace stamp::cpu

@@ -1,0 +1,123 @@
+// What the parts of the top-k share: queues of the best, floors, exact scores of products.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/simd.h"
+#include "stamp/device.h"
+
+namespace stamp::cpu {
+
+struct Scored {
+  float score;
+  std::int32_t id;
+};
+
+// Better first: higher score, then lower row.
+constexpr auto better = [](const Scored& a, const Scored& b) {
+  return a.score > b.score || (a.score == b.score && a.id < b.id);
+};
+
+// The k best of what was offered, in any order, as a heap whose front is the worst kept.
+class Best {
+ public:
+  Best() = default;
+  Best(Scored* storage, Index k) : kept_(storage), k_(k) {}
+  // Nothing below this can enter.
+  float bound() const { return size_ < k_ ? -std::numeric_limits<float>::infinity() : kept_[0].score; }
+  void offer(Scored candidate) {
+    if (size_ < k_) {
+      kept_[size_++] = candidate;
+      std::push_heap(kept_, kept_ + size_, better);
+    } else if (better(candidate, kept_[0])) {
+      std::pop_heap(kept_, kept_ + k_, better);
+      kept_[k_ - 1] = candidate;
+      std::push_heap(kept_, kept_ + k_, better);
+    }
+  }
+  Index size() const { return size_; }
+
+ private:
+  Scored* kept_ = nullptr;
+  Index k_ = 0, size_ = 0;
+};
+
+// Calls use(product, floor) for the floors of query b on products first … last-1.
+template <class Use>
+void for_floors(const ScoreFloors& floors, Index b, Index first, Index last, Use&& use) {
+  if (!floors.begin) return;
+  const std::int32_t* end = floors.ids + floors.begin[b + 1];
+  for (const std::int32_t* id = std::lower_bound(floors.ids + floors.begin[b], end, first); id < end && *id < last;
+       ++id)
+    use(*id, floors.values[id - floors.ids]);
+}
+
+// log(exp(z) + exp(floor)); NaN stays.
+inline float raised(float z, float floor) {
+  const float top = std::max(z, floor);
+  return top + std::log1p(std::exp(std::min(z, floor) - top));
+}
+
+// Scores from the rows themselves, in single precision, without floors and boosts. Each is added up in the order of the
+// dimensions, whichever way it is made, so it is the same for any batch.
+class ExactScores {
+ public:
+  static constexpr Index kPanel = 64;  // products that are scored at once, at most
+
+  // inverse_norms [V]: what rows are scaled by; null: by nothing.
+  ExactScores(const CatalogTopK& problem, const float* inverse_norms) : p_(problem), inverse_norms_(inverse_norms) {}
+
+  // Of query b and products ids[n].
+  void of(Index b, Index n, const std::int32_t* ids, float* scores) const {
+    const Rows rows(*this, n, [&](Index i) { return Index{ids[i]}; });
+    simd().score_rows(n, p_.D, query(b), rows.begin, rows.scales, scores);
+  }
+  float of(Index b, std::int32_t id) const {
+    float score;
+    of(b, 1, &id, &score);
+    return score;
+  }
+  // Asks for a row that will be scored soon.
+  void prefetch(Index v) const {
+    constexpr Index kLine = 64 / sizeof(float);
+    for (Index d = 0; d < p_.D; d += kLine) __builtin_prefetch(row(v) + d);
+  }
+
+  // Of query b, or several queries, and products first … first+n-1. A query's scores are a line of kPanel.
+  void of_panel(Index b, Index first, Index n, float* scores) const {
+    const Rows rows(*this, n, [&](Index i) { return first + i; });
+    simd().score_rows(n, p_.D, query(b), rows.begin, rows.scales, scores);
+  }
+  void of_panel(Index count, const Index* queries, Index first, Index n, float* scores) const {
+    const Rows rows(*this, n, [&](Index i) { return first + i; });
+    float* columns = scratch<float, 9>(kPanel * p_.D);
+    simd().transpose_rows(n, p_.D, rows.begin, rows.scales, columns, kPanel);
+    float* side_by_side = scratch<float, 16>(count * p_.D);
+    for (Index i = 0; i < count; ++i) std::copy_n(query(queries[i]), p_.D, side_by_side + i * p_.D);
+    simd().gemm(count, kPanel, p_.D, side_by_side, p_.D, 1, columns, kPanel, scores, kPanel, false);
+  }
+
+ private:
+  struct Rows {
+    template <class Id>
+    Rows(const ExactScores& all, Index n, Id&& id) {
+      for (Index i = 0; i < n; ++i) {
+        begin[i] = all.row(id(i));
+        scales[i] = all.inverse_norms_ ? all.inverse_norms_[id(i)] : 1;
+      }
+    }
+    const float* begin[kPanel];
+    float scales[kPanel];
+  };
+
+  const float* query(Index b) const { return p_.queries + b * p_.D; }
+  const float* row(Index v) const { return p_.items.items + (p_.items.rows ? p_.items.rows[v] : v) * p_.D; }
+
+  const CatalogTopK& p_;
+  const float* inverse_norms_;
+};
+
+}  // namespace stamp::cpu

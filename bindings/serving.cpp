@@ -177,7 +177,7 @@ void bind_serving(py::module_& m) {
                 k, history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), popular, explain};
             require(bought.empty() || bought.size() == events.size(), "recommend_batch: bought is of ", bought.size(),
                     " sessions, expected ", events.size());
-            std::vector<Listing> listings;
+            std::vector<Answer<Listing>> listings;
             {
               const Unlocked unlocked;
               const auto parsed = options.parse(release);
@@ -188,7 +188,7 @@ void bind_serving(py::module_& m) {
               listings = release.list(queries);
             }
             py::list answers;
-            for (Listing& listing : listings) answers.append(answer_of(std::move(listing)));
+            for (auto& listing : listings) answers.append(answer_of(std::move(listing).get()));
             return answers;
           },
           py::arg("events"), py::kw_only(), py::arg("bought"), py::arg("k"), py::arg("history"), py::arg("exclude"),
@@ -196,19 +196,13 @@ void bind_serving(py::module_& m) {
 
   py::class_<Recommender, std::shared_ptr<Recommender>>(m, "Recommender")
       .def(py::init([](const std::string& path, const std::string& device, const std::string& precision, bool lazy,
-                       std::int64_t memory, double window) {
-             require(window >= 0 && window <= 1, "Recommender: window is ", window, ", expected 0 to 1 seconds");
+                       std::int64_t memory) {
              const ReleaseOptions options{
-                 .device = device,
-                 .precision = precision_from_string(precision),
-                 .lazy = lazy,
-                 .memory = memory,
-                 .scan = {.window = std::chrono::microseconds(static_cast<std::int64_t>(window * 1e6))}};
+                 .device = device, .precision = precision_from_string(precision), .lazy = lazy, .memory = memory};
              const Unlocked unlocked;
              return std::make_shared<Recommender>(path, options);
            }),
-           py::arg("path"), py::kw_only(), py::arg("device"), py::arg("precision"), py::arg("lazy"), py::arg("memory"),
-           py::arg("window"))
+           py::arg("path"), py::kw_only(), py::arg("device"), py::arg("precision"), py::arg("lazy"), py::arg("memory"))
       .def("release", [](const Recommender& r) { return std::const_pointer_cast<Release>(r.release()); })
       .def_property_readonly("path", [](const Recommender& r) { return r.path().string(); })
       .def(

@@ -1,5 +1,7 @@
 #include "stamp/recommender.h"
 
+#include "kernels/cpu/thread_pool.h"
+
 namespace stamp {
 
 namespace {
@@ -9,6 +11,7 @@ struct Rows {
   std::vector<std::int32_t> events, bought, exclude, only;
   std::shared_ptr<const Rules> rules;
 
+  Rows() = default;
   Rows(const Request& request, const Release& release) {
     const bool integers = release.catalog().kind() == Catalog::Kind::integers;
     const auto find = [&](const char* argument, const std::vector<Id>& ids, std::vector<std::int32_t>& rows) {
@@ -58,6 +61,34 @@ Recommendation named(const Request& request, const Rows& rows, Listing listing, 
   return answer;
 }
 
+// threads: as of Release::list.
+std::vector<Answer<Recommendation>> answer(const Release& release, std::span<const Request> requests, int threads) {
+  const auto each = [&](std::size_t n, cpu::FunctionRef<void(std::int64_t)> work) {
+    cpu::parallel_for(static_cast<std::int64_t>(n), threads, work);
+  };
+  std::vector<Answer<Rows>> rows(requests.size());
+  each(requests.size(),
+       [&](std::int64_t i) { rows[i] = Answer<Rows>::of([&] { return Rows(requests[i], release); }); });
+  std::vector<Query> queries;
+  std::vector<std::size_t> asked;  // whose they are
+  std::vector<Answer<Recommendation>> answers(requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    if (!rows[i]) {
+      answers[i] = rows[i].error();
+      continue;
+    }
+    queries.push_back(rows[i].get().query(requests[i]));
+    asked.push_back(i);
+  }
+  std::vector<Answer<Listing>> listings = release.list(queries, threads);
+  each(asked.size(), [&](std::int64_t q) {
+    const std::size_t i = asked[q];
+    answers[i] = Answer<Recommendation>::of(
+        [&] { return named(requests[i], rows[i].get(), std::move(listings[q]).get(), release.catalog()); });
+  });
+  return answers;
+}
+
 }  // namespace
 
 Recommender::Recommender(const std::filesystem::path& bundle, const ReleaseOptions& options)
@@ -69,21 +100,8 @@ Recommendation Recommender::recommend(const Request& request) const {
   return named(request, rows, current->list(rows.query(request)), current->catalog());
 }
 
-std::vector<Recommendation> Recommender::recommend(std::span<const Request> requests) const {
-  const auto current = release();
-  std::vector<Rows> rows;
-  std::vector<Query> queries;
-  rows.reserve(requests.size());
-  for (const Request& request : requests) {
-    rows.emplace_back(request, *current);
-    queries.push_back(rows.back().query(request));
-  }
-  std::vector<Listing> listings = current->list(queries);
-  std::vector<Recommendation> answers;
-  answers.reserve(requests.size());
-  for (std::size_t i = 0; i < requests.size(); ++i)
-    answers.push_back(named(requests[i], rows[i], std::move(listings[i]), current->catalog()));
-  return answers;
+std::vector<Answer<Recommendation>> Recommender::recommend(std::span<const Request> requests) const {
+  return answer(*release(), requests, 0);
 }
 
 void Recommender::reload() { reload(path()); }

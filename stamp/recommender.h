@@ -46,7 +46,8 @@ class STAMP_API Recommender {
   // Throws std::invalid_argument for k < 0, an unknown zone, an id of another kind than the catalog's, or rules that
   // cannot be, with the path of the key.
   Recommendation recommend(const Request& request) const;
-  std::vector<Recommendation> recommend(std::span<const Request> requests) const;  // on all cores
+  // On all cores, from one release. Each request has its own answer, or what recommend(request) would throw.
+  std::vector<Answer<Recommendation>> recommend(std::span<const Request> requests) const;
 
   // Loads what stands at the path now, or at another one, then puts it in the place of the release at hand, which goes
   // when its last request is answered. Where it cannot be loaded the old one stays, and this throws why.

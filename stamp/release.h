@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "stamp/answer.h"
 #include "stamp/bundle.h"
 #include "stamp/pool.h"
 #include "stamp/rules.h"
@@ -66,7 +67,8 @@ struct ReleaseOptions {
   ScanOptions scan = {};
 };
 
-// Thread-safe. One query stays on the thread that makes it, unless scans are shared; list(queries) scans on all cores.
+// Thread-safe. A query stays on the thread that makes it, but for its scan, which threads share while all cores are
+// busy (scan_queue.h); list(queries) works on all cores.
 class STAMP_API Release {
  public:
   // Throws std::runtime_error for a bundle that is damaged, std::invalid_argument with the path of the key for rules
@@ -86,7 +88,9 @@ class STAMP_API Release {
 
   // Throws std::invalid_argument when k < 0, a row is outside the catalog or the zone is unknown.
   Listing list(const Query& query) const;
-  std::vector<Listing> list(std::span<const Query> queries) const;
+  // Each query has its own answer, whatever becomes of the others. threads: 0: all cores; 1: the one that calls, and
+  // scans are shared as those of single queries are.
+  std::vector<Answer<Listing>> list(std::span<const Query> queries, int threads = 0) const;
 
  private:
   struct Zone {

@@ -197,11 +197,14 @@ Listing Release::list(const Query& query) const {
   start(query, found, found.cluster >= 0 ? loaded(static_cast<std::size_t>(found.cluster)) : nullptr, *job);
   const Selection& selection = job->selection;
   if (job->route.path != Path::none && selection.first_scan() > 0) {
-    if (job->loaded)
-      job->loaded->scanner.scan_shared(
-          job->scan(selection.first_scan(), selection.excluded(), selection.boosts(), job->list));
-    else
+    if (job->loaded) {
+      const auto request = job->scan(selection.first_scan(), selection.excluded(), selection.boosts(), job->list);
+      std::exception_ptr error;
+      job->loaded->scanner.scan_shared(std::span(&request, 1), std::span(&error, 1));
+      if (error) std::rethrow_exception(error);
+    } else {
       scan(*job, selection.first_scan(), selection.excluded(), selection.boosts(), job->list);
+    }
   }
   Listing listing = finish(*job);
   give_back(std::move(job));
@@ -211,48 +214,78 @@ Listing Release::list(const Query& query) const {
 // One model after the other, so that no more of them need be held than one query takes; it is loaded before the cores
 // part. What rules do to each query, and lists of the fallback and by popularity, are made on all cores too, each by
 // the code of one query.
-std::vector<Listing> Release::list(std::span<const Query> queries) const {
-  const auto on_all_cores = [](std::size_t n, cpu::FunctionRef<void(std::int64_t)> work) {
-    cpu::parallel_for(static_cast<std::int64_t>(n), 0, work);
+std::vector<Answer<Listing>> Release::list(std::span<const Query> queries, int threads) const {
+  std::vector<Answer<Listing>> answers(queries.size());
+  // Calls work(i) for the queries among `which` that may still have a listing; what it throws is that query's answer.
+  const auto each = [&](std::span<const std::size_t> which, auto&& work) {
+    cpu::parallel_for(static_cast<std::int64_t>(which.size()), threads, [&](std::int64_t i) {
+      Answer<Listing>& answer = answers[which[i]];
+      if (!answer) return;
+      try {
+        work(i);
+      } catch (...) {
+        answer = std::current_exception();
+      }
+    });
   };
-  for (const Query& query : queries) check(query);  // the first that cannot be is the one that is told
   std::vector<Route> routes(queries.size());
-  on_all_cores(queries.size(), [&](std::int64_t i) { routes[i] = route(queries[i]); });
   std::vector<std::size_t> order(queries.size());
   std::iota(order.begin(), order.end(), 0);
+  each(order, [&](std::int64_t i) {
+    check(queries[i]);
+    routes[i] = route(queries[i]);
+  });
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return routes[a].cluster < routes[b].cluster; });
 
-  std::vector<Listing> listings(queries.size());
   std::vector<std::unique_ptr<Job>> jobs;
   std::vector<ScanRequest> scans;
+  std::vector<std::size_t> scanned;  // whose they are
+  std::vector<std::exception_ptr> errors;
   for (std::size_t first = 0, end = 0; first < order.size(); first = end) {
     const std::int32_t cluster = routes[order[first]].cluster;
     while (end < order.size() && end - first < kAtOnce && routes[order[end]].cluster == cluster) ++end;
-    const auto model = cluster >= 0 ? loaded(static_cast<std::size_t>(cluster)) : nullptr;
-    while (jobs.size() < end - first) jobs.push_back(borrow());
-    on_all_cores(end - first, [&](std::int64_t i) {
+    const auto group = std::span<const std::size_t>(order).subspan(first, end - first);
+    std::shared_ptr<const Loaded> model;
+    try {
+      if (cluster >= 0) model = loaded(static_cast<std::size_t>(cluster));
+    } catch (...) {
+      for (std::size_t query : group) answers[query] = std::current_exception();
+      continue;
+    }
+    while (jobs.size() < group.size()) jobs.push_back(borrow());
+    each(group, [&](std::int64_t i) {
       Job& job = *jobs[i];
-      start(queries[order[first + i]], routes[order[first + i]], model, job);
+      start(queries[group[i]], routes[group[i]], model, job);
       const Selection& selection = job.selection;
       if (job.route.path != Path::none && !job.loaded && selection.first_scan() > 0)
         scan(job, selection.first_scan(), selection.excluded(), selection.boosts(), job.list);
     });
     scans.clear();
-    for (std::size_t i = 0; i < end - first; ++i) {
+    scanned.clear();
+    for (std::size_t i = 0; i < group.size(); ++i) {
       Job& job = *jobs[i];
       const Selection& selection = job.selection;
-      if (job.route.path != Path::none && job.loaded && selection.first_scan() > 0)
-        scans.push_back(job.scan(selection.first_scan(), selection.excluded(), selection.boosts(), job.list));
+      if (!answers[group[i]] || job.route.path == Path::none || !job.loaded || selection.first_scan() == 0) continue;
+      scans.push_back(job.scan(selection.first_scan(), selection.excluded(), selection.boosts(), job.list));
+      scanned.push_back(group[i]);
     }
-    if (!scans.empty()) model->scanner.scan(scans);
-    on_all_cores(end - first, [&](std::int64_t i) {
-      listings[order[first + i]] = finish(*jobs[i]);
-      jobs[i]->loaded.reset();
-    });
+    errors.resize(scans.size());
+    if (threads == 1 && model)
+      model->scanner.scan_shared(scans, errors);
+    else if (!scans.empty())
+      model->scanner.scan(scans, errors);
+    for (std::size_t i = 0; i < scans.size(); ++i)
+      if (errors[i]) answers[scanned[i]] = errors[i];
+    each(group, [&](std::int64_t i) { answers[group[i]] = finish(*jobs[i]); });
+    for (std::size_t i = 0; i < group.size(); ++i)
+      if (answers[group[i]])
+        jobs[i]->loaded.reset();
+      else
+        jobs[i] = borrow();  // nobody knows what a failure left in it
   }
   for (auto& job : jobs) give_back(std::move(job));
-  return listings;
+  return answers;
 }
 
 }  // namespace stamp

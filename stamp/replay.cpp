@@ -61,9 +61,9 @@ ReplayLists replay(const Release& release, const ReplayQuestions& questions, con
     const std::int64_t last = std::min(N, first + options.batch);
     queries.clear();
     for (std::int64_t i = first; i < last; ++i) queries.push_back(query_of(questions, options, rules.get(), i));
-    const std::vector<Listing> listings = release.list(queries);
+    const auto listings = release.list(queries);
     for (std::int64_t i = first; i < last; ++i) {
-      const Listing& listing = listings[static_cast<std::size_t>(i - first)];
+      const Listing& listing = listings[static_cast<std::size_t>(i - first)].get();
       std::copy(listing.items.begin(), listing.items.end(), lists.items.begin() + i * k);
       std::copy(listing.scores.begin(), listing.scores.end(), lists.scores.begin() + i * k);
     }

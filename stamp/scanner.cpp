@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <condition_variable>
-#include <exception>
 
 #include "stamp/repeats.h"
 
@@ -96,26 +94,16 @@ struct Scanner::Context {
   Array<float> scores;      // [B,n]
 };
 
-// Requests that wait for each other. The first becomes the leader: it waits for more, then answers for all.
-struct Scanner::Shared {
-  struct Ticket {
-    const ScanRequest* request;
-    bool done = false;
-    std::exception_ptr error = nullptr;
-  };
-
-  std::mutex mutex;
-  std::condition_variable arrived, answered;
-  std::vector<Ticket*> waiting;
-  bool led = false;
-};
-
 Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> candidates, const ScanOptions& options)
     : model_(std::move(shared)), candidates_(std::move(candidates)), options_(options) {
   const std::int64_t D = model_->config().dim, n = size();
-  require(options_.window.count() >= 0 && options_.window <= std::chrono::seconds(1), "Scanner: window is ",
-          options_.window.count(), " microseconds, expected 0 to 1000000");
-  if (options_.window.count() > 0) shared_ = std::make_unique<Shared>();
+  require(options_.most >= 1, "Scanner: most is ", options_.most, ", expected 1 or more");
+  if (options_.most > 1) {
+    // A pass keeps a core busy. A GPU works on one after the other: while it does, the next one is made ready.
+    const bool cpu = model_->device()->name() == "cpu";
+    queue_ = std::make_unique<ScanQueue>([this](std::span<const ScanRequest> requests) { pass(1, requests); },
+                                         [cpu] { return cpu ? num_threads() : 2; }, options_.most);
+  }
   if (n == 0) return;
   auto& device = *model_->device();
   rows_ = Array<std::int32_t>(model_->device(), 0);
@@ -145,50 +133,29 @@ void Scanner::give_back(std::unique_ptr<Context> context, int threads) const {
   (threads == 1 ? idle_single_ : idle_parallel_).push_back(std::move(context));
 }
 
-void Scanner::scan(const ScanRequest& request) const {
-  auto context = borrow(1);
-  answer(*context, std::span(&request, 1));
-  give_back(std::move(context), 1);
-}
-
-void Scanner::scan(std::span<const ScanRequest> requests) const {
-  auto context = borrow(0);
+void Scanner::pass(int threads, std::span<const ScanRequest> requests) const {
+  auto context = borrow(threads);
   for (std::size_t first = 0; first < requests.size(); first += kAtOnce)
     answer(*context, requests.subspan(first, std::min(kAtOnce, requests.size() - first)));
-  give_back(std::move(context), 0);
+  give_back(std::move(context), threads);
 }
 
-void Scanner::scan_shared(const ScanRequest& request) const {
-  if (!shared_ || request.n > kSharedList) return scan(request);
-  Shared& shared = *shared_;
-  Shared::Ticket ticket{.request = &request};
-  std::unique_lock lock(shared.mutex);
-  shared.waiting.push_back(&ticket);
-  if (shared.led) {
-    if (shared.waiting.size() >= options_.most) shared.arrived.notify_one();
-    shared.answered.wait(lock, [&] { return ticket.done; });
-  } else {
-    shared.led = true;
-    shared.arrived.wait_for(lock, options_.window, [&] { return shared.waiting.size() >= options_.most; });
-    shared.led = false;  // who comes now waits for the next
-    const std::vector<Shared::Ticket*> tickets = std::exchange(shared.waiting, {});
-    lock.unlock();
-    std::exception_ptr error;
-    try {
-      std::vector<ScanRequest> requests;
-      for (const auto* waiting : tickets) requests.push_back(*waiting->request);
-      scan(std::span<const ScanRequest>(requests));
-    } catch (...) {
-      error = std::current_exception();
-    }
-    lock.lock();
-    for (auto* waiting : tickets) {
-      waiting->error = error;
-      waiting->done = true;
-    }
-    shared.answered.notify_all();
+void Scanner::scan(const ScanRequest& request) const { pass(1, std::span(&request, 1)); }
+
+void Scanner::scan(std::span<const ScanRequest> requests, std::span<std::exception_ptr> errors) const {
+  scan_each([this](std::span<const ScanRequest> all) { pass(0, all); }, requests, errors);
+}
+
+void Scanner::scan_shared(std::span<const ScanRequest> requests, std::span<std::exception_ptr> errors) const {
+  std::size_t first = 0;  // of those that go into the queue together
+  for (std::size_t i = 0; i <= requests.size(); ++i) {
+    if (i < requests.size() && queue_ && requests[i].n <= kSharedList) continue;
+    if (queue_) queue_->scan(requests.subspan(first, i - first), errors.subspan(first, i - first));
+    first = i + 1;
+    if (i < requests.size())
+      scan_each([this](std::span<const ScanRequest> one) { pass(1, one); }, requests.subspan(i, 1),
+                errors.subspan(i, 1));
   }
-  if (ticket.error) std::rethrow_exception(ticket.error);
 }
 
 void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {

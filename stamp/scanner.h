@@ -1,31 +1,20 @@
 // One model's scan: from histories to the best of its candidates.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
 
 #include "stamp/model.h"
-#include "stamp/selection.h"
+#include "stamp/scan_queue.h"
 
 namespace stamp {
 
-// The best n candidates for one history.
-struct ScanRequest {
-  std::span<const std::int32_t> history;  // rows of the model, 1 or more, the current product last
-  std::int64_t n = 0;
-  std::span<const std::uint64_t> excluded = {};  // bit set over places; empty: nothing is
-  std::span<const float> boosts = {};            // added to the scores, by place; empty: none
-  std::vector<Scored>* list = nullptr;           // receives them, best first, ties by lower place
-};
-
 struct ScanOptions {
-  // Single requests of several threads wait for each other so long, a second at most, to share one pass over the
-  // catalog; 0: never.
-  std::chrono::microseconds window{0};
-  std::size_t most = 64;  // that share one
+  // Requests that share one pass over the table, at most, while all cores are busy (scan_queue.h). 1: nothing is
+  // shared, and each scans at once on its own thread, however many there are.
+  std::size_t most = 64;
 };
 
 // Thread-safe. Holds the candidates as the device scans them, and what requests need while they run.
@@ -40,10 +29,11 @@ class STAMP_API Scanner {
 
   // On the thread that calls.
   void scan(const ScanRequest& request) const;
-  // The same, but where there is a window together with what other threads ask for meanwhile, on all cores.
-  void scan_shared(const ScanRequest& request) const;
-  // All at once, on all cores.
-  void scan(std::span<const ScanRequest> requests) const;
+  // The same, in passes that are shared with other threads. errors [requests]: why there is no list, null where there
+  // is one.
+  void scan_shared(std::span<const ScanRequest> requests, std::span<std::exception_ptr> errors) const;
+  // All at once, on all cores; errors likewise.
+  void scan(std::span<const ScanRequest> requests, std::span<std::exception_ptr> errors) const;
 
   // Rows of the item table [places,D], in host memory.
   void embeddings(std::span<const std::int32_t> places, std::vector<float>& rows) const;
@@ -52,10 +42,10 @@ class STAMP_API Scanner {
   template <class T>
   class PerQuery;
   struct Context;
-  struct Shared;
 
   std::unique_ptr<Context> borrow(int threads) const;
   void give_back(std::unique_ptr<Context> context, int threads) const;
+  void pass(int threads, std::span<const ScanRequest> requests) const;
   void answer(Context& c, std::span<const ScanRequest> requests) const;
   // Of the batch in c: `count` requests from `first` on over all candidates; request `row` over those that it leaves.
   void scan_all(Context& c, std::size_t first, std::size_t count) const;
@@ -71,7 +61,7 @@ class STAMP_API Scanner {
   Array<std::byte> packed_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;
-  std::unique_ptr<Shared> shared_;
+  std::unique_ptr<ScanQueue> queue_;  // null where nothing is shared
 };
 
 }  // namespace stamp

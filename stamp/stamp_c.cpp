@@ -10,6 +10,8 @@ struct stamp_recommender {
 };
 
 struct stamp_answer {
+  stamp_status status = STAMP_OK;
+  std::string error;
   stamp::Recommendation recommendation;
   std::string path;
   std::vector<stamp_id> ids, unknown;
@@ -21,27 +23,35 @@ using namespace stamp;
 
 thread_local std::string last_error;
 
-stamp_status failed(stamp_status status, const char* why) noexcept {
+// What is being thrown, as a status and a message.
+stamp_status failure(std::string& message) noexcept {
+  const auto failed = [&](stamp_status status, const char* why) {
+    try {
+      message = why;
+    } catch (...) {  // no memory for it
+      message.clear();
+    }
+    return status;
+  };
   try {
-    last_error = why;
-  } catch (...) {  // no memory for the message
-    last_error.clear();
-  }
-  return status;
-}
-
-// Runs `work`; what it throws becomes a status and a message.
-template <class Work>
-stamp_status guarded(Work&& work) noexcept {
-  try {
-    work();
-    return STAMP_OK;
+    throw;
   } catch (const std::invalid_argument& error) {
     return failed(STAMP_INVALID, error.what());
   } catch (const std::exception& error) {
     return failed(STAMP_FAILED, error.what());
   } catch (...) {
     return failed(STAMP_FAILED, "an unknown error");
+  }
+}
+
+// Runs `work`; what it throws becomes a status and a message.
+template <class Work>
+stamp_status guarded(Work&& work, std::string& message = last_error) noexcept {
+  try {
+    work();
+    return STAMP_OK;
+  } catch (...) {
+    return failure(message);
   }
 }
 
@@ -96,13 +106,45 @@ std::vector<stamp_id> views(const std::vector<Id>& ids) {
   return result;
 }
 
-std::unique_ptr<stamp_answer> answer_of(Recommendation recommendation) {
-  auto answer = std::make_unique<stamp_answer>();
-  answer->recommendation = std::move(recommendation);
-  answer->path = to_string(answer->recommendation.path);
-  answer->ids = views(answer->recommendation.items);
-  answer->unknown = views(answer->recommendation.unknown);
-  return answer;
+void fill(stamp_answer& answer, Recommendation recommendation) {
+  answer.recommendation = std::move(recommendation);
+  answer.path = to_string(answer.recommendation.path);
+  answer.ids = views(answer.recommendation.items);
+  answer.unknown = views(answer.recommendation.unknown);
+}
+
+// What was found, or why nothing was.
+void fill(stamp_answer& answer, Answer<Recommendation> found) noexcept {
+  answer.status = guarded([&] { fill(answer, std::move(found).get()); }, answer.error);
+  if (answer.status != STAMP_OK) answer.ids.clear();
+}
+
+// The caller's structures are as far apart as they are large.
+const stamp_request& nth(const stamp_request* requests, std::size_t i) {
+  return *reinterpret_cast<const stamp_request*>(reinterpret_cast<const char*>(requests) + i * requests->size);
+}
+
+// An answer for each of n requests, whatever becomes of it, into `answers`; none where this throws.
+void recommend_each(const char* call, const stamp_recommender* recommender, const stamp_request* requests,
+                    std::size_t n, stamp_answer** answers) {
+  require(answers != nullptr || n == 0, call, ": answers is NULL, expected room for ", n);
+  std::fill_n(answers, n, nullptr);
+  require(recommender != nullptr && (requests != nullptr || n == 0), call, ": recommender or requests is NULL");
+  if (n > 0) known_part(call, *requests);  // its size is how far apart they are
+  std::vector<std::unique_ptr<stamp_answer>> found;
+  std::vector<Request> asked;
+  std::vector<std::size_t> whose;
+  for (std::size_t i = 0; i < n; ++i) {
+    stamp_answer& answer = *found.emplace_back(std::make_unique<stamp_answer>());
+    Request request;
+    answer.status = guarded([&] { request = request_of(nth(requests, i)); }, answer.error);
+    if (answer.status != STAMP_OK) continue;
+    asked.push_back(std::move(request));
+    whose.push_back(i);
+  }
+  auto recommendations = recommender->recommender.recommend(asked);
+  for (std::size_t i = 0; i < asked.size(); ++i) fill(*found[whose[i]], std::move(recommendations[i]));
+  for (std::size_t i = 0; i < n; ++i) answers[i] = found[i].release();
 }
 
 }  // namespace
@@ -122,7 +164,6 @@ stamp_status stamp_load(const char* path, const stamp_options* given, stamp_reco
       options.precision = precision_from_string(text_or(o.precision, "auto"));
       options.lazy = o.lazy != 0;
       options.memory = o.memory;
-      options.scan.window = std::chrono::microseconds(o.window);
     }
     *recommender = new stamp_recommender{Recommender(path, options)};
   });
@@ -143,29 +184,32 @@ stamp_status stamp_recommend(const stamp_recommender* recommender, const stamp_r
     require(answer != nullptr, "stamp_recommend: answer is NULL, expected where to put it");
     *answer = nullptr;
     require(recommender != nullptr && request != nullptr, "stamp_recommend: recommender or request is NULL");
-    *answer = answer_of(recommender->recommender.recommend(request_of(*request))).release();
+    auto found = std::make_unique<stamp_answer>();
+    fill(*found, recommender->recommender.recommend(request_of(*request)));
+    *answer = found.release();
   });
 }
 
 stamp_status stamp_recommend_many(const stamp_recommender* recommender, const stamp_request* requests, size_t n,
                                   stamp_answer** answers) {
-  return guarded([&] {
-    require(answers != nullptr || n == 0, "stamp_recommend_many: answers is NULL, expected room for ", n);
-    std::fill_n(answers, n, nullptr);
-    require(recommender != nullptr && (requests != nullptr || n == 0),
-            "stamp_recommend_many: recommender or requests is NULL");
-    std::vector<Request> all;
-    for (std::size_t i = 0; i < n; ++i) {  // the caller's structures are as far apart as they are large
-      const auto* given = reinterpret_cast<const char*>(requests) + i * requests->size;
-      all.push_back(request_of(*reinterpret_cast<const stamp_request*>(given)));
-    }
-    std::vector<std::unique_ptr<stamp_answer>> found;
-    for (auto& recommendation : recommender->recommender.recommend(all))
-      found.push_back(answer_of(std::move(recommendation)));
-    for (std::size_t i = 0; i < n; ++i) answers[i] = found[i].release();
-  });
+  const stamp_status called =
+      guarded([&] { recommend_each("stamp_recommend_many", recommender, requests, n, answers); });
+  if (called != STAMP_OK) return called;
+  const auto wrong = std::find_if(answers, answers + n, [](auto* answer) { return answer->status != STAMP_OK; });
+  if (wrong == answers + n) return STAMP_OK;
+  const stamp_status status = (*wrong)->status;
+  last_error.swap((*wrong)->error);
+  for (std::size_t i = 0; i < n; ++i) delete std::exchange(answers[i], nullptr);
+  return status;
 }
 
+stamp_status stamp_recommend_each(const stamp_recommender* recommender, const stamp_request* requests, size_t n,
+                                  stamp_answer** answers) {
+  return guarded([&] { recommend_each("stamp_recommend_each", recommender, requests, n, answers); });
+}
+
+stamp_status stamp_answer_status(const stamp_answer* answer) { return answer->status; }
+const char* stamp_answer_error(const stamp_answer* answer) { return answer->error.c_str(); }
 size_t stamp_answer_size(const stamp_answer* answer) { return answer->ids.size(); }
 const stamp_id* stamp_answer_ids(const stamp_answer* answer) { return answer->ids.data(); }
 const float* stamp_answer_scores(const stamp_answer* answer) { return answer->recommendation.scores.data(); }

@@ -43,7 +43,7 @@ typedef struct {
   const char* precision;  /* "fp32", "tf32", "bf16", "auto"; NULL: auto */
   int lazy;               /* not 0: load a cluster's model when it is first asked for */
   int64_t memory;         /* bytes of models to hold at once; 0: no bound */
-  int64_t window;         /* microseconds that requests of several threads wait to share a scan; 0: none */
+  int64_t window;         /* ignored: requests share scans without waiting */
 } stamp_options;
 
 typedef struct {
@@ -81,8 +81,14 @@ STAMP_C_API stamp_status stamp_recommend(const stamp_recommender* recommender, c
 /* n requests at once, on all cores, into n answers. All or none: where it fails they are NULL. */
 STAMP_C_API stamp_status stamp_recommend_many(const stamp_recommender* recommender, const stamp_request* requests,
                                               size_t n, stamp_answer** answers);
+/* The same, each by itself: none of the n answers is NULL, and stamp_answer_status says what became of its request. Where
+ * the call itself cannot be or fails they are NULL. */
+STAMP_C_API stamp_status stamp_recommend_each(const stamp_recommender* recommender, const stamp_request* requests,
+                                              size_t n, stamp_answer** answers);
 
-/* What an answer holds; valid until it is freed. */
+/* What an answer holds; valid until it is freed. One whose status is not STAMP_OK lists nothing. */
+STAMP_C_API stamp_status stamp_answer_status(const stamp_answer* answer);
+STAMP_C_API const char* stamp_answer_error(const stamp_answer* answer);        /* why, or "" */
 STAMP_C_API size_t stamp_answer_size(const stamp_answer* answer);              /* products, best first */
 STAMP_C_API const stamp_id* stamp_answer_ids(const stamp_answer* answer);      /* [size] */
 STAMP_C_API const float* stamp_answer_scores(const stamp_answer* answer);      /* [size] */

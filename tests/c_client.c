@@ -68,7 +68,8 @@ int run_c_client(const char* bundle, const char* other) {
   CHECK(strstr(stamp_last_error(), "home"));
   request.zone = NULL;
   request.rules = "[{\"rule\": 3}]";
-  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID && strstr(stamp_last_error(), "rules[0].rule"));
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID &&
+        strstr(stamp_last_error(), "rules[0].rule"));
   request.rules = NULL;
   const stamp_id number = {NULL, 7};
   request.events = &number;
@@ -92,9 +93,32 @@ int run_c_client(const char* bundle, const char* other) {
   stamp_answer_free(answers[1]);
   CHECK(stamp_recommend_many(recommender, NULL, 0, NULL) == STAMP_OK);
 
+  /* All or none, and each by itself. */
   request.size = sizeof request;
   request.explain = 0;
   request.k = 5;
+  stamp_request several[] = {request, request, request, request};
+  several[1].zone = "home";
+  several[2].events = NULL;
+  stamp_answer* each[4] = {NULL, NULL, NULL, NULL};
+  CHECK(stamp_recommend_many(recommender, several, 4, each) == STAMP_INVALID && strstr(stamp_last_error(), "'home'"));
+  for (int i = 0; i < 4; ++i) CHECK(each[i] == NULL);
+  CHECK(stamp_recommend_each(recommender, several, 4, each) == STAMP_OK);
+  CHECK(stamp_answer_status(each[1]) == STAMP_INVALID && strstr(stamp_answer_error(each[1]), "zone is 'home'"));
+  CHECK(stamp_answer_status(each[2]) == STAMP_INVALID && strstr(stamp_answer_error(each[2]), "events is NULL"));
+  for (int i = 0; i < 4; ++i) {
+    CHECK(stamp_answer_size(each[i]) == (i % 3 == 0 ? 5 : 0));
+    CHECK(i % 3 != 0 || stamp_answer_status(each[i]) == STAMP_OK);
+    stamp_answer_free(each[i]);
+  }
+  CHECK(stamp_recommend_each(recommender, several, 4, NULL) == STAMP_INVALID);
+  several[0].size = 4;
+  CHECK(stamp_recommend_each(recommender, several, 4, each) == STAMP_INVALID &&
+        strstr(stamp_last_error(), "size is 4"));
+  for (int i = 0; i < 4; ++i) CHECK(each[i] == NULL);
+  CHECK(stamp_recommend_each(NULL, several, 1, each) == STAMP_INVALID && each[0] == NULL);
+  CHECK(stamp_recommend_each(recommender, NULL, 0, NULL) == STAMP_OK);
+
   CHECK(stamp_reload(recommender, "/nothing/here") == STAMP_FAILED);
   CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_scores(answer)[0] == best);
   stamp_answer_free(answer);
@@ -103,7 +127,7 @@ int run_c_client(const char* bundle, const char* other) {
   CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_scores(answer)[0] != best);
   stamp_answer_free(answer);
   stamp_answer_free(NULL);
-  stamp_free(recommender);
   stamp_free(NULL);
+  stamp_free(recommender);
   return 0;
 }

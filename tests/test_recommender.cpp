@@ -47,7 +47,7 @@ TEST_CASE("ids go in and come out; the answer is the release's") {
 
   const std::vector<Request> many{request, only, {.events = {}}, request};
   const auto answers = recommender.recommend(many);
-  for (std::size_t i = 0; i < many.size(); ++i) CHECK(answers[i].items == recommender.recommend(many[i]).items);
+  for (std::size_t i = 0; i < many.size(); ++i) CHECK(answers[i].get().items == recommender.recommend(many[i]).items);
 
   CHECK_THROWS_WITH_AS(recommender.recommend({.events = {"sku-7"}, .rules = R"([{"rule": "limit"}])"}),
                        doctest::Contains("rules[0]"), std::invalid_argument);
@@ -96,9 +96,7 @@ TEST_CASE("eight threads ask while releases change: no answer fails, none is tor
   }
   REQUIRE(whole[0][0] != whole[1][0]);
   for (const ReleaseOptions& options :
-       {ReleaseOptions{.device = "cpu"},
-        ReleaseOptions{
-            .device = "cpu", .lazy = true, .memory = 2000, .scan = {.window = std::chrono::microseconds(50)}}}) {
+       {ReleaseOptions{.device = "cpu"}, ReleaseOptions{.device = "cpu", .lazy = true, .memory = 2000}}) {
     Recommender recommender(folder / "0", options);
     std::atomic<bool> done{false};
     std::atomic<int> wrong{0}, answered[2] = {0, 0};
@@ -113,7 +111,7 @@ TEST_CASE("eight threads ask while releases change: no answer fails, none is tor
           for (std::size_t i = static_cast<std::size_t>(t); !done; ++i) {
             if (t == 0) {
               const auto answers = recommender.recommend(requests);
-              for (std::size_t r = 0; r < requests.size(); ++r) judge(r, answers[r].scores);
+              for (std::size_t r = 0; r < requests.size(); ++r) judge(r, answers[r].get().scores);
             } else {
               judge(i % requests.size(), recommender.recommend(requests[i % requests.size()]).scores);
             }

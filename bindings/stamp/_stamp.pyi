@@ -165,7 +165,7 @@ class Recommender:
     """A release that can be replaced while it is asked. Thread-safe."""
 
     def __init__(
-        self, path: str, *, device: str, precision: str, lazy: bool, memory: int, window: float
+        self, path: str, *, device: str, precision: str, lazy: bool, memory: int
     ) -> None: ...
     def release(self) -> Release: ...
     @property

@@ -50,4 +50,14 @@ int main(int argc, char** argv) {
     std::cout << (*zone ? ", red ones alone\n" : "\n");
     if (stamp::to_string(answer.items.front()) != (*zone ? "sku-45" : "sku-43")) return 1;
   }
+
+  const std::vector<stamp::Request> requests{{.events = events, .zone = "blue"}, {.events = events, .zone = "red"}};
+  for (const stamp::Answer<stamp::Recommendation>& answer : recommender.recommend(requests)) {
+    try {
+      const stamp::Recommendation& found = answer.get();
+      std::cout << "the first of " << found.items.size() << " is " << stamp::to_string(found.items[0]) << '\n';
+    } catch (const std::invalid_argument& error) {  // of this one alone: there is no zone "blue"
+      std::cout << error.what() << '\n';
+    }
+  }
 }

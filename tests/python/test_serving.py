@@ -1,5 +1,6 @@
 """stamp.Recommender on a small shop: routes, zones, rules, explanations, batches, ids, threads and reloading."""
 
+import asyncio
 import collections
 import threading
 
@@ -154,16 +155,26 @@ def test_integers_and_texts(tmp_path, recommender):
         recommender.recommend(["a1"], exclude="a1")
 
 
-def test_loading_lazily_within_memory_and_sharing_scans_change_no_answer(built, recommender):
+def test_loading_lazily_and_within_memory_change_no_answer(built, recommender):
     sessions = [["a1"], ["b0", "x0"], [], ["b1"], ["x1"], ["a1", "a3"]]
     expected = [recommender.recommend(s) for s in sessions]
-    for options in ({"lazy": True}, {"memory": 1}, {"lazy": True, "memory": 10**6}, {"window": 1e-4}):
+    for options in ({"lazy": True}, {"memory": 1}, {"lazy": True, "memory": 10**6}):
         other = stamp.Recommender(built, device="cpu", **options)
         for _ in range(2):
             assert all(same(other.recommend(s), e) for s, e in zip(sessions, expected))
         assert all(same(a, e) for a, e in zip(other.recommend_batch(sessions), expected))
     with pytest.raises(ValueError, match="memory is -1"):
         stamp.Recommender(built, device="cpu", memory=-1)
+
+
+def test_requests_in_flight_under_asyncio_share_scans_and_change_no_answer(recommender):
+    sessions = [["a1"], ["b0", "x0"], [], ["b1"], ["x1"], ["a1", "a3"]] * 20
+
+    async def ask_all():
+        return await asyncio.gather(*(asyncio.to_thread(recommender.recommend, session) for session in sessions))
+
+    for answer, session in zip(asyncio.run(ask_all()), sessions):
+        assert same(answer, recommender.recommend(session))
 
 
 def test_threads_ask_while_releases_change(models, built, tmp_path):

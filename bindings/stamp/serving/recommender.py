@@ -69,8 +69,6 @@ class Recommender:
         Load the model of a cluster when it is first asked for.
     memory : int
         Bytes of models to hold at once, 0 for no bound: the least recently used one makes room.
-    window : float
-        Seconds that single requests of several threads wait for each other to share one scan of the catalog; 0: none.
 
     Raises
     ------
@@ -100,18 +98,14 @@ class Recommender:
         precision: str = "auto",
         lazy: bool = False,
         memory: int = 0,
-        window: float = 0.0,
     ):
         check_device_names(device, precision)
-        if isinstance(window, bool) or not isinstance(window, (int, float, np.integer, np.floating)):
-            raise ValueError(f"Recommender: window is {window!r}, expected 0 to 1 seconds")
         self._core = _stamp.Recommender(
             os.fspath(path),
             device=device,
             precision=precision,
             lazy=bool(lazy),
             memory=whole_number("Recommender: memory", memory, least=0),
-            window=float(window),
         )
         self._ids: tuple[_stamp.Release | None, np.ndarray] = (None, np.empty(0))
 
@@ -220,7 +214,10 @@ class Recommender:
         bought: Iterable[Iterable[Any]] = (),
         explain: bool = False,
     ) -> list[Recommendations]:
-        """:meth:`recommend` for many visitors at once, scanned on all cores; `bought` is a list for each, or absent."""
+        """:meth:`recommend` for many visitors at once, on all cores; `bought` is a list for each, or absent.
+
+        What cannot be raises for the whole call.
+        """
         release = self._core.release()
         of = "lists of product ids"
         ids = [

@@ -1,6 +1,8 @@
 #include "stamp/recommender.h"
 
 #include "kernels/cpu/thread_pool.h"
+#include "stamp/internal/in_flight.h"
+#include "stamp/internal/of_process.h"
 
 namespace stamp {
 
@@ -92,7 +94,12 @@ std::vector<Answer<Recommendation>> answer(const Release& release, std::span<con
 }  // namespace
 
 Recommender::Recommender(const std::filesystem::path& bundle, const ReleaseOptions& options)
-    : options_(options), path_(bundle), release_(std::make_shared<Release>(BundleReader(bundle), options)) {}
+    : options_(options),
+      path_(bundle),
+      release_(std::make_shared<Release>(BundleReader(bundle), options)),
+      in_flight_(std::make_unique<OfProcess<InFlight>>()) {}
+
+Recommender::~Recommender() = default;
 
 Recommendation Recommender::recommend(const Request& request) const {
   const auto current = release();
@@ -102,6 +109,11 @@ Recommendation Recommender::recommend(const Request& request) const {
 
 std::vector<Answer<Recommendation>> Recommender::recommend(std::span<const Request> requests) const {
   return answer(*release(), requests, 0);
+}
+
+Recommender::InFlight& Recommender::in_flight() const {
+  return in_flight_->get([this](std::span<const Request> requests) { return answer(*release(), requests, 1); },
+                         options_.scan.most);
 }
 
 void Recommender::reload() { reload(path()); }

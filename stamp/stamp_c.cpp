@@ -9,6 +9,10 @@ struct stamp_recommender {
   stamp::Recommender recommender;
 };
 
+struct stamp_ticket {
+  stamp::Ticket ticket = {};
+};
+
 struct stamp_answer {
   stamp_status status = STAMP_OK;
   std::string error;
@@ -37,6 +41,10 @@ stamp_status failure(std::string& message) noexcept {
     throw;
   } catch (const std::invalid_argument& error) {
     return failed(STAMP_INVALID, error.what());
+  } catch (const DeadlineExceeded& error) {
+    return failed(STAMP_LATE, error.what());
+  } catch (const Cancelled& error) {
+    return failed(STAMP_CANCELLED, error.what());
   } catch (const std::exception& error) {
     return failed(STAMP_FAILED, error.what());
   } catch (...) {
@@ -207,6 +215,36 @@ stamp_status stamp_recommend_each(const stamp_recommender* recommender, const st
                                   stamp_answer** answers) {
   return guarded([&] { recommend_each("stamp_recommend_each", recommender, requests, n, answers); });
 }
+
+stamp_status stamp_submit(const stamp_recommender* recommender, const stamp_request* request, int64_t deadline,
+                          stamp_callback callback, void* context, stamp_ticket** ticket) {
+  return guarded([&] {
+    if (ticket) *ticket = nullptr;
+    require(recommender != nullptr && request != nullptr && callback != nullptr,
+            "stamp_submit: recommender, request or callback is NULL");
+    const auto now = std::chrono::steady_clock::now();
+    const auto most = std::chrono::duration_cast<std::chrono::microseconds>(Recommender::kNoDeadline - now).count();
+    const auto time = deadline == 0 || deadline >= most ? Recommender::kNoDeadline
+                                                        : now + std::chrono::microseconds(std::max(deadline, -most));
+    // Memory for what the callback gets and for the ticket is had now, when there is somebody to tell that there is
+    // none.
+    auto answer = std::make_shared<std::unique_ptr<stamp_answer>>(std::make_unique<stamp_answer>());
+    auto kept = ticket ? std::make_unique<stamp_ticket>() : nullptr;
+    Ticket submitted = recommender->recommender.submit(
+        request_of(*request),
+        [answer = std::move(answer), callback, context](Answer<Recommendation> found) {
+          fill(**answer, std::move(found));
+          callback(answer->release(), context);
+        },
+        time);
+    if (!ticket) return;
+    kept->ticket = std::move(submitted);
+    *ticket = kept.release();
+  });
+}
+
+int stamp_cancel(const stamp_ticket* ticket) { return ticket != nullptr && ticket->ticket.cancel(); }
+void stamp_ticket_free(stamp_ticket* ticket) { delete ticket; }
 
 stamp_status stamp_answer_status(const stamp_answer* answer) { return answer->status; }
 const char* stamp_answer_error(const stamp_answer* answer) { return answer->error.c_str(); }

@@ -25,10 +25,12 @@
 extern "C" {
 #endif
 
-typedef enum { STAMP_OK = 0, STAMP_INVALID = 1, STAMP_FAILED = 2 } stamp_status;
+/* The last two are only ever an answer's: its deadline passed before its turn came; it was cancelled. */
+typedef enum { STAMP_OK = 0, STAMP_INVALID = 1, STAMP_FAILED = 2, STAMP_LATE = 3, STAMP_CANCELLED = 4 } stamp_status;
 
 typedef struct stamp_recommender stamp_recommender;
 typedef struct stamp_answer stamp_answer;
+typedef struct stamp_ticket stamp_ticket;
 
 /* A product's id: UTF-8 text that ends in 0, or where `text` is NULL the number. A request's ids are of the kind that the
  * bundle's are; one of the other is STAMP_INVALID, one that the bundle does not know is no error. */
@@ -72,7 +74,8 @@ STAMP_C_API const char* stamp_last_error(void);
 STAMP_C_API stamp_status stamp_load(const char* path, const stamp_options* options, stamp_recommender** recommender);
 /* Loads the bundle at `path` (NULL: where it came from), then answers from it; requests under way end in the old one. */
 STAMP_C_API stamp_status stamp_reload(stamp_recommender* recommender, const char* path);
-/* NULL is allowed. */
+/* NULL is allowed. Requests that were submitted and whose turn has not come are cancelled; returns when every callback has
+ * been called, and so not in one. */
 STAMP_C_API void stamp_free(stamp_recommender* recommender);
 
 /* One request, on the thread that calls. */
@@ -85,6 +88,20 @@ STAMP_C_API stamp_status stamp_recommend_many(const stamp_recommender* recommend
  * the call itself cannot be or fails they are NULL. */
 STAMP_C_API stamp_status stamp_recommend_each(const stamp_recommender* recommender, const stamp_request* requests,
                                               size_t n, stamp_answer** answers);
+
+/* Gets an answer, which is the callback's to free, whatever its status. */
+typedef void (*stamp_callback)(stamp_answer* answer, void* context);
+/* Answers by calling back, and blocks no thread meanwhile. Where it returns STAMP_OK the callback is called once, on a
+ * thread of the library's, never on the caller's, though perhaps before this returns; there are as many as cores, and one
+ * that is in a callback answers nobody. The request is read during this call alone. deadline: microseconds from now in
+ * which its turn must come, 0: none; an answer whose turn came in time may come later. ticket: to cancel by, and to free
+ * with stamp_ticket_free; NULL: none is wanted. In a child of fork() the requests of the parent are the parent's. */
+STAMP_C_API stamp_status stamp_submit(const stamp_recommender* recommender, const stamp_request* request, int64_t deadline,
+                                      stamp_callback callback, void* context, stamp_ticket** ticket);
+/* 1: the callback has not been called yet, and will be with STAMP_CANCELLED; 0: it has been called, or is being. */
+STAMP_C_API int stamp_cancel(const stamp_ticket* ticket);
+/* At any time, also after stamp_free; the request goes its way. NULL is allowed. */
+STAMP_C_API void stamp_ticket_free(stamp_ticket* ticket);
 
 /* What an answer holds; valid until it is freed. One whose status is not STAMP_OK lists nothing. */
 STAMP_C_API stamp_status stamp_answer_status(const stamp_answer* answer);

@@ -1,4 +1,5 @@
 /* What a C program does with the library; test_c.cpp calls it. Returns 0, or the line of what went wrong. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,97 @@ typedef struct {
   const stamp_id* events;
   size_t n_events;
 } old_request;
+
+/* Where callbacks put answers. */
+typedef struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t changed;
+  stamp_answer* answers[8];
+  int n, let_go;
+} inbox;
+
+static void put(stamp_answer* answer, void* context) {
+  inbox* in = context;
+  pthread_mutex_lock(&in->mutex);
+  in->answers[in->n++] = answer;
+  pthread_cond_broadcast(&in->changed);
+  pthread_mutex_unlock(&in->mutex);
+}
+
+/* The same, and the thread stays in it until it is let go. */
+static void put_and_stay(stamp_answer* answer, void* context) {
+  inbox* in = context;
+  put(answer, context);
+  pthread_mutex_lock(&in->mutex);
+  while (!in->let_go) pthread_cond_wait(&in->changed, &in->mutex);
+  pthread_mutex_unlock(&in->mutex);
+}
+
+static void wait_for(inbox* in, int n) {
+  pthread_mutex_lock(&in->mutex);
+  while (in->n < n) pthread_cond_wait(&in->changed, &in->mutex);
+  pthread_mutex_unlock(&in->mutex);
+}
+
+static void let_go(inbox* in) {
+  pthread_mutex_lock(&in->mutex);
+  in->let_go = 1;
+  pthread_cond_broadcast(&in->changed);
+  pthread_mutex_unlock(&in->mutex);
+}
+
+/* On a library of one thread, so that what is submitted while it is held waits. Frees the recommender. */
+static int run_submitting(stamp_recommender* recommender, stamp_request request) {
+  inbox in = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {NULL}, 0, 0};
+  stamp_answer* expected = NULL;
+  CHECK(stamp_recommend(recommender, &request, &expected) == STAMP_OK);
+  CHECK(stamp_answer_status(expected) == STAMP_OK && strcmp(stamp_answer_error(expected), "") == 0);
+
+  stamp_ticket *first = NULL, *second = NULL;
+  CHECK(stamp_submit(recommender, &request, 0, NULL, &in, &first) == STAMP_INVALID && first == NULL);
+  CHECK(stamp_submit(recommender, NULL, 0, put, &in, NULL) == STAMP_INVALID);
+  stamp_request wrong = request;
+  wrong.events = NULL;
+  CHECK(stamp_submit(recommender, &wrong, 0, put, &in, NULL) == STAMP_INVALID); /* and calls nobody */
+  wrong = request;
+  wrong.zone = "home";
+
+  CHECK(stamp_submit(recommender, &request, 0, put_and_stay, &in, &first) == STAMP_OK && first);
+  wait_for(&in, 1);
+  CHECK(stamp_submit(recommender, &request, 0, put, &in, &second) == STAMP_OK);
+  CHECK(stamp_submit(recommender, &wrong, INT64_MAX, put, &in, NULL) == STAMP_OK);
+  CHECK(stamp_submit(recommender, &request, -1, put, &in, NULL) == STAMP_OK);
+  CHECK(stamp_submit(recommender, &request, INT64_MIN, put, &in, NULL) == STAMP_OK);
+  CHECK(stamp_submit(recommender, &request, 3600000000, put, &in, NULL) == STAMP_OK);
+  CHECK(stamp_cancel(first) == 0 && stamp_cancel(second) == 1 && stamp_cancel(NULL) == 0);
+  let_go(&in);
+  wait_for(&in, 6);
+  const stamp_status statuses[] = {STAMP_OK, STAMP_CANCELLED, STAMP_LATE, STAMP_LATE, STAMP_INVALID, STAMP_OK};
+  const char* errors[] = {"", "cancelled", "the deadline passed", "the deadline passed", "zone is 'home'", ""};
+  for (int i = 0; i < 6; ++i) {
+    CHECK(stamp_answer_status(in.answers[i]) == statuses[i] && strstr(stamp_answer_error(in.answers[i]), errors[i]));
+    if (statuses[i] == STAMP_OK) {
+      CHECK(stamp_answer_size(in.answers[i]) == stamp_answer_size(expected));
+      CHECK(stamp_answer_scores(in.answers[i])[0] == stamp_answer_scores(expected)[0]);
+      CHECK(strcmp(stamp_answer_ids(in.answers[i])[0].text, stamp_answer_ids(expected)[0].text) == 0);
+    } else {
+      CHECK(stamp_answer_size(in.answers[i]) == 0 && strcmp(stamp_answer_path(in.answers[i]), "") == 0);
+    }
+    stamp_answer_free(in.answers[i]);
+  }
+  stamp_answer_free(expected);
+
+  in.n = 0;
+  CHECK(stamp_submit(recommender, &request, 0, put, &in, NULL) == STAMP_OK);
+  stamp_free(recommender);
+  CHECK(in.n == 1); /* answered or cancelled, but called */
+  stamp_answer_free(in.answers[0]);
+  CHECK(stamp_cancel(first) == 0 && stamp_cancel(second) == 0);
+  stamp_ticket_free(first);
+  stamp_ticket_free(second);
+  stamp_ticket_free(NULL);
+  return 0;
+}
 
 int run_c_client(const char* bundle, const char* other) {
   CHECK(strlen(stamp_version()) >= 5);
@@ -128,6 +220,5 @@ int run_c_client(const char* bundle, const char* other) {
   stamp_answer_free(answer);
   stamp_answer_free(NULL);
   stamp_free(NULL);
-  stamp_free(recommender);
-  return 0;
+  return run_submitting(recommender, request);
 }

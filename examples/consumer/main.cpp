@@ -1,5 +1,7 @@
 // Trains a small model, saves it as a bundle with a zone of its own rules, and recommends from there, in C++, against
 // the installed library.
+#include <chrono>
+#include <future>
 #include <iostream>
 #include <random>
 
@@ -60,4 +62,13 @@ int main(int argc, char** argv) {
       std::cout << error.what() << '\n';
     }
   }
+
+  std::promise<stamp::Answer<stamp::Recommendation>> replied;
+  const stamp::Ticket ticket = recommender.submit(
+      {.events = events, .k = 3, .zone = "red"},
+      [&](stamp::Answer<stamp::Recommendation> answer) { replied.set_value(std::move(answer)); },
+      std::chrono::steady_clock::now() + std::chrono::seconds(10));
+  // Meanwhile this thread does something else; had the visitor gone, it would call ticket.cancel().
+  if (stamp::to_string(replied.get_future().get().get().items[0]) != "sku-45") return 1;
+  return ticket.cancel() ? 1 : 0;  // too late
 }

@@ -128,7 +128,7 @@ def performance() -> str:
                          f"{r['own_mib']:,.0f}", f"{8 * r['groups'] ** 2 / 2**20:,.0f}", f"{r['purity']:.3f}"]
                         for r in clustered]),
                  where(clustered)]  # fmt: skip
-    return "\n\n".join([*text, *rules(), *replay(), *daily(), *gpu_performance()]) + "\n"
+    return "\n\n".join([*text, *rules(), *in_flight(), *replay(), *daily(), *gpu_performance()]) + "\n"
 
 
 def rules() -> list[str]:
@@ -143,6 +143,22 @@ def rules() -> list[str]:
                   [[f"{r['products']:,}, {r['dim']}", f"{r['none_ms']:.2f}",
                     *(cell for way in ("zone", "request", "diversify")
                       for cell in (f"{r[way + '_ms']:.2f}", f"{r['ratio_' + way]:.2f} ×"))] for r in rows]),
+            where(rows)]  # fmt: skip
+
+
+def in_flight() -> list[str]:
+    rows = latest(read("in_flight"), "products", "dim", "threads", "in_flight")
+    if not rows:
+        return []
+    ways = ("alone", "shared", "submitted")
+    return ["## Requests in flight", "What a request for 20 products costs and takes while so many are in flight, in a closed "
+            "loop: µs of CPU time, and µs from asking to the answer that half of them, and all but one in a hundred, stay "
+            "below; and requests a second. *alone*: threads whose scans share nothing; *shared*: threads, as it is; *submitted*: answered by "
+            "callback. Medians.",
+            table(["V, D, threads", "in flight", *(f"{what} {way}" for what in ("CPU µs", "p50", "p99", "a second") for way in ways)],
+                  [[f"{r['products']:,}, {r['dim']}, {r['threads']}", str(r["in_flight"]),
+                    *(f"{r[way][what]:,.0f}" for what in ("cpu_us", "p50_us", "p99_us", "a_second") for way in ways)]
+                   for r in rows]),
             where(rows)]  # fmt: skip
 
 

@@ -8,10 +8,13 @@ if [ ! -x benchmarks/.venv/bin/python ]; then
   benchmarks/.venv/bin/pip install --quiet -r benchmarks/requirements.txt
 fi
 benchmarks/.venv/bin/pip install --quiet ".[cluster,data]"
+cmake --preset release -DSTAMP_BUILD_BENCHMARKS=ON >/dev/null
+cmake --build --preset release --target bench_in_flight
 benchmarks/.venv/bin/python benchmarks/train.py
 benchmarks/.venv/bin/python benchmarks/recommend.py
 benchmarks/.venv/bin/python benchmarks/cluster.py
 benchmarks/.venv/bin/python benchmarks/rules.py
+benchmarks/.venv/bin/python benchmarks/in_flight.py
 if [ -n "${STAMP_DATA:-}" ]; then
   benchmarks/.venv/bin/python benchmarks/replay.py
   benchmarks/.venv/bin/python benchmarks/sample_verdicts.py

@@ -154,7 +154,8 @@ def in_flight() -> list[str]:
     return ["## Requests in flight", "What a request for 20 products costs and takes while so many are in flight, in a closed "
             "loop: µs of CPU time, and µs from asking to the answer that half of them, and all but one in a hundred, stay "
             "below; and requests a second. *alone*: threads whose scans share nothing; *shared*: threads, as it is; *submitted*: answered by "
-            "callback. Medians.",
+            "callback. Medians. Where nothing is shared, threads that have a core keep it from request to request, and those that "
+            "have none wait for the scheduler: the first are half of the answers, the others the last in a hundred.",
             table(["V, D, threads", "in flight", *(f"{what} {way}" for what in ("CPU µs", "p50", "p99", "a second") for way in ways)],
                   [[f"{r['products']:,}, {r['dim']}, {r['threads']}", str(r["in_flight"]),
                     *(f"{r[way][what]:,.0f}" for what in ("cpu_us", "p50_us", "p99_us", "a_second") for way in ways)]

@@ -402,6 +402,27 @@ TEST_CASE("one zone's boosts and long lists in a batch give what they give alone
   }
 }
 
+TEST_CASE("lists too long to be shared stand between others in a batch") {
+  constexpr std::int64_t kMany = 5000;
+  const auto model = model_of(Score::cosine, open_device("cpu"), 0, kMany);
+  const Release release(bundle_of(model)), unshared(bundle_of(model), {.most = 1});
+  std::vector<std::vector<std::int32_t>> events;
+  for (std::int32_t i = 0; i < 40; ++i) events.push_back({i, 37 * i});
+  std::vector<Query> queries;
+  for (std::size_t i = 0; i < events.size(); ++i)
+    queries.push_back({.events = events[i], .k = i % 7 == 0 || i > 37 ? kMany : 5 + static_cast<std::int64_t>(i)});
+  for (const Release* each : {&release, &unshared})
+    for (int threads : {0, 1}) {
+      const auto together = each->list(queries, threads);
+      for (std::size_t i = 0; i < queries.size(); ++i) {
+        const Listing alone = unshared.list(queries[i]);
+        CHECK(static_cast<std::int64_t>(alone.items.size()) == queries[i].k);
+        CHECK(together[i].get().items == alone.items);
+        CHECK(together[i].get().scores == alone.scores);
+      }
+    }
+}
+
 TEST_CASE("what cannot be asked is refused, on every path") {
   const Release release(shop(open_device("cpu")));
   const std::vector<std::int32_t> bad{12}, known{1}, fresh{9}, none;

@@ -123,8 +123,8 @@ TEST_CASE("what is submitted is answered as what is asked for, on every device")
 }
 
 TEST_CASE("a thread that is free takes its share, in order, and none is idle while somebody waits") {
-  Shop shop(2);
   Answers answers;
+  Shop shop(2);  // goes first, with all its callbacks
   shop->submit(request_of(0), answers.held(20));
   shop->submit(request_of(0), answers.held(21));
   const std::thread::id a = answers.thread(20), b = answers.thread(21);
@@ -142,8 +142,8 @@ TEST_CASE("a thread that is free takes its share, in order, and none is idle whi
 }
 
 TEST_CASE("deadlines that have passed, and requests that are cancelled before their turn or during it") {
-  Shop shop(1);
   Answers answers;
+  Shop shop(1);  // goes first, with all its callbacks
   const auto in_an_hour = std::chrono::steady_clock::now() + std::chrono::hours(1);
   shop->submit(request_of(0), answers.held(0));
   answers.at(0);
@@ -171,8 +171,8 @@ TEST_CASE("deadlines that have passed, and requests that are cancelled before th
 }
 
 TEST_CASE("a request that cannot be fails alone, submitted or in a batch") {
-  Shop shop(1);
   Answers answers;
+  Shop shop(1);  // goes first, with all its callbacks
   std::vector<Request> requests;
   for (int i = 0; i < 6; ++i) requests.push_back(request_of(12 * i));
   requests[1].zone = "home";
@@ -208,8 +208,8 @@ TEST_CASE("a request that cannot be fails alone, submitted or in a batch") {
 }
 
 TEST_CASE("a callback that throws is counted, and its thread goes on; one may submit again") {
-  Shop shop(1);
   Answers answers;
+  Shop shop(1);  // goes first, with all its callbacks
   shop->submit(request_of(0), [](auto) { throw std::runtime_error("mine"); });
   shop->submit(request_of(1), [](auto) { throw 3; });
   shop->submit(request_of(2), [&](auto) { shop->submit(request_of(3), answers.of(3)); });
@@ -316,9 +316,9 @@ int status_of(const Child& child) {
 }  // namespace
 
 TEST_CASE("the child of a fork answers its own requests, the parent its own") {
+  Answers answers, others;
   Shop shop(2);
   const auto expected = shop->recommend(request_of(5)).items;
-  Answers answers, others;
   shop->submit(request_of(0), answers.held(0));
   shop->submit(request_of(0), answers.held(1));
   answers.at(0), answers.at(1);

@@ -172,7 +172,8 @@ TEST_CASE("queries that cannot be have errors of their own, and spoil no other's
     const auto answers = release.list(queries, threads);
     REQUIRE(answers.size() == queries.size());
     for (std::size_t i = 0; i < queries.size(); ++i)
-      if (i != 10 && i != 20 && i != 590) CHECK((answers[i].get().items == expected.items && answers[i].get().scores == expected.scores));
+      if (i != 10 && i != 20 && i != 590)
+        CHECK((answers[i].get().items == expected.items && answers[i].get().scores == expected.scores));
     CHECK_THROWS_WITH_AS(answers[10].get(), "recommend: events holds row 60, expected below 60", std::invalid_argument);
     CHECK_THROWS_WITH_AS(answers[20].get(), "recommend: k is -1, expected 1 or more", std::invalid_argument);
     CHECK_THROWS_WITH_AS(answers[590].get(), "recommend: zone is 'nowhere', expected none, this bundle has no zones",

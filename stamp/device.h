@@ -100,9 +100,10 @@ struct ScoreFloors {
 
 // V products that can be listed: rows of a table of embeddings.
 struct ItemRows {
-  const float* items;                  // [...,D]
-  const std::int32_t* rows = nullptr;  // [V] which of them; null: the first V
-  bool normalize = false;              // score with x_v / |x_v|
+  const float* items;                    // [...,D]
+  const std::int32_t* rows = nullptr;    // [V] which of them; null: the first V
+  bool normalize = false;                // score with x_v / |x_v|
+  const float* inverse_norms = nullptr;  // [V] 1 / |x_v|, where they are at hand
 };
 
 struct CatalogTopK {
@@ -211,6 +212,8 @@ class STAMP_API Device {
                                               const std::int32_t* row_ids, const float* row_gradients,
                                               const ItemUpdate& update) = 0;
 
+  // norms[v] = 1 / |x_v|, 1 of zero rows: what products that are normalized are multiplied by.
+  virtual void inverse_norms(std::int64_t V, std::int64_t D, const ItemRows& items, float* norms) = 0;
   // A copy of V rows that catalog_top_k scans instead, in a form of the device's own. packed_size: bytes of it.
   virtual std::int64_t packed_size(std::int64_t V, std::int64_t D) const = 0;
   virtual void pack_items(std::int64_t V, std::int64_t D, const ItemRows& items, std::byte* packed) = 0;

@@ -21,7 +21,11 @@ class ModelRanker final : public Ranker {
         scores_(device_, 0),
         above_(device_, 0),
         tied_(device_, 0) {
-    device_->pack_items(model.V(), model.config().dim, model.item_rows(), packed_.data());
+    if (items().normalize) {
+      inverse_norms_ = Array<float>(device_, model.V());
+      device_->inverse_norms(model.V(), model.config().dim, items(), inverse_norms_.data());
+    }
+    device_->pack_items(model.V(), model.config().dim, items(), packed_.data());
   }
 
   std::int64_t V() const override { return model_.V(); }
@@ -38,7 +42,7 @@ class ModelRanker final : public Ranker {
                             .V = model_.V(),
                             .k = k,
                             .queries = activations_.q.data(),
-                            .items = model_.item_rows(),
+                            .items = items(),
                             .packed = packed_.data(),
                             .floors = floors_.of(batch, 0, batch.begin.size()),
                             .targets = activations_.targets.data(),
@@ -52,10 +56,17 @@ class ModelRanker final : public Ranker {
   }
 
  private:
+  ItemRows items() const {
+    ItemRows items = model_.item_rows();
+    items.inverse_norms = inverse_norms_.data();
+    return items;
+  }
+
   const Model& model_;
   std::shared_ptr<Device> device_;
   Activations activations_;
   RepeatFloors floors_;
+  Array<float> inverse_norms_;
   Array<std::byte> packed_;
   Array<std::int32_t> ids_;
   Array<float> scores_;

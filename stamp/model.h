@@ -121,7 +121,7 @@ class STAMP_API Model {
 
   // The products as catalog_top_k takes them: all, or those of `rows` in device memory.
   ItemRows item_rows(const std::int32_t* rows = nullptr) const {
-    return {weights_.items.data(), rows, config_.score == Score::cosine};
+    return {.items = weights_.items.data(), .rows = rows, .normalize = config_.score == Score::cosine};
   }
 
   // Below which scores of products that the history itself holds do not fall (repeats.h), by how many events ago they

@@ -109,11 +109,21 @@ Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> 
   rows_ = Array<std::int32_t>(model_->device(), 0);
   if (n < model_->V()) rows_.upload(candidates_);
   packed_ = Array<std::byte>(model_->device(), device.packed_size(n, D));
-  device.pack_items(n, D, model_->item_rows(rows_.data()), packed_.data());
+  if (items().normalize) {
+    inverse_norms_ = Array<float>(model_->device(), n);
+    device.inverse_norms(n, D, items(), inverse_norms_.data());
+  }
+  device.pack_items(n, D, items(), packed_.data());
   device.synchronize();  // requests read it through handles of their own
 }
 
 Scanner::~Scanner() = default;
+
+ItemRows Scanner::items() const {
+  ItemRows items = model_->item_rows(rows_.data());
+  items.inverse_norms = inverse_norms_.data();
+  return items;
+}
 
 std::unique_ptr<Scanner::Context> Scanner::borrow(int threads) const {
   auto& idle = threads == 1 ? idle_single_ : idle_parallel_;
@@ -190,7 +200,7 @@ void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
     c.boosts.add(request.boosts);
   }
   const auto* candidates = rows_.empty() ? nullptr : &candidates_;
-  top_k(c, first, count, candidates, size(), n, rows_.data(), packed_.data());
+  top_k(c, first, count, candidates, size(), n, items(), packed_.data());
   for (std::size_t b = 0; b < count; ++b) take(c, b, n, nullptr, c.order[first + b]);
 }
 
@@ -216,14 +226,14 @@ void Scanner::scan_few(Context& c, std::size_t row) const {
   c.boosts.clear();
   c.boosts.add(c.few_boosts);
   c.rows.upload(c.few_rows);
-  top_k(c, row, 1, &c.few_rows, V, n, c.rows.data(), nullptr);
+  top_k(c, row, 1, &c.few_rows, V, n, model_->item_rows(c.rows.data()), nullptr);
   take(c, 0, n, c.few.data(), request);
 }
 
 // The lists of queries first … first+count-1 over V products, of rows `candidates` or all, into c.listed and
-// c.listed_scores. `rows` are the same in device memory.
+// c.listed_scores. `items` are the same on the device.
 void Scanner::top_k(Context& c, std::size_t first, std::size_t count, const std::vector<std::int32_t>* candidates,
-                    std::int64_t V, std::int64_t n, const std::int32_t* rows, const std::byte* packed) const {
+                    std::int64_t V, std::int64_t n, const ItemRows& items, const std::byte* packed) const {
   const std::int64_t D = model_->config().dim, B = static_cast<std::int64_t>(count);
   c.ids.resize(B * n);
   c.scores.resize(B * n);
@@ -232,7 +242,7 @@ void Scanner::top_k(Context& c, std::size_t first, std::size_t count, const std:
                            .V = V,
                            .k = n,
                            .queries = c.activations.q.data() + static_cast<std::int64_t>(first) * D,
-                           .items = model_->item_rows(rows),
+                           .items = items,
                            .packed = packed,
                            .floors = c.floors.of(c.batch, first, count, candidates),
                            .excluded = c.excluded.on_device((V + 63) / 64),

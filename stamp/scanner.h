@@ -43,6 +43,7 @@ class STAMP_API Scanner {
   class PerQuery;
   struct Context;
 
+  ItemRows items() const;  // the candidates
   std::unique_ptr<Context> borrow(int threads) const;
   void give_back(std::unique_ptr<Context> context, int threads) const;
   void pass(int threads, std::span<const ScanRequest> requests) const;
@@ -51,13 +52,14 @@ class STAMP_API Scanner {
   void scan_all(Context& c, std::size_t first, std::size_t count) const;
   void scan_few(Context& c, std::size_t row) const;
   void top_k(Context& c, std::size_t first, std::size_t count, const std::vector<std::int32_t>* candidates,
-             std::int64_t V, std::int64_t n, const std::int32_t* rows, const std::byte* packed) const;
+             std::int64_t V, std::int64_t n, const ItemRows& items, const std::byte* packed) const;
   void take(const Context& c, std::size_t b, std::int64_t n, const std::int32_t* few, const ScanRequest& request) const;
 
   std::shared_ptr<const Model> model_;
   std::vector<std::int32_t> candidates_;
   ScanOptions options_;
-  Array<std::int32_t> rows_;  // candidates_ on the device; empty where they are all
+  Array<std::int32_t> rows_;    // candidates_ on the device; empty where they are all
+  Array<float> inverse_norms_;  // of the candidates, where they are normalized
   Array<std::byte> packed_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;

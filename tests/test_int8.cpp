@@ -78,15 +78,19 @@ Products products(Index M, Index groups, std::int32_t largest, int kind) {
 // A table of one panel or several, and queries that it is asked with.
 struct Table {
   Index V, D;
-  std::vector<float> items;
-  bool normalize;
+  std::vector<float> items, scales;
   std::vector<std::byte> memory;
 
   Table(Index V, Index D, std::vector<float> values, bool normalize)
-      : V(V), D(D), items(std::move(values)), normalize(normalize), memory(Int8Table::bytes(V, D)) {
+      : V(V), D(D), items(std::move(values)), scales(V, 1), memory(Int8Table::bytes(V, D)) {
+    for (Index v = 0; normalize && v < V; ++v) {
+      const float* x = items.data() + v * D;
+      const float norm = std::sqrt(simd().dot(D, x, x));
+      if (norm > 0) scales[v] = 1 / norm;
+    }
     for (Index first = 0; first < V; first += kPanel) {
       const auto rows = pointers(first);
-      quantize_panel(V, D, first, static_cast<Index>(rows.size()), rows.data(), normalize, memory.data());
+      quantize_panel(V, D, first, static_cast<Index>(rows.size()), rows.data(), scales.data() + first, memory.data());
     }
   }
   std::vector<const float*> pointers(Index first) const {
@@ -201,10 +205,10 @@ TEST_CASE("no score lies outside its bounds, whatever the rows, the query, the b
                 const float error = view.lengths[panel] * q.per_length + view.rests[panel] * q.per_rest;
                 for (const float* added : {static_cast<const float*>(nullptr), boosts.data()}) {
                   std::vector<float> scores(n);
-                  simd->score_rows(n, D, query.data(), rows.data(), view.inverse_norms + first, scores.data());
+                  simd->score_rows(n, D, query.data(), rows.data(), table.scales.data() + first, scores.data());
                   for (Index i = 0; i < n; ++i) {
                     float backwards = 0;
-                    for (Index d = D; d-- > 0;) backwards += query[d] * (rows[i][d] * view.inverse_norms[first + i]);
+                    for (Index d = D; d-- > 0;) backwards += query[d] * (rows[i][d] * table.scales[first + i]);
                     for (float score : {scores[i], backwards}) {
                       if (added) score += added[i];
                       std::uint64_t surely;

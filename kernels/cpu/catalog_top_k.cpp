@@ -22,26 +22,29 @@ struct Found {  // by one run, for one query
   Index size, above, tied;
 };
 
-// What rows without a packed copy are scaled by.
-const float* inverse_norms_of(const CatalogTopK& p) {
-  if (!p.items.normalize) return nullptr;
-  float* norms = scratch<float, 21>(p.V);
-  for (Index v = 0; v < p.V; ++v)
-    norms[v] = inverse_norm(p.D, p.items.items + (p.items.rows ? p.items.rows[v] : v) * p.D);
-  return norms;
-}
-
 }  // namespace
 
 Index CpuDevice::packed_size(Index V, Index D) const { return Int8Table::bytes(V, D); }
+
+void CpuDevice::inverse_norms(Index V, Index D, const ItemRows& items, float* norms) {
+  constexpr Index kGrain = 1024;
+  const ItemRows unknown{.items = items.items, .rows = items.rows, .normalize = true};
+  parallel_for_ranges(V, kGrain, threads_, [&](Index first, Index last) {
+    for (Index v = first; v < last; ++v) norms[v] = scale_of(unknown, D, v);
+  });
+}
 
 void CpuDevice::pack_items(Index V, Index D, const ItemRows& items, std::byte* packed) {
   constexpr Index kPanel = Int8Table::kPanel;
   parallel_for((V + kPanel - 1) / kPanel, threads_, [&](Index panel) {
     const Index first = panel * kPanel, n = std::min(kPanel, V - first);
     std::array<const float*, kPanel> rows;
-    for (Index i = 0; i < n; ++i) rows[i] = items.items + (items.rows ? items.rows[first + i] : first + i) * D;
-    quantize_panel(V, D, first, n, rows.data(), items.normalize, packed);
+    std::array<float, kPanel> scales;
+    for (Index i = 0; i < n; ++i) {
+      rows[i] = row_of(items, D, first + i);
+      scales[i] = scale_of(items, D, first + i);
+    }
+    quantize_panel(V, D, first, n, rows.data(), scales.data(), packed);
   });
 }
 
@@ -55,7 +58,7 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
 
   std::optional<Int8Table> table;
   if (p.packed) table.emplace(p.packed, V, D);
-  const ExactScores exact(p, table ? table->inverse_norms : inverse_norms_of(p));
+  const ExactScores exact(p);
   const bool by_bounds = table && k * kLongList <= V;
   const Index width = Int8Table::groups(D) * Gemm8::kGroup;
   std::int8_t* queries = scratch<std::int8_t, 22>(by_bounds ? p.B * width : 0);

@@ -74,6 +74,7 @@ class CpuDevice final : public Device {
 
   // catalog_top_k.cpp
   std::int64_t packed_size(std::int64_t V, std::int64_t D) const override;
+  void inverse_norms(std::int64_t V, std::int64_t D, const ItemRows& items, float* norms) override;
   void pack_items(std::int64_t V, std::int64_t D, const ItemRows& items, std::byte* packed) override;
   void catalog_top_k(const CatalogTopK& problem) override;
 

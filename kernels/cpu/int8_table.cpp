@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "kernels/cpu/scratch.h"
-#include "kernels/cpu/simd.h"
 
 namespace stamp::cpu {
 
@@ -68,20 +67,14 @@ Int8Table::Int8Table(const std::byte* memory, Index V, Index D)
       scales(reinterpret_cast<const float*>(values + panels(V) * kPanel * groups(D) * Gemm8::kGroup)),
       lengths(scales + panels(V) * kPanel),
       rests(lengths + panels(V)),
-      inverse_norms(rests + panels(V)),
       groups_(groups(D)) {}
 
 Index Int8Table::bytes(Index V, Index D) {
   constexpr Index kFloat = sizeof(float);
-  return panels(V) * (kPanel * (groups(D) * Gemm8::kGroup + 2 * kFloat) + 2 * kFloat);
+  return panels(V) * (kPanel * (groups(D) * Gemm8::kGroup + kFloat) + 2 * kFloat);
 }
 
-float inverse_norm(Index D, const float* x) {
-  const float norm = std::sqrt(simd().dot(D, x, x));
-  return norm > 0 ? 1 / norm : 1;
-}
-
-void quantize_panel(Index V, Index D, Index first, Index n, const float* const* rows, bool normalize,
+void quantize_panel(Index V, Index D, Index first, Index n, const float* const* rows, const float* scales,
                     std::byte* memory) {
   const Int8Table table(memory, V, D);
   const auto put = [](const float* column, Index i, double value) {
@@ -93,8 +86,7 @@ void quantize_panel(Index V, Index D, Index first, Index n, const float* const* 
   std::int8_t* values = scratch<std::int8_t, 15>(D);
   double longest = 0, largest_rest = 0;
   for (Index i = 0; i < n; ++i) {
-    const float factor = normalize ? inverse_norm(D, rows[i]) : 1;
-    for (Index d = 0; d < D; ++d) scaled[d] = rows[i][d] * factor;
+    for (Index d = 0; d < D; ++d) scaled[d] = rows[i][d] * scales[i];
     const Quantized row = quantize(D, scaled, kLargest, values);
     for (Index d = 0; d < D; ++d)
       panel[(d / Gemm8::kGroup * Int8Table::kPanel + i) * Gemm8::kGroup + d % Gemm8::kGroup] =
@@ -104,7 +96,6 @@ void quantize_panel(Index V, Index D, Index first, Index n, const float* const* 
     if (row.bounded && scale > 0) largest_rest = std::max(largest_rest, rest / scale * kUp);
     longest = std::max(longest, row.length);
     put(table.scales, first + i, scale);
-    put(table.inverse_norms, first + i, factor);
   }
   put(table.lengths, first / Int8Table::kPanel, longest);
   put(table.rests, first / Int8Table::kPanel, largest_rest);

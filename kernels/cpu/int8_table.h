@@ -48,17 +48,13 @@ struct Int8Table {
   const float* scales;         // [V] s
   const float* lengths;        // [panel] λ
   const float* rests;          // [panel] ρ
-  const float* inverse_norms;  // [V] what rows are scaled by: 1 / |x| where they are normalized, else 1
 
  private:
   Index groups_;
 };
 
-// 1 / |x|, or 1 where x is 0.
-float inverse_norm(Index D, const float* x);
-
-// Fills the panel of products first … first+n-1 of a table.
-void quantize_panel(Index V, Index D, Index first, Index n, const float* const* rows, bool normalize,
+// Fills the panel of products first … first+n-1 of a table with rows[i] · scales[i].
+void quantize_panel(Index V, Index D, Index first, Index n, const float* const* rows, const float* scales,
                     std::byte* memory);
 
 struct QuantizedQuery {

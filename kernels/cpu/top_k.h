@@ -61,14 +61,26 @@ inline float raised(float z, float floor) {
   return top + std::log1p(std::exp(std::min(z, floor) - top));
 }
 
+inline const float* row_of(const ItemRows& items, Index D, Index v) {
+  return items.items + (items.rows ? items.rows[v] : v) * D;
+}
+
+// What product v's row is multiplied by.
+inline float scale_of(const ItemRows& items, Index D, Index v) {
+  if (!items.normalize) return 1;
+  if (items.inverse_norms) return items.inverse_norms[v];
+  const float* row = row_of(items, D, v);
+  const float norm = std::sqrt(simd().dot(D, row, row));
+  return norm > 0 ? 1 / norm : 1;
+}
+
 // Scores from the rows themselves, in single precision, without floors and boosts. Each is added up in the order of the
 // dimensions, whichever way it is made, so it is the same for any batch.
 class ExactScores {
  public:
   static constexpr Index kPanel = 64;  // products that are scored at once, at most
 
-  // inverse_norms [V]: what rows are scaled by; null: by nothing.
-  ExactScores(const CatalogTopK& problem, const float* inverse_norms) : p_(problem), inverse_norms_(inverse_norms) {}
+  explicit ExactScores(const CatalogTopK& problem) : p_(problem) {}
 
   // Of query b and products ids[n].
   void of(Index b, Index n, const std::int32_t* ids, float* scores) const {
@@ -106,7 +118,7 @@ class ExactScores {
     Rows(const ExactScores& all, Index n, Id&& id) {
       for (Index i = 0; i < n; ++i) {
         begin[i] = all.row(id(i));
-        scales[i] = all.inverse_norms_ ? all.inverse_norms_[id(i)] : 1;
+        scales[i] = scale_of(all.p_.items, all.p_.D, id(i));
       }
     }
     const float* begin[kPanel];
@@ -114,10 +126,9 @@ class ExactScores {
   };
 
   const float* query(Index b) const { return p_.queries + b * p_.D; }
-  const float* row(Index v) const { return p_.items.items + (p_.items.rows ? p_.items.rows[v] : v) * p_.D; }
+  const float* row(Index v) const { return row_of(p_.items, p_.D, v); }
 
   const CatalogTopK& p_;
-  const float* inverse_norms_;
 };
 
 }  // namespace stamp::cpu

@@ -47,24 +47,22 @@ Packed packed_at(const std::byte* memory, Index V, Index D) {
   return {panels, norms, reinterpret_cast<bf16*>(norms + rounded(V, kRows))};
 }
 
-// packed[panel][d][64] = x (or x/|x|), zeros behind the catalog. A block a panel.
+// packed[panel][d][64] = x, or x times its inverse norm; zeros behind the catalog. A block a panel.
 __global__ void pack_items_kernel(Index V, Index D, ItemRows items, float* packed) {
-  __shared__ float scales[kPanel];
   const Index first = static_cast<Index>(blockIdx.x) * kPanel;
-  for (int i = static_cast<int>(threadIdx.x) / kWarp; i < kPanel; i += kWarps) {
-    const Index v = first + i;
-    float scale = 1;
-    if (items.normalize && v < V) {
-      const float norm = sqrtf(warp_dot(D, row_of(items, v, D), row_of(items, v, D)));
-      if (norm > 0) scale = 1 / norm;
-    }
-    if (lane_index() == 0) scales[i] = scale;
-  }
-  __syncthreads();
   for (Index i = threadIdx.x; i < D * kPanel; i += kThreads) {
     const Index v = first + i % kPanel;
-    packed[first * D + i] = v < V ? row_of(items, v, D)[i / kPanel] * scales[i % kPanel] : 0.0f;
+    const float scale = items.normalize && v < V ? items.inverse_norms[v] : 1.0f;
+    packed[first * D + i] = v < V ? row_of(items, v, D)[i / kPanel] * scale : 0.0f;
   }
+}
+
+// A warp a row.
+__global__ void inverse_norms_kernel(Index V, Index D, ItemRows items, float* norms) {
+  const Index v = warp_index();
+  if (v >= V) return;
+  const float norm = sqrtf(warp_dot(D, row_of(items, v, D), row_of(items, v, D)));
+  if (lane_index() == 0) norms[v] = norm > 0 ? 1 / norm : 1.0f;
 }
 
 // norms[n] = |x_n|, or 1 where it is scaled to that; NaN behind the N rows, so that no comparison holds for them.
@@ -251,7 +249,17 @@ Index CudaDevice::packed_size(Index V, Index D) const {
   return static_cast<Index>(sizeof(float)) * (D <= kWidest ? panels + Vp + Vp * width_of(D) / 2 : panels);
 }
 
-void CudaDevice::pack_items(Index V, Index D, const ItemRows& items, std::byte* packed) {
+void CudaDevice::inverse_norms(Index V, Index D, const ItemRows& items, float* norms) {
+  launch("inverse_norms", inverse_norms_kernel, blocks_for(V, kWarps), dim3(kThreads), 0, V, D, items, norms);
+}
+
+void CudaDevice::pack_items(Index V, Index D, const ItemRows& rows, std::byte* packed) {
+  ItemRows items = rows;
+  if (items.normalize && !items.inverse_norms) {
+    float* norms = inverse_norms_.need(V);
+    inverse_norms(V, D, items, norms);
+    items.inverse_norms = norms;
+  }
   const Packed at = packed_at(packed, V, D);
   launch("pack_items", pack_items_kernel, blocks_for(V, kPanel), dim3(kThreads), 0, V, D, items, at.panels);
   if (D > kWidest) return;

@@ -95,6 +95,7 @@ class CudaDevice final : public Device {
 
   // catalog_top_k.cu, with catalog_scan.cu
   Index packed_size(Index V, Index D) const override;
+  void inverse_norms(Index V, Index D, const ItemRows& items, float* norms) override;
   void pack_items(Index V, Index D, const ItemRows& items, std::byte* packed) override;
   void catalog_top_k(const CatalogTopK& problem) override;
 
@@ -157,6 +158,7 @@ class CudaDevice final : public Device {
   Scratch<std::uint32_t> entries_{*this};  // ids and sources of the sparse gradients, before and after sorting
   Scratch<std::byte> sorting_{*this};
   Scratch<std::byte> packed_{*this};          // products of the top-k that nobody packed before
+  Scratch<float> inverse_norms_{*this};       // of products whose nobody knew
   Scratch<std::uint64_t> candidates_{*this};  // of the top-k
   Scratch<std::int64_t> ranks_{*this};        // of targets; or how many candidates there are
 };

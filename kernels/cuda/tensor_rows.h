@@ -102,8 +102,8 @@ __device__ inline const float* row_of(const ItemRows& x, Index n, Index D) {
 __global__ static void bf16_rows_kernel(Index N, Index padded, Index D, int W, ItemRows x, std::uint32_t* y) {
   const Index n = warp_index();
   if (n >= padded) return;
-  float scale = 1;
-  if (x.normalize && n < N) {
+  float scale = x.normalize && x.inverse_norms && n < N ? x.inverse_norms[n] : 1;
+  if (x.normalize && !x.inverse_norms && n < N) {
     const float norm = sqrtf(warp_dot(D, row_of(x, n, D), row_of(x, n, D)));
     scale = norm > 0 ? 1 / norm : 0.0f;
   }

@@ -154,6 +154,38 @@ TEST_CASE("linear and its gradients") {
         }
 }
 
+TEST_CASE("a CPU's linear adds up in the order of the inputs, to the bit, for any number of rows") {
+  const bool fused = cpu_isa() != "baseline";  // multiplies and adds in one rounding
+  for (const auto& device : check::devices()) {
+    if (device->name() != "cpu") continue;
+    for (std::int64_t in : {1, 3, 7, 16, 33, 100, 128, 130, 300})
+      for (std::int64_t out : {1, 7, 16, 33, 64, 100, 128, 300})
+        for (std::int64_t N : {1, 2, 5, 64, 128, 129}) {
+          if (in != out && (in > 128 || out > 128)) continue;
+          CAPTURE(in);
+          CAPTURE(out);
+          CAPTURE(N);
+          const auto x = check::random(N * in, 1, 1), w = check::random(out * in, 1, 2),
+                     y = check::random(N * out, 1, 3);
+          const auto on_x = check::on(device, x), on_w = check::on(device, w);
+          for (bool accumulate : {false, true}) {
+            std::vector<float> expected(N * out);
+            for (std::int64_t i = 0; i < N * out; ++i) {
+              const float* row = x.data() + i / out * in;
+              const float* weights = w.data() + i % out * in;
+              float sum = accumulate ? y[i] : 0;
+              for (std::int64_t k = 0; k < in; ++k)
+                sum = fused ? std::fma(row[k], weights[k], sum) : sum + row[k] * weights[k];
+              expected[i] = sum;
+            }
+            check::Guarded actual(device, y);
+            device->linear(N, in, out, on_x.data(), on_w.data(), actual.data(), accumulate);
+            CHECK(actual.values() == expected);
+          }
+        }
+  }
+}
+
 TEST_CASE("add_bias and its gradient") {
   for (const auto& device : check::devices())
     for (std::int64_t N : {1, 31, 1023})

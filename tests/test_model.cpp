@@ -197,6 +197,35 @@ TEST_CASE("neither batch composition nor order changes a bit of a query") {
     }
 }
 
+TEST_CASE("a session is encoded to the same bits among 1, 2, 5 and 64") {
+  for (const auto& device : check::devices())
+    for (std::int64_t dim : {1, 7, 33, 100, 128, 300}) {
+      if (check::batch_shows(*device) || (check::slow(*device) && dim > 33)) continue;
+      CAPTURE(device->name());
+      CAPTURE(dim);
+      Config config = Config::preset("tuned");
+      config.dim = dim;
+      Model model(config, 257, device);
+      make_case(model, 5);
+      Activations activations(device);
+      std::vector<float> first;  // of one session alone, then of it before others
+      for (std::int64_t sessions : {1, 2, 5, 64}) {
+        Batch batch;
+        for (std::int32_t s = 0; s < sessions; ++s) {
+          const std::vector<std::int32_t> history{s, 100 + s, 3, 256 - s, s};
+          batch.add_history(std::span(history).first(1 + (s + 4) % 5));
+        }
+        activations.upload(batch, dim);
+        model.forward(*device, activations);
+        auto queries = activations.q.download();
+        queries.resize(dim);
+        CHECK(std::all_of(queries.begin(), queries.end(), [](float q) { return std::isfinite(q) && q != 0; }));
+        if (first.empty()) first = queries;
+        CHECK(queries == first);
+      }
+    }
+}
+
 TEST_CASE("dropout is applied to the gradient too, by the mask of the step that comes") {
   Config config = Config::preset("official");
   config.dim = 33;

@@ -23,6 +23,9 @@ struct Simd {
   void (*gemm)(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
                float* c, Index c_row, bool accumulate);
 
+  // y[M,out] (+)= x[M,in] wᵀ, w[out,in]: the same sums for few rows, for which turning all of w would not pay.
+  void (*linear)(Index M, Index in, Index out, const float* x, const float* w, float* y, bool accumulate);
+
   // out[d*width + i] = in[i*in_row + d] * (scale ? scale[i] : 1), i < n <= width, the rest of each line zero
   void (*transpose)(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width);
   // The same of rows that lie anywhere, n <= width.

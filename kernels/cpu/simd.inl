@@ -147,81 +147,164 @@ void gemm_panel(Index M, Index K, const float* a, Index a_row, Index a_col, cons
 constexpr Index kDepth = 128;  // lines of b used at once: 128 x 64 floats stay in the first-level cache
 constexpr Index kRowsAtOnce = 64;
 
-// The last columns, no whole number of vectors: b is padded into `lines`, c passes through `block`.
+// Copies n columns, of which the last vector is a part; the rest of it is zeros in `to` where that is whole.
 template <Index kVectors>
-void gemm_tail(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
-               float* c, Index c_row, bool accumulate) {
-  constexpr Index kWidth = kVectors * kLanes, kWhole = kWidth - kLanes;
-  float lines[kDepth * kWidth], block[kRowsAtOnce * kWidth];
-  const auto copy_in = [&](float* to, const float* from) {
-    for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
-    store(to + kWhole, load_part(from + kWhole, n - kWhole, 0));
-  };
-  for (Index k = 0; k < K; ++k) copy_in(lines + k * kWidth, b + k * b_row);
+inline void copy_in(Index n, const float* from, float* to) {
+  constexpr Index kWhole = (kVectors - 1) * kLanes;
+  for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
+  store(to + kWhole, load_part(from + kWhole, n - kWhole, 0));
+}
+template <Index kVectors>
+inline void copy_out(Index n, const float* from, float* to) {
+  constexpr Index kWhole = (kVectors - 1) * kLanes;
+  for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
+  store_part(to + kWhole, n - kWhole, load(from + kWhole));
+}
+
+// n columns of c, of lines of b in whole vectors. Where n is no whole number of these, c passes through `block`.
+template <Index kVectors>
+void gemm_lines(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
+                float* c, Index c_row, bool accumulate) {
+  constexpr Index kWidth = kVectors * kLanes;
+  if (n == kWidth) return gemm_panel<kVectors>(M, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+  float block[kRowsAtOnce * kWidth];
   for (Index i = 0; i < M; i += kRowsAtOnce) {
     const Index rows = M - i < kRowsAtOnce ? M - i : kRowsAtOnce;
-    if (accumulate)
-      for (Index r = 0; r < rows; ++r) copy_in(block + r * kWidth, c + (i + r) * c_row);
-    gemm_panel<kVectors>(rows, K, a + i * a_row, a_row, a_col, lines, kWidth, block, kWidth, accumulate);
-    for (Index r = 0; r < rows; ++r) {
-      float* to = c + (i + r) * c_row;
-      const float* from = block + r * kWidth;
-      for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
-      store_part(to + kWhole, n - kWhole, load(from + kWhole));
-    }
+    for (Index r = 0; r < rows && accumulate; ++r) copy_in<kVectors>(n, c + (i + r) * c_row, block + r * kWidth);
+    gemm_panel<kVectors>(rows, K, a + i * a_row, a_row, a_col, b, b_row, block, kWidth, accumulate);
+    for (Index r = 0; r < rows; ++r) copy_out<kVectors>(n, block + r * kWidth, c + (i + r) * c_row);
   }
 }
 
-template <Index kVectors>
-void gemm_columns(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
-                  float* c, Index c_row, bool accumulate) {
-  if (n == kVectors * kLanes)
-    gemm_panel<kVectors>(M, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
-  else
-    gemm_tail<kVectors>(M, n, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
+// f.template operator()<vectors>() for as many as hold n columns.
+template <class F>
+inline void with_vectors(Index n, F&& f) {
+  switch ((n + kLanes - 1) / kLanes) {
+    case 4:
+      return f.template operator()<kMaxVectors>();
+    case 3:
+      return f.template operator()<3>();
+    case 2:
+      return f.template operator()<2>();
+    default:
+      return f.template operator()<1>();
+  }
 }
 
 void gemm(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
           Index c_row, bool accumulate) {
+  constexpr Index kColumns = kMaxVectors * kLanes;
   if (K == 0 && !accumulate)
     for (Index i = 0; i < M; ++i)
       for (Index j = 0; j < N; ++j) c[i * c_row + j] = 0;
-  for (Index k = 0; k < K; k += kDepth) {
-    const Index depth = K - k < kDepth ? K - k : kDepth;
-    const float* a_k = a + k * a_col;
-    const bool add = accumulate || k > 0;
-    for (Index j = 0; j < N; j += kMaxVectors * kLanes) {
-      const Index n = N - j < kMaxVectors * kLanes ? N - j : kMaxVectors * kLanes;
+  for (Index k = 0; k < K; k += kDepth)
+    for (Index j = 0; j < N; j += kColumns) {
+      const Index depth = K - k < kDepth ? K - k : kDepth, n = N - j < kColumns ? N - j : kColumns;
+      const float* a_k = a + k * a_col;
       const float* b_k = b + k * b_row + j;
-      switch ((n + kLanes - 1) / kLanes) {
-        case 4:
-          gemm_columns<kMaxVectors>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
-          break;
-        case 3:
-          gemm_columns<3>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
-          break;
-        case 2:
-          gemm_columns<2>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
-          break;
-        default:
-          gemm_columns<1>(M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
-          break;
-      }
+      const bool add = accumulate || k > 0;
+      with_vectors(n, [&]<Index kVectors>() {
+        constexpr Index kWidth = kVectors * kLanes;
+        if (n == kWidth) return gemm_panel<kVectors>(M, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
+        float lines[kDepth * kWidth];
+        for (Index line = 0; line < depth; ++line) copy_in<kVectors>(n, b_k + line * b_row, lines + line * kWidth);
+        gemm_lines<kVectors>(M, n, depth, a_k, a_row, a_col, lines, kWidth, c + j, c_row, add);
+      });
     }
+}
+
+// Lane l of the result is lane from(l) of a, or lane from(l) - kLanes of b.
+template <class From, int... lanes>
+inline Vec shuffle(Vec a, Vec b, From from, std::integer_sequence<int, lanes...>) {
+  return __builtin_shufflevector(a, b, from(lanes)...);
+}
+
+// Replaces rows i and i + kApart, for each i that has one, by what `first` and `second` pick of the two.
+template <int kApart, class First, class Second>
+inline void mix(Vec (&rows)[kLanes], First first, Second second) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if (i & kApart) continue;
+    const Vec a = rows[i], b = rows[i + kApart];
+    rows[i] = shuffle(a, b, first, std::make_integer_sequence<int, kLanes>());
+    rows[i + kApart] = shuffle(a, b, second, std::make_integer_sequence<int, kLanes>());
   }
 }
 
-void transpose(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width) {
-  constexpr Index kBlock = 16;
-  for (Index d0 = 0; d0 < D; d0 += kBlock) {
-    const Index d1 = d0 + kBlock < D ? d0 + kBlock : D;
-    for (Index i = 0; i < n; ++i) {
-      const float factor = scale ? scale[i] : 1.0f;
-      for (Index d = d0; d < d1; ++d) out[d * width + i] = in[i * in_row + d] * factor;
-    }
-    for (Index d = d0; d < d1; ++d)
-      for (Index i = n; i < width; ++i) out[d * width + i] = 0;
+// Turns kLanes rows of as many columns: row r begins at row_of(r), line d of `out` is column d. First the blocks of
+// 4 x 4, which need not leave their quarter of a register, then the blocks as such.
+template <class RowOf>
+inline void transpose_block(RowOf row_of, float* out, Index width) {
+  Vec rows[kLanes];
+#pragma GCC unroll 16
+  for (int r = 0; r < kLanes; ++r) rows[r] = row_of(r);
+  // a0 b0 a1 b1 and a2 b2 a3 b3, then a0 b0 c0 d0 and a1 b1 c1 d1, and a2 …, a3 … two rows below
+  mix<1>(
+      rows, [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2; },
+      [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2 + 2; });
+  mix<2>(
+      rows, [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2; },
+      [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2 + 2; });
+  if constexpr (kLanes > 4) {
+    constexpr int kHalf = kLanes / 2, kPairs = kLanes > 8 ? 2 : 1;
+    constexpr auto even = [](int l) { return l / kHalf * kLanes + l / 4 % kPairs * 8 + l % 4; };
+    constexpr auto odd = [](int l) { return l / kHalf * kLanes + l / 4 % kPairs * 8 + l % 4 + 4; };
+    mix<4>(rows, even, odd);
+    if constexpr (kLanes > 8) mix<8>(rows, even, odd);
   }
+  constexpr int kColumn[4] = {0, 2, 1, 3};  // of a block, in the order of its rows
+#pragma GCC unroll 16
+  for (int r = 0; r < kLanes; ++r) store(out + (r / 4 * 4 + kColumn[r % 4]) * width, rows[r]);
+}
+
+// Calls f(first) for blocks of kLanes that cover n >= kLanes; the last one overlaps the one before.
+template <class F>
+inline void for_blocks(Index n, F&& f) {
+  for (Index i = 0; i + kLanes <= n; i += kLanes) f(i);
+  if (n % kLanes != 0) f(n - kLanes);
+}
+
+void transpose(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width) {
+  if (n >= kLanes && D >= kLanes)
+    for_blocks(n, [&](Index i) {
+      for_blocks(D, [&](Index d) {
+        const float* block = in + i * in_row + d;
+        float* to = out + d * width + i;
+        if (scale)
+          transpose_block([=](int r) { return load(block + r * in_row) * scale[i + r]; }, to, width);
+        else
+          transpose_block([=](int r) { return load(block + r * in_row); }, to, width);
+      });
+    });
+  else
+    for (Index i = 0; i < n; ++i)
+      for (Index d = 0; d < D; ++d) out[d * width + i] = in[i * in_row + d] * (scale ? scale[i] : 1.0f);
+  for (Index d = 0; d < D && n < width; ++d)
+    for (Index i = n; i < width; ++i) out[d * width + i] = 0;
+}
+
+// Strips of the weights are turned into lines of outputs, which stay in the first-level cache. Where outputs are no
+// whole number of vectors, the last one takes the place of those that are missing.
+void linear(Index M, Index in, Index out, const float* x, const float* w, float* y, bool accumulate) {
+  constexpr Index kStrip = kMaxVectors * kLanes;
+  float lines[kDepth * kStrip];
+  for (Index k = 0; k < in; k += kDepth)
+    for (Index j = 0; j < out; j += kStrip) {
+      const Index depth = in - k < kDepth ? in - k : kDepth, n = out - j < kStrip ? out - j : kStrip;
+      for (Index i = 0; i < n; i += kLanes) {
+        const auto row = [=](Index r) { return w + (j + (i + r < n ? i + r : n - 1)) * in + k; };
+        if (depth >= kLanes)
+          for_blocks(depth, [&](Index d) {
+            transpose_block([=](int r) { return load(row(r) + d); }, lines + d * kStrip + i, kStrip);
+          });
+        else
+          for (Index d = 0; d < depth; ++d)
+            for (Index r = 0; r < kLanes; ++r) lines[d * kStrip + i + r] = row(r)[d];
+      }
+      with_vectors(n, [&]<Index kVectors>() {
+        gemm_lines<kVectors>(M, n, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
+      });
+    }
 }
 
 // Lanes of a whose bit kStep is 0, each followed, kStep lanes on, by that of b; or those whose bit is 1.
@@ -436,7 +519,7 @@ std::uint64_t panel_bounds(const std::int32_t* products, std::int32_t offset, co
 
 }  // namespace
 
-const Simd STAMP_SIMD_TABLE = {gemm,          transpose,    transpose_rows, score_rows,    max,  exp_sum,
+const Simd STAMP_SIMD_TABLE = {gemm, linear, transpose,    transpose_rows, score_rows,    max,  exp_sum,
                                dot,           squared_norm, axpy,           scale,         tanh, gate,
                                gate_backward, adam,         panel_bounds,   panel_at_least};
 

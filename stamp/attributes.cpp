@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <set>
 
 namespace stamp {
@@ -65,24 +64,6 @@ std::string Attributes::names() const {
   std::string names;
   for (const std::string& name : sorted) names += (names.empty() ? "" : ", ") + name;
   return names.empty() ? "none" : names;
-}
-
-Attributes Attributes::take(std::span<const std::int32_t> rows) const {
-  Attributes taken(static_cast<std::int64_t>(rows.size()));
-  for (const auto& text : texts_) {
-    TextAttribute part{.name = text.name, .values = {}, .codes = {}};
-    part.codes.reserve(rows.size());
-    for (std::int32_t row : rows) part.codes.push_back(row < 0 ? TextAttribute::kMissing : text.codes[row]);
-    taken.texts_.push_back(std::move(part));
-  }
-  for (const auto& number : numbers_) {
-    NumberAttribute part{.name = number.name, .values = {}};
-    part.values.reserve(rows.size());
-    for (std::int32_t row : rows)
-      part.values.push_back(row < 0 ? std::numeric_limits<float>::quiet_NaN() : number.values[row]);
-    taken.numbers_.push_back(std::move(part));
-  }
-  return taken;
 }
 
 std::map<std::string, TensorSource> Attributes::tensors() const {

@@ -47,10 +47,6 @@ class STAMP_API Attributes {
   std::int32_t find_number(const std::string& name) const;
   std::string names() const;  // "brand, category, price", for messages
 
-  // The columns of the products `rows`, in that order; rows of -1 have no attribute. Values stay behind: codes mean
-  // what they do here.
-  Attributes take(std::span<const std::int32_t> rows) const;
-
   // As tensors: `attribute.<name>.codes` I32 [V] with `attribute.<name>.value_bytes` U8 and `.value_offsets` I64, or
   // `attribute.<name>.numbers` F32 [V]. They view this object's memory.
   std::map<std::string, TensorSource> tensors() const;

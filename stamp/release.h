@@ -133,11 +133,11 @@ class STAMP_API Release {
   Path popular_path(const Query& query, const Route& route) const;
   void start(const Query& query, const Route& route, std::shared_ptr<const Loaded> model, Job& job) const;
   void ask_fallback(Job& job) const;
-  void scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+  void scan_popular(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                     std::vector<Scored>& list) const;
-  void scan_fallback(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+  void scan_fallback(Job& job, std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                      std::vector<Scored>& list) const;
-  void scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+  void scan(Job& job, std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
             std::vector<Scored>& list) const;
   Listing finish(Job& job) const;
 

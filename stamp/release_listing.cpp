@@ -64,7 +64,7 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
   if (query.rules) job.rules.push_back({query.rules, nullptr});
   job.problem = {.catalog = &bundle_.catalog,
                  .candidates = &shelf.candidates,
-                 .outside = {},
+                 .outside = nullptr,
                  .recommendable = recommendable_,
                  .rules = job.rules,
                  .visit = {.attributes = &bundle_.attributes,
@@ -79,43 +79,39 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
                                             : kListed,
                  .min_score = job.loaded != nullptr,
                  .D = 0,
-                 .embedding = nullptr};
+                 .embeddings = nullptr};
   if (route.path == Path::category || route.path == Path::fallback) {
-    job.outside.assign(all_.candidates.words(), ~std::uint64_t{0});
-    if (const auto last = all_.candidates.size() % 64; last > 0) job.outside.back() = (std::uint64_t{1} << last) - 1;
     const std::span<const std::int32_t> inside =
         route.path == Path::category ? std::span<const std::int32_t>(group_rows_[route.group]) : job.scored.rows;
-    for (std::int32_t row : inside)
-      if (const std::int32_t place = place_[row]; place >= 0)
-        job.outside[place / 64] &= ~(std::uint64_t{1} << (place % 64));
-    job.problem.outside = job.outside;
+    job.outside.reset(all_.candidates.size());
+    job.outside.add_all_but([&](auto&& keep) {
+      for (std::int32_t row : inside)
+        if (place_[row] >= 0) keep(std::span(&place_[row], 1));
+    });
+    job.problem.outside = &job.outside;
   }
   if (job.loaded) {
     job.problem.D = job.loaded->scanner.model().config().dim;
-    job.problem.embedding = [&job](std::int32_t place) {
-      job.loaded->scanner.embeddings(std::span(&place, 1), job.embedding);
-      return job.embedding.data();
+    job.problem.embeddings = [&job](std::span<const std::int32_t> places, std::vector<float>& rows) {
+      job.loaded->scanner.embeddings(places, rows);
     };
   }
   job.selection.prepare(job.problem);
 }
 
-void Release::scan_popular(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+void Release::scan_popular(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                            std::vector<Scored>& list) const {
-  const auto is_excluded = [&](std::int32_t place) {
-    return !excluded.empty() && (excluded[place / 64] >> (place % 64) & 1);
-  };
   list.clear();
   if (boosts.empty()) {
     for (std::size_t i = 0; i < by_clicks_.size() && static_cast<std::int64_t>(list.size()) < n; ++i)
-      if (!is_excluded(by_clicks_[i])) list.push_back({by_clicks_[i], popularity_[by_clicks_[i]]});
+      if (!excluded.contains(by_clicks_[i])) list.push_back({by_clicks_[i], popularity_[by_clicks_[i]]});
     return;
   }
   auto room = borrow_room();
   auto& boosted = room->boosted;
   boosted.clear();
   for (std::int32_t place : by_clicks_)
-    if (!is_excluded(place)) boosted.push_back({place, popularity_[place] + boosts[place]});
+    if (!excluded.contains(place)) boosted.push_back({place, popularity_[place] + boosts[place]});
   const auto size = std::min(n, static_cast<std::int64_t>(boosted.size()));
   std::partial_sort(boosted.begin(), boosted.begin() + size, boosted.end(), [](const Scored& a, const Scored& b) {
     return a.score > b.score || (a.score == b.score && a.place < b.place);
@@ -136,8 +132,8 @@ void Release::ask_fallback(Job& job) const {
 }
 
 // Of what the fallback scores; ties in its own order.
-void Release::scan_fallback(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded,
-                            std::span<const float> boosts, std::vector<Scored>& list) const {
+void Release::scan_fallback(Job& job, std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
+                            std::vector<Scored>& list) const {
   const bool in_order = job.scored.sorted && boosts.empty();
   auto room = borrow_room();
   auto& places = room->places;
@@ -147,7 +143,7 @@ void Release::scan_fallback(Job& job, std::int64_t n, std::span<const std::uint6
   scores.clear();
   for (std::size_t i = 0; i < job.scored.rows.size(); ++i) {
     const std::int32_t place = place_[job.scored.rows[i]];
-    if (place < 0 || (!excluded.empty() && (excluded[place / 64] >> (place % 64) & 1))) continue;
+    if (place < 0 || excluded.contains(place)) continue;
     places.push_back(place);
     scores.push_back(job.scored.scores[i] + (boosts.empty() ? 0 : boosts[place]));
     if (in_order && static_cast<std::int64_t>(places.size()) == n) break;
@@ -157,7 +153,7 @@ void Release::scan_fallback(Job& job, std::int64_t n, std::span<const std::uint6
   rooms_.give_back(std::move(room));
 }
 
-void Release::scan(Job& job, std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+void Release::scan(Job& job, std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                    std::vector<Scored>& list) const {
   if (job.loaded)
     job.loaded->scanner.scan(job.scan(n, excluded, boosts, list));
@@ -179,7 +175,9 @@ Listing Release::finish(Job& job) const {
   if (job.loaded) listing.cluster = bundle_.clusters[job.route.cluster].id;
   SelectedProducts selected = job.selection.select(
       job.list,
-      [this, &job](std::int64_t n, auto excluded, auto boosts, auto& list) { scan(job, n, excluded, boosts, list); },
+      [this, &job](std::int64_t n, const auto& excluded, auto boosts, auto& list) {
+        scan(job, n, excluded, boosts, list);
+      },
       job.query->explain);
   listing.items = std::move(selected.rows);
   listing.scores = std::move(selected.scores);

@@ -96,13 +96,12 @@ void Release::read_rules() {
   const std::int64_t V = bundle_.catalog.size();
   const Rules build =
       Rules::parse(file.value("build", Json::array()).dump(), bundle_.catalog, bundle_.attributes, "build");
-  Candidates everything{.rows = std::vector<std::int32_t>(static_cast<std::size_t>(V)),
-                        .attributes = bundle_.attributes};
-  std::iota(everything.rows.begin(), everything.rows.end(), 0);
+  std::vector<std::int32_t> rows(static_cast<std::size_t>(V));
+  std::iota(rows.begin(), rows.end(), 0);
   for (const Rule& rule : build.list())
     require(is_fixed_exclusion(rule), rule.path, ".rule is '", to_string(rule.type),
             "', which depends on the visit or on scores; expected one that excludes products for good");
-  const FixedRules fixed = build.fixed(everything);
+  const FixedRules fixed = build.fixed(Candidates(std::move(rows), bundle_.attributes));
   recommendable_.resize(static_cast<std::size_t>(V));
   for (std::int64_t row = 0; row < V; ++row) recommendable_[row] = !(fixed.excluded[row / 64] >> (row % 64) & 1);
 
@@ -120,8 +119,7 @@ void Release::read_rules() {
 }
 
 Release::Shelf Release::shelf_of(std::vector<std::int32_t> rows) const {
-  Shelf shelf{.candidates = {.rows = std::move(rows), .attributes = Attributes()}, .fixed = {}};
-  shelf.candidates.attributes = bundle_.attributes.take(shelf.candidates.rows);
+  Shelf shelf{.candidates = Candidates(std::move(rows), bundle_.attributes), .fixed = {}};
   for (const auto& [name, zone] : zones_) shelf.fixed.emplace(name, zone.rules.fixed(shelf.candidates));
   return shelf;
 }

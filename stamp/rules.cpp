@@ -1,14 +1,14 @@
 #include "stamp/rules.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <optional>
 #include <unordered_set>
+#include <utility>
 
+#include "kernels/cpu/simd.h"
 #include "stamp/internal/json.h"
 
 namespace stamp {
@@ -277,70 +277,71 @@ float ceil_float(double x) {
 }
 float floor_float(double x) { return -ceil_float(-x); }
 
-// Calls use(forbidden) for a rule about attributes, where forbidden(i) tells of product i of `attributes`. Does nothing
-// when the rule does not apply.
-template <class Use>
-void with_predicate(const Rule& rule, const Visit& visit, const Attributes& attributes, Use&& use) {
-  switch (rule.type) {
-    case Type::exclude_values:
-    case Type::only_values: {
-      const std::int32_t* codes = attributes.texts()[rule.column].codes.data();
-      const std::uint8_t* named = rule.named.data() + 1;
-      const std::uint8_t forbidden = rule.type == Type::exclude_values;
-      return use([=](std::int64_t i) { return named[codes[i]] == forbidden; });
-    }
-    case Type::only_available: {
-      const float* values = attributes.numbers()[rule.column].values.data();
-      return use([=](std::int64_t i) { return !(std::abs(values[i]) > 0); });
-    }
-    case Type::same_value:
-    case Type::different_value: {
-      const std::int32_t* codes = attributes.texts()[rule.column].codes.data();
-      const std::int32_t code = anchor_code(rule, visit);
-      if (code == TextAttribute::kMissing) return;
-      if (rule.type == Type::same_value) return use([=](std::int64_t i) { return codes[i] != code; });
-      return use([=](std::int64_t i) { return codes[i] == code; });
-    }
-    case Type::price_band: {
-      const float* values = attributes.numbers()[rule.column].values.data();
-      const double anchor = anchor_number(rule, visit);
-      if (!std::isfinite(anchor)) return;
-      const auto [least, largest] = std::minmax({rule.from * anchor, rule.to * anchor});  // numbers may be negative
-      const float low = ceil_float(least), high = floor_float(largest);
-      return use([=](std::int64_t i) { return !((values[i] >= low) & (values[i] <= high)); });
-    }
-    default:
-      return;
+struct Band {
+  float low, high;
+};
+// The numbers that a price_band lists; none where it does not apply.
+std::optional<Band> band(const Rule& rule, const Visit& visit) {
+  const double anchor = anchor_number(rule, visit);
+  if (!std::isfinite(anchor)) return {};
+  const auto [least, largest] = std::minmax({rule.from * anchor, rule.to * anchor});  // numbers may be negative
+  return Band{.low = ceil_float(least), .high = floor_float(largest)};
+}
+
+// Calls f(code) for each value that a rule names.
+template <class F>
+void for_named(const Rule& rule, F&& f) {
+  const auto named = std::span(rule.named).subspan(1);
+  const std::uint8_t* end = named.data() + named.size();
+  for (const std::uint8_t* at = named.data(); at < end; ++at) {
+    at = static_cast<const std::uint8_t*>(std::memchr(at, 1, static_cast<std::size_t>(end - at)));
+    if (!at) return;
+    f(static_cast<std::int32_t>(at - named.data()));
   }
 }
 
-// Eight flags of 0 or 1, one a byte, as eight bits: the product brings flag i to bit 56 + i.
-std::uint64_t pack8(const std::uint8_t* flags) {
-  std::uint64_t bytes;
-  std::memcpy(&bytes, flags, sizeof bytes);
-  return (bytes * 0x0102040810204080u) >> 56;
-}
-static_assert(std::endian::native == std::endian::little);
-
-// Sets the bits of the places i < n with forbidden(i), 64 at a time in loops that vectorise.
-template <class Predicate>
-void mark(std::int64_t n, Predicate forbidden, std::span<std::uint64_t> bits) {
-  constexpr std::int64_t kWord = 64;
-  std::array<std::uint8_t, kWord> flags;
-  for (std::int64_t first = 0; first < n; first += kWord) {
-    if (n - first >= kWord) {
-      for (std::int64_t i = 0; i < kWord; ++i) flags[i] = forbidden(first + i);
-    } else {
-      flags.fill(0);
-      for (std::int64_t i = 0; i < n - first; ++i) flags[i] = forbidden(first + i);
-    }
-    std::uint64_t word = 0;
-    for (std::int64_t i = 0; i < kWord; i += 8) word |= pack8(&flags[i]) << i;
-    bits[first / kWord] |= word;
-  }
+void mark(std::span<const float> values, Band band, bool inside, PlaceSet& places) {
+  places.add_marked([&](std::uint64_t* bits) {
+    return cpu::simd().mark(static_cast<std::int64_t>(values.size()), values.data(), band.low, band.high, inside, bits);
+  });
 }
 
 }  // namespace
+
+Candidates::Candidates(std::vector<std::int32_t> of, const Attributes& attributes) : rows(std::move(of)) {
+  for (const TextAttribute& text : attributes.texts()) {
+    std::vector<std::int32_t> next(text.values.size() + 1);  // by code + 1: how many there are, then where they go
+    for (std::int32_t row : rows) ++next[1 + text.codes[row]];
+    Values values;
+    std::int32_t begin = 0;
+    for (std::size_t code = 0; code < text.values.size(); ++code) {
+      const std::int32_t count = std::exchange(next[1 + code], begin);
+      if (count == 0) continue;
+      values.codes.push_back(static_cast<std::int32_t>(code));
+      values.begin.push_back(begin);
+      begin += count;
+    }
+    values.begin.push_back(begin);
+    values.places.resize(static_cast<std::size_t>(begin));
+    for (std::size_t place = 0; place < rows.size(); ++place)
+      if (const std::int32_t code = text.codes[rows[place]]; code != TextAttribute::kMissing)
+        values.places[next[1 + code]++] = static_cast<std::int32_t>(place);
+    values_.push_back(std::move(values));
+  }
+  for (const NumberAttribute& number : attributes.numbers()) {
+    auto& taken = numbers_.emplace_back();
+    taken.reserve(rows.size());
+    for (std::int32_t row : rows) taken.push_back(number.values[row]);
+  }
+}
+
+std::span<const std::int32_t> Candidates::with_value(std::int32_t column, std::int32_t code) const {
+  const Values& values = values_[column];
+  const auto found = std::lower_bound(values.codes.begin(), values.codes.end(), code);
+  if (found == values.codes.end() || *found != code) return {};
+  const auto i = static_cast<std::size_t>(found - values.codes.begin());
+  return std::span(values.places).subspan(values.begin[i], values.begin[i + 1] - values.begin[i]);
+}
 
 std::int32_t Candidates::find(std::int32_t row) const {
   const auto found = std::lower_bound(rows.begin(), rows.end(), row);
@@ -365,6 +366,8 @@ std::string does_not_apply(const Rule& rule, const Visit& visit) {
 }
 
 bool forbids(const Rule& rule, const Visit& visit, std::int32_t row) {
+  const auto code = [&] { return visit.attributes->texts()[rule.column].codes[row]; };
+  const auto number = [&] { return visit.attributes->numbers()[rule.column].values[row]; };
   switch (rule.type) {
     case Type::exclude_products:
     case Type::exclude_seen:
@@ -372,43 +375,70 @@ bool forbids(const Rule& rule, const Visit& visit, std::int32_t row) {
       return contains(named_products(rule, visit), row);
     case Type::only_products:
       return !contains(named_products(rule, visit), row);
-    default: {
-      bool answer = false;
-      with_predicate(rule, visit, *visit.attributes, [&](auto forbidden) { answer = forbidden(row); });
-      return answer;
+    case Type::exclude_values:
+      return rule.named[1 + code()];
+    case Type::only_values:
+      return !rule.named[1 + code()];
+    case Type::only_available:
+      return !(std::abs(number()) > 0);
+    case Type::same_value:
+      return anchor_code(rule, visit) != TextAttribute::kMissing && code() != anchor_code(rule, visit);
+    case Type::different_value:
+      return anchor_code(rule, visit) != TextAttribute::kMissing && code() == anchor_code(rule, visit);
+    case Type::price_band: {
+      const auto listed = band(rule, visit);
+      return listed && !(number() >= listed->low && number() <= listed->high);
     }
+    default:
+      return false;
   }
 }
 
-void forbid(const Rule& rule, const Visit& visit, const Candidates& candidates, std::span<std::uint64_t> excluded) {
-  const auto for_places = [&](auto&& f) {
+void forbid(const Rule& rule, const Visit& visit, const Candidates& candidates, PlaceSet& excluded) {
+  const auto for_products = [&](auto&& f) {
     for (std::int32_t row : named_products(rule, visit))
-      if (const std::int32_t place = candidates.find(row); place >= 0) f(place);
+      if (const std::int32_t place = candidates.find(row); place >= 0) f(std::span(&place, 1));
   };
+  const auto for_values = [&](auto&& f) {
+    for_named(rule, [&](std::int32_t code) { f(candidates.with_value(rule.column, code)); });
+  };
+  const auto add = [&](std::span<const std::int32_t> places) { excluded.add(places); };
   switch (rule.type) {
     case Type::exclude_products:
     case Type::exclude_seen:
     case Type::exclude_bought:
-      return for_places([&](std::int32_t place) { excluded[place / 64] |= std::uint64_t{1} << (place % 64); });
-    case Type::only_products: {
-      std::vector<std::uint64_t> allowed(excluded.size());
-      for_places([&](std::int32_t place) { allowed[place / 64] |= std::uint64_t{1} << (place % 64); });
-      for (std::size_t word = 0; word < allowed.size(); ++word) excluded[word] |= ~allowed[word];
-      if (const auto last = candidates.size() % 64; last > 0) excluded.back() &= (std::uint64_t{1} << last) - 1;
-      return;
+      return for_products(add);
+    case Type::only_products:
+      return excluded.add_all_but(for_products);
+    case Type::exclude_values:
+      return for_values(add);
+    case Type::only_values:
+      return excluded.add_all_but(for_values);
+    case Type::only_available: {
+      constexpr float kInfinity = std::numeric_limits<float>::infinity();
+      mark(candidates.numbers(rule.column), {-kInfinity, kInfinity}, false, excluded);  // NaN
+      return mark(candidates.numbers(rule.column), {0, 0}, true, excluded);
     }
+    case Type::same_value:
+    case Type::different_value: {
+      const std::int32_t code = anchor_code(rule, visit);
+      if (code == TextAttribute::kMissing) return;
+      const auto places = candidates.with_value(rule.column, code);
+      return rule.type == Type::different_value ? add(places)
+                                                : excluded.add_all_but([&](auto&& keep) { keep(places); });
+    }
+    case Type::price_band:
+      if (const auto listed = band(rule, visit)) mark(candidates.numbers(rule.column), *listed, false, excluded);
+      return;
     default:
-      with_predicate(rule, visit, candidates.attributes,
-                     [&](auto forbidden) { mark(candidates.size(), forbidden, excluded); });
+      return;
   }
 }
 
 void add_boost(const Rule& rule, const Candidates& candidates, std::span<float> boosts) {
-  const std::int32_t* codes = candidates.attributes.texts()[rule.column].codes.data();
-  std::vector<float> added(rule.named.size());
-  for (std::size_t i = 0; i < added.size(); ++i) added[i] = rule.named[i] ? rule.by : 0;
-  const float* by_code = added.data() + 1;
-  for (std::size_t i = 0; i < boosts.size(); ++i) boosts[i] += by_code[codes[i]];
+  for_named(rule, [&](std::int32_t code) {
+    for (std::int32_t place : candidates.with_value(rule.column, code)) boosts[place] += rule.by;
+  });
 }
 
 Rules Rules::parse(const std::string& text, const Catalog& catalog, const Attributes& attributes,
@@ -432,14 +462,18 @@ Rules Rules::parse(const std::string& text, const Catalog& catalog, const Attrib
 }
 
 FixedRules Rules::fixed(const Candidates& candidates) const {
-  FixedRules fixed{.excluded = std::vector<std::uint64_t>(candidates.words()), .boosts = {}};
+  FixedRules fixed;
+  PlaceSet excluded(candidates.size());
   for (const Rule& rule : list_) {
-    if (is_fixed_exclusion(rule)) forbid(rule, Visit(), candidates, fixed.excluded);
+    if (is_fixed_exclusion(rule)) forbid(rule, Visit(), candidates, excluded);
     if (rule.type == Type::boost) {
       fixed.boosts.resize(candidates.rows.size());
       add_boost(rule, candidates, fixed.boosts);
     }
   }
+  fixed.excluded.assign(excluded.bits().begin(), excluded.bits().end());
+  fixed.excluded.resize(candidates.words());
+  fixed.count = excluded.count();
   return fixed;
 }
 

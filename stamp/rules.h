@@ -10,17 +10,35 @@
 
 #include "stamp/attributes.h"
 #include "stamp/catalog.h"
+#include "stamp/place_set.h"
 
 namespace stamp {
 
-// The products that one scan can list, by place. Places follow the rows, so that ties go to the lower row.
+// The products that one scan can list, by place, with an index of what rules ask of them. Places follow the rows, so
+// that ties go to the lower row.
 struct STAMP_API Candidates {
   std::vector<std::int32_t> rows;  // [n] catalog rows, ascending
-  Attributes attributes;           // of those products, in that order; the catalog's columns and values
+
+  Candidates() = default;
+  // `attributes` of the whole catalog; they are not needed any more afterwards.
+  Candidates(std::vector<std::int32_t> rows, const Attributes& attributes);
 
   std::int64_t size() const { return static_cast<std::int64_t>(rows.size()); }
   std::size_t words() const { return (rows.size() + 63) / 64; }  // of a bit set over places
   std::int32_t find(std::int32_t row) const;                     // its place, or -1
+  // The places whose product has a value of a text attribute, by the catalog's column and code, ascending.
+  std::span<const std::int32_t> with_value(std::int32_t column, std::int32_t code) const;
+  // [n] the catalog's column of numbers, by place.
+  std::span<const float> numbers(std::int32_t column) const { return numbers_[column]; }
+
+ private:
+  struct Values {
+    std::vector<std::int32_t> codes;   // that candidates have, ascending: few of a catalog's may be left in a cluster
+    std::vector<std::int32_t> begin;   // [codes + 1] of their places
+    std::vector<std::int32_t> places;  // by code, ascending each
+  };
+  std::vector<Values> values_;  // of each text attribute
+  std::vector<std::vector<float>> numbers_;
 };
 
 // What rules look at. Catalog rows; Catalog::kUnknown entries are skipped.
@@ -77,9 +95,8 @@ STAMP_API std::string does_not_apply(const Rule& rule, const Visit& visit);
 
 // Whether an exclusion forbids a product, a candidate or not.
 STAMP_API bool forbids(const Rule& rule, const Visit& visit, std::int32_t row);
-// Adds the places of the candidates that an exclusion forbids to a bit set of candidates.words().
-STAMP_API void forbid(const Rule& rule, const Visit& visit, const Candidates& candidates,
-                      std::span<std::uint64_t> excluded);
+// Adds the places of the candidates that an exclusion forbids.
+STAMP_API void forbid(const Rule& rule, const Visit& visit, const Candidates& candidates, PlaceSet& excluded);
 
 // boosts [n] += what a boost adds to the score of each candidate.
 STAMP_API void add_boost(const Rule& rule, const Candidates& candidates, std::span<float> boosts);
@@ -88,6 +105,7 @@ STAMP_API void add_boost(const Rule& rule, const Candidates& candidates, std::sp
 struct FixedRules {
   std::vector<std::uint64_t> excluded;  // [candidates.words()]
   std::vector<float> boosts;            // [n], or empty when no rule boosts
+  std::int64_t count = 0;               // of bits that are set in `excluded`
 };
 
 // A list of rules, immutable.
@@ -97,8 +115,8 @@ class STAMP_API Rules {
 
   Rules() = default;  // no rule
 
-  // `json` is a list of objects (bindings/stamp/serving/rules.schema.json); `where` begins the paths of its rules. Throws
-  // std::invalid_argument with the path of what is wrong: "rules[2].attribute is 'colr', expected one of brand,
+  // `json` is a list of objects (bindings/stamp/serving/rules.schema.json); `where` begins the paths of its rules.
+  // Throws std::invalid_argument with the path of what is wrong: "rules[2].attribute is 'colr', expected one of brand,
   // colour". Products that the catalog has not are counted and left out; values that no product has match none.
   static Rules parse(const std::string& json, const Catalog& catalog, const Attributes& attributes,
                      const std::string& where = "rules");

@@ -1,7 +1,6 @@
 #include "stamp/scanner.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "stamp/repeats.h"
 
@@ -17,14 +16,6 @@ constexpr std::int64_t kFew = 16;
 
 bool is_excluded(const ScanRequest& request, std::int64_t place) {
   return !request.excluded.empty() && (request.excluded[place / 64] >> (place % 64) & 1);
-}
-
-std::int64_t count_left(const ScanRequest& request, std::int64_t size) {
-  if (request.excluded.empty()) return size;
-  std::int64_t excluded = 0;
-  for (std::int64_t word = 0; word < size / 64; ++word) excluded += std::popcount(request.excluded[word]);
-  for (std::int64_t place = size / 64 * 64; place < size; ++place) excluded += is_excluded(request, place);
-  return size - excluded;
 }
 
 }  // namespace
@@ -170,10 +161,8 @@ void Scanner::scan_shared(std::span<const ScanRequest> requests, std::span<std::
 
 void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {
   c.order.assign(requests.begin(), requests.end());
-  const auto few = std::partition(c.order.begin(), c.order.end(), [&](ScanRequest& request) {
-    const std::int64_t left = count_left(request, size());
-    if (left == size()) request.excluded = {};
-    return left * kFew >= size();
+  const auto few = std::partition(c.order.begin(), c.order.end(), [&](const ScanRequest& request) {
+    return request.excluded.empty() || request.left * kFew >= size();
   });
   c.batch.clear();
   for (const auto& request : c.order) c.batch.add_history(request.history);

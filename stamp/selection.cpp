@@ -1,10 +1,11 @@
 #include "stamp/selection.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
+#include "kernels/cpu/simd.h"
 #include "stamp/internal/json.h"
 
 namespace stamp {
@@ -12,14 +13,6 @@ namespace stamp {
 namespace {
 
 using Type = Rule::Type;
-
-std::int64_t count(std::span<const std::uint64_t> bits) {
-  std::int64_t total = 0;
-  for (std::uint64_t word : bits) total += std::popcount(word);
-  return total;
-}
-
-void set(std::span<std::uint64_t> bits, std::int32_t place) { bits[place / 64] |= std::uint64_t{1} << (place % 64); }
 
 // "limit brand", or "exclude" for the request's own lists.
 std::string label(const Rule& rule) {
@@ -31,30 +24,42 @@ Json to_json(const Id& id) {
   return std::visit([](const auto& value) { return Json(value); }, id);
 }
 
-// For each product of a pool, the largest similarity to what was chosen; 0 while nothing was.
+struct Product {
+  std::int32_t row, place;  // place -1: not a candidate
+};
+
+// For each product of a pool, the largest similarity to what is listed.
 class Similarity {
  public:
-  Similarity(const SelectionProblem& problem, const Rule& rule, std::span<const Scored> pool)
+  Similarity(const SelectionProblem& problem, const Rule& rule, std::span<const Scored> pool,
+             std::span<const Product> listed)
       : problem_(problem), rule_(rule), largest_(pool.size()) {
     for (const Scored& scored : pool) rows_.push_back(problem.candidates->rows[scored.place]);
-    if (rule.column >= 0) return;
-    lengths_.resize(pool.size());
-    columns_.resize(problem.D * pool.size());
-    for (std::size_t p = 0; p < pool.size(); ++p) {
-      const float* x = problem.embedding(pool[p].place);
-      for (std::int64_t d = 0; d < problem.D; ++d) columns_[d * pool.size() + p] = x[d];
-      lengths_[p] = length(x);
+    if (rule.column >= 0) {
+      for (const Product& product : listed) choose_value(product.row);
+      return;
     }
+    std::vector<std::int32_t> places;
+    for (const Scored& scored : pool) places.push_back(scored.place);
+    for (const Product& product : listed)
+      if (product.place >= 0) places.push_back(product.place);  // the others have no embedding
+    problem.embeddings(places, embeddings_);
+    const auto n = static_cast<std::int64_t>(pool.size());
+    columns_.resize(static_cast<std::size_t>(problem.D * n));
+    cpu::simd().transpose(n, problem.D, embeddings_.data(), problem.D, nullptr, columns_.data(), n);
+    dots_.resize(pool.size());
+    for (std::size_t i = 0; i < places.size(); ++i) lengths_.push_back(length(embedding(i)));
+    for (std::size_t i = pool.size(); i < places.size(); ++i) choose_embedding(i);
   }
 
   double operator[](std::size_t p) const { return largest_[p]; }
 
-  // `place` is -1 for a product that is no candidate: it has no embedding.
-  void choose(std::int32_t row, std::int32_t place) {
+  // Product p of the pool is listed.
+  void choose(std::size_t p) {
     if (rule_.column >= 0)
-      choose_value(row);
-    else if (place >= 0)
-      choose_embedding(problem_.embedding(place));
+      choose_value(rows_[p]);
+    else
+      choose_embedding(p);
   }
 
  private:
@@ -66,22 +71,15 @@ class Similarity {
       if (codes[rows_[p]] == codes[row]) largest_[p] = 1;
   }
 
-  // The cosine, where it is above 0. Sums in double precision run over the dimensions in order, side by side for the
-  // whole pool.
-  void choose_embedding(const float* x) {
-    const std::size_t n = largest_.size();
-    dots_.assign(n, 0);
-    for (std::int64_t d = 0; d < problem_.D; ++d) {
-      const double factor = x[d];
-      const double* column = columns_.data() + d * n;
-      for (std::size_t p = 0; p < n; ++p) dots_[p] += factor * column[p];
-    }
-    const double own = length(x);
-    for (std::size_t p = 0; p < n; ++p)
-      if (const double lengths = own * lengths_[p]; lengths > 0)
+  // The cosine, where it is above 0.
+  void choose_embedding(std::size_t i) {
+    cpu::simd().dots(static_cast<std::int64_t>(dots_.size()), problem_.D, columns_.data(), embedding(i), dots_.data());
+    for (std::size_t p = 0; p < dots_.size(); ++p)
+      if (const double lengths = lengths_[i] * lengths_[p]; lengths > 0)
         largest_[p] = std::max(largest_[p], dots_[p] / lengths);
   }
 
+  const float* embedding(std::size_t i) const { return embeddings_.data() + static_cast<std::int64_t>(i) * problem_.D; }
   double length(const float* x) const {
     double sum = 0;
     for (std::int64_t d = 0; d < problem_.D; ++d) sum += double{x[d]} * x[d];
@@ -92,11 +90,29 @@ class Similarity {
   const Rule& rule_;
   std::vector<double> largest_;
   std::vector<std::int32_t> rows_;
-  std::vector<double> columns_;  // [D,pool] embeddings
-  std::vector<double> lengths_, dots_;
+  std::vector<float> embeddings_;  // [pool and listed,D]
+  std::vector<float> columns_;     // [D,pool]
+  std::vector<double> lengths_;    // [pool and listed]
+  std::vector<double> dots_;       // [pool]
 };
 
 }  // namespace
+
+std::size_t ValueCounts::find(std::int32_t code) const {
+  const std::size_t mask = slots_.size() - 1;
+  std::size_t slot = (static_cast<std::uint32_t>(code) * std::uint64_t{0x9e3779b97f4a7c15}) >> 32 & mask;
+  while (slots_[slot].count > 0 && slots_[slot].code != code) slot = (slot + 1) & mask;
+  return slot;
+}
+
+void ValueCounts::add(std::int32_t code) {
+  Slot& slot = slots_[find(code)];
+  slot.code = code;
+  if (++slot.count > 1 || ++used_ * 2 <= slots_.size()) return;
+  const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(2 * slots_.size()));
+  for (const Slot& moved : old)
+    if (moved.count > 0) slots_[find(moved.code)] = moved;
+}
 
 void Selection::prepare(const SelectionProblem& problem) {
   const std::int64_t V = problem.catalog->size();
@@ -116,8 +132,8 @@ void Selection::prepare(const SelectionProblem& problem) {
     if (source.fixed)
       require(source.fixed->excluded.size() == problem.candidates->words(), "recommend: rules were worked out for ",
               source.fixed->excluded.size(), " words of candidates, there are ", problem.candidates->words());
-  require(problem.outside.empty() || problem.outside.size() == problem.candidates->words(), "recommend: outside has ",
-          problem.outside.size(), " words of candidates, there are ", problem.candidates->words());
+  require(!problem.outside || problem.outside->n() == problem.candidates->size(), "recommend: outside is of ",
+          problem.outside ? problem.outside->n() : 0, " candidates, there are ", problem.candidates->size());
   require(problem.recommendable.empty() || static_cast<std::int64_t>(problem.recommendable.size()) == V,
           "recommend: recommendable is of ", problem.recommendable.size(), " products, expected ", V);
 
@@ -126,29 +142,31 @@ void Selection::prepare(const SelectionProblem& problem) {
   prepare_boosts();
   prepare_pins();
   prepare_list_rules();
-  count_left();
 
   const auto n = static_cast<std::int64_t>(pins_.size());
-  const std::int64_t wanted = std::min(problem.k - std::min(n, problem.k), left_);
+  const std::int64_t left = excluded_.left(), wanted = std::min(problem.k - std::min(n, problem.k), left);
   constexpr std::int64_t kWithLimits = 4;  // a guess: what limits hold back is seldom more than three quarters
   asked_ = limits_.empty() ? wanted : kWithLimits * wanted;
   if (wanted > 0 && diversify_ && can_diversify()) asked_ = std::max(asked_, diversify_->pool);
-  asked_ = std::min(asked_, left_);
+  asked_ = std::min(asked_, left);
+}
+
+void Selection::exclude_outside(PlaceSet& excluded) const {
+  excluded.reset(problem_.candidates->size());
+  if (problem_.outside) excluded.add(problem_.outside->bits(), problem_.outside->count());
 }
 
 void Selection::prepare_exclusions() {
   const Candidates& candidates = *problem_.candidates;
-  excluded_.assign(problem_.outside.begin(), problem_.outside.end());
-  excluded_.resize(candidates.words());
+  exclude_outside(excluded_);
   rules_.clear();
   const auto add = [&](const Rule& rule, bool fixed) {
     rules_.push_back(&rule);
     if (is_exclusion(rule) && !(fixed && is_fixed_exclusion(rule))) forbid(rule, problem_.visit, candidates, excluded_);
   };
   for (const RuleSource& source : problem_.rules) {
+    if (source.fixed) excluded_.add(source.fixed->excluded, source.fixed->count);
     for (const Rule& rule : source.rules->list()) add(rule, source.fixed != nullptr);
-    if (source.fixed)
-      for (std::size_t word = 0; word < excluded_.size(); ++word) excluded_[word] |= source.fixed->excluded[word];
   }
   const auto own = [&](Rule& rule, Type type, const char* path, std::span<const std::int32_t> rows) {
     rule.type = type;
@@ -202,7 +220,7 @@ void Selection::prepare_pins() {
 
 void Selection::prepare_list_rules() {
   for (const Pin& pin : pins_)
-    if (pin.place >= 0) set(excluded_, pin.place);
+    if (pin.place >= 0) excluded_.add(pin.place);
   diversify_ = min_score_ = nullptr;
   std::size_t limits = 0;
   for (const Rule* rule : rules_) {
@@ -212,21 +230,17 @@ void Selection::prepare_list_rules() {
     if (rule->type != Type::limit) continue;
     if (limits == limits_.size()) limits_.emplace_back();
     Limit& limit = limits_[limits++];
-    const std::size_t values = problem_.visit.attributes->texts()[rule->column].values.size();
     limit.rule = rule;
-    limit.taken.assign(values, 0);
-    limit.full.type = Type::exclude_values;
-    limit.full.column = rule->column;
-    limit.full.named.assign(1 + values, 0);
+    limit.listed.clear();
   }
   limits_.resize(limits);
 }
 
-void Selection::count_left() { left_ = problem_.candidates->size() - count(excluded_); }
-
 const Selection::Limit* Selection::full_limit(std::int32_t row) const {
-  for (const Limit& limit : limits_)
-    if (forbids(limit.full, problem_.visit, row)) return &limit;
+  for (const Limit& limit : limits_) {
+    const std::int32_t code = problem_.visit.attributes->texts()[limit.rule->column].codes[row];
+    if (code != TextAttribute::kMissing && limit.listed.of(code) >= limit.rule->max) return &limit;
+  }
   return nullptr;
 }
 
@@ -247,10 +261,12 @@ bool Selection::next(const Scan& scan, Scored& scored) {
 // Goes on below a list that is used up: without what it held, and without values that limits allow no more of.
 bool Selection::scan_again(const Scan& scan) {
   if (ended_ || static_cast<std::int64_t>(list_.size()) < asked_) return false;
-  for (const Scored& scored : list_) set(excluded_, scored.place);
-  for (const Limit& limit : limits_) forbid(limit.full, problem_.visit, *problem_.candidates, excluded_);
-  count_left();
-  asked_ = std::min(2 * asked_, left_);
+  for (const Scored& scored : list_) excluded_.add(scored.place);
+  for (const Limit& limit : limits_)
+    limit.listed.for_each([&](std::int32_t code, std::int64_t listed) {
+      if (listed >= limit.rule->max) excluded_.add(problem_.candidates->with_value(limit.rule->column, code));
+    });
+  asked_ = std::min(2 * asked_, excluded_.left());
   list_.clear();
   at_ = 0;
   if (asked_ > 0) scan(asked_, excluded_, boosts_, list_);
@@ -262,7 +278,7 @@ void Selection::take(std::int32_t row, float score, SelectedProducts& selected) 
   selected.scores.push_back(score);
   for (Limit& limit : limits_) {
     const std::int32_t code = problem_.visit.attributes->texts()[limit.rule->column].codes[row];
-    if (code != TextAttribute::kMissing && ++limit.taken[code] >= limit.rule->max) limit.full.named[1 + code] = 1;
+    if (code != TextAttribute::kMissing) limit.listed.add(code);
   }
 }
 
@@ -273,8 +289,9 @@ void Selection::diversify(const Scan& scan, SelectedProducts& selected) {
   Scored scored;
   while (static_cast<std::int64_t>(pool_.size()) < diversify_->pool && next(scan, scored)) pool_.push_back(scored);
   if (pool_.empty()) return;
-  Similarity similarity(problem_, *diversify_, pool_);
-  for (const Pin& pin : pins_) similarity.choose(pin.row, pin.place);
+  std::vector<Product> pinned;
+  for (const Pin& pin : pins_) pinned.push_back({pin.row, pin.place});
+  Similarity similarity(problem_, *diversify_, pool_, pinned);
 
   const double worst = pool_.back().score, range = pool_.front().score - worst;
   const auto marginal = [&](std::size_t p) {
@@ -292,7 +309,7 @@ void Selection::diversify(const Scan& scan, SelectedProducts& selected) {
       if (const double value = marginal(*other); value > largest) best = other, largest = value;
     const Scored& choice = pool_[*best];
     take(rows[choice.place], choice.score, selected);
-    similarity.choose(rows[choice.place], choice.place);
+    similarity.choose(*best);
     open.erase(best);
   }
 }
@@ -303,7 +320,7 @@ SelectedProducts Selection::select(std::span<const Scored> first, const Scan& sc
   ended_ = false;
   pool_.clear();
   SelectedProducts selected;
-  const auto most = std::min<std::int64_t>(problem_.k, static_cast<std::int64_t>(pins_.size()) + left_);
+  const auto most = std::min<std::int64_t>(problem_.k, static_cast<std::int64_t>(pins_.size()) + excluded_.left());
   selected.rows.reserve(static_cast<std::size_t>(most));
   selected.scores.reserve(static_cast<std::size_t>(most));
   for (const Pin& pin : pins_) take(pin.row, std::numeric_limits<float>::quiet_NaN(), selected);
@@ -316,16 +333,14 @@ SelectedProducts Selection::select(std::span<const Scored> first, const Scan& sc
   return selected;
 }
 
-std::int64_t Selection::candidates() const { return problem_.candidates->size() - count(problem_.outside); }
-
 template <class F>
 void Selection::for_exclusions(F&& f) const {
-  std::vector<std::uint64_t> excluded(problem_.outside.begin(), problem_.outside.end());
-  excluded.resize(excluded_.size());
+  PlaceSet excluded;
+  exclude_outside(excluded);
   for (const Rule* rule : rules_) {
     if (!is_exclusion(*rule)) continue;
     forbid(*rule, problem_.visit, *problem_.candidates, excluded);
-    f(*rule, problem_.candidates->size() - count(excluded));
+    f(*rule, excluded.left());
   }
 }
 
@@ -337,9 +352,11 @@ std::string Selection::reason(std::size_t listed) const {
     if (left < before) text += concat(", ", label(rule), " leaves ", left);
     before = left;
   });
-  for (const Limit& limit : limits_)
-    if (std::count(limit.full.named.begin(), limit.full.named.end(), 1) > 0)
-      text += concat(", ", label(*limit.rule), " allows ", limit.rule->max, " of a value");
+  for (const Limit& limit : limits_) {
+    bool full = false;
+    limit.listed.for_each([&](std::int32_t, std::int64_t listed) { full |= listed >= limit.rule->max; });
+    if (full) text += concat(", ", label(*limit.rule), " allows ", limit.rule->max, " of a value");
+  }
   if (ended_) text += concat(", ", label(*min_score_), " of ", min_score_->score, " ends the list");
   return text;
 }
@@ -388,8 +405,8 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
   // What would have been listed without any rule, and the first thing that kept it out.
   json["missing"] = Json::array();
   std::vector<Scored> plain;
-  std::vector<std::uint64_t> outside(problem_.outside.begin(), problem_.outside.end());
-  outside.resize(scanned.words());
+  PlaceSet outside;
+  exclude_outside(outside);
   if (candidates() > 0) scan(std::min(problem_.k, candidates()), outside, {}, plain);
   for (std::size_t i = 0; i < plain.size(); ++i) {
     const std::int32_t row = scanned.rows[plain[i].place];

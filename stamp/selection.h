@@ -17,11 +17,11 @@ struct Scored {
   float score;  // boost included
 };
 
-// Lists the n candidates of the largest score + boost, all in single precision, that are not in `excluded` (a bit set
-// over places): best first, ties always in one order (by lower place, but where a fallback has its own), NaN never; all
-// that there are where those are fewer than n. `boosts` is [candidates], or empty where nothing is boosted. `list`
-// comes with anything in it.
-using Scan = std::function<void(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+// Lists the n candidates of the largest score + boost, all in single precision, that are not in `excluded`: best first,
+// ties always in one order (by lower place, but where a fallback has its own), NaN never; all that there are where
+// those are fewer than n. `boosts` is [candidates], or empty where nothing is boosted. `list` comes with anything in
+// it.
+using Scan = std::function<void(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                                 std::vector<Scored>& list)>;
 
 // Rules of one source, a zone's or a request's.
@@ -33,7 +33,7 @@ struct RuleSource {
 struct SelectionProblem {
   const Catalog* catalog = nullptr;
   const Candidates* candidates = nullptr;
-  std::span<const std::uint64_t> outside = {};       // bit set over places that this list cannot choose from, or empty
+  const PlaceSet* outside = nullptr;                 // places that this list cannot choose from, or null
   std::span<const std::uint8_t> recommendable = {};  // [V] 0 for what is never listed, not even pinned; or empty
   std::span<const RuleSource> rules;                 // they apply in this order
   Visit visit;
@@ -42,10 +42,9 @@ struct SelectionProblem {
   bool restricted = false;
   std::int64_t k = 0;
   bool min_score = true;  // whether min_score makes sense of the scores; lists that no model makes pass it over
-  // The embedding [D] of a candidate, for diversify; none where there are no embeddings. What it points to is read
-  // before the next call.
+  // The embeddings of candidates, for diversify, as rows [places,D]; none where there are no embeddings. Called once.
   std::int64_t D = 0;
-  std::function<const float*(std::int32_t place)> embedding;
+  std::function<void(std::span<const std::int32_t> places, std::vector<float>& rows)> embeddings;
 };
 
 struct SelectedProducts {
@@ -53,6 +52,35 @@ struct SelectedProducts {
   std::vector<float> scores;       // boost included; NaN of pins, which are listed whatever their score
   std::string reason;       // why there are fewer than k: "3 of 20: 1200 candidates, only_values colour leaves 3"
   std::string explanation;  // JSON (docs/rules.md), when asked for
+};
+
+// How many products of each value are listed. Lists are short and values may be very many: a hash table of what is
+// listed, with linear probing.
+class ValueCounts {
+ public:
+  void clear() {
+    slots_.assign(kFirst, {});
+    used_ = 0;
+  }
+  std::int64_t of(std::int32_t code) const { return slots_[find(code)].count; }
+  void add(std::int32_t code);
+  // Calls f(code, count) for each value that is listed.
+  template <class F>
+  void for_each(F&& f) const {
+    for (const Slot& slot : slots_)
+      if (slot.count > 0) f(slot.code, slot.count);
+  }
+
+ private:
+  static constexpr std::size_t kFirst = 64;
+  struct Slot {
+    std::int32_t code = 0;
+    std::int64_t count = 0;  // 0: the slot is free
+  };
+  std::size_t find(std::int32_t code) const;  // its slot, or the one that it would take
+
+  std::vector<Slot> slots_;  // a power of two, at most half of them used
+  std::size_t used_ = 0;
 };
 
 // One request at a time, in two steps, so that the first scans of many requests can be one. Keeps its memory for the
@@ -69,7 +97,7 @@ class STAMP_API Selection {
 
   // What the first scan takes. n is such that it nearly always suffices; 0 when there is nothing to scan.
   std::int64_t first_scan() const { return asked_; }
-  std::span<const std::uint64_t> excluded() const { return excluded_; }
+  const PlaceSet& excluded() const { return excluded_; }  // most often empty, or a zone's own
   std::span<const float> boosts() const { return boosts_; }
 
   // Once for each prepare. `first` is what the first scan listed. Scans again only where limits leave less than k of
@@ -83,15 +111,14 @@ class STAMP_API Selection {
   };
   struct Limit {
     const Rule* rule;
-    std::vector<std::int64_t> taken;  // [values] how many of each are listed
-    Rule full;                        // an exclude_values of those that are at their max
+    ValueCounts listed;
   };
 
+  void exclude_outside(PlaceSet& excluded) const;
   void prepare_exclusions();
   void prepare_boosts();
   void prepare_pins();
   void prepare_list_rules();
-  void count_left();
 
   const Limit* full_limit(std::int32_t row) const;
   bool next(const Scan& scan, Scored& scored);
@@ -99,8 +126,10 @@ class STAMP_API Selection {
   void take(std::int32_t row, float score, SelectedProducts& selected);
   void diversify(const Scan& scan, SelectedProducts& selected);
 
-  bool can_diversify() const { return diversify_->column >= 0 || problem_.embedding; }
-  std::int64_t candidates() const;  // that this list can choose from
+  bool can_diversify() const { return diversify_->column >= 0 || problem_.embeddings; }
+  std::int64_t candidates() const {  // that this list can choose from
+    return problem_.outside ? problem_.outside->left() : problem_.candidates->size();
+  }
   // Calls f(rule, candidates left) after each exclusion, in order.
   template <class F>
   void for_exclusions(F&& f) const;
@@ -110,7 +139,7 @@ class STAMP_API Selection {
   SelectionProblem problem_;
   Rule exclude_, only_;             // the request's own lists, as rules
   std::vector<const Rule*> rules_;  // all, in order
-  std::vector<std::uint64_t> excluded_;
+  PlaceSet excluded_;
   std::vector<float> summed_boosts_;
   std::span<const float> boosts_;  // summed_boosts_, or those worked out beforehand
   std::vector<Pin> pins_;
@@ -118,7 +147,6 @@ class STAMP_API Selection {
   const Rule* diversify_ = nullptr;
   const Rule* min_score_ = nullptr;
 
-  std::int64_t left_ = 0;     // candidates that are not in excluded_
   std::int64_t asked_ = 0;    // n of the last scan
   std::vector<Scored> list_;  // what it listed,
   std::size_t at_ = 0;        // from here on not looked at

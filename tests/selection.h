@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <optional>
 
@@ -31,9 +32,7 @@ struct Shop {
     if (std::isnan(value)) return {};
     return value;
   }
-  void make_candidates(std::vector<std::int32_t> rows) {
-    candidates = {.rows = rows, .attributes = attributes.take(rows)};
-  }
+  void make_candidates(std::vector<std::int32_t> rows) { candidates = Candidates(std::move(rows), attributes); }
 };
 
 struct Request {
@@ -57,14 +56,16 @@ inline Answer select(const Shop& shop, const Request& request, Selection& select
   const FixedRules worked_out = zone.fixed(shop.candidates);
   const RuleSource sources[] = {{&zone, fixed ? &worked_out : nullptr}, {&own, nullptr}};
   Answer answer;
-  const Scan scan = [&](std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+  const Scan scan = [&](std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                         std::vector<Scored>& list) {
     ++answer.scans;
     REQUIRE(n >= 1);
+    std::int64_t left = shop.candidates.size();
+    for (std::uint64_t word : excluded.bits()) left -= std::popcount(word);
+    REQUIRE(excluded.left() == left);
     list.clear();
     for (std::int32_t place = 0; place < shop.candidates.size(); ++place)
-      if (!(excluded[place / 64] >> (place % 64) & 1))
-        list.push_back({place, shop.scores[place] + (boosts.empty() ? 0 : boosts[place])});
+      if (!excluded.contains(place)) list.push_back({place, shop.scores[place] + (boosts.empty() ? 0 : boosts[place])});
     std::stable_sort(list.begin(), list.end(), [](const Scored& a, const Scored& b) { return a.score > b.score; });
     if (static_cast<std::int64_t>(list.size()) > n) list.resize(n);
   };
@@ -79,9 +80,15 @@ inline Answer select(const Shop& shop, const Request& request, Selection& select
       .k = request.k,
       .min_score = request.min_score,
       .D = shop.D(),
-      .embedding = {}};
+      .embeddings = {}};
   if (request.embeddings)
-    problem.embedding = [&](std::int32_t place) { return shop.embeddings[shop.candidates.rows[place]].data(); };
+    problem.embeddings = [&](std::span<const std::int32_t> places, std::vector<float>& rows) {
+      rows.clear();
+      for (std::int32_t place : places) {
+        const auto& row = shop.embeddings[shop.candidates.rows[place]];
+        rows.insert(rows.end(), row.begin(), row.end());
+      }
+    };
   selection.prepare(problem);
   std::vector<Scored> first;
   if (selection.first_scan() > 0) scan(selection.first_scan(), selection.excluded(), selection.boosts(), first);

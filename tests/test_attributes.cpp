@@ -37,16 +37,6 @@ TEST_CASE("attributes come back from a file") {
   CHECK_THROWS_AS(Attributes::from(Safetensors(folder / "a.safetensors"), 5), std::runtime_error);
 }
 
-TEST_CASE("a part of the products keeps their attributes, in its own order") {
-  const std::vector<std::int32_t> rows{3, -1, 0};
-  const Attributes part = shop().take(rows);
-  CHECK(part.V() == 3);
-  CHECK(part.texts()[0].codes == std::vector<std::int32_t>{1, -1, 2});
-  CHECK(part.numbers()[0].values[0] == 0);
-  CHECK(std::isnan(part.numbers()[0].values[1]));
-  CHECK(part.numbers()[0].values[2] == 1.5f);
-}
-
 TEST_CASE("attributes that cannot be are refused by name") {
   Attributes attributes = shop();
   const auto text = [](std::vector<std::string> values, std::vector<std::int32_t> codes) {

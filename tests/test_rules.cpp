@@ -1,4 +1,5 @@
 // Rules: what is read and refused, what each forbids.
+#include <bit>
 #include <cmath>
 
 #include "stamp/rules.h"
@@ -27,9 +28,12 @@ struct Shop {
     visit.attributes = &attributes;
     const Rules rules = parse("[" + json + "]");
     const Rule& rule = rules.list().at(0);
-    const Candidates all{.rows = {0, 1, 2, 3, 4, 5}, .attributes = attributes};
-    std::vector<std::uint64_t> excluded(all.words());
-    forbid(rule, visit, all, excluded);
+    const Candidates all({0, 1, 2, 3, 4, 5}, attributes);
+    PlaceSet set(all.size());
+    forbid(rule, visit, all, set);
+    std::vector<std::uint64_t> excluded(set.bits().begin(), set.bits().end());
+    excluded.resize(all.words());
+    CHECK(set.count() == std::popcount(excluded[0]));
     if (is_fixed_exclusion(rule)) CHECK(rules.fixed(all).excluded == excluded);
     CHECK(excluded[0] < 64);  // none beyond the last
     std::string ids;
@@ -157,14 +161,98 @@ TEST_CASE("rules are resolved against the catalog") {
   CHECK(rules.list()[2].pool == Rules::kDefaultPool);
   CHECK(rules.list()[3].max == 2);
   CHECK(to_string(rules.list()[3].type) == "limit");
-  const Candidates some{.rows = {0, 1, 4, 5},
-                        .attributes = shop.attributes.take(std::vector<std::int32_t>{0, 1, 4, 5})};
+  const Candidates some({0, 1, 4, 5}, shop.attributes);
   CHECK(some.find(4) == 2);
   CHECK(some.find(3) == -1);
   CHECK(some.find(-1) == -1);
   CHECK(rules.fixed(some).boosts == std::vector<float>{0, 2, 2, 2});
   CHECK(rules.fixed(some).excluded == std::vector<std::uint64_t>{0b1111});
   CHECK(shop.parse("[]").fixed(some).boosts.empty());
+}
+
+TEST_CASE("candidates know the places of every value, and numbers by place") {
+  std::mt19937 random(3);
+  for (const int V : {1, 63, 64, 65, 300}) {
+    TextAttribute brand{.name = "brand", .values = {}, .codes = {}};
+    for (int value = 0; value < 40; ++value) brand.values.push_back(concat("b", value));
+    NumberAttribute price{.name = "price", .values = {}};
+    std::vector<std::int32_t> rows;
+    for (int row = 0; row < V; ++row) {
+      brand.codes.push_back(static_cast<std::int32_t>(random() % 30) - 1);  // some values are nobody's
+      price.values.push_back(random() % 8 == 0 ? kNone : static_cast<float>(random() % 9));
+      if (random() % 3 > 0) rows.push_back(row);
+    }
+    Attributes attributes(V);
+    attributes.add(brand);
+    attributes.add(price);
+    const Candidates candidates(rows, attributes);
+    CHECK(candidates.rows == rows);
+    for (std::int32_t code = -1; code < 41; ++code) {
+      std::vector<std::int32_t> expected;
+      for (std::size_t place = 0; place < rows.size(); ++place)
+        if (code >= 0 && brand.codes[rows[place]] == code) expected.push_back(static_cast<std::int32_t>(place));
+      const auto found = candidates.with_value(0, code);
+      CHECK(std::vector<std::int32_t>(found.begin(), found.end()) == expected);
+    }
+    const auto numbers = candidates.numbers(0);
+    REQUIRE(numbers.size() == rows.size());
+    for (std::size_t place = 0; place < rows.size(); ++place)
+      CHECK((numbers[place] == price.values[rows[place]] || std::isnan(price.values[rows[place]])));
+  }
+}
+
+TEST_CASE("exclusions by bit set are those product by product, for any number of candidates") {
+  std::mt19937 random(4);
+  const float inf = std::numeric_limits<float>::infinity();
+  const float prices[] = {kNone, inf, -inf, 0, -0.0f, 1, 2, 2.5f, 4, -3, std::numeric_limits<float>::denorm_min()};
+  for (const int V : {1, 15, 17, 63, 64, 65, 127, 200, 1000}) {
+    Catalog catalog;
+    TextAttribute brand{.name = "brand", .values = {"x", "y", "z"}, .codes = {}};
+    NumberAttribute price{.name = "price", .values = {}};
+    std::vector<std::int32_t> rows;
+    for (int row = 0; row < V; ++row) {
+      catalog.add(row);
+      brand.codes.push_back(static_cast<std::int32_t>(random() % 4) - 1);
+      price.values.push_back(prices[random() % std::size(prices)]);
+      if (random() % 5 > 0) rows.push_back(row);
+    }
+    Attributes attributes(V);
+    attributes.add(brand);
+    attributes.add(price);
+    const Candidates candidates(rows, attributes);
+    const Rules rules = Rules::parse(R"([
+        {"rule": "only_available", "attribute": "price"},
+        {"rule": "price_band", "attribute": "price", "from": 0.5, "to": 2},
+        {"rule": "exclude_values", "attribute": "brand", "values": ["x", "z"]},
+        {"rule": "only_values", "attribute": "brand", "values": ["y", "z"]},
+        {"rule": "same_value", "attribute": "brand"},
+        {"rule": "different_value", "attribute": "brand"}])",
+                                     catalog, attributes);
+    for (std::int32_t anchor = -1; anchor < std::min(V, 30); ++anchor) {
+      const Visit visit{.attributes = &attributes, .anchor = anchor};
+      PlaceSet all(candidates.size());  // one after the other, into what was there before
+      for (const Rule& rule : rules.list()) {
+        CAPTURE(rule.path);
+        PlaceSet alone(candidates.size());
+        forbid(rule, visit, candidates, alone);
+        const std::int64_t before = all.count();
+        std::int64_t count = 0, fresh = 0;
+        for (std::int32_t place = 0; place < candidates.size(); ++place) {
+          const bool expected = forbids(rule, visit, rows[place]);
+          REQUIRE(alone.contains(place) == expected);
+          count += expected;
+          fresh += expected && !all.contains(place);
+        }
+        CHECK(alone.count() == count);
+        forbid(rule, visit, candidates, all);
+        CHECK(all.count() == before + fresh);
+        if (!all.bits().empty() && candidates.size() % 64 != 0) {
+          const std::uint64_t beyond = all.bits().back() >> (candidates.size() % 64);
+          CHECK(beyond == 0);
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("what exclusions leave of a catalog") {

@@ -53,6 +53,11 @@ struct Simd {
                                 float error, float slack, const float* boosts, float least, std::uint64_t* surely);
   // Of 64 values, those that are `least` or more; NaN is not.
   std::uint64_t (*panel_at_least)(const float* x, float least);
+  // sums[i] = Σ x[d] columns[d*n + i] over d < D in order, in double precision, in which such products are exact.
+  void (*dots)(Index n, Index D, const float* columns, const float* x, double* sums);
+  // Sets bit i % 64 of word i / 64 where x[i] is in [low, high], or where it is not, as NaN is not; returns how many
+  // were not set before. No bit from n on is touched.
+  Index (*mark)(Index n, const float* x, float low, float high, bool inside, std::uint64_t* bits);
 };
 
 const Simd& simd();  // of this machine

@@ -1,6 +1,6 @@
 // The bodies behind simd.h, in GCC's vector types. Only built-ins here: an inline function of the standard library,
 // compiled for AVX-512 and merged by the linker, would crash older machines.
-#if defined(__AVX__)
+#if defined(__SSE__)
 #include <immintrin.h>
 #endif
 
@@ -161,12 +161,11 @@ inline void copy_out(Index n, const float* from, float* to) {
   store_part(to + kWhole, n - kWhole, load(from + kWhole));
 }
 
-// n columns of c, of lines of b in whole vectors. Where n is no whole number of these, c passes through `block`.
+// n columns, no whole number of vectors, from lines of b that are: c passes through `block`.
 template <Index kVectors>
-void gemm_lines(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
-                float* c, Index c_row, bool accumulate) {
+void gemm_part(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
+               float* c, Index c_row, bool accumulate) {
   constexpr Index kWidth = kVectors * kLanes;
-  if (n == kWidth) return gemm_panel<kVectors>(M, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
   float block[kRowsAtOnce * kWidth];
   for (Index i = 0; i < M; i += kRowsAtOnce) {
     const Index rows = M - i < kRowsAtOnce ? M - i : kRowsAtOnce;
@@ -176,41 +175,38 @@ void gemm_lines(Index M, Index n, Index K, const float* a, Index a_row, Index a_
   }
 }
 
-// f.template operator()<vectors>() for as many as hold n columns.
-template <class F>
-inline void with_vectors(Index n, F&& f) {
-  switch ((n + kLanes - 1) / kLanes) {
-    case 4:
-      return f.template operator()<kMaxVectors>();
-    case 3:
-      return f.template operator()<3>();
-    case 2:
-      return f.template operator()<2>();
-    default:
-      return f.template operator()<1>();
-  }
+// Lines of b as long as they come.
+template <Index kVectors>
+void gemm_tail(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
+               float* c, Index c_row, bool accumulate) {
+  constexpr Index kWidth = kVectors * kLanes;
+  float lines[kDepth * kWidth];
+  for (Index k = 0; k < K; ++k) copy_in<kVectors>(n, b + k * b_row, lines + k * kWidth);
+  gemm_part<kVectors>(M, n, K, a, a_row, a_col, lines, kWidth, c, c_row, accumulate);
 }
+
+// By the number of vectors that hold the columns, less 1.
+constexpr decltype(&gemm_panel<1>) kPanels[] = {gemm_panel<1>, gemm_panel<2>, gemm_panel<3>, gemm_panel<kMaxVectors>};
+constexpr decltype(&gemm_part<1>) kParts[] = {gemm_part<1>, gemm_part<2>, gemm_part<3>, gemm_part<kMaxVectors>};
+constexpr decltype(&gemm_tail<1>) kTails[] = {gemm_tail<1>, gemm_tail<2>, gemm_tail<3>, gemm_tail<kMaxVectors>};
 
 void gemm(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
           Index c_row, bool accumulate) {
-  constexpr Index kColumns = kMaxVectors * kLanes;
   if (K == 0 && !accumulate)
     for (Index i = 0; i < M; ++i)
       for (Index j = 0; j < N; ++j) c[i * c_row + j] = 0;
-  for (Index k = 0; k < K; k += kDepth)
-    for (Index j = 0; j < N; j += kColumns) {
-      const Index depth = K - k < kDepth ? K - k : kDepth, n = N - j < kColumns ? N - j : kColumns;
+  for (Index k = 0; k < K; k += kDepth) {
+    const Index depth = K - k < kDepth ? K - k : kDepth;
+    for (Index j = 0; j < N; j += kMaxVectors * kLanes) {
+      const Index n = N - j < kMaxVectors * kLanes ? N - j : kMaxVectors * kLanes;
       const float* a_k = a + k * a_col;
       const float* b_k = b + k * b_row + j;
-      const bool add = accumulate || k > 0;
-      with_vectors(n, [&]<Index kVectors>() {
-        constexpr Index kWidth = kVectors * kLanes;
-        if (n == kWidth) return gemm_panel<kVectors>(M, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, add);
-        float lines[kDepth * kWidth];
-        for (Index line = 0; line < depth; ++line) copy_in<kVectors>(n, b_k + line * b_row, lines + line * kWidth);
-        gemm_lines<kVectors>(M, n, depth, a_k, a_row, a_col, lines, kWidth, c + j, c_row, add);
-      });
+      if (n % kLanes == 0)
+        kPanels[(n - 1) / kLanes](M, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, accumulate || k > 0);
+      else
+        kTails[(n - 1) / kLanes](M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, accumulate || k > 0);
     }
+  }
 }
 
 // Lane l of the result is lane from(l) of a, or lane from(l) - kLanes of b.
@@ -301,9 +297,10 @@ void linear(Index M, Index in, Index out, const float* x, const float* w, float*
           for (Index d = 0; d < depth; ++d)
             for (Index r = 0; r < kLanes; ++r) lines[d * kStrip + i + r] = row(r)[d];
       }
-      with_vectors(n, [&]<Index kVectors>() {
-        gemm_lines<kVectors>(M, n, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
-      });
+      if (n % kLanes == 0)
+        kPanels[(n - 1) / kLanes](M, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
+      else
+        kParts[(n - 1) / kLanes](M, n, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
     }
 }
 
@@ -482,7 +479,9 @@ inline std::uint64_t below(Vec a, Vec b) { return _mm512_cmp_ps_mask(__m512(a), 
 #else
 inline std::uint64_t bits(IntVec mask) {
 #if defined(__AVX__)
-  return static_cast<std::uint64_t>(_mm256_movemask_ps(__m256(mask)));
+  return static_cast<unsigned>(_mm256_movemask_ps(__m256(mask)));
+#elif defined(__SSE__)
+  return static_cast<unsigned>(_mm_movemask_ps(__m128(mask)));
 #else
   std::uint64_t bits = 0;
   for (Index i = 0; i < kLanes; ++i) bits |= std::uint64_t{mask[i] != 0} << i;
@@ -517,10 +516,58 @@ std::uint64_t panel_bounds(const std::int32_t* products, std::int32_t offset, co
   return ~cannot;
 }
 
+void dots(Index n, Index D, const float* columns, const float* x, double* sums) {
+  constexpr Index kHalf = kLanes / 2, kVectors = 4;
+  typedef double Doubles __attribute__((vector_size(STAMP_VECTOR_BYTES)));
+  typedef float Half __attribute__((vector_size(STAMP_VECTOR_BYTES / 2), aligned(4)));
+  typedef double UnalignedDoubles __attribute__((vector_size(STAMP_VECTOR_BYTES), aligned(8)));
+  Index i = 0;
+  for (; i + kVectors * kHalf <= n; i += kVectors * kHalf) {
+    Doubles sum[kVectors] = {};
+    for (Index d = 0; d < D; ++d)
+#pragma GCC unroll 4
+      for (Index v = 0; v < kVectors; ++v) {
+        const float* line = columns + d * n + i + v * kHalf;
+        sum[v] += static_cast<double>(x[d]) * __builtin_convertvector(*reinterpret_cast<const Half*>(line), Doubles);
+      }
+#pragma GCC unroll 4
+    for (Index v = 0; v < kVectors; ++v) *reinterpret_cast<UnalignedDoubles*>(sums + i + v * kHalf) = sum[v];
+  }
+  for (; i < n; ++i) {
+    double sum = 0;
+    for (Index d = 0; d < D; ++d) sum += static_cast<double>(x[d]) * columns[d * n + i];
+    sums[i] = sum;
+  }
+}
+
+Index mark(Index n, const float* x, float low, float high, bool inside, std::uint64_t* bits) {
+  const Vec least = broadcast(low), most = broadcast(high);
+  Index fresh = 0;
+  const auto mark_word = [&](Index w, std::uint64_t found, std::uint64_t present) {
+    const std::uint64_t word = (inside ? found : ~found) & present & ~bits[w];
+    fresh += __builtin_popcountll(word);
+    bits[w] |= word;
+  };
+  for (Index w = 0; w < n / 64; ++w) {
+    std::uint64_t found = 0;
+#pragma GCC unroll 16
+    for (Index i = 0; i < 64; i += kLanes) {
+      const Vec v = load(x + w * 64 + i);
+      found |= (at_least(v, least) & at_least(most, v)) << i;
+    }
+    mark_word(w, found, ~std::uint64_t{0});
+  }
+  if (n % 64 == 0) return fresh;
+  std::uint64_t found = 0;
+  for (Index i = n / 64 * 64; i < n; ++i) found |= static_cast<std::uint64_t>(x[i] >= low && x[i] <= high) << (i % 64);
+  mark_word(n / 64, found, (std::uint64_t{1} << (n % 64)) - 1);
+  return fresh;
+}
+
 }  // namespace
 
-const Simd STAMP_SIMD_TABLE = {gemm, linear, transpose,    transpose_rows, score_rows,    max,  exp_sum,
-                               dot,           squared_norm, axpy,           scale,         tanh, gate,
-                               gate_backward, adam,         panel_bounds,   panel_at_least};
+const Simd STAMP_SIMD_TABLE = {gemm, linear,       transpose,      transpose_rows, score_rows, max,  exp_sum,
+                               dot,  squared_norm, axpy,           scale,          tanh,       gate, gate_backward,
+                               adam, panel_bounds, panel_at_least, dots,           mark};
 
 }  // namespace stamp::cpu

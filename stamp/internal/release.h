@@ -22,20 +22,24 @@ struct Release::Job {
   std::int64_t unknown;
   std::shared_ptr<const Loaded> loaded;  // null where no model answers
   std::vector<std::int32_t> history;     // rows of the model, or of the catalog for the fallback
-  std::vector<std::uint64_t> outside;    // the places that are in another group, or that the fallback does not score
+  PlaceSet outside;                      // the places that are in another group, or that the fallback does not score
   std::vector<RuleSource> rules;
   SelectionProblem problem;
   Selection selection;
   std::vector<Scored> list;
-  std::vector<float> embedding;
 
   ScoredProducts scored;  // what the fallback says of this history,
   std::vector<std::int32_t> scored_rows;
   std::vector<float> scored_scores;
 
-  ScanRequest scan(std::int64_t n, std::span<const std::uint64_t> excluded, std::span<const float> boosts,
+  ScanRequest scan(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                    std::vector<Scored>& found) {
-    return {.history = history, .n = n, .excluded = excluded, .boosts = boosts, .list = &found};
+    return {.history = history,
+            .n = n,
+            .excluded = excluded.bits(),
+            .left = excluded.left(),
+            .boosts = boosts,
+            .list = &found};
   }
 };
 

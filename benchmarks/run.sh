@@ -15,6 +15,9 @@ benchmarks/.venv/bin/python benchmarks/recommend.py
 benchmarks/.venv/bin/python benchmarks/cluster.py
 benchmarks/.venv/bin/python benchmarks/rules.py
 benchmarks/.venv/bin/python benchmarks/in_flight.py
+if command -v valgrind > /dev/null; then
+  benchmarks/.venv/bin/python benchmarks/costs.py
+fi
 if [ -n "${STAMP_DATA:-}" ]; then
   benchmarks/.venv/bin/python benchmarks/replay.py
   benchmarks/.venv/bin/python benchmarks/sample_verdicts.py

@@ -215,42 +215,46 @@ inline Vec shuffle(Vec a, Vec b, From from, std::integer_sequence<int, lanes...>
   return __builtin_shufflevector(a, b, from(lanes)...);
 }
 
-// Replaces rows i and i + kApart, for each i that has one, by what `first` and `second` pick of the two.
-template <int kApart, class First, class Second>
-inline void mix(Vec (&rows)[kLanes], First first, Second second) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) {
-    if (i & kApart) continue;
-    const Vec a = rows[i], b = rows[i + kApart];
-    rows[i] = shuffle(a, b, first, std::make_integer_sequence<int, kLanes>());
-    rows[i + kApart] = shuffle(a, b, second, std::make_integer_sequence<int, kLanes>());
-  }
+template <class From>
+inline Vec shuffle(Vec a, Vec b, From from) {
+  return shuffle(a, b, from, std::make_integer_sequence<int, kLanes>());
 }
 
-// Turns kLanes rows of as many columns: row r begins at row_of(r), line d of `out` is column d. First the blocks of
-// 4 x 4, which need not leave their quarter of a register, then the blocks as such.
+// Four floats of each of the rows r, r + 4, r + 8, …, side by side.
 template <class RowOf>
-inline void transpose_block(RowOf row_of, float* out, Index width) {
-  Vec rows[kLanes];
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanes; ++r) rows[r] = row_of(r);
-  // a0 b0 a1 b1 and a2 b2 a3 b3, then a0 b0 c0 d0 and a1 b1 c1 d1, and a2 …, a3 … two rows below
-  mix<1>(
-      rows, [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2; },
-      [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2 + 2; });
-  mix<2>(
-      rows, [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2; },
-      [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2 + 2; });
-  if constexpr (kLanes > 4) {
-    constexpr int kHalf = kLanes / 2, kPairs = kLanes > 8 ? 2 : 1;
-    constexpr auto even = [](int l) { return l / kHalf * kLanes + l / 4 % kPairs * 8 + l % 4; };
-    constexpr auto odd = [](int l) { return l / kHalf * kLanes + l / 4 % kPairs * 8 + l % 4 + 4; };
-    mix<4>(rows, even, odd);
-    if constexpr (kLanes > 8) mix<8>(rows, even, odd);
+inline Vec fours(RowOf row_of, int r) {
+  typedef float Four __attribute__((vector_size(16), aligned(4)));
+  const auto four = [=](int row) { return *reinterpret_cast<const Four*>(row_of(row)); };
+#if STAMP_VECTOR_BYTES == 16
+  return four(r);
+#else
+  const auto eight = [=](int row) { return __builtin_shufflevector(four(row), four(row + 4), 0, 1, 2, 3, 4, 5, 6, 7); };
+#if STAMP_VECTOR_BYTES == 32
+  return eight(r);
+#else
+  return __builtin_shufflevector(eight(r), eight(r + 8), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#endif
+#endif
+}
+
+// Turns kLanes rows of as many columns: row r begins at row_of(r), line d of `out` is column d, finished by `finish`.
+// Four columns at a time, in blocks of 4 x 4 that need not leave their part of a register.
+template <class RowOf, class Finish>
+inline void transpose_block(RowOf row_of, float* out, Index width, Finish finish) {
+  constexpr auto low = [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2; };  // a0 b0 a1 b1
+  constexpr auto high = [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2 + 2; };
+  constexpr auto low_pairs = [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2; };  // a0 a1 b0 b1
+  constexpr auto high_pairs = [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2 + 2; };
+#pragma GCC unroll 4
+  for (Index d = 0; d < kLanes; d += 4) {
+    const auto rows = [=](int r) { return row_of(r) + d; };
+    const Vec a = fours(rows, 0), b = fours(rows, 1), c = fours(rows, 2), e = fours(rows, 3);
+    const Vec ab = shuffle(a, b, low), ce = shuffle(c, e, low), ab2 = shuffle(a, b, high), ce2 = shuffle(c, e, high);
+    store(out + d * width, finish(shuffle(ab, ce, low_pairs)));
+    store(out + (d + 1) * width, finish(shuffle(ab, ce, high_pairs)));
+    store(out + (d + 2) * width, finish(shuffle(ab2, ce2, low_pairs)));
+    store(out + (d + 3) * width, finish(shuffle(ab2, ce2, high_pairs)));
   }
-  constexpr int kColumn[4] = {0, 2, 1, 3};  // of a block, in the order of its rows
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanes; ++r) store(out + (r / 4 * 4 + kColumn[r % 4]) * width, rows[r]);
 }
 
 // Calls f(first) for blocks of kLanes that cover n >= kLanes; the last one overlaps the one before.
@@ -264,12 +268,12 @@ void transpose(Index n, Index D, const float* in, Index in_row, const float* sca
   if (n >= kLanes && D >= kLanes)
     for_blocks(n, [&](Index i) {
       for_blocks(D, [&](Index d) {
-        const float* block = in + i * in_row + d;
+        const auto row = [=](int r) { return in + (i + r) * in_row + d; };
         float* to = out + d * width + i;
         if (scale)
-          transpose_block([=](int r) { return load(block + r * in_row) * scale[i + r]; }, to, width);
+          transpose_block(row, to, width, [factors = load(scale + i)](Vec column) { return column * factors; });
         else
-          transpose_block([=](int r) { return load(block + r * in_row); }, to, width);
+          transpose_block(row, to, width, [](Vec column) { return column; });
       });
     });
   else
@@ -288,14 +292,15 @@ void linear(Index M, Index in, Index out, const float* x, const float* w, float*
     for (Index j = 0; j < out; j += kStrip) {
       const Index depth = in - k < kDepth ? in - k : kDepth, n = out - j < kStrip ? out - j : kStrip;
       for (Index i = 0; i < n; i += kLanes) {
-        const auto row = [=](Index r) { return w + (j + (i + r < n ? i + r : n - 1)) * in + k; };
+        const auto row = [=](int r) { return w + (j + (i + r < n ? i + r : n - 1)) * in + k; };
         if (depth >= kLanes)
           for_blocks(depth, [&](Index d) {
-            transpose_block([=](int r) { return load(row(r) + d); }, lines + d * kStrip + i, kStrip);
+            transpose_block([=](int r) { return row(r) + d; }, lines + d * kStrip + i, kStrip,
+                            [](Vec column) { return column; });
           });
         else
           for (Index d = 0; d < depth; ++d)
-            for (Index r = 0; r < kLanes; ++r) lines[d * kStrip + i + r] = row(r)[d];
+            for (int r = 0; r < kLanes; ++r) lines[d * kStrip + i + r] = row(r)[d];
       }
       if (n % kLanes == 0)
         kPanels[(n - 1) / kLanes](M, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);

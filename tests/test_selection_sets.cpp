@@ -197,3 +197,39 @@ TEST_CASE("the embeddings of a pool and its pins are asked for at once") {
   CHECK(asked == std::vector<std::vector<std::int32_t>>{{0, 1, 2, 3, 4, 5, 38, 28}});  // product 1 is no candidate
   CHECK(selected.rows.size() == 8);
 }
+
+TEST_CASE("pools of any size are mixed by the cosines of their embeddings") {
+  constexpr std::int64_t kD = 37;
+  Shop shop = shop_of(150, 5);
+  for (auto& row : shop.embeddings) row.resize(kD);
+  const auto numbers = check::random(150 * kD, 1, 1);
+  for (std::size_t i = 0; i < numbers.size(); ++i) shop.embeddings[i / kD][i % kD] = numbers[i];
+  const auto cosine = [&](std::int32_t a, std::int32_t b) {
+    double ab = 0, aa = 0, bb = 0;
+    for (std::int64_t d = 0; d < kD; ++d) {
+      const double x = shop.embeddings[a][d], y = shop.embeddings[b][d];
+      ab += x * y, aa += x * x, bb += y * y;
+    }
+    return std::max(0.0, ab / (std::sqrt(aa) * std::sqrt(bb)));
+  };
+  Selection selection;
+  for (const std::int32_t pool : {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 100}) {
+    CAPTURE(pool);
+    std::vector<std::int32_t> expected;  // rows 2 … pool + 1, whose scores fall by 1
+    while (static_cast<std::int32_t>(expected.size()) < pool) {
+      std::int32_t best = -1;
+      double largest = -INFINITY;
+      for (std::int32_t row = 2; row < pool + 2; ++row) {
+        if (std::find(expected.begin(), expected.end(), row) != expected.end()) continue;
+        double nearest = 0;
+        for (std::int32_t other : expected) nearest = std::max(nearest, cosine(row, other));
+        const double relevance = pool > 1 ? static_cast<double>(pool + 1 - row) / (pool - 1) : 1;
+        if (const double value = 0.5 * relevance - 0.5 * nearest; value > largest) best = row, largest = value;
+      }
+      expected.push_back(best);
+    }
+    const std::string rules =
+        concat(R"([{"rule": "diversify", "by": "embedding", "strength": 0.5, "pool": )", pool, "}]");
+    CHECK(select(shop, {.rules = rules, .k = pool}, selection, false).selected.rows == expected);
+  }
+}

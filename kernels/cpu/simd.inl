@@ -521,23 +521,37 @@ std::uint64_t panel_bounds(const std::int32_t* products, std::int32_t offset, co
   return ~cannot;
 }
 
+typedef double Doubles __attribute__((vector_size(STAMP_VECTOR_BYTES)));
+
+// kLanes / 2 floats in double precision.
+inline Doubles widen(const float* x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Doubles>(_mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(x)));
+#elif defined(__AVX__)
+  return reinterpret_cast<Doubles>(_mm256_cvtps_pd(_mm_loadu_ps(x)));
+#else
+  return Doubles{x[0], x[1]};
+#endif
+}
+
 void dots(Index n, Index D, const float* columns, const float* x, double* sums) {
-  constexpr Index kHalf = kLanes / 2, kVectors = 4;
-  typedef double Doubles __attribute__((vector_size(STAMP_VECTOR_BYTES)));
-  typedef float Half __attribute__((vector_size(STAMP_VECTOR_BYTES / 2), aligned(4)));
   typedef double UnalignedDoubles __attribute__((vector_size(STAMP_VECTOR_BYTES), aligned(8)));
-  Index i = 0;
-  for (; i + kVectors * kHalf <= n; i += kVectors * kHalf) {
+  constexpr Index kHalf = kLanes / 2, kVectors = 4;
+  constexpr Index kBlock = kVectors * kHalf;
+  const auto block = [&](Index i) {
     Doubles sum[kVectors] = {};
-    for (Index d = 0; d < D; ++d)
+    const float* line = columns + i;
+    for (Index d = 0; d < D; ++d, line += n) {
+      const double factor = x[d];
 #pragma GCC unroll 4
-      for (Index v = 0; v < kVectors; ++v) {
-        const float* line = columns + d * n + i + v * kHalf;
-        sum[v] += static_cast<double>(x[d]) * __builtin_convertvector(*reinterpret_cast<const Half*>(line), Doubles);
-      }
+      for (Index v = 0; v < kVectors; ++v) sum[v] += factor * widen(line + v * kHalf);
+    }
 #pragma GCC unroll 4
     for (Index v = 0; v < kVectors; ++v) *reinterpret_cast<UnalignedDoubles*>(sums + i + v * kHalf) = sum[v];
-  }
+  };
+  Index i = 0;
+  for (; i + kBlock <= n; i += kBlock) block(i);
+  if (i < n && n >= kBlock) return block(n - kBlock);
   for (; i < n; ++i) {
     double sum = 0;
     for (Index d = 0; d < D; ++d) sum += static_cast<double>(x[d]) * columns[d * n + i];

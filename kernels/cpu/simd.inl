@@ -237,23 +237,30 @@ inline Vec fours(RowOf row_of, int r) {
 #endif
 }
 
-// Turns kLanes rows of as many columns: row r begins at row_of(r), line d of `out` is column d, finished by `finish`.
-// Four columns at a time, in blocks of 4 x 4 that need not leave their part of a register.
-template <class RowOf, class Finish>
-inline void transpose_block(RowOf row_of, float* out, Index width, Finish finish) {
+// The first four columns of kLanes rows, in blocks of 4 x 4 that need not leave their part of a register.
+template <class RowOf>
+inline void four_columns(RowOf row_of, Vec (&columns)[4]) {
   constexpr auto low = [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2; };  // a0 b0 a1 b1
   constexpr auto high = [](int l) { return (l & 1 ? kLanes : 0) + l / 4 * 4 + l % 4 / 2 + 2; };
   constexpr auto low_pairs = [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2; };  // a0 a1 b0 b1
   constexpr auto high_pairs = [](int l) { return (l & 2 ? kLanes : 0) + l / 4 * 4 + l % 2 + 2; };
+  const Vec a = fours(row_of, 0), b = fours(row_of, 1), c = fours(row_of, 2), e = fours(row_of, 3);
+  const Vec ab = shuffle(a, b, low), ce = shuffle(c, e, low), ab2 = shuffle(a, b, high), ce2 = shuffle(c, e, high);
+  columns[0] = shuffle(ab, ce, low_pairs);
+  columns[1] = shuffle(ab, ce, high_pairs);
+  columns[2] = shuffle(ab2, ce2, low_pairs);
+  columns[3] = shuffle(ab2, ce2, high_pairs);
+}
+
+// Turns kLanes rows of as many columns: row r begins at row_of(r), line d of `out` is column d, finished by `finish`.
+template <class RowOf, class Finish>
+inline void transpose_block(RowOf row_of, float* out, Index width, Finish finish) {
 #pragma GCC unroll 4
   for (Index d = 0; d < kLanes; d += 4) {
-    const auto rows = [=](int r) { return row_of(r) + d; };
-    const Vec a = fours(rows, 0), b = fours(rows, 1), c = fours(rows, 2), e = fours(rows, 3);
-    const Vec ab = shuffle(a, b, low), ce = shuffle(c, e, low), ab2 = shuffle(a, b, high), ce2 = shuffle(c, e, high);
-    store(out + d * width, finish(shuffle(ab, ce, low_pairs)));
-    store(out + (d + 1) * width, finish(shuffle(ab, ce, high_pairs)));
-    store(out + (d + 2) * width, finish(shuffle(ab2, ce2, low_pairs)));
-    store(out + (d + 3) * width, finish(shuffle(ab2, ce2, high_pairs)));
+    Vec columns[4];
+    four_columns([=](int r) { return row_of(r) + d; }, columns);
+#pragma GCC unroll 4
+    for (Index i = 0; i < 4; ++i) store(out + (d + i) * width, finish(columns[i]));
   }
 }
 
@@ -309,28 +316,6 @@ void linear(Index M, Index in, Index out, const float* x, const float* w, float*
     }
 }
 
-// Lanes of a whose bit kStep is 0, each followed, kStep lanes on, by that of b; or those whose bit is 1.
-template <Index kStep, bool kHigh, int... kLane>
-inline Vec interleave(Vec a, Vec b, std::integer_sequence<int, kLane...>) {
-  return __builtin_shufflevector(a, b, ((kLane & kStep ? kLane - kStep + kLanes : kLane) + (kHigh ? kStep : 0))...);
-}
-
-// Rows become columns: butterflies of pairs of vectors, 1, 2, 4 … apart.
-template <Index kStep = 1>
-inline void transpose_vectors(Vec* v) {
-  if constexpr (kStep < kLanes) {
-    constexpr std::make_integer_sequence<int, kLanes> lanes;
-#pragma GCC unroll 16
-    for (Index i = 0; i < kLanes; ++i) {
-      if (i & kStep) continue;
-      const Vec a = v[i], b = v[i + kStep];
-      v[i] = interleave<kStep, false>(a, b, lanes);
-      v[i + kStep] = interleave<kStep, true>(a, b, lanes);
-    }
-    transpose_vectors<2 * kStep>(v);
-  }
-}
-
 // Calls use(d, column) for every dimension, where column holds rows[i][d] scale[i] for i < n, n <= kLanes, and 0
 // behind.
 template <class Use>
@@ -346,13 +331,11 @@ inline void for_columns(Index n, Index D, const float* const* rows, const float*
   for (Index i = 0; i < n; ++i)
     for (Index line = 0; line < D; line += kLineFloats) (void)*static_cast<const volatile float*>(rows[i] + line);
   Index d = 0;
-  for (; d + kLanes <= D; d += kLanes) {
-    Vec columns[kLanes];
-#pragma GCC unroll 16
-    for (Index i = 0; i < kLanes; ++i) columns[i] = load(lanes[i] + d);
-    transpose_vectors(columns);
-#pragma GCC unroll 16
-    for (Index i = 0; i < kLanes; ++i) use(d + i, columns[i] * factor);
+  for (; d + 4 <= D; d += 4) {
+    Vec columns[4];
+    four_columns([&](int r) { return lanes[r] + d; }, columns);
+#pragma GCC unroll 4
+    for (Index i = 0; i < 4; ++i) use(d + i, columns[i] * factor);
   }
   for (; d < D; ++d) {
     float column[kLanes];

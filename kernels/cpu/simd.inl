@@ -1,56 +1,16 @@
-// The bodies behind simd.h, in GCC's vector types. Only built-ins here: an inline function of the standard library,
-// compiled for AVX-512 and merged by the linker, would crash older machines.
+// The bodies behind simd.h, in GCC's vector types (vector.inl).
 #if defined(__SSE__)
 #include <immintrin.h>
 #endif
 
 #include <utility>
 
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/gemm.inl"
 
 namespace stamp::cpu {
 namespace {
 
-#if defined(__AVX512F__)
-#define STAMP_VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define STAMP_VECTOR_BYTES 32
-#else
-#define STAMP_VECTOR_BYTES 16
-#endif
-
-constexpr Index kLanes = STAMP_VECTOR_BYTES / 4;
 constexpr Index kLineFloats = 64 / 4;  // of a cache line
-typedef float Vec __attribute__((vector_size(STAMP_VECTOR_BYTES)));
-typedef std::int32_t IntVec __attribute__((vector_size(STAMP_VECTOR_BYTES)));
-typedef float UnalignedVec __attribute__((vector_size(STAMP_VECTOR_BYTES), aligned(4)));
-
-inline Vec load(const float* x) { return *reinterpret_cast<const UnalignedVec*>(x); }
-inline void store(float* x, Vec v) { *reinterpret_cast<UnalignedVec*>(x) = v; }
-inline Vec broadcast(float x) { return x - Vec{}; }
-inline Vec select(IntVec mask, Vec a, Vec b) { return mask ? a : b; }
-
-// The first n < kLanes floats, the others `fill`.
-inline Vec load_part(const float* x, Index n, float fill) {
-  float part[kLanes];
-  for (Index i = 0; i < kLanes; ++i) part[i] = i < n ? x[i] : fill;
-  return load(part);
-}
-inline void store_part(float* x, Index n, Vec v) {
-  float part[kLanes];
-  store(part, v);
-  for (Index i = 0; i < n; ++i) x[i] = part[i];
-}
-
-// f(vector, first index, count): count is kLanes, but for the last.
-template <class F>
-inline void for_each_vector(Index n, F&& f) {
-  Index i = 0;
-  for (; i + kLanes <= n; i += kLanes) f(i, kLanes);
-  if (i < n) f(i, n - i);
-}
-inline Vec load_n(const float* x, Index n, float fill = 0) { return n == kLanes ? load(x) : load_part(x, n, fill); }
-inline void store_n(float* x, Index n, Vec v) { n == kLanes ? store(x, v) : store_part(x, n, v); }
 
 inline float horizontal_sum(Vec v) {
   float part[kLanes];
@@ -99,114 +59,17 @@ inline Vec tanh_vec(Vec x) {
   return select(z < broadcast(0.390625f), near, far);
 }
 
-// kRows x kVectors accumulators live in registers: 24 of the 32 of AVX-512, 12 of the 16 of AVX2 (4 x 3).
-template <Index kRows, Index kVectors>
-inline void micro_kernel(Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
-                         Index c_row, bool accumulate) {
-  Vec sum[kRows][kVectors];
-#pragma GCC unroll 8
-  for (Index i = 0; i < kRows; ++i)
-#pragma GCC unroll 8
-    for (Index j = 0; j < kVectors; ++j) sum[i][j] = accumulate ? load(c + i * c_row + j * kLanes) : Vec{};
-  for (Index k = 0; k < K; ++k) {
-    Vec line[kVectors];
-#pragma GCC unroll 8
-    for (Index j = 0; j < kVectors; ++j) line[j] = load(b + k * b_row + j * kLanes);
-#pragma GCC unroll 8
-    for (Index i = 0; i < kRows; ++i) {
-      const Vec factor = broadcast(a[i * a_row + k * a_col]);
-#pragma GCC unroll 8
-      for (Index j = 0; j < kVectors; ++j) sum[i][j] += factor * line[j];
-    }
-  }
-#pragma GCC unroll 8
-  for (Index i = 0; i < kRows; ++i)
-#pragma GCC unroll 8
-    for (Index j = 0; j < kVectors; ++j) store(c + i * c_row + j * kLanes, sum[i][j]);
-}
-
-#if defined(__AVX512F__)
-constexpr Index kMaxVectors = 4, kMaxRows = 6;
-#else
-constexpr Index kMaxVectors = 3, kMaxRows = 4;
-#endif
-
-template <Index kVectors>
-void gemm_panel(Index M, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
-                Index c_row, bool accumulate) {
-  constexpr Index kRows = kVectors >= kMaxVectors - 1 && kVectors > 1 ? kMaxRows : 8;
-  Index i = 0;
-  for (; i + kRows <= M; i += kRows)
-    micro_kernel<kRows, kVectors>(K, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, accumulate);
-  for (; i + 4 <= M; i += 4)
-    micro_kernel<4, kVectors>(K, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, accumulate);
-  for (; i < M; ++i)
-    micro_kernel<1, kVectors>(K, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, accumulate);
-}
-
-constexpr Index kDepth = 128;  // lines of b used at once: 128 x 64 floats stay in the first-level cache
-constexpr Index kRowsAtOnce = 64;
-
-// Copies n columns, of which the last vector is a part; the rest of it is zeros in `to` where that is whole.
-template <Index kVectors>
-inline void copy_in(Index n, const float* from, float* to) {
-  constexpr Index kWhole = (kVectors - 1) * kLanes;
-  for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
-  store(to + kWhole, load_part(from + kWhole, n - kWhole, 0));
-}
-template <Index kVectors>
-inline void copy_out(Index n, const float* from, float* to) {
-  constexpr Index kWhole = (kVectors - 1) * kLanes;
-  for (Index j = 0; j < kWhole; j += kLanes) store(to + j, load(from + j));
-  store_part(to + kWhole, n - kWhole, load(from + kWhole));
-}
-
-// n columns, no whole number of vectors, from lines of b that are: c passes through `block`.
-template <Index kVectors>
-void gemm_part(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
-               float* c, Index c_row, bool accumulate) {
-  constexpr Index kWidth = kVectors * kLanes;
-  float block[kRowsAtOnce * kWidth];
-  for (Index i = 0; i < M; i += kRowsAtOnce) {
-    const Index rows = M - i < kRowsAtOnce ? M - i : kRowsAtOnce;
-    for (Index r = 0; r < rows && accumulate; ++r) copy_in<kVectors>(n, c + (i + r) * c_row, block + r * kWidth);
-    gemm_panel<kVectors>(rows, K, a + i * a_row, a_row, a_col, b, b_row, block, kWidth, accumulate);
-    for (Index r = 0; r < rows; ++r) copy_out<kVectors>(n, block + r * kWidth, c + (i + r) * c_row);
-  }
-}
-
-// Lines of b as long as they come.
-template <Index kVectors>
-void gemm_tail(Index M, Index n, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row,
-               float* c, Index c_row, bool accumulate) {
-  constexpr Index kWidth = kVectors * kLanes;
-  float lines[kDepth * kWidth];
-  for (Index k = 0; k < K; ++k) copy_in<kVectors>(n, b + k * b_row, lines + k * kWidth);
-  gemm_part<kVectors>(M, n, K, a, a_row, a_col, lines, kWidth, c, c_row, accumulate);
-}
-
-// By the number of vectors that hold the columns, less 1.
-constexpr decltype(&gemm_panel<1>) kPanels[] = {gemm_panel<1>, gemm_panel<2>, gemm_panel<3>, gemm_panel<kMaxVectors>};
-constexpr decltype(&gemm_part<1>) kParts[] = {gemm_part<1>, gemm_part<2>, gemm_part<3>, gemm_part<kMaxVectors>};
-constexpr decltype(&gemm_tail<1>) kTails[] = {gemm_tail<1>, gemm_tail<2>, gemm_tail<3>, gemm_tail<kMaxVectors>};
+struct Floats {
+  using Element = float;
+  using Line = Vec;
+  static Vec line(const float* b) { return load(b); }
+  static Vec factor(float a) { return broadcast(a); }
+  static Vec multiply_add(Vec sum, Vec factor, Vec line) { return sum + factor * line; }
+};
 
 void gemm(Index M, Index N, Index K, const float* a, Index a_row, Index a_col, const float* b, Index b_row, float* c,
           Index c_row, bool accumulate) {
-  if (K == 0 && !accumulate)
-    for (Index i = 0; i < M; ++i)
-      for (Index j = 0; j < N; ++j) c[i * c_row + j] = 0;
-  for (Index k = 0; k < K; k += kDepth) {
-    const Index depth = K - k < kDepth ? K - k : kDepth;
-    for (Index j = 0; j < N; j += kMaxVectors * kLanes) {
-      const Index n = N - j < kMaxVectors * kLanes ? N - j : kMaxVectors * kLanes;
-      const float* a_k = a + k * a_col;
-      const float* b_k = b + k * b_row + j;
-      if (n % kLanes == 0)
-        kPanels[(n - 1) / kLanes](M, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, accumulate || k > 0);
-      else
-        kTails[(n - 1) / kLanes](M, n, depth, a_k, a_row, a_col, b_k, b_row, c + j, c_row, accumulate || k > 0);
-    }
-  }
+  blocked_gemm<Floats>(M, N, K, a, a_row, a_col, b, b_row, c, c_row, accumulate);
 }
 
 // Lane l of the result is lane from(l) of a, or lane from(l) - kLanes of b.
@@ -294,7 +157,7 @@ void transpose(Index n, Index D, const float* in, Index in_row, const float* sca
 // whole number of vectors, the last one takes the place of those that are missing.
 void linear(Index M, Index in, Index out, const float* x, const float* w, float* y, bool accumulate) {
   constexpr Index kStrip = kMaxVectors * kLanes;
-  float lines[kDepth * kStrip];
+  alignas(64) float lines[kDepth * kStrip];
   for (Index k = 0; k < in; k += kDepth)
     for (Index j = 0; j < out; j += kStrip) {
       const Index depth = in - k < kDepth ? in - k : kDepth, n = out - j < kStrip ? out - j : kStrip;
@@ -309,10 +172,13 @@ void linear(Index M, Index in, Index out, const float* x, const float* w, float*
           for (Index d = 0; d < depth; ++d)
             for (int r = 0; r < kLanes; ++r) lines[d * kStrip + i + r] = row(r)[d];
       }
-      if (n % kLanes == 0)
-        kPanels[(n - 1) / kLanes](M, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
-      else
-        kParts[(n - 1) / kLanes](M, n, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
+      with_vectors(n, [&](auto vectors) {
+        constexpr Index kVectors = vectors.kVectors;
+        if (n == kVectors * kLanes)
+          gemm_panel<Floats, kVectors>(M, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
+        else
+          gemm_part<Floats, kVectors>(M, n, depth, x + k, in, 1, lines, kStrip, y + j, out, accumulate || k > 0);
+      });
     }
 }
 

@@ -101,10 +101,9 @@ std::shared_ptr<Device> open_cuda(const std::string& name, const Module& module,
 
 // `why` it is the CPU, where another device would have been preferred.
 std::shared_ptr<Device> open_cpu(const DeviceOptions& options, const std::string& why = "") {
-  require(options.precision == Precision::automatic || options.precision == Precision::fp32,
-          "open_device: precision is ", to_string(options.precision), " and the device the CPU", why,
-          ", which computes in fp32; expected precision fp32 or auto");
-  return cpu::open(options.threads);
+  require(options.precision != Precision::tf32, "open_device: precision is tf32 and the device the CPU", why,
+          ", which computes in fp32 or bf16; expected precision fp32, bf16 or auto");
+  return cpu::open(options.threads, options.precision == Precision::bf16 ? Precision::bf16 : Precision::fp32);
 }
 
 std::shared_ptr<Device> open_best(const DeviceOptions& options) {
@@ -137,7 +136,8 @@ std::shared_ptr<Device> open_device(const std::string& name, const DeviceOptions
 
 std::vector<DeviceInfo> devices() {
   std::vector<DeviceInfo> all = cuda_devices();
-  all.insert(all.begin(), {"cpu", concat(num_threads(), " threads, ", cpu_isa()), ""});
+  all.insert(all.begin(),
+             {"cpu", concat(num_threads(), " threads, ", cpu_isa(), cpu::bf16().in_hardware ? ", bf16" : ""), ""});
   return all;
 }
 

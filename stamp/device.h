@@ -140,7 +140,7 @@ class STAMP_API Device {
  public:
   virtual ~Device() = default;
   virtual std::string name() const = 0;          // as open_device takes it
-  virtual Precision precision() const = 0;       // of products; never automatic
+  virtual Precision precision() const = 0;       // of products in training; never automatic
   virtual std::int64_t allocations() const = 0;  // made so far, scratch memory included
   virtual std::int64_t padding() const = 0;      // L is best a multiple of it: fewer sizes, fewer recordings
 
@@ -231,7 +231,11 @@ class STAMP_API Device {
 
 struct DeviceOptions {
   int threads = 0;  // that a CPU uses at once: 0 for num_threads(), 1 to stay on the caller's
-  Precision precision = Precision::automatic;  // of products on CUDA: bf16; a CPU computes in fp32
+  // Of the operands of products in training. On CUDA fp32, tf32 or bf16, of which automatic is bf16. On a CPU fp32,
+  // which is automatic, or bf16 for the products of the catalog's cross-entropy: faster where DeviceInfo says bf16,
+  // slower elsewhere, with the same rounding. std::invalid_argument for tf32 there. Lists come of fp32 scores
+  // everywhere.
+  Precision precision = Precision::automatic;
 };
 
 // "cpu"; "cuda" or "cuda:1", of a module that is loaded when first asked for (docs/cuda.md says from where);
@@ -242,7 +246,7 @@ STAMP_API std::shared_ptr<Device> open_device(const std::string& name, const Dev
 
 struct DeviceInfo {
   std::string name;         // as open_device takes it
-  std::string description;  // processor or GPU, with what it has
+  std::string description;  // processor or GPU, with what it has; of a CPU "2 threads, avx512, bf16"
   std::string reason;       // why it cannot be had; empty where it can
 };
 // The CPU, and every CUDA device there is, or "cuda" with the reason why there is none.

@@ -66,9 +66,16 @@ inline std::vector<DevicePtr> devices() {
   return found;
 }
 
-// Those that trade precision for speed, in each of their precisions; none without CUDA.
+// The CPU in bf16, with one thread and with two.
+inline std::vector<DevicePtr> cpu_in_bf16() {
+  stamp::set_num_threads(2);
+  return {stamp::open_device("cpu", {.threads = 1, .precision = stamp::Precision::bf16}),
+          stamp::open_device("cpu", {.threads = 2, .precision = stamp::Precision::bf16})};
+}
+
+// Those that trade precision for speed: the CPU in bf16, and CUDA in each of its precisions.
 inline std::vector<DevicePtr> fast_devices() {
-  std::vector<DevicePtr> found;
+  std::vector<DevicePtr> found = cpu_in_bf16();
   for (const auto precision : {stamp::Precision::tf32, stamp::Precision::bf16}) add_cuda(found, precision);
   return found;
 }

@@ -1,4 +1,6 @@
 // The catalog's cross-entropy, against plain loops on awkward sizes and values, with guard bands.
+#include <map>
+
 #include "tests/check.h"
 #include "tests/reference.h"
 
@@ -183,7 +185,8 @@ void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, flo
 // From one product to more than any tile is wide, all-equal scores (514), one query to more than any block takes.
 const Shape kShapes[] = {{9, 7, 1},         {9, 33, 31},           {9, 100, 514},        {1, 7, 1023},
                          {9, 33, 1090},     {130, 33, 577},        {9, 300, 1090},       {1, 100, 1090},
-                         {9, 33, 31, true}, {130, 100, 577, true}, {9, 130, 1090, true}, {9, 1, 65}};
+                         {9, 33, 31, true}, {130, 100, 577, true}, {9, 130, 1090, true}, {9, 1, 65},
+                         {387, 18, 1090}};
 
 }  // namespace
 
@@ -206,9 +209,10 @@ TEST_CASE("catalog cross-entropy gives the same bits each time, on a CPU for any
   auto all = check::devices();
   for (const auto& device : check::fast_devices()) all.push_back(device);
   const Inputs in = make_inputs({33, 33, 1090, true}, 0, 3);
-  std::vector<std::vector<float>> of_cpu;
+  std::map<Precision, std::vector<std::vector<float>>> of_cpu;
   for (const auto& device : all) {
     CAPTURE(device->name());
+    CAPTURE(to_string(device->precision()));
     const Uploaded uploaded(device, in);
     const auto [B, D, V, normalize] = in.shape;
     const auto once = [&](std::int64_t size) {
@@ -222,8 +226,45 @@ TEST_CASE("catalog cross-entropy gives the same bits each time, on a CPU for any
     };
     for (std::int64_t size : {std::int64_t{0}, B * (V + 1028)}) CHECK(once(size) == once(size));
     if (device->name() != "cpu") continue;
-    if (of_cpu.empty()) of_cpu = once(0);
-    CHECK(once(0) == of_cpu);
+    auto& expected = of_cpu[device->precision()];
+    if (expected.empty()) expected = once(0);
+    CHECK(once(0) == expected);
+  }
+  CHECK(of_cpu.at(Precision::bf16) != of_cpu.at(Precision::fp32));
+}
+
+TEST_CASE("catalog cross-entropy on a CPU: neither the batch nor its order changes a bit of an example") {
+  std::vector<check::DevicePtr> devices = check::cpu_in_bf16();
+  devices.push_back(open_device("cpu"));
+  const Inputs in = make_inputs({401, 33, 1090}, 0, 3);  // more queries than are worked on at once
+  const auto [B, D, V, normalize] = in.shape;
+  for (const auto& device : devices) {
+    CAPTURE(to_string(device->precision()));
+    // Losses and d_queries of the queries at these places, each of weight 1.
+    const auto of = [&](const std::vector<std::int64_t>& places) {
+      Inputs some = in;
+      some.shape.B = static_cast<std::int64_t>(places.size());
+      some.q.clear();
+      some.targets.clear();
+      for (std::int64_t b : places) {
+        some.q.insert(some.q.end(), in.q.begin() + b * D, in.q.begin() + (b + 1) * D);
+        some.targets.push_back(in.targets[b]);
+      }
+      some.weights.assign(places.size(), 1);
+      const Uploaded uploaded(device, some);
+      check::Guarded losses(device, some.shape.B), log_sums(device, some.shape.B), d_queries(device, some.shape.B * D);
+      device->catalog_cross_entropy(uploaded.problem(), losses.data(), log_sums.data(), d_queries.data());
+      return std::pair{losses.values(), d_queries.values()};
+    };
+    std::vector<std::int64_t> reversed(B);
+    for (std::int64_t b = 0; b < B; ++b) reversed[b] = B - 1 - b;
+    const auto [losses, gradients] = of(reversed);
+    for (std::int64_t b : {0, 1, 7, 191, 192, 200, 400}) {
+      CAPTURE(b);
+      const auto [loss, gradient] = of({b});
+      CHECK(loss[0] == losses[B - 1 - b]);
+      CHECK(std::equal(gradient.begin(), gradient.end(), gradients.begin() + (B - 1 - b) * D));
+    }
   }
 }
 

@@ -274,4 +274,10 @@ TEST_CASE("options that cannot be are named") {
   CHECK_THROWS_AS(Config::preset("papers"), std::invalid_argument);
   CHECK_THROWS_AS(Model(Config{}, 0, open_device("cpu")), std::invalid_argument);
   CHECK_THROWS_AS(open_device("gpu"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(open_device("cpu", {.precision = Precision::tf32}),
+                       "open_device: precision is tf32 and the device the CPU, which computes in fp32 or bf16; "
+                       "expected precision fp32, bf16 or auto",
+                       std::invalid_argument);
+  CHECK(open_device("cpu")->precision() == Precision::fp32);
+  CHECK(open_device("cpu", {.precision = Precision::bf16})->precision() == Precision::bf16);
 }

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <thread>
@@ -84,6 +85,7 @@ Values trained(const check::DevicePtr& device, const TrainConfig& config, const 
 // of its own that starts anew: CUDA does not survive fork.
 struct Killed {
   std::string device;
+  Precision precision;
   int threads;
   std::string checkpoint;
   int call;
@@ -94,7 +96,8 @@ struct Killed {
 
   // True when it came to its end so.
   bool run() const {
-    const std::string value = concat(device, ' ', threads, ' ', call, ' ', warm_start, ' ', checkpoint);
+    const std::string value =
+        concat(device, ' ', to_string(precision), ' ', threads, ' ', call, ' ', warm_start, ' ', checkpoint);
     const std::string filter = concat("--test-case=", kTestCase);
     const pid_t child = fork();
     if (child == 0) {
@@ -111,8 +114,10 @@ struct Killed {
     REQUIRE_MESSAGE(value, "only another test runs this one");
     std::istringstream fields(value);
     Killed killed;
-    fields >> killed.device >> killed.threads >> killed.call >> killed.warm_start >> std::ws;
+    std::string precision;
+    fields >> killed.device >> precision >> killed.threads >> killed.call >> killed.warm_start >> std::ws;
     std::getline(fields, killed.checkpoint);
+    killed.precision = precision_from_string(precision);
     return killed;
   }
 };
@@ -125,20 +130,19 @@ TrainOptions refit_options(const Sessions& validation, ProgressCallback progress
 std::vector<check::DevicePtr> parallel_devices() {
   auto devices = check::devices();
   devices.erase(devices.begin());
+  devices.push_back(check::cpu_in_bf16().back());
   return devices;
-}
-
-// Precision as check::devices() has it.
-check::DevicePtr open_single(const std::string& name, int threads) {
-  return open_device(name, {.threads = threads, .precision = Precision::fp32});
 }
 
 }  // namespace
 
 TEST_CASE("training learns, to the same bits each time, on a CPU for any number of threads") {
-  Values of_cpu;
-  for (const auto& device : check::devices()) {
+  std::map<Precision, Values> of_cpu;
+  auto devices = check::devices();
+  for (const auto& device : check::cpu_in_bf16()) devices.push_back(device);
+  for (const auto& device : devices) {
     CAPTURE(device->name());
+    CAPTURE(to_string(device->precision()));
     const Sessions validation = validation_of(*device);
     const TrainOptions options{.validation = &validation, .refit = false};
     TrainConfig config = train_config();
@@ -153,8 +157,10 @@ TEST_CASE("training learns, to the same bits each time, on a CPU for any number 
     CHECK(report.epochs.back().loss < report.epochs.front().loss);
     if (!check::slow(*device)) CHECK(report.epochs.back().validation->at.back().hr > 0.6);
     if (device->name() != "cpu") continue;
-    if (of_cpu.empty()) of_cpu = values;
-    CHECK(values == of_cpu);
+    CHECK(report.precision == device->precision());
+    Values& expected = of_cpu[device->precision()];
+    if (expected.empty()) expected = values;
+    CHECK(values == expected);
   }
 }
 
@@ -167,9 +173,11 @@ TEST_CASE("models train side by side, each on a handle of its own, as they do al
     TrainConfig config = train_config();
     config.epochs = 1;
     const Values alone = trained(*found, config, {});
+    const DeviceOptions one_thread{.threads = 1, .precision = (*found)->precision()};
     std::vector<Values> together(3);
     std::vector<std::thread> threads;
-    for (Values& values : together) threads.emplace_back([&] { values = trained(open_single(name, 1), config, {}); });
+    for (Values& values : together)
+      threads.emplace_back([&] { values = trained(open_device(name, one_thread), config, {}); });
     for (auto& thread : threads) thread.join();
     for (const Values& values : together) CHECK(values == alone);
   }
@@ -226,7 +234,7 @@ TEST_CASE("clipping, weight decay and schedules train too, and the clipped gradi
 
 TEST_CASE(Killed::kTestCase* doctest::skip()) {
   const Killed killed = Killed::asked_for();
-  const auto device = open_single(killed.device, killed.threads);
+  const auto device = open_device(killed.device, {.threads = killed.threads, .precision = killed.precision});
   const Sessions validation = validation_of(*device);
   int left = killed.call;
   TrainOptions options = refit_options(validation, [&](const Progress&) {
@@ -255,7 +263,7 @@ TEST_CASE("a run that is killed anywhere resumes to the same bits") {
         CAPTURE(last);
         const check::Folder folder;
         options.checkpoint = folder / "checkpoint";
-        REQUIRE(Killed{device->name(), 1, options.checkpoint, last, warm_start}.run());
+        REQUIRE(Killed{device->name(), device->precision(), 1, options.checkpoint, last, warm_start}.run());
         REQUIRE(std::filesystem::exists(options.checkpoint) == (last > 1));
         TrainReport report;
         CHECK(trained(device, train_config(), options, &report) == whole);
@@ -288,8 +296,14 @@ TEST_CASE("a run that is interrupted keeps the best weights, and its checkpoint 
         TrainConfig other = train_config();
         other.batch_size = 32;
         options.progress = {};
-        CHECK_THROWS_WITH_AS(trained(device, other, options),
-                             doctest::Contains("belongs to other data, options or device"), std::invalid_argument);
+        const auto* foreign = "belongs to other data, options or device";
+        CHECK_THROWS_WITH_AS(trained(device, other, options), doctest::Contains(foreign), std::invalid_argument);
+        if (device->name() == "cpu") {
+          const bool single = device->precision() == Precision::fp32;
+          const auto rounded = open_device("cpu", {.precision = single ? Precision::bf16 : Precision::fp32});
+          CHECK_THROWS_WITH_AS(trained(rounded, train_config(), options), doctest::Contains(foreign),
+                               std::invalid_argument);
+        }
         CHECK(trained(device, train_config(), options, &report) == whole);
         CHECK(report.resumed);
         CHECK(report.epochs.size() == 3);

@@ -17,9 +17,9 @@ class DirectRecorder final : public Recorder {
 
 }  // namespace
 
-std::shared_ptr<Device> open(int threads) {
+std::shared_ptr<Device> open(int threads, Precision precision) {
   simd();  // a wrong STAMP_CPU_ISA is reported here
-  return std::make_shared<CpuDevice>(threads);
+  return std::make_shared<CpuDevice>(threads, precision);
 }
 
 void* CpuDevice::allocate(std::size_t bytes) {

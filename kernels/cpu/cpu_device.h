@@ -3,15 +3,16 @@
 
 #include <atomic>
 
+#include "kernels/cpu/bf16.h"
 #include "stamp/device.h"
 
 namespace stamp::cpu {
 
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int threads) : threads_(threads) {}
+  CpuDevice(int threads, Precision precision) : threads_(threads), precision_(precision) {}
   std::string name() const override { return "cpu"; }
-  Precision precision() const override { return Precision::fp32; }
+  Precision precision() const override { return precision_; }
   std::int64_t allocations() const override { return allocations_; }
   std::int64_t padding() const override { return 1; }
 
@@ -79,15 +80,17 @@ class CpuDevice final : public Device {
   void catalog_top_k(const CatalogTopK& problem) override;
 
  private:
-  int threads_;  // 0: all
+  int threads_;          // 0: all
+  Precision precision_;  // of the catalog's products in training; all others are in fp32
   std::atomic<std::int64_t> allocations_{0};
-  std::vector<float> partial_;        // partial sums of reductions
-  std::vector<std::int64_t> pieces_;  // examples that may be worked on side by side
-  std::vector<std::int64_t> order_;   // sorted lookups
-  std::vector<float> running_;        // maxima and sums of the softmax, per part of the catalog
+  std::vector<float> partial_;         // partial sums of reductions
+  std::vector<std::int64_t> pieces_;   // examples that may be worked on side by side
+  std::vector<std::int64_t> order_;    // sorted lookups
+  std::vector<float> running_;         // maxima and sums of the softmax, per part of the catalog
+  std::vector<Bf16Pair> query_pairs_;  // of the catalog's cross-entropy in bf16
 };
 
-// threads: as in DeviceOptions.
-std::shared_ptr<Device> open(int threads);
+// threads: as in DeviceOptions; precision: fp32 or bf16.
+std::shared_ptr<Device> open(int threads, Precision precision);
 
 }  // namespace stamp::cpu

@@ -3,6 +3,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/cpu/gemm8.h"
 #include "kernels/cpu/simd.h"
 #include "stamp/device.h"
@@ -50,10 +51,23 @@ const InstructionSet& chosen() {
   return set;
 }
 
+const Bf16& choose_bf16() {
+#if defined(__x86_64__)
+  if (&simd() == &kSimdAvx512 && __builtin_cpu_supports("avx512bf16")) return kBf16Avx512;
+  if (&simd() != &kSimdBaseline) return kBf16Avx2;
+#endif
+  return kBf16Baseline;
+}
+
 }  // namespace
 
 const Simd& simd() { return *chosen().simd; }
 const Gemm8& gemm8() { return *chosen().gemm8; }
+
+const Bf16& bf16() {
+  static const Bf16& chosen = choose_bf16();
+  return chosen;
+}
 
 }  // namespace stamp::cpu
 

@@ -144,11 +144,12 @@ def test_devices(shop, tmp_path):
     assert run("devices").stdout.count("\n") == len(found)
     pd.DataFrame(shop.events).to_csv(tmp_path / "events.csv", index=False)
     train = ["train", tmp_path / "events.csv", "--out", tmp_path / "m", "-o", "dim=8", "-o", "epochs=1", "--json"]
-    report = json.loads(run(*train, "--device", "cpu", "--precision", "fp32").stdout)
-    assert report["device"] == "cpu" and report["precision"] == "fp32"
+    for precision in ("fp32", "bf16"):
+        report = json.loads(run(*train, "--device", "cpu", "--precision", precision).stdout)
+        assert report["device"] == "cpu" and report["precision"] == precision
     for options, message in (
         (["--device", "tpu"], "unknown device 'tpu'"),
-        (["--device", "cpu", "--precision", "bf16"], "expected precision fp32"),
+        (["--device", "cpu", "--precision", "tf32"], "expected precision fp32, bf16 or auto"),
         (["-o", "precision=bf16"], "use --precision"),
     ):
         assert message in run(*train, *options, status=2).stderr

@@ -43,7 +43,7 @@ WITHOUT_CUDA = """
 import stamp
 train = stamp.Sessions.from_frame([[1, 2]])
 print(stamp.devices()[1].reason)
-for options in ({"device": "cuda"}, {"precision": "bf16"}, {"device": "cuda-sim"}):
+for options in ({"device": "cuda"}, {"precision": "tf32"}, {"device": "cuda-sim"}):
     try:
         stamp.StampRecommender(**options).fit(train, progress=False)
     except Exception as error:
@@ -55,7 +55,10 @@ print(model.device_, model.precision_, model.report_["device"], model.report_["p
 
 def test_devices_are_listed():
     cpu, *others = stamp.devices()
-    assert cpu == stamp.DeviceInfo("cpu", f"{stamp.num_threads()} threads, {stamp.cpu_isa()}", True, "")
+    bf16 = (
+        ", bf16" if stamp.cpu_isa() == "avx512" and "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text() else ""
+    )
+    assert cpu == stamp.DeviceInfo("cpu", f"{stamp.num_threads()} threads, {stamp.cpu_isa()}{bf16}", True, "")
     assert others and all(d.name.startswith("cuda") and d.available == (not d.reason) for d in others)
 
 
@@ -87,11 +90,11 @@ def test_why_cuda_cannot_be_had(tmp_path):
         (broken, "it is broken"),
     ):
         output = python(WITHOUT_CUDA, STAMP_CUDA_MODULE=str(path), STAMP_CUDA_SIM_MODULE="/no/sim.so")
-        listed, cuda, bf16, simulator, auto = output.split("\n")
+        listed, cuda, tf32, simulator, auto = output.split("\n")
         assert re.match(reason, listed), output
         assert cuda == f"RuntimeError open_device: 'cuda' cannot be had: {listed}"
-        assert bf16.startswith(
-            f"ValueError open_device: precision is bf16 and the device the CPU ('cuda' cannot be had: {listed})"
+        assert tf32.startswith(
+            f"ValueError open_device: precision is tf32 and the device the CPU ('cuda' cannot be had: {listed})"
         )
         assert "there is no module /no/sim.so" in simulator and "the tests build it" in simulator
         assert auto == "cpu fp32 cpu fp32"
@@ -105,7 +108,7 @@ def test_what_is_no_device_and_no_precision(fitted, tmp_path):
         ({"device": "cpu:1"}, "unknown device 'cpu:1'"),
         ({"device": "cuda:one"}, "'cuda:one', expected an index after the colon"),
         ({"device": "cuda:"}, "expected an index after the colon"),
-        ({"device": "cpu", "precision": "bf16"}, "precision is bf16 and the device the CPU"),
+        ({"device": "cpu", "precision": "tf32"}, "precision is tf32 and the device the CPU"),
         ({"device": "cpu", "precision": "half"}, "precision is 'half', expected auto, fp32, tf32 or bf16"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -199,13 +202,25 @@ def test_models_move_between_devices(on_device, small, options, tmp_path):
     assert at == pytest.approx(of_cpu, abs=0.02)  # a rank or two, where scores are close
 
 
-def test_bf16_is_the_default_of_cuda(small, options):
-    if options["device"] == "cpu":
-        pytest.skip("a CPU computes in fp32")
-    model = stamp.StampRecommender(**{**options, "precision": "auto"}, epochs=1).fit(small[0], progress=False)
+def test_bf16_trains_on_every_device_and_is_the_default_of_cuda(small, options):
+    auto = stamp.StampRecommender(**{**options, "precision": "auto"}, epochs=1).fit(small[0], progress=False)
+    assert auto.precision_ == auto.report_["precision"] == ("fp32" if options["device"] == "cpu" else "bf16")
+    model = stamp.StampRecommender(**{**options, "precision": "bf16"}, epochs=1).fit(small[0], progress=False)
     assert model.precision_ == model.report_["precision"] == "bf16"
     single = stamp.StampRecommender(**options, epochs=1).fit(small[0], progress=False)
-    assert model.report_["epochs"][0]["loss"] == pytest.approx(single.report_["epochs"][0]["loss"], rel=0.01)
+    loss, expected = (m.report_["epochs"][0]["loss"] for m in (model, single))
+    assert loss == pytest.approx(expected, rel=0.01) and loss != expected
+
+
+def test_a_cpu_lists_in_fp32_whatever_it_trains_in(small, on_device, tmp_path):
+    on_device.save(tmp_path / "model")
+    in_bf16, in_fp32 = (stamp.load(tmp_path / "model", device="cpu", precision=p) for p in ("bf16", "fp32"))
+    assert (in_bf16.precision_, in_fp32.precision_) == ("bf16", "fp32")
+    for s in range(0, 40, 7):
+        items = small[0].session(s).tolist()
+        for found, expected in zip(in_bf16.recommend(items, k=20), in_fp32.recommend(items, k=20)):
+            np.testing.assert_array_equal(found, expected)  # to the bit
+    assert stamp.evaluate(in_bf16, small[1]).to_dict() == stamp.evaluate(in_fp32, small[1]).to_dict()
 
 
 def test_errors_on_every_device(small, options):

@@ -58,7 +58,11 @@ class Parents(NamedTuple):
         output.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
         common = argparse.ArgumentParser(add_help=False, parents=[output])
         common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …; see stamp devices")
-        common.add_argument("--precision", default="auto", help="of products on CUDA: auto (bf16), fp32, tf32 or bf16")
+        common.add_argument(
+            "--precision",
+            default="auto",
+            help="of products in training: auto (bf16 on CUDA, fp32 on a CPU), fp32, tf32 (CUDA alone) or bf16",
+        )
 
         options = argparse.ArgumentParser(add_help=False, parents=[common])
         options.add_argument("--preset", default="tuned", help="tuned, official or paper")

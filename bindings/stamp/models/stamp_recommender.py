@@ -47,9 +47,10 @@ class StampRecommender(_ListingRecommender):
     device : {"auto", "cpu", "cuda", "cuda:1", …}
         Where to compute; "auto" is the first GPU that works, else the CPU. :func:`stamp.devices` lists what there is.
     precision : {"auto", "fp32", "tf32", "bf16"}
-        Of the operands of products on CUDA; weights, sums and all else are single precision. "fp32" keeps all 24 bits
-        of a mantissa, "tf32" 11 and "bf16" 8, both on tensor cores. "auto" is bf16 on CUDA and fp32 on the CPU, which
-        has nothing else. docs/cuda.md says what each costs in accuracy.
+        Of the operands of products in training; weights, sums and all else are single precision. "fp32" keeps all 24
+        bits of a mantissa, "tf32" 11 and "bf16" 8, on CUDA both on tensor cores. "auto" is bf16 on CUDA and fp32 on
+        the CPU, which has no tf32 and where bf16 is faster if :func:`stamp.devices` says that it has bf16.
+        docs/cuda.md says what each costs in accuracy.
     **options
         Any option of the model and its training, by name; :meth:`get_params` lists them with their values. Defaults
         are those of the preset. Among them: `dim`, `epochs`, `batch_size`, `learning_rate`, `seed`, `dropout`,

@@ -8,7 +8,7 @@ again; fitted models stay in --work, and those that are there are compared at th
 
     python benchmarks/accuracy.py --data ../shared/data [--dataset yoochoose1_64 …] [--model official …]
     python benchmarks/accuracy.py --validate --dataset diginetica --model tuned
-    python benchmarks/accuracy.py --device cuda --precision bf16 …
+    python benchmarks/accuracy.py [--device cuda] --precision bf16 …
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ def fitted(dataset: str, model: str, train: stamp.Sessions, options: dict, seed:
            checkpoint: pathlib.Path, validation: float | None = None):  # fmt: skip
     if model in NAMES:
         return baseline(model, dataset).fit(train)
-    recommender = stamp.StampRecommender(
-        preset=model, seed=seed, device=device, precision="auto" if device == "cpu" else precision, **options
-    )
+    recommender = stamp.StampRecommender(preset=model, seed=seed, device=device, precision=precision, **options)
     recommender.fit(train, validation=validation, checkpoint=checkpoint)
     if recommender.report_["stopped"] != "finished":
         raise SystemExit(f"{dataset} {model}: {recommender.report_['stopped']}; run again to continue")
@@ -69,7 +67,8 @@ def fitted(dataset: str, model: str, train: stamp.Sessions, options: dict, seed:
 def described(dataset: str, model: str, seed: int, device: str, precision: str) -> dict:
     command = f"python benchmarks/accuracy.py --dataset {dataset} --model '{model}' --seed {seed}"
     return {"dataset": dataset, "model": model, "seed": seed, "commit": commit(), **machine(device), "precision": precision,
-            "command": command + ("" if device == "cpu" else f" --device {device} --precision {precision}"),
+            "command": command + ("" if device == "cpu" else f" --device {device}")
+            + ("" if (device, precision) == ("cpu", "fp32") else f" --precision {precision}"),
             "isa": stamp.cpu_isa(), "threads": stamp.num_threads()}  # fmt: skip
 
 
@@ -131,7 +130,7 @@ def compare(dataset: str, baseline: str, keys: list[tuple], data: pathlib.Path, 
 
 def bundle_of(work: pathlib.Path, key: tuple) -> pathlib.Path:
     dataset, model, seed, device, precision = key
-    name = f"{model.replace(', ', '-').replace(' ', '-')}-{seed}" + ("" if device == "cpu" else f"-{device.replace(':', '-')}-{precision}")
+    name = f"{model.replace(', ', '-').replace(' ', '-')}-{seed}" + ("" if (device, precision) == ("cpu", "fp32") else f"-{device.replace(':', '-')}-{precision}")
     return work / dataset / name
 
 
@@ -155,7 +154,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of those chosen, for a rehearsal")
     parser.add_argument("--validate", action="store_true", help="measure on the last tenth of training, not on test")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", nargs="+", choices=["fp32", "tf32", "bf16"], help="bf16 on CUDA")
+    parser.add_argument("--precision", nargs="+", choices=["fp32", "tf32", "bf16"], help="fp32 on a CPU, bf16 on CUDA")
     args = parser.parse_args()
     name, step = ("validation", validate) if args.validate else ("accuracy", test)
     done = {key_of(result) for result in recorded(name)}

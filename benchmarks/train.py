@@ -1,12 +1,13 @@
 """Training examples/s and memory beside PyTorch: full softmax, Adam, same precision, same batches, same threads.
 
-    python benchmarks/train.py [--products 43097] [--dim 100] [--batch 512] [--threads 2] [--rounds 5]
+    python benchmarks/train.py [--products 43097] [--dim 100] [--batch 512] [--threads 2] [--rounds 5] [--precision fp32 bf16]
     python benchmarks/train.py --device cuda [--precision bf16]
 
-Both train on sessions of five events in which every product occurs; rounds alternate, each in a process of its own, and
-medians are compared. Per example the softmax alone takes 6VD flops (three products with the item table).
+Both train on sessions of five events in which every product occurs; rounds alternate, each in a process of its own, over
+peers and precisions, and medians are compared. Per example the softmax alone takes 6VD flops (three products with the
+item table). PyTorch's bf16 is its autocast: weights, moments and sums of either are in fp32.
 
-On a CPU that is one epoch, in single precision. On CUDA many, of which the first, which compiles and records, does not
+On a CPU that is one epoch. On CUDA many, of which the first, which compiles and records, does not
 count; PyTorch runs eagerly and compiled, with CUDA graphs, and gets its batches from the GPU and in one size: nothing
 waits for the host but the end of an epoch.
 """
@@ -37,9 +38,8 @@ def run_stamp(args: argparse.Namespace) -> dict:
     stamp.set_num_threads(args.threads)
     imported, memory = resident_mib("VmRSS"), DeviceMemory(args.device)
     data = stamp.Sessions.from_frame({"items": list(sessions(args.products))})
-    options = {} if args.device == "cpu" else {"precision": args.precision}
     model = stamp.StampRecommender(preset="official", dim=args.dim, batch_size=args.batch, epochs=args.epochs, max_norm=0.0, mlp_bias=True,
-                                   attention_bias=True, learning_rate=0.001, device=args.device, **options)  # fmt: skip
+                                   attention_bias=True, learning_rate=0.001, device=args.device, precision=args.precision[0])  # fmt: skip
     used = []
     model.fit(data, progress=lambda *_: used.append(memory.used_mib()))  # called at the end of an epoch at least
     report = model.report_
@@ -57,7 +57,7 @@ def run_torch(args: argparse.Namespace) -> dict:
     torch.manual_seed(0)
     on_gpu = args.device.startswith("cuda") and args.device != SIMULATED
     device = torch.device(args.device if on_gpu else "cpu")
-    torch.set_float32_matmul_precision("high" if args.precision == "tf32" else "highest")
+    torch.set_float32_matmul_precision("high" if args.precision == ["tf32"] else "highest")
 
     class Stamp(torch.nn.Module):
         def __init__(self, products: int, dim: int):
@@ -87,7 +87,7 @@ def run_torch(args: argparse.Namespace) -> dict:
     position = torch.arange(LENGTH - 1, device=device)
 
     def loss_of(session, lengths):
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == ["bf16"]):
             mask = (position < lengths[:, None]).float()
             scores = model(rows[session, : LENGTH - 1], mask, lengths)
             return torch.nn.functional.cross_entropy(scores, rows[session, lengths])
@@ -123,40 +123,48 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], help="bf16 on CUDA, fp32 on a CPU")
+    parser.add_argument("--precision", nargs="+", choices=["fp32", "tf32", "bf16"],
+                        help="side by side; bf16 on CUDA, fp32 and bf16 on a CPU")  # fmt: skip
     parser.add_argument("--epochs", type=int, help="1 on a CPU, 20 on CUDA")
     parser.add_argument("--worker", choices=["stamp", "torch"], help=argparse.SUPPRESS)
     parser.add_argument("--mode", default="eager", help=argparse.SUPPRESS)
     args = parser.parse_args()
     on_cpu = args.device == "cpu"
-    args.precision = args.precision or ("fp32" if on_cpu else "bf16")
+    args.precision = args.precision or (["fp32", "bf16"] if on_cpu else ["bf16"])
     args.epochs = args.epochs or (1 if on_cpu else 20)
     if args.worker:
         print(json.dumps({"stamp": run_stamp, "torch": run_torch}[args.worker](args)))
         return
     shape = {"products": args.products, "dim": args.dim, "batch": args.batch}
-    options = {**shape, "threads": args.threads, "epochs": args.epochs, "device": args.device,
-               "precision": args.precision}  # fmt: skip
-    workers = {"stamp": ["--worker=stamp"], "torch": ["--worker=torch"]}
+    options = {**shape, "threads": args.threads, "epochs": args.epochs, "device": args.device}
+    peers = {"stamp": ["--worker=stamp"], "torch": ["--worker=torch"]}
     if not on_cpu:
-        workers |= {f"torch {mode}": ["--worker=torch", f"--mode={mode}"] for mode in COMPILED}
-    runs: dict[str, list[dict]] = {name: [] for name in workers}
-    for _ in range(args.rounds):
-        for name, worker_options in workers.items():
-            if len(runs[name]) == _:  # a peer that failed once is left out
+        peers |= {f"torch {mode}": ["--worker=torch", f"--mode={mode}"] for mode in COMPILED}
+    runs: dict[tuple[str, str], list[dict]] = {(precision, name): [] for precision in args.precision for name in peers}
+    for done in range(args.rounds):
+        for (precision, name), results in runs.items():
+            if len(results) == done:  # a peer that failed once is left out
+                given = {**options, "precision": precision}
                 try:
-                    runs[name].append(worker(__file__, *worker_options, *(f"--{k}={v}" for k, v in options.items())))
+                    results.append(worker(__file__, *peers[name], *(f"--{k}={v}" for k, v in given.items())))
                 except RuntimeError as error:
                     if not name.startswith("torch "):
                         raise
                     print(error, file=sys.stderr)
-    runs = {name: results for name, results in runs.items() if len(results) == args.rounds}
-    result = {name: {key: median_of(results, key) for key in ("speed", "loss", "peak_mib", "own_mib", "device_mib")}
-              for name, results in runs.items()}  # fmt: skip
-    ratios = {name: float(np.median([a["speed"] / b["speed"] for a, b in zip(runs["stamp"], results)]))
-              for name, results in runs.items() if name != "stamp"}  # fmt: skip
-    record("train", {**shape, "precision": args.precision, **result, "ratio": ratios["torch"], "ratios": ratios,
-                     "torch_version": runs["torch"][0]["version"]}, args.threads, args.device)  # fmt: skip
+    runs = {key: results for key, results in runs.items() if len(results) == args.rounds}
+
+    def ratio(ours: list[dict], theirs: list[dict]) -> float:
+        return float(np.median([a["speed"] / b["speed"] for a, b in zip(ours, theirs)]))
+
+    for precision in args.precision:
+        of = {name: results for (at, name), results in runs.items() if at == precision}
+        result = {name: {key: median_of(results, key) for key in ("speed", "loss", "peak_mib", "own_mib", "device_mib")}
+                  for name, results in of.items()}  # fmt: skip
+        ratios = {name: ratio(of["stamp"], results) for name, results in of.items() if name != "stamp"}
+        if precision != "fp32" and ("fp32", "stamp") in runs:
+            result["over_fp32"] = ratio(of["stamp"], runs["fp32", "stamp"])
+        record("train", {**shape, "precision": precision, **result, "ratio": ratios["torch"], "ratios": ratios,
+                         "torch_version": of["torch"][0]["version"]}, args.threads, args.device)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -308,9 +308,10 @@ void gate_backward(Index n, float d, const float* w, const float* s, float* d_w,
 }
 
 inline Vec sqrt_vec(Vec x) {
-  Vec y;
-  for (Index i = 0; i < kLanes; ++i) y[i] = __builtin_sqrtf(x[i]);
-  return y;
+  float part[kLanes];
+  store(part, x);
+  for (Index i = 0; i < kLanes; ++i) part[i] = __builtin_sqrtf(part[i]);  // one instruction, as nobody asks for errno
+  return load(part);
 }
 
 void adam(Index n, const float* gradient, float* parameters, float* moment1, float* moment2, const AdamFactors& f) {

@@ -23,12 +23,15 @@ inline Vec add_products(Vec sum, IntVec a, IntVec b) {
 class FlushDenormals {};
 constexpr bool kInHardware = true;
 
-#elif defined(__FMA__)
+#elif defined(__AVX2__)
 
-// A product of two bf16 is exact in fp32 but for its range, and a fused addition rounds once.
+// Fused by name: what the compiler fuses of its own accord depends on how it optimizes.
 inline Vec add_products(Vec sum, IntVec a, IntVec b) {
-  sum += reinterpret_cast<Vec>(a & kHigh) * reinterpret_cast<Vec>(b & kHigh);
-  return sum + reinterpret_cast<Vec>(a << 16) * reinterpret_cast<Vec>(b << 16);
+  const auto add = [](__m256 to, IntVec x, IntVec y) {
+    return _mm256_fmadd_ps(reinterpret_cast<__m256>(x), reinterpret_cast<__m256>(y), to);
+  };
+  const __m256 added = add(reinterpret_cast<__m256>(sum), a & kHigh, b & kHigh);
+  return reinterpret_cast<Vec>(add(added, a << 16, b << 16));
 }
 
 class FlushDenormals {  // while it lives
@@ -89,10 +92,11 @@ void gemm(Index M, Index N, Index K, const Bf16Pair* a, Index a_row, Index a_col
 
 // Each rounded to bf16, in the upper half of its place.
 inline IntVec rounded(Vec x) {
-  const IntVec bits = reinterpret_cast<IntVec>(x), magnitude = bits & 0x7fffffff;
-  const IntVec nearest = bits + 0x7fff + (bits >> 16 & 1);
-  const IntVec number = magnitude > 0x7f800000 ? bits | 0x400000 : nearest;  // NaN stays one
-  return (magnitude < 0x00800000 ? bits & INT32_MIN : number) & kHigh;
+  typedef std::uint32_t Bits __attribute__((vector_size(STAMP_VECTOR_BYTES)));
+  const Bits bits = reinterpret_cast<Bits>(x), magnitude = bits & 0x7fffffff;
+  const Bits nearest = bits + 0x7fff + (bits >> 16 & 1);
+  const Bits number = magnitude > 0x7f800000 ? bits | 0x400000 : nearest;  // NaN stays one
+  return reinterpret_cast<IntVec>(magnitude < 0x00800000 ? bits & 0x80000000 : number) & kHigh;
 }
 
 void pair_columns(Index n, const float* x, Bf16Pair* out) {

@@ -174,9 +174,16 @@ TEST_CASE("scores of rows that lie anywhere are those of gemm, to the bit") {
           simd->transpose_rows(n, D, rows.data(), scales, columns.data(), kPanel);
           CHECK(columns == by_hand);
           simd->gemm(1, kPanel, D, query.data(), D, 1, by_hand.data(), kPanel, expected.data(), kPanel, false);
-          simd->score_rows(n, D, query.data(), rows.data(), scales, scores.data());
+          const float* queries = query.data();
+          simd->score_rows(1, n, D, &queries, rows.data(), scales, scores.data(), n);
           CHECK(std::equal(scores.begin(), scores.end() - 1, expected.begin()));
           CHECK(scores[n] == 77);
+          for (const Index M : {2, 3, 5, 7}) {  // the same query, several times
+            const std::vector<const float*> several(M, query.data());
+            std::vector<float> lines(M * n);
+            simd->score_rows(M, n, D, several.data(), rows.data(), scales, lines.data(), n);
+            for (Index q = 0; q < M; ++q) CHECK(std::equal(scores.begin(), scores.end() - 1, lines.begin() + q * n));
+          }
         }
       }
 }
@@ -205,7 +212,8 @@ TEST_CASE("no score lies outside its bounds, whatever the rows, the query, the b
                 const float error = view.lengths[panel] * q.per_length + view.rests[panel] * q.per_rest;
                 for (const float* added : {static_cast<const float*>(nullptr), boosts.data()}) {
                   std::vector<float> scores(n);
-                  simd->score_rows(n, D, query.data(), rows.data(), table.scales.data() + first, scores.data());
+                  const float* queries = query.data();
+                  simd->score_rows(1, n, D, &queries, rows.data(), table.scales.data() + first, scores.data(), n);
                   for (Index i = 0; i < n; ++i) {
                     float backwards = 0;
                     for (Index d = D; d-- > 0;) backwards += query[d] * (rows[i][d] * table.scales[first + i]);

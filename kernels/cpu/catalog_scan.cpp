@@ -8,6 +8,8 @@ namespace {
 
 // Where bounds leave more of a panel, all of it is scored.
 constexpr int kMany = 8;
+// Where they did so for every query and this many panels, they are tried at one panel in as many.
+constexpr Index kPatience = 8;
 
 template <class Use>
 void for_bits(std::uint64_t bits, Use&& use) {
@@ -23,8 +25,12 @@ BlockScan::BlockScan(const CatalogScan& scan, Index first, Index count, Index k,
 
 void BlockScan::run(Index begin, Index end) {
   for (Index r = 0; r < count_; ++r) take_raised(r, begin, end);
-  for (Index at = begin; at < end; at += kPanel)
-    scan_panel(at, end - at < kPanel ? (std::uint64_t{1} << (end - at)) - 1 : ~std::uint64_t{0});
+  Index in_vain = 0;  // panels since bounds last were of use
+  for (Index at = begin; at < end; at += kPanel) {
+    const std::uint64_t products = end - at < kPanel ? (std::uint64_t{1} << (end - at)) - 1 : ~std::uint64_t{0};
+    const bool by_bounds = scan_.table && (in_vain < kPatience || in_vain % kPatience == 0);
+    in_vain = scan_panel(at, products, by_bounds) ? 0 : in_vain + 1;
+  }
   for (Index r = 0; r < count_; ++r) score_waiting(r);
 }
 
@@ -44,10 +50,11 @@ std::uint64_t BlockScan::raised_of(Index r, Index begin) const {
   return bits;
 }
 
-void BlockScan::scan_panel(Index begin, std::uint64_t products) {
+// Whether bounds were of use.
+bool BlockScan::scan_panel(Index begin, std::uint64_t products, bool by_bounds) {
   std::array<Index, kQueries> whole;  // queries that the whole panel is scored for
   Index n_whole = 0;
-  if (scan_.table) {
+  if (by_bounds) {
     const Index groups = Int8Table::groups(p_.D), width = groups * Gemm8::kGroup;
     alignas(64) std::array<std::int32_t, kQueries * kPanel> integers;
     gemm8_.multiply(count_, groups, scan_.queries + first_ * width, width, scan_.table->panel(begin), integers.data(),
@@ -57,14 +64,12 @@ void BlockScan::scan_panel(Index begin, std::uint64_t products) {
   } else {
     for (Index r = 0; r < count_; ++r) whole[n_whole++] = query(r);
   }
-  if (n_whole == 0) return;
+  if (n_whole == 0) return true;
   const Index n = std::bit_width(products);
   alignas(64) std::array<float, kQueries * kPanel> scores;
-  if (n_whole == 1)
-    scan_.exact.of_panel(whole[0], begin, n, scores.data());
-  else
-    scan_.exact.of_panel(n_whole, whole.data(), begin, n, scores.data());
+  scan_.exact.of_panel(n_whole, whole.data(), begin, n, scores.data());
   for (Index i = 0; i < n_whole; ++i) take(whole[i] - first_, begin, products, scores.data() + i * kPanel);
+  return n_whole < count_;
 }
 
 // Scores the few products of a panel that bounds leave. False, and nothing is done, where they leave many.

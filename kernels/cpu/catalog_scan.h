@@ -40,7 +40,7 @@ class BlockScan {
   };
 
   void take_raised(Index r, Index begin, Index end);
-  void scan_panel(Index begin, std::uint64_t products);
+  bool scan_panel(Index begin, std::uint64_t products, bool by_bounds);
   bool rule_out(Index r, Index begin, std::uint64_t products, const std::int32_t* integers);
   void take(Index r, Index begin, std::uint64_t products, float* scores);
   void score_waiting(Index r);

@@ -30,8 +30,10 @@ struct Simd {
   void (*transpose)(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width);
   // The same of rows that lie anywhere, n <= width.
   void (*transpose_rows)(Index n, Index D, const float* const* rows, const float* scale, float* out, Index width);
-  // scores[i] = query · (rows[i] scale[i]), scale null for none, added up as gemm does: the same bits.
-  void (*score_rows)(Index n, Index D, const float* query, const float* const* rows, const float* scale, float* scores);
+  // scores[q*scores_row + i] = queries[q] · (rows[i] scale[i]), scale null for none, added up as gemm does: the same
+  // bits.
+  void (*score_rows)(Index M, Index n, Index D, const float* const* queries, const float* const* rows,
+                     const float* scale, float* scores, Index scores_row);
 
   float (*max)(Index n, const float* x);             // NaN when one is, -inf for n = 0
   float (*exp_sum)(Index n, float shift, float* x);  // x = exp(x - shift), returns the sum

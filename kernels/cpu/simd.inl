@@ -219,13 +219,25 @@ void transpose_rows(Index n, Index D, const float* const* rows, const float* sca
     for (Index i = n; i < width; ++i) out[d * width + i] = 0;
 }
 
-void score_rows(Index n, Index D, const float* query, const float* const* rows, const float* scale, float* scores) {
+template <Index kQueries>
+void score_rows_of(Index n, Index D, const float* const* queries, const float* const* rows, const float* scale,
+                   float* scores, Index scores_row) {
   for_each_vector(n, [&](Index i, Index count) {
-    Vec sum{};
-    for_columns(count, D, rows + i, scale ? scale + i : nullptr,
-                [&](Index d, Vec column) { sum += broadcast(query[d]) * column; });
-    store_n(scores + i, count, sum);
+    Vec sum[kQueries] = {};
+    for_columns(count, D, rows + i, scale ? scale + i : nullptr, [&](Index d, Vec column) {
+#pragma GCC unroll 4
+      for (Index q = 0; q < kQueries; ++q) sum[q] += broadcast(queries[q][d]) * column;
+    });
+    for (Index q = 0; q < kQueries; ++q) store_n(scores + q * scores_row + i, count, sum[q]);
   });
+}
+
+void score_rows(Index M, Index n, Index D, const float* const* queries, const float* const* rows, const float* scale,
+                float* scores, Index scores_row) {
+  constexpr decltype(&score_rows_of<1>) kOf[] = {score_rows_of<1>, score_rows_of<2>, score_rows_of<3>,
+                                                 score_rows_of<4>};
+  for (Index q = 0; q < M; q += 4)
+    kOf[M - q < 4 ? M - q - 1 : 3](n, D, queries + q, rows, scale, scores + q * scores_row, scores_row);
 }
 
 float max(Index n, const float* x) {

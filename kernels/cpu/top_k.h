@@ -85,7 +85,8 @@ class ExactScores {
   // Of query b and products ids[n].
   void of(Index b, Index n, const std::int32_t* ids, float* scores) const {
     const Rows rows(*this, n, [&](Index i) { return Index{ids[i]}; });
-    simd().score_rows(n, p_.D, query(b), rows.begin, rows.scales, scores);
+    const float* queries = query(b);
+    simd().score_rows(1, n, p_.D, &queries, rows.begin, rows.scales, scores, kPanel);
   }
   float of(Index b, std::int32_t id) const {
     float score;
@@ -98,13 +99,15 @@ class ExactScores {
     for (Index d = 0; d < p_.D; d += kLine) __builtin_prefetch(row(v) + d);
   }
 
-  // Of query b, or several queries, and products first … first+n-1. A query's scores are a line of kPanel.
-  void of_panel(Index b, Index first, Index n, float* scores) const {
-    const Rows rows(*this, n, [&](Index i) { return first + i; });
-    simd().score_rows(n, p_.D, query(b), rows.begin, rows.scales, scores);
-  }
+  // Of `count` queries and products first … first+n-1. A query's scores are a line of kPanel.
   void of_panel(Index count, const Index* queries, Index first, Index n, float* scores) const {
+    constexpr Index kFew = 8;  // queries for which rows are turned round in registers, four queries at a time
     const Rows rows(*this, n, [&](Index i) { return first + i; });
+    if (count < kFew) {
+      const float* begin[kFew];
+      for (Index i = 0; i < count; ++i) begin[i] = query(queries[i]);
+      return simd().score_rows(count, n, p_.D, begin, rows.begin, rows.scales, scores, kPanel);
+    }
     float* columns = scratch<float, 9>(kPanel * p_.D);
     simd().transpose_rows(n, p_.D, rows.begin, rows.scales, columns, kPanel);
     float* side_by_side = scratch<float, 16>(count * p_.D);

@@ -6,8 +6,8 @@ namespace stamp::cpu {
 
 namespace {
 
-// Where bounds leave more of a panel, all of it is scored.
-constexpr int kMany = 8;
+// Where bounds leave more of a panel, all of it is scored: to list, and to rank, where each is scored at once.
+constexpr int kManyListed = 32, kManyRanked = 8;
 // Where they did so for every query and this many panels, they are tried at one panel in as many.
 constexpr Index kPatience = 8;
 
@@ -19,8 +19,13 @@ void for_bits(std::uint64_t bits, Use&& use) {
 }  // namespace
 
 BlockScan::BlockScan(const CatalogScan& scan, Index first, Index count, Index k, Scored* kept)
-    : simd_(simd()), gemm8_(gemm8()), scan_(scan), p_(scan.problem), first_(first), count_(count) {
-  for (Index r = 0; r < count; ++r) best_[r] = Best(kept + r * k, k);
+    : simd_(simd()), gemm8_(gemm8()), scan_(scan), p_(scan.problem), first_(first), count_(count), room_(4 * k + 256) {
+  waiting_ = scratch<Waiting, 17>(count * room_);
+  float* bounds = scratch<float, 18>(count * k);
+  for (Index r = 0; r < count; ++r) {
+    best_[r] = {kept + r * k, k};
+    lower_[r] = {bounds + r * k, k};
+  }
 }
 
 void BlockScan::run(Index begin, Index end) {
@@ -31,7 +36,10 @@ void BlockScan::run(Index begin, Index end) {
     const bool by_bounds = scan_.table && (in_vain < kPatience || in_vain % kPatience == 0);
     in_vain = scan_panel(at, products, by_bounds) ? 0 : in_vain + 1;
   }
-  for (Index r = 0; r < count_; ++r) score_waiting(r);
+  for (Index r = 0; r < count_; ++r) {
+    drop_ruled_out(r);
+    score_waiting(r);
+  }
 }
 
 // Products with a floor are few: they come first, and panels pass them over.
@@ -39,7 +47,8 @@ void BlockScan::take_raised(Index r, Index begin, Index end) {
   for_floors(p_.floors, query(r), begin, end, [&](std::int32_t v, float floor) {
     const float score = raised(scan_.exact.of(query(r), v), floor);
     rank(r, score);
-    if (!(excluded(r, v) >> (v % kPanel) & 1)) offer(r, v, score);
+    if (excluded(r, v) >> (v % kPanel) & 1) return;
+    offer(r, v, boosts(r) ? score + boosts(r)[v] : score);
   });
 }
 
@@ -87,7 +96,7 @@ bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std
     std::copy(added, boosts(r) + p_.V, cut_off.begin());
     added = cut_off.data();
   }
-  std::uint64_t left = bounds(added, best_[r].bound(), nullptr) & products & ~excluded(r, begin), unsure = 0;
+  std::uint64_t left = bounds(added, least(r), nullptr) & products & ~excluded(r, begin), unsure = 0;
   Index surely_above = 0;
   if (left) left &= ~raised_of(r, begin);
   if (is_ranked(r)) {
@@ -96,25 +105,55 @@ bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std
     unsure = bounds(nullptr, scan_.target_scores[query(r)], &surely) & ~surely & products;
     surely_above = std::popcount(surely & products);
   }
-  if (std::popcount(left | unsure) > kMany) return false;
+  if (std::popcount(left) > kManyListed || std::popcount(unsure) > kManyRanked) return false;
 
   above_[r] += surely_above;
   for_bits(unsure, [&](int i) { rank(r, scan_.exact.of(query(r), static_cast<std::int32_t>(begin + i))); });
   for_bits(left, [&](int i) {
-    Waiting& waiting = waiting_[r];
-    scan_.exact.prefetch(begin + i);
-    waiting.ids[waiting.size++] = static_cast<std::int32_t>(begin + i);
-    if (waiting.size == kTogether) score_waiting(r);
+    const float z = q.scale * static_cast<float>(integers[i] - q.offset), s = scan_.table->scales[begin + i];
+    const float boost = added ? added[i] : 0;
+    const float upper = s * (z + error) + Int8Table::kSlack + boost,
+                lower = s * (z - error) - Int8Table::kSlack + boost;
+    constexpr float kInfinite = std::numeric_limits<float>::infinity();
+    lower_[r].offer(std::isnan(lower) ? -kInfinite : lower);
+    wait(r, {std::isnan(upper) ? kInfinite : upper, static_cast<std::int32_t>(begin + i)});
   });
   return true;
 }
 
+float BlockScan::least(Index r) const {
+  return lower_[r].is_full() ? lower_[r].worst() : -std::numeric_limits<float>::infinity();
+}
+
+void BlockScan::wait(Index r, Waiting product) {
+  if (n_waiting_[r] == room_) drop_ruled_out(r);
+  if (n_waiting_[r] > room_ / 2) score_waiting(r);
+  waiting(r)[n_waiting_[r]++] = product;
+}
+
+void BlockScan::drop_ruled_out(Index r) {
+  const float bound = least(r);
+  n_waiting_[r] = std::remove_if(waiting(r), waiting(r) + n_waiting_[r],
+                                 [&](const Waiting& product) { return product.upper < bound; }) -
+                  waiting(r);
+}
+
 void BlockScan::score_waiting(Index r) {
-  Waiting& waiting = waiting_[r];
+  constexpr Index kTogether = 16;
+  std::array<std::int32_t, kTogether> ids;
   std::array<float, kTogether> scores;
-  scan_.exact.of(query(r), waiting.size, waiting.ids.data(), scores.data());
-  for (Index i = 0; i < waiting.size; ++i) offer(r, waiting.ids[i], scores[i]);
-  waiting.size = 0;
+  const Waiting* all = waiting(r);
+  for (Index first = 0; first < n_waiting_[r]; first += kTogether) {
+    const Index n = std::min(kTogether, n_waiting_[r] - first);
+    for (Index i = 0; i < n; ++i) ids[i] = all[first + i].id;
+    for (Index i = first + n; i < std::min(first + n + kTogether, n_waiting_[r]); ++i) scan_.exact.prefetch(all[i].id);
+    scan_.exact.of(query(r), n, ids.data(), scores.data());
+    for (Index i = 0; i < n; ++i) {
+      if (const float* boost = boosts(r)) scores[i] += boost[ids[i]];
+      if (scores[i] >= least(r)) best_[r].offer({scores[i], ids[i]});
+    }
+  }
+  n_waiting_[r] = 0;
 }
 
 // A whole panel of exact scores.
@@ -122,9 +161,8 @@ void BlockScan::take(Index r, Index begin, std::uint64_t products, float* scores
   products &= ~raised_of(r, begin);
   if (is_ranked(r)) for_bits(products, [&](int i) { rank(r, scores[i]); });
   if (const float* boost = boosts(r)) for_bits(products, [&](int i) { scores[i] += boost[begin + i]; });
-  for_bits(simd_.panel_at_least(scores, best_[r].bound()) & products & ~excluded(r, begin), [&](int i) {
-    best_[r].offer({scores[i], static_cast<std::int32_t>(begin + i)});
-  });
+  for_bits(simd_.panel_at_least(scores, least(r)) & products & ~excluded(r, begin),
+           [&](int i) { offer(r, begin + i, scores[i]); });
 }
 
 void BlockScan::rank(Index r, float score) {
@@ -133,10 +171,11 @@ void BlockScan::rank(Index r, float score) {
   tied_[r] += score == scan_.target_scores[query(r)];
 }
 
-// NaN is never better than anything.
+// A score, boost included, of a product that did not wait.
 void BlockScan::offer(Index r, Index v, float score) {
-  if (const float* boost = boosts(r)) score += boost[v];
-  if (score >= best_[r].bound()) best_[r].offer({score, static_cast<std::int32_t>(v)});
+  if (!(score >= least(r))) return;
+  lower_[r].offer(score);
+  best_[r].offer({score, static_cast<std::int32_t>(v)});
 }
 
 }  // namespace stamp::cpu

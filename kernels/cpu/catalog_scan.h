@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "kernels/cpu/int8_table.h"
 #include "kernels/cpu/top_k.h"
@@ -33,19 +34,23 @@ class BlockScan {
   Index tied(Index r) const { return tied_[r]; }
 
  private:
-  static constexpr Index kTogether = 16;  // products of a query that are scored at once
+  static constexpr Index kPanel = Int8Table::kPanel;
+
+  // A product that may be among the k best, unless it is ruled out before the run ends.
   struct Waiting {
-    std::array<std::int32_t, kTogether> ids;
-    Index size = 0;
+    float upper;
+    std::int32_t id;
   };
 
-  void take_raised(Index r, Index begin, Index end);
   bool scan_panel(Index begin, std::uint64_t products, bool by_bounds);
   bool rule_out(Index r, Index begin, std::uint64_t products, const std::int32_t* integers);
   void take(Index r, Index begin, std::uint64_t products, float* scores);
-  void score_waiting(Index r);
+  void take_raised(Index r, Index begin, Index end);
   void rank(Index r, float score);
   void offer(Index r, Index v, float score);
+  void wait(Index r, Waiting product);
+  void drop_ruled_out(Index r);
+  void score_waiting(Index r);
 
   Index query(Index r) const { return first_ + r; }
   bool is_ranked(Index r) const { return p_.targets && p_.targets[query(r)] >= 0; }
@@ -54,17 +59,19 @@ class BlockScan {
     return p_.excluded && p_.excluded[query(r)] ? p_.excluded[query(r)][v / kPanel] : 0;
   }
   std::uint64_t raised_of(Index r, Index begin) const;
-
-  static constexpr Index kPanel = Int8Table::kPanel;
+  float least(Index r) const;  // what is below it is not among the k best
+  Waiting* waiting(Index r) const { return waiting_ + r * room_; }
 
   const Simd& simd_;
   const Gemm8& gemm8_;
   const CatalogScan& scan_;
   const CatalogTopK& p_;
   Index first_, count_;
-  std::array<Best, kQueries> best_;
-  std::array<Waiting, kQueries> waiting_;
-  std::array<Index, kQueries> above_{}, tied_{};
+  std::array<Best<Scored, BetterScored>, kQueries> best_;         // of the scores that were made
+  std::array<Best<float, std::greater<float>>, kQueries> lower_;  // bounds of scores, or scores
+  Waiting* waiting_;                                              // [count, room]
+  Index room_;
+  std::array<Index, kQueries> n_waiting_{}, above_{}, tied_{};
 };
 
 }  // namespace stamp::cpu

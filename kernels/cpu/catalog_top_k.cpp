@@ -94,7 +94,7 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
       tied += part.tied;
     }
     const Index size = std::min(k, candidates);
-    std::partial_sort(all, all + size, all + candidates, better);
+    std::partial_sort(all, all + size, all + candidates, BetterScored());
     for (Index i = 0; i < p.k; ++i) {
       p.ids[b * p.k + i] = i < size ? all[i].id : -1;
       p.scores[b * p.k + i] = i < size ? all[i].score : -std::numeric_limits<float>::infinity();

@@ -17,31 +17,34 @@ struct Scored {
 };
 
 // Better first: higher score, then lower row.
-constexpr auto better = [](const Scored& a, const Scored& b) {
-  return a.score > b.score || (a.score == b.score && a.id < b.id);
+struct BetterScored {
+  bool operator()(const Scored& a, const Scored& b) const {
+    return a.score > b.score || (a.score == b.score && a.id < b.id);
+  }
 };
 
 // The k best of what was offered, in any order, as a heap whose front is the worst kept.
+template <class T, class Better>
 class Best {
  public:
   Best() = default;
-  Best(Scored* storage, Index k) : kept_(storage), k_(k) {}
-  // Nothing below this can enter.
-  float bound() const { return size_ < k_ ? -std::numeric_limits<float>::infinity() : kept_[0].score; }
-  void offer(Scored candidate) {
+  Best(T* storage, Index k) : kept_(storage), k_(k) {}
+  void offer(T candidate) {
     if (size_ < k_) {
       kept_[size_++] = candidate;
-      std::push_heap(kept_, kept_ + size_, better);
-    } else if (better(candidate, kept_[0])) {
-      std::pop_heap(kept_, kept_ + k_, better);
+      std::push_heap(kept_, kept_ + size_, Better());
+    } else if (Better()(candidate, kept_[0])) {
+      std::pop_heap(kept_, kept_ + k_, Better());
       kept_[k_ - 1] = candidate;
-      std::push_heap(kept_, kept_ + k_, better);
+      std::push_heap(kept_, kept_ + k_, Better());
     }
   }
   Index size() const { return size_; }
+  bool is_full() const { return size_ == k_; }
+  const T& worst() const { return kept_[0]; }
 
  private:
-  Scored* kept_ = nullptr;
+  T* kept_ = nullptr;
   Index k_ = 0, size_ = 0;
 };
 

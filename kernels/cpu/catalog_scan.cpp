@@ -65,11 +65,12 @@ bool BlockScan::scan_panel(Index begin, std::uint64_t products, bool by_bounds) 
   Index n_whole = 0;
   if (by_bounds) {
     const Index groups = Int8Table::groups(p_.D), width = groups * Gemm8::kGroup;
-    alignas(64) std::array<std::int32_t, kQueries * kPanel> integers;
-    gemm8_.multiply(count_, groups, scan_.queries + first_ * width, width, scan_.table->panel(begin), integers.data(),
-                    kPanel);
+    const Index digits = scan_.digits;
+    alignas(64) std::array<std::int32_t, 2 * kQueries * kPanel> integers;
+    gemm8_.multiply(digits * count_, groups, scan_.queries + digits * first_ * width, width, scan_.table->panel(begin),
+                    integers.data(), kPanel);
     for (Index r = 0; r < count_; ++r)
-      if (!rule_out(r, begin, products, integers.data() + r * kPanel)) whole[n_whole++] = query(r);
+      if (!rule_out(r, begin, products, integers.data() + digits * r * kPanel)) whole[n_whole++] = query(r);
   } else {
     for (Index r = 0; r < count_; ++r) whole[n_whole++] = query(r);
   }
@@ -81,14 +82,15 @@ bool BlockScan::scan_panel(Index begin, std::uint64_t products, bool by_bounds) 
   return n_whole < count_;
 }
 
-// Scores the few products of a panel that bounds leave. False, and nothing is done, where they leave many.
+// Keeps the few products of a panel that bounds leave. False, and nothing is done, where they leave many.
 bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std::int32_t* integers) {
   const QuantizedQuery& q = scan_.quantized[query(r)];
   const Index panel = begin / kPanel;
   const float error = scan_.table->lengths[panel] * q.per_length + scan_.table->rests[panel] * q.per_rest;
+  const std::int32_t* high = scan_.digits == 2 ? integers + kPanel : nullptr;
   const auto bounds = [&](const float* boosts, float least, std::uint64_t* surely) {
-    return simd_.panel_bounds(integers, q.offset, scan_.table->scales + begin, q.scale, error, Int8Table::kSlack,
-                              boosts, least, surely);
+    return simd_.panel_bounds(integers, q.offset, high, q.high_offset, scan_.table->scales + begin, q.scale, error,
+                              Int8Table::kSlack, boosts, least, surely);
   };
   const float* added = boosts(r) ? boosts(r) + begin : nullptr;
   std::array<float, kPanel> cut_off;  // a panel that the catalog ends in
@@ -110,7 +112,9 @@ bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std
   above_[r] += surely_above;
   for_bits(unsure, [&](int i) { rank(r, scan_.exact.of(query(r), static_cast<std::int32_t>(begin + i))); });
   for_bits(left, [&](int i) {
-    const float z = q.scale * static_cast<float>(integers[i] - q.offset), s = scan_.table->scales[begin + i];
+    const float sum = static_cast<float>(integers[i] - q.offset) +
+                      (high ? 128.0f * static_cast<float>(high[i] - q.high_offset) : 0.0f);
+    const float z = q.scale * sum, s = scan_.table->scales[begin + i];
     const float boost = added ? added[i] : 0;
     const float upper = s * (z + error) + Int8Table::kSlack + boost,
                 lower = s * (z - error) - Int8Table::kSlack + boost;

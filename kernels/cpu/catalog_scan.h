@@ -15,7 +15,8 @@ struct CatalogScan {
   const ExactScores& exact;
   const float* target_scores;       // [B], NaN where there is none
   const Int8Table* table;           // null: every product is scored
-  const std::int8_t* queries;       // [B, 4 groups] of quantize_query
+  Index digits;                     // of quantized queries, 1 or 2
+  const std::int8_t* queries;       // [B, digits, 4 groups] of quantize_query, the high one last
   const QuantizedQuery* quantized;  // [B]
 };
 

@@ -17,6 +17,7 @@ namespace stamp::cpu {
 namespace {
 
 constexpr Index kLongList = 16;  // a list of 1/16 of the catalog
+constexpr Index kTwoDigits = 2;  // queries, at most, that have two: the scan waits for memory then
 
 struct Found {  // by one run, for one query
   Index size, above, tied;
@@ -61,18 +62,22 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
   const ExactScores exact(p);
   const bool by_bounds = table && k * kLongList <= V;
   const Index width = Int8Table::groups(D) * Gemm8::kGroup;
-  std::int8_t* queries = scratch<std::int8_t, 22>(by_bounds ? p.B * width : 0);
+  const Index digits = p.B <= kTwoDigits ? 2 : 1;
+  std::int8_t* queries = scratch<std::int8_t, 22>(by_bounds ? p.B * digits * width : 0);
   QuantizedQuery* quantized = scratch<QuantizedQuery, 23>(by_bounds ? p.B : 0);
   float* target_scores = scratch<float, 10>(p.B);
   parallel_for(p.B, threads_, [&](Index b) {
-    if (by_bounds) quantized[b] = quantize_query(D, p.queries + b * D, gemm8().largest, queries + b * width);
+    std::int8_t* values = queries + b * digits * width;
+    if (by_bounds)
+      quantized[b] =
+          quantize_query(D, p.queries + b * D, gemm8().largest, values, digits == 2 ? values + width : nullptr);
     const std::int32_t target = p.targets ? p.targets[b] : -1;
     target_scores[b] = target < 0 ? std::numeric_limits<float>::quiet_NaN() : exact.of(b, target);
     for_floors(p.floors, b, target, target + 1,
                [&](std::int32_t, float floor) { target_scores[b] = raised(target_scores[b], floor); });
   });
 
-  const CatalogScan scan{p, exact, target_scores, by_bounds ? &*table : nullptr, queries, quantized};
+  const CatalogScan scan{p, exact, target_scores, by_bounds ? &*table : nullptr, digits, queries, quantized};
   Scored* kept = scratch<Scored, 11>(runs * p.B * k);
   Found* found = scratch<Found, 12>(runs * p.B);
   parallel_for(blocks * runs, threads_, [&](Index piece) {

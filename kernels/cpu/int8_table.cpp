@@ -30,7 +30,7 @@ struct Quantized {
 };
 
 // x̂ of magnitude `largest` at most.
-Quantized quantize(Index D, const float* x, std::int32_t largest, std::int8_t* values) {
+Quantized quantize(Index D, const float* x, std::int32_t largest, std::int32_t* values) {
   float top = 0, none = 0;
   double norm = 0;
   for (Index d = 0; d < D; ++d) {
@@ -41,7 +41,7 @@ Quantized quantize(Index D, const float* x, std::int32_t largest, std::int8_t* v
   norm = std::sqrt(norm) * kUp;
   const bool bounded = !std::isnan(none) && norm <= kLongest;
   if (!bounded || top < kShortest) {
-    std::fill_n(values, D, std::int8_t{0});
+    std::fill_n(values, D, 0);
     return {bounded, 0, norm, 0, norm};
   }
   const float scale = top / static_cast<float>(largest), inverse = 1 / scale;
@@ -50,8 +50,8 @@ Quantized quantize(Index D, const float* x, std::int32_t largest, std::int8_t* v
   double rest = 0;
   for (Index d = 0; d < D; ++d) {
     const float value = x[d] * inverse + kMagic - kMagic;
-    values[d] = static_cast<std::int8_t>(value);
-    length += values[d] * values[d];
+    values[d] = static_cast<std::int32_t>(value);
+    length += std::int64_t{values[d]} * values[d];
     const double left = x[d] - double{scale} * value;
     rest += left * left;
   }
@@ -83,7 +83,7 @@ void quantize_panel(Index V, Index D, Index first, Index n, const float* const* 
   auto* panel = const_cast<std::uint8_t*>(table.panel(first));
   std::fill_n(panel, Int8Table::kPanel * Int8Table::groups(D) * Gemm8::kGroup, static_cast<std::uint8_t>(kZero));
   float* scaled = scratch<float, 14>(D);
-  std::int8_t* values = scratch<std::int8_t, 15>(D);
+  std::int32_t* values = scratch<std::int32_t, 15>(D);
   double longest = 0, largest_rest = 0;
   for (Index i = 0; i < n; ++i) {
     for (Index d = 0; d < D; ++d) scaled[d] = rows[i][d] * scales[i];
@@ -101,15 +101,28 @@ void quantize_panel(Index V, Index D, Index first, Index n, const float* const* 
   put(table.rests, first / Int8Table::kPanel, largest_rest);
 }
 
-QuantizedQuery quantize_query(Index D, const float* query, std::int32_t largest, std::int8_t* values) {
-  std::fill_n(values, Int8Table::groups(D) * Gemm8::kGroup, std::int8_t{0});
-  const Quantized q = quantize(D, query, largest, values);
-  if (!q.bounded) return {.scale = 0, .offset = 0, .per_length = 0, .per_rest = std::numeric_limits<float>::infinity()};
-  std::int32_t sum = 0;
-  for (Index d = 0; d < D; ++d) sum += values[d];
+QuantizedQuery quantize_query(Index D, const float* query, std::int32_t largest, std::int8_t* values,
+                              std::int8_t* high) {
+  constexpr std::int32_t kDigit = 128, kHalf = kDigit / 2;
+  const Index width = Int8Table::groups(D) * Gemm8::kGroup;
+  std::fill_n(values, width, std::int8_t{0});
+  if (high) std::fill_n(high, width, std::int8_t{0});
+  std::int32_t* integers = scratch<std::int32_t, 15>(D);
+  const Quantized q = quantize(D, query, high ? kDigit * largest + kHalf - 1 : largest, integers);
+  if (!q.bounded)
+    return {.scale = 0, .offset = 0, .high_offset = 0, .per_length = 0, .per_rest = static_cast<float>(kInfinite)};
+  std::int32_t sum = 0, high_sum = 0;
+  for (Index d = 0; d < D; ++d) {
+    const std::int32_t upper = high ? (integers[d] + kDigit * kDigit + kHalf) / kDigit - kDigit : 0;  // rounded down
+    values[d] = static_cast<std::int8_t>(integers[d] - kDigit * upper);
+    if (high) high[d] = static_cast<std::int8_t>(upper);
+    sum += values[d];
+    high_sum += upper;
+  }
   const double n = static_cast<double>(D) * kEpsilon, gamma = n / (1 - n), up = 1 + 8 * kEpsilon;
   return {.scale = q.scale,
           .offset = kZero * sum,
+          .high_offset = kZero * high_sum,
           .per_length = rounded_up((q.rest + (gamma + 8 * kEpsilon) * (q.norm + q.rest)) * up),
           .per_rest = rounded_up(q.norm * (1 + gamma) * up)};
 }

@@ -22,6 +22,9 @@
 // precision. Instruction sets round |x| differently; |r| is taken 8ε |x| larger, so that a table is good for all of
 // them.
 //
+// A query may have two digits of 8 bits: u is then a hundredth. Queries are products of two tanh, of which few
+// dimensions are large, and in one digit most of the error is theirs.
+//
 // Four dimensions of a product stand side by side, 64 products beside each other, as x̂ + 128; 128 Σ q̂ is taken off the
 // sums.
 #pragma once
@@ -58,12 +61,14 @@ void quantize_panel(Index V, Index D, Index first, Index n, const float* const* 
                     std::byte* memory);
 
 struct QuantizedQuery {
-  float scale;                 // t
-  std::int32_t offset;         // 128 Σ q̂
-  float per_length, per_rest;  // error = λ per_length + ρ per_rest
+  float scale;                       // t
+  std::int32_t offset, high_offset;  // 128 Σ of the values
+  float per_length, per_rest;        // error = λ per_length + ρ per_rest
 };
 
-// q̂ [4 · groups] of magnitude `largest` at most, zero behind D, and what bounds take of it.
-QuantizedQuery quantize_query(Index D, const float* query, std::int32_t largest, std::int8_t* values);
+// q̂ in one or two digits: values [4 · groups] of magnitude `largest` at most, zero behind D, or q̂ = 128 high + values,
+// with high likewise and values of magnitude 64 at most. high may be null.
+QuantizedQuery quantize_query(Index D, const float* query, std::int32_t largest, std::int8_t* values,
+                              std::int8_t* high);
 
 }  // namespace stamp::cpu

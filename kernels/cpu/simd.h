@@ -49,10 +49,11 @@ struct Simd {
   void (*adam)(Index n, const float* gradient, float* parameters, float* moment1, float* moment2,
                const AdamFactors& factors);
   // Of the 64 products of a panel, as bit sets: whose score may be `least` or more, and, unless null, whose is surely
-  // more. With z = scale (products[i] - offset), scores lie in scales[i] (z ± error) ± slack + boosts[i] (null: 0), or
-  // anywhere where that is NaN (int8_table.h).
-  std::uint64_t (*panel_bounds)(const std::int32_t* products, std::int32_t offset, const float* scales, float scale,
-                                float error, float slack, const float* boosts, float least, std::uint64_t* surely);
+  // more. With z = scale (low[i] - low_offset + 128 (high[i] - high_offset)), high null for none, scores lie in
+  // scales[i] (z ± error) ± slack + boosts[i] (null: 0), or anywhere where that is NaN (int8_table.h).
+  std::uint64_t (*panel_bounds)(const std::int32_t* low, std::int32_t low_offset, const std::int32_t* high,
+                                std::int32_t high_offset, const float* scales, float scale, float error, float slack,
+                                const float* boosts, float least, std::uint64_t* surely);
   // Of 64 values, those that are `least` or more; NaN is not.
   std::uint64_t (*panel_at_least)(const float* x, float least);
   // sums[i] = Σ x[d] columns[d*n + i] over d < D in order, in double precision, in which such products are exact.

@@ -366,15 +366,16 @@ std::uint64_t panel_at_least(const float* x, float least) {
   return found;
 }
 
-std::uint64_t panel_bounds(const std::int32_t* products, std::int32_t offset, const float* scales, float scale,
-                           float error, float slack, const float* boosts, float least, std::uint64_t* surely) {
+std::uint64_t panel_bounds(const std::int32_t* low, std::int32_t low_offset, const std::int32_t* high,
+                           std::int32_t high_offset, const float* scales, float scale, float error, float slack,
+                           const float* boosts, float least, std::uint64_t* surely) {
   const Vec bound = broadcast(least);
   std::uint64_t cannot = 0, must = 0;
 #pragma GCC unroll 16
   for (Index i = 0; i < 64; i += kLanes) {
-    // Integers are read as floats are, by their bits.
-    const IntVec product = reinterpret_cast<IntVec>(load(reinterpret_cast<const float*>(products + i)));
-    const Vec z = scale * __builtin_convertvector(product - offset, Vec), s = load(scales + i);
+    Vec sum = __builtin_convertvector(load(low + i) - low_offset, Vec);
+    if (high) sum += 128.0f * __builtin_convertvector(load(high + i) - high_offset, Vec);
+    const Vec z = scale * sum, s = load(scales + i);
     const Vec added = boosts ? load(boosts + i) : Vec{};
     cannot |= below(s * (z + error) + slack + added, bound) << i;
     if (surely) must |= above(s * (z - error) - slack + added, bound) << i;

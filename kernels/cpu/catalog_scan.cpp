@@ -45,10 +45,10 @@ void BlockScan::run(Index begin, Index end) {
 // Products with a floor are few: they come first, and panels pass them over.
 void BlockScan::take_raised(Index r, Index begin, Index end) {
   for_floors(p_.floors, query(r), begin, end, [&](std::int32_t v, float floor) {
-    const float score = raised(scan_.exact.of(query(r), v), floor);
-    rank(r, score);
+    const float above_floor = raised(score(r, v), floor);
+    rank(r, above_floor);
     if (excluded(r, v) >> (v % kPanel) & 1) return;
-    offer(r, v, boosts(r) ? score + boosts(r)[v] : score);
+    offer(r, v, boosts(r) ? above_floor + boosts(r)[v] : above_floor);
   });
 }
 
@@ -110,7 +110,7 @@ bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std
   if (std::popcount(left) > kManyListed || std::popcount(unsure) > kManyRanked) return false;
 
   above_[r] += surely_above;
-  for_bits(unsure, [&](int i) { rank(r, scan_.exact.of(query(r), static_cast<std::int32_t>(begin + i))); });
+  for_bits(unsure, [&](int i) { rank(r, score(r, static_cast<std::int32_t>(begin + i))); });
   for_bits(left, [&](int i) {
     const float sum = static_cast<float>(integers[i] - q.offset) +
                       (high ? 128.0f * static_cast<float>(high[i] - q.high_offset) : 0.0f);
@@ -130,8 +130,10 @@ float BlockScan::least(Index r) const {
 }
 
 void BlockScan::wait(Index r, Waiting product) {
-  if (n_waiting_[r] == room_) drop_ruled_out(r);
-  if (n_waiting_[r] > room_ / 2) score_waiting(r);
+  if (n_waiting_[r] == room_) {
+    drop_ruled_out(r);
+    if (n_waiting_[r] > room_ / 2) score_waiting(r);
+  }
   waiting(r)[n_waiting_[r]++] = product;
 }
 
@@ -157,16 +159,23 @@ void BlockScan::score_waiting(Index r) {
       if (scores[i] >= least(r)) best_[r].offer({scores[i], ids[i]});
     }
   }
+  scored_[r] += n_waiting_[r];
   n_waiting_[r] = 0;
 }
 
 // A whole panel of exact scores.
 void BlockScan::take(Index r, Index begin, std::uint64_t products, float* scores) {
+  scored_[r] += std::popcount(products);
   products &= ~raised_of(r, begin);
   if (is_ranked(r)) for_bits(products, [&](int i) { rank(r, scores[i]); });
   if (const float* boost = boosts(r)) for_bits(products, [&](int i) { scores[i] += boost[begin + i]; });
   for_bits(simd_.panel_at_least(scores, least(r)) & products & ~excluded(r, begin),
            [&](int i) { offer(r, begin + i, scores[i]); });
+}
+
+float BlockScan::score(Index r, std::int32_t v) {
+  ++scored_[r];
+  return scan_.exact.of(query(r), v);
 }
 
 void BlockScan::rank(Index r, float score) {

@@ -33,6 +33,7 @@ class BlockScan {
   Index size(Index r) const { return best_[r].size(); }  // of what query r keeps
   Index above(Index r) const { return above_[r]; }
   Index tied(Index r) const { return tied_[r]; }
+  Index scored(Index r) const { return scored_[r]; }  // scores that were made from the rows themselves
 
  private:
   static constexpr Index kPanel = Int8Table::kPanel;
@@ -47,6 +48,7 @@ class BlockScan {
   bool rule_out(Index r, Index begin, std::uint64_t products, const std::int32_t* integers);
   void take(Index r, Index begin, std::uint64_t products, float* scores);
   void take_raised(Index r, Index begin, Index end);
+  float score(Index r, std::int32_t v);
   void rank(Index r, float score);
   void offer(Index r, Index v, float score);
   void wait(Index r, Waiting product);
@@ -72,7 +74,7 @@ class BlockScan {
   std::array<Best<float, std::greater<float>>, kQueries> lower_;  // bounds of scores, or scores
   Waiting* waiting_;                                              // [count, room]
   Index room_;
-  std::array<Index, kQueries> n_waiting_{}, above_{}, tied_{};
+  std::array<Index, kQueries> n_waiting_{}, above_{}, tied_{}, scored_{};
 };
 
 }  // namespace stamp::cpu

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Measures beside PyTorch and FAISS in benchmarks/.venv, appends to benchmarks/results and writes the tables in docs/.
+# Measures beside PyTorch, FAISS and usearch in benchmarks/.venv, appends to benchmarks/results and writes the tables in docs/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/setup.sh
 if [ ! -x benchmarks/.venv/bin/python ]; then
   python3 -m venv benchmarks/.venv
-  benchmarks/.venv/bin/pip install --quiet -r benchmarks/requirements.txt
 fi
+benchmarks/.venv/bin/pip install --quiet -r benchmarks/requirements.txt
 benchmarks/.venv/bin/pip install --quiet ".[cluster,data]"
 cmake --preset release -DSTAMP_BUILD_BENCHMARKS=ON >/dev/null
-cmake --build --preset release --target bench_in_flight
+cmake --build --preset release --target bench_in_flight bench_scan bench_candidates
 benchmarks/.venv/bin/python benchmarks/train.py
 benchmarks/.venv/bin/python benchmarks/recommend.py
+benchmarks/.venv/bin/python benchmarks/scan.py
 benchmarks/.venv/bin/python benchmarks/cluster.py
 benchmarks/.venv/bin/python benchmarks/rules.py
 benchmarks/.venv/bin/python benchmarks/in_flight.py
@@ -19,6 +20,11 @@ if command -v valgrind > /dev/null; then
   benchmarks/.venv/bin/python benchmarks/costs.py
 fi
 if [ -n "${STAMP_DATA:-}" ]; then
+  benchmarks/.venv/bin/python benchmarks/candidates.py  # trains the models of build/trained
+  for dataset in diginetica yoochoose1_64; do
+    benchmarks/.venv/bin/python benchmarks/recommend.py --bundle "build/trained/$dataset/bundle" \
+      --histories "build/trained/$dataset/histories.txt"
+  done
   benchmarks/.venv/bin/python benchmarks/replay.py
   benchmarks/.venv/bin/python benchmarks/sample_verdicts.py
 fi

@@ -30,18 +30,22 @@ struct Problem {
 };
 
 // Scores that were made for each query.
-std::vector<Index> count(const Problem& p, const std::byte* packed, Index k, std::int32_t largest) {
+std::vector<Index> count(const Problem& p, const std::byte* packed, Index k, std::int32_t largest, Index digits) {
   const Int8Table table(packed, p.V, p.D);
   const Index width = Int8Table::groups(p.D) * Gemm8::kGroup;
-  std::vector<std::int8_t> integers(static_cast<std::size_t>(p.B * width));
+  std::vector<std::int8_t> integers(static_cast<std::size_t>(p.B * digits * width));
   std::vector<stamp::cpu::QuantizedQuery> quantized;
-  for (Index b = 0; b < p.B; ++b)
-    quantized.push_back(stamp::cpu::quantize_query(p.D, p.queries + b * p.D, largest, integers.data() + b * width));
+  for (Index b = 0; b < p.B; ++b) {
+    std::int8_t* values = integers.data() + b * digits * width;
+    quantized.push_back(
+        stamp::cpu::quantize_query(p.D, p.queries + b * p.D, largest, values, digits == 2 ? values + width : nullptr));
+  }
   const std::vector<float> no_targets(static_cast<std::size_t>(p.B), std::numeric_limits<float>::quiet_NaN());
   const stamp::CatalogTopK problem{
       .B = p.B, .D = p.D, .V = p.V, .k = k, .queries = p.queries, .items = p.items, .ids = nullptr, .scores = nullptr};
-  const stamp::cpu::ExactScores exact(problem, table.inverse_norms);
-  const stamp::cpu::CatalogScan scan{problem, exact, no_targets.data(), &table, integers.data(), quantized.data()};
+  const stamp::cpu::ExactScores exact(problem);
+  const stamp::cpu::CatalogScan scan{problem, exact,           no_targets.data(), &table,
+                                     digits,  integers.data(), quantized.data()};
 
   std::vector<Index> scored;
   std::vector<stamp::cpu::Scored> kept(static_cast<std::size_t>(BlockScan::kQueries * k));
@@ -59,18 +63,21 @@ void report(const char* name, const Problem& p) {
   stamp::Array<std::byte> packed(device, device->packed_size(p.V, p.D));
   device->pack_items(p.V, p.D, p.items, packed.data());
   for (const Index k : {20, 100})
-    for (const std::int32_t largest : {stamp::cpu::kAnyByte, stamp::cpu::kNoSaturation}) {
+    for (const auto& [largest, digits] : {std::pair<std::int32_t, Index>{stamp::cpu::kAnyByte, 2},
+                                          {stamp::cpu::kAnyByte, 1},
+                                          {stamp::cpu::kNoSaturation, 1}}) {
       double sum = 0, most = 0;
-      for (const Index scored : count(p, packed.data(), k, largest)) {
+      for (const Index scored : count(p, packed.data(), k, largest, digits)) {
         const double share = static_cast<double>(scored) / static_cast<double>(p.V);
         sum += share / static_cast<double>(p.B);
         most = std::max(most, share);
       }
-      std::printf(R"({"table": "%s", "products": %lld, "dim": %lld, "queries": %lld, "k": %lld, "largest": %d, )"
-                  R"("share": %.6g, "most": %.6g})"
-                  "\n",
-                  name, static_cast<long long>(p.V), static_cast<long long>(p.D), static_cast<long long>(p.B),
-                  static_cast<long long>(k), largest, sum, most);
+      std::printf(
+          R"({"table": "%s", "products": %lld, "dim": %lld, "queries": %lld, "k": %lld, "largest": %d, "digits": %d, )"
+          R"("share": %.6g, "most": %.6g})"
+          "\n",
+          name, static_cast<long long>(p.V), static_cast<long long>(p.D), static_cast<long long>(p.B),
+          static_cast<long long>(k), largest, static_cast<int>(digits), sum, most);
     }
 }
 

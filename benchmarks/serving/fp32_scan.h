@@ -19,13 +19,13 @@ class Fp32Scan {
   static constexpr Index kPanel = 64, kPanelsAtOnce = 8;  // 512 products: their scores and items stay in cache
   static constexpr Index kQueriesAtOnce = 64;
 
-  Fp32Scan(Index V, Index D, const float* items, bool normalize)
+  // inverse_norms [V]: what rows are scaled by.
+  Fp32Scan(Index V, Index D, const float* items, const float* inverse_norms)
       : V_(V), D_(D), packed_(static_cast<std::size_t>((V + kPanel - 1) / kPanel * kPanel * D)) {
     for (Index first = 0; first < V; first += kPanel) {
       const Index n = std::min(kPanel, V - first);
-      std::array<float, kPanel> scales;
-      for (Index i = 0; i < n; ++i) scales[i] = normalize ? stamp::cpu::inverse_norm(D, items + (first + i) * D) : 1;
-      stamp::cpu::simd().transpose(n, D, items + first * D, D, scales.data(), packed_.data() + first * D, kPanel);
+      stamp::cpu::simd().transpose(n, D, items + first * D, D, inverse_norms + first, packed_.data() + first * D,
+                                   kPanel);
     }
   }
 
@@ -44,8 +44,8 @@ class Fp32Scan {
                       float* scores) const {
     constexpr Index kWidth = kPanel * kPanelsAtOnce;
     const auto& simd = stamp::cpu::simd();
-    std::array<stamp::cpu::Best, kQueriesAtOnce> best;
-    for (Index b = 0; b < B; ++b) best[b] = stamp::cpu::Best(kept + b * k, k);
+    std::array<stamp::cpu::Best<stamp::cpu::Scored, stamp::cpu::BetterScored>, kQueriesAtOnce> best;
+    for (Index b = 0; b < B; ++b) best[b] = {kept + b * k, k};
     alignas(64) static thread_local std::array<float, kQueriesAtOnce * kWidth> tile;
     for (Index first = 0; first < V_; first += kWidth) {
       const Index n = std::min(kWidth, V_ - first);
@@ -55,7 +55,8 @@ class Fp32Scan {
       for (Index b = 0; b < B; ++b)
         for (Index at = 0; at < n; at += kPanel) {
           const float* row = tile.data() + b * kWidth + at;
-          std::uint64_t left = simd.panel_at_least(row, best[b].bound());
+          std::uint64_t left = simd.panel_at_least(
+              row, best[b].is_full() ? best[b].worst().score : -std::numeric_limits<float>::infinity());
           if (n - at < kPanel) left &= (std::uint64_t{1} << (n - at)) - 1;
           for (; left; left &= left - 1) {
             const int i = std::countr_zero(left);
@@ -64,7 +65,7 @@ class Fp32Scan {
         }
     }
     for (Index b = 0; b < B; ++b) {
-      std::sort_heap(kept + b * k, kept + (b + 1) * k, stamp::cpu::better);
+      std::sort_heap(kept + b * k, kept + (b + 1) * k, stamp::cpu::BetterScored());
       for (Index i = 0; i < k; ++i) {
         ids[b * k + i] = kept[b * k + i].id;
         scores[b * k + i] = kept[b * k + i].score;

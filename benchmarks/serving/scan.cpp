@@ -49,8 +49,9 @@ class Table {
         D_(D),
         device_(stamp::open_device("cpu", {.threads = 1})),
         rows_(bench::table(name, V, D)),
+        inverse_norms_(inverse_norms()),
         packed_(device_, device_->packed_size(V, D)),
-        fp32_(V, D, rows_.data(), true) {
+        fp32_(V, D, rows_.data(), inverse_norms_.data()) {
     device_->pack_items(V, D, items(), packed_.data());
   }
 
@@ -89,18 +90,23 @@ class Table {
         static_cast<int>(name_.size()), name_.data(), static_cast<long long>(V_), static_cast<long long>(D_),
         static_cast<long long>(B), static_cast<long long>(k), stamp::cpu_isa().c_str(), median(fp32), median(ours),
         median(ratios), static_cast<double>(fp32_.bytes()) / V + 4.0 * static_cast<double>(D_),
-        static_cast<double>(packed_.size()) / V + 4.0 * static_cast<double>(D_));
+        static_cast<double>(packed_.size()) / V + 4.0 * static_cast<double>(D_ + 1));
     std::fflush(stdout);
     return true;
   }
 
  private:
-  stamp::ItemRows items() const { return {rows_.data(), nullptr, true}; }
+  stamp::ItemRows items() const { return {rows_.data(), nullptr, true, inverse_norms_.data()}; }
+  std::vector<float> inverse_norms() const {
+    std::vector<float> norms(static_cast<std::size_t>(V_));
+    device_->inverse_norms(V_, D_, {rows_.data()}, norms.data());
+    return norms;
+  }
 
   std::string_view name_;
   Index V_, D_;
   std::shared_ptr<stamp::Device> device_;
-  std::vector<float> rows_;
+  std::vector<float> rows_, inverse_norms_;
   stamp::Array<std::byte> packed_;
   bench::Fp32Scan fp32_;
 };

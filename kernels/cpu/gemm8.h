@@ -13,6 +13,7 @@ struct Gemm8 {
   static constexpr Index kGroup = 4;   // dimensions of a product side by side
 
   std::int32_t largest;  // magnitude of the values of `a`, so that nothing on the way saturates
+  bool in_hardware;      // at several times the speed of products in single precision; else slower
   // c[M, kPanel] = a b for M rows of groups * kGroup values, at i*a_row, and a panel b[groups][kPanel][kGroup]; c[i,j]
   // stands at i*c_row + j.
   void (*multiply)(Index M, Index groups, const std::int8_t* a, Index a_row, const std::uint8_t* b, std::int32_t* c,

@@ -20,6 +20,6 @@ struct Avx2 {
 
 }  // namespace
 
-const Gemm8 kGemm8Avx2 = {kNoSaturation, multiply8<Avx2>};
+const Gemm8 kGemm8Avx2 = {kNoSaturation, true, multiply8<Avx2>};
 
 }  // namespace stamp::cpu

@@ -20,6 +20,6 @@ struct Avx512 {
 
 }  // namespace
 
-const Gemm8 kGemm8Avx512 = {kNoSaturation, multiply8<Avx512>};
+const Gemm8 kGemm8Avx512 = {kNoSaturation, true, multiply8<Avx512>};
 
 }  // namespace stamp::cpu

@@ -17,6 +17,6 @@ struct Avx512Vnni {
 
 }  // namespace
 
-const Gemm8 kGemm8Avx512Vnni = {kAnyByte, multiply8<Avx512Vnni>};
+const Gemm8 kGemm8Avx512Vnni = {kAnyByte, true, multiply8<Avx512Vnni>};
 
 }  // namespace stamp::cpu

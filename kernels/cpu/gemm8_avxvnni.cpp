@@ -17,6 +17,6 @@ struct AvxVnni {
 
 }  // namespace
 
-const Gemm8 kGemm8AvxVnni = {kAnyByte, multiply8<AvxVnni>};
+const Gemm8 kGemm8AvxVnni = {kAnyByte, true, multiply8<AvxVnni>};
 
 }  // namespace stamp::cpu

@@ -56,7 +56,7 @@ struct Pairs : Plain<8> {
 
 }  // namespace
 
-const Gemm8 kGemm8Plain = {kAnyByte, multiply8<Fours>};
-const Gemm8 kGemm8PlainPairs = {kNoSaturation, multiply8<Pairs>};
+const Gemm8 kGemm8Plain = {kAnyByte, false, multiply8<Fours>};
+const Gemm8 kGemm8PlainPairs = {kNoSaturation, false, multiply8<Pairs>};
 
 }  // namespace stamp::cpu

@@ -328,10 +328,11 @@ std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<D
   // By its descriptor: another release may stand at the path by now.
   const fs::path open_file = open_path(file.open.get());
   verify_checksum(open_file, file.name, file.checksum);
-  const Safetensors tensors(open_file, file.name);
-  auto model = std::make_shared<Model>(file.config, file.products, std::move(device), tensors);
+  Safetensors tensors(open_file, file.name);
+  const auto held = tensors.tensors();
+  auto model = std::make_shared<Model>(file.config, file.products, std::move(device), std::move(tensors));
   const auto shapes = model->shapes();
-  for (const auto& [name, tensor] : tensors.tensors())
+  for (const auto& [name, tensor] : held)
     if (!shapes.count(name)) fail("load_bundle: ", file.name, " holds tensor '", name, "', which its config has not");
   return model;
 }

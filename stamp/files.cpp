@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -238,6 +239,36 @@ std::string read_file(const fs::path& path, const std::string& name) {
   text << in.rdbuf();
   if (text.bad()) fail("cannot read ", called(path, name), ": ", std::strerror(errno));
   return text.str();
+}
+
+// All of it is read here, and its pages are entered into the process's table at once: later a file that cannot be read
+// would end the process.
+MappedFile::MappedFile(const fs::path& path, const std::string& name) : name_(called(path, name)) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const auto refuse = [&](const char* why) {
+    if (file >= 0) close(file);
+    fail("cannot read ", name_, ": ", why);
+  };
+  struct stat found;
+  if (file < 0 || fstat(file, &found) != 0) refuse(std::strerror(errno));
+  if (S_ISDIR(found.st_mode)) refuse("it is a directory");
+  if (!S_ISREG(found.st_mode)) refuse("it is no regular file");
+  const auto size = static_cast<std::size_t>(found.st_size);
+  if (size > 0) {  // of nothing there is no map
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
+    if (memory == MAP_FAILED) refuse(std::strerror(errno));
+    bytes_ = {static_cast<std::byte*>(memory), size};
+    if (madvise(memory, size, MADV_POPULATE_READ) != 0 && errno != EINVAL) {  // which Linux before 5.14 says
+      const char* why = std::strerror(errno == EFAULT ? EIO : errno);
+      munmap(memory, size);
+      refuse(why);
+    }
+  }
+  close(file);
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
 }
 
 namespace {

@@ -1,4 +1,4 @@
-// Files that are whole or absent: written aside, flushed to disk, renamed.
+// Files that are whole or absent: written aside, flushed to disk, renamed. Read as pages that processes share.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <iosfwd>
+#include <span>
 #include <string>
 
 #include "stamp/error.h"
@@ -33,6 +34,25 @@ STAMP_API void check_directory(const std::filesystem::path& path, const Foreign&
 
 // `name` is what messages call a file that cannot be read: its path, unless given.
 STAMP_API std::string read_file(const std::filesystem::path& path, const std::string& name = "");
+
+// The bytes of a file, mapped: processes that map it share its pages, and it may be replaced or deleted meanwhile.
+// Whoever writes to the bytes gets pages of its own, the file stays as it is. A file that is written to or cut short in
+// place while it is mapped changes or takes away the bytes: don't. std::runtime_error where it is no regular file or
+// cannot be read.
+class STAMP_API MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path, const std::string& name = "");
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<std::byte> bytes() const { return bytes_; }
+  const std::string& name() const { return name_; }
+
+ private:
+  std::string name_;
+  std::span<std::byte> bytes_;
+};
 
 // 64-bit FNV-1a, as 16 hexadecimal digits: finds damage, is no defence against forgery.
 STAMP_API std::string checksum(const void* bytes, std::size_t size);

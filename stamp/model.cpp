@@ -167,13 +167,15 @@ void validate(const Config& config, std::int64_t V) {
 
 }  // namespace
 
-Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, const Safetensors& file)
+Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, Safetensors file)
     : config_(config), V_(V), device_(std::move(device)) {
   validate(config_, V);
   file.f32("items", {V, config.dim});  // before memory is asked for
-  weights_ = Weights(config_, V, device_);
+  const bool mapped = device_->reads_host_memory();
+  weights_ = Weights(config_, V, device_, !mapped);
   repeat_floors_.assign(static_cast<std::size_t>(config.repeat_floors), kNoFloor);
   load(file, "");
+  if (mapped) weights_.items = Array<float>(device_, file.mapped_f32("items", {V, config.dim}), V * config.dim);
 }
 
 Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device)

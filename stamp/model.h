@@ -104,8 +104,9 @@ class STAMP_API Model {
  public:
   // Weights drawn from config.seed.
   Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device);
-  // Weights of a file with one tensor per name. Throws std::runtime_error when one is missing or of another shape.
-  Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, const Safetensors& file);
+  // Weights of a file with one tensor per name. Throws std::runtime_error when one is missing or of another shape. On a
+  // device that reads host memory the item table stays in the mapped file: who trains it writes to pages of its own.
+  Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, Safetensors file);
 
   const Config& config() const { return config_; }
   std::int64_t V() const { return V_; }

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <ostream>
 
-#include "stamp/files.h"
 #include "stamp/internal/json.h"
 
 namespace stamp {
@@ -60,27 +58,22 @@ TensorSource::TensorSource(TensorType type, const void* values)
       }) {}
 
 Safetensors::Safetensors(const std::filesystem::path& path, const std::string& name)
-    : path_(name.empty() ? path.string() : name) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) fail("cannot read ", path_, ": it is a directory");
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) fail("cannot read ", path_, ": ", std::strerror(errno));
-  const std::uint64_t size = static_cast<std::uint64_t>(in.tellg());
+    : Safetensors(std::make_shared<const MappedFile>(path, name)) {}
+
+Safetensors::Safetensors(std::shared_ptr<const MappedFile> file) : file_(std::move(file)), path_(file_->name()) {
+  const std::span<const std::byte> bytes = file_->bytes();
+  const std::uint64_t size = bytes.size();
   if (size < 8) fail(path_, ": ", size, " bytes are too few for a safetensors file");
-  bytes_.resize(size);
-  in.seekg(0);
-  if (!in.read(reinterpret_cast<char*>(bytes_.data()), static_cast<std::streamsize>(size)))
-    fail("cannot read ", path_, ": ", std::strerror(errno));
 
   std::uint64_t header_size = 0;
-  for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<std::uint64_t>(bytes_[i]);
+  for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<std::uint64_t>(bytes[i]);
   if (header_size > std::min(kHeaderLimit, size - 8))
     fail(path_, ": the header claims ", header_size, " bytes, the file has ", size, " and the format allows ",
          kHeaderLimit);
-  const char* first = reinterpret_cast<const char*>(bytes_.data()) + 8;
+  const char* first = reinterpret_cast<const char*>(bytes.data()) + 8;
   if (header_size == 0 || *first != '{') fail(path_, ": the header does not begin with '{'");
   const Json header = parse_header(path_, {first, header_size});
-  const std::byte* data = bytes_.data() + 8 + header_size;
+  const std::byte* data = bytes.data() + 8 + header_size;
   const std::uint64_t data_size = size - 8 - header_size;
 
   std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
@@ -170,6 +163,12 @@ std::span<const std::uint8_t> Safetensors::u8(const std::string& name) const {
   return {reinterpret_cast<const std::uint8_t*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
 }
 
+std::shared_ptr<float> Safetensors::mapped_f32(const std::string& name, std::vector<std::int64_t> shape) const {
+  const std::span<const float> values = f32(name, std::move(shape));
+  const auto first = reinterpret_cast<const std::byte*>(values.data()) - file_->bytes().data();
+  return {file_, reinterpret_cast<float*>(file_->bytes().data() + first)};
+}
+
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorSource>& tensors,
                        const Metadata& metadata) {
   std::vector<const std::pair<const std::string, TensorSource>*> order;
@@ -189,7 +188,7 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     offset += tensor.bytes();
   }
   std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that tensors are aligned
+  text.resize((8 + text.size() + 63) / 64 * 64 - 8, ' ');  // so that tensors are aligned where they are mapped
 
   write_file(path, [&](std::ostream& out) {
     char length[8];

@@ -1,5 +1,6 @@
 // Reads and writes safetensors files (https://github.com/huggingface/safetensors, "Format"):
-// u64 little-endian header length N, N bytes of JSON, then the tensors, row-major, without holes.
+// u64 little-endian header length N, N bytes of JSON, then the tensors, row-major, without holes. Ours begin at
+// multiples of 64 bytes.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +8,14 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "stamp/error.h"
+#include "stamp/files.h"
 
 namespace stamp {
 
@@ -44,12 +47,15 @@ struct STAMP_API TensorSource : TensorType {
 
 using Metadata = std::map<std::string, std::string>;
 
-// The whole file, read into memory and verified: every malformed header is a std::runtime_error that names the
-// file and the tensor, and nothing is allocated that the file is too short to fill.
+// A file, mapped (files.h) and verified: every malformed header is a std::runtime_error that names the file and the
+// tensor.
 class STAMP_API Safetensors {
  public:
   // `name` is what messages call the file, where that is not its path.
   explicit Safetensors(const std::filesystem::path& path, const std::string& name = {});
+  explicit Safetensors(std::shared_ptr<const MappedFile> file);
+  Safetensors(Safetensors&&) = default;
+  Safetensors& operator=(Safetensors&&) = default;
 
   const Metadata& metadata() const { return metadata_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
@@ -61,12 +67,16 @@ class STAMP_API Safetensors {
   std::span<const std::int64_t> i64(const std::string& name) const;
   std::span<const std::uint8_t> u8(const std::string& name) const;
 
+  // The same as f32, to be kept without this object: the pages of the file, which stay mapped as long. To be asked for
+  // once by whoever writes there, as all that are given out are the same memory.
+  std::shared_ptr<float> mapped_f32(const std::string& name, std::vector<std::int64_t> shape) const;
+
  private:
   const TensorView& typed(const std::string& name, DType dtype) const;
   const TensorView& shaped(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape) const;
 
+  std::shared_ptr<const MappedFile> file_;
   std::string path_;  // for messages
-  std::vector<std::byte> bytes_;
   Metadata metadata_;
   std::map<std::string, TensorView> tensors_;
 };

@@ -1,4 +1,4 @@
-// Owned device memory.
+// Device memory, owned or kept.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace stamp {
 
-// Device memory for values of T: move-only, zeroed when it grows.
+// Device memory for values of T: move-only, zeroed when it grows. Or memory of somebody else, until it grows.
 template <class T>
 class Array {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -22,6 +22,9 @@ class Array {
  public:
   Array() = default;
   Array(std::shared_ptr<Device> device, std::int64_t size) : device_(std::move(device)) { resize(size); }
+  // `size` values in host memory, which are kept as they are, on a device that reads it.
+  Array(std::shared_ptr<Device> device, std::shared_ptr<T> values, std::int64_t size)
+      : device_(std::move(device)), kept_(std::move(values)), data_(kept_.get()), size_(size), capacity_(size) {}
   Array(Array&& other) noexcept { swap(other); }
   Array& operator=(Array&& other) noexcept {
     Array(std::move(other)).swap(*this);
@@ -29,15 +32,12 @@ class Array {
   }
   Array(const Array&) = delete;
   Array& operator=(const Array&) = delete;
-  ~Array() {
-    if (data_) device_->release(data_);
-  }
+  ~Array() { release(); }
 
   // Allocates only when `size` is beyond what was ever asked for; the contents are then lost.
   void resize(std::int64_t size) {
     if (size > capacity_) {
-      if (data_) device_->release(std::exchange(data_, nullptr));
-      size_ = capacity_ = 0;
+      release();
       data_ = static_cast<T*>(device_->allocate(static_cast<std::size_t>(size) * sizeof(T)));
       capacity_ = size;
     }
@@ -67,13 +67,22 @@ class Array {
 
   void swap(Array& other) noexcept {
     std::swap(device_, other.device_);
+    std::swap(kept_, other.kept_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     std::swap(capacity_, other.capacity_);
   }
 
  private:
+  void release() {
+    if (data_ && !kept_) device_->release(data_);
+    kept_.reset();
+    data_ = nullptr;
+    size_ = capacity_ = 0;
+  }
+
   std::shared_ptr<Device> device_;
+  std::shared_ptr<T> kept_;  // null where memory is the device's
   T* data_ = nullptr;
   std::int64_t size_ = 0, capacity_ = 0;
 };

@@ -26,7 +26,10 @@ constexpr const char* kClusters = "clusters";
 
 std::string file_of(const Cluster& cluster) { return concat(kClusters, '/', cluster.id, ".safetensors"); }
 
-Json described(const fs::path& file) { return Json{{"bytes", fs::file_size(file)}, {"checksum", file_checksum(file)}}; }
+Json described(const fs::path& path) {
+  const MappedFile file(path);
+  return Json{{"bytes", file.bytes().size()}, {"checksum", checksum(file.bytes())}};
+}
 
 // Also of a file that cannot be looked at, which reading it says.
 bool is_there(const fs::path& file) {
@@ -48,9 +51,9 @@ Json read_manifest(const fs::path& folder, const fs::path& path) {
   if (!manifest.is_object() || manifest.value("format", Json()) != "stamp-bundle")
     fail("load_bundle: ", file.string(), " is not the manifest of a stamp bundle");
   const Json version = manifest.value("version", Json());
-  if (version != Bundle::kFormat)
+  if (version != Bundle::kFormat && version != Bundle::kOldestFormat)
     fail("load_bundle: ", file.string(), " has format version ", version.dump(), ", this library reads ",
-         Bundle::kFormat);
+         Bundle::kOldestFormat, " and ", Bundle::kFormat);
   return manifest;
 }
 
@@ -58,7 +61,9 @@ Json read_manifest(const fs::path& folder, const fs::path& path) {
 bool is_as_described(const fs::path& file, const std::string& name, const Json& described) {
   const std::uintmax_t bytes = fs::file_size(file);
   if (described.value("bytes", bytes) != bytes) return false;
-  return name != kRulesFile || !described.find("checksum") || described.at("checksum") == file_checksum(file);
+  const Json* expected = described.find("checksum");
+  if (name != kRulesFile || !expected) return true;
+  return expected->is_string() && expected->text() == checksum(MappedFile(file).bytes(), expected->text());
 }
 
 // What in `folder` is not of a bundle of any version: all but its manifest, the files that this lists, as it describes
@@ -103,9 +108,9 @@ void verify_size(const fs::path& file, const std::string& name, const Json& expe
     fail("load_bundle: ", name, " has ", bytes, " bytes, its manifest says ", expected.at("bytes").dump());
 }
 
-void verify_checksum(const fs::path& file, const std::string& name, const std::string& expected) {
-  const std::string sum = file_checksum(file, name);
-  if (expected != sum) fail("load_bundle: ", name, " has checksum ", sum, ", its manifest says ", expected);
+void verify_checksum(const MappedFile& file, const std::string& expected) {
+  const std::string sum = checksum(file.bytes(), expected);
+  if (expected != sum) fail("load_bundle: ", file.name(), " has checksum ", sum, ", its manifest says ", expected);
 }
 
 std::string open_path(std::FILE* file) { return concat("/proc/self/fd/", fileno(file)); }
@@ -263,12 +268,13 @@ void BundleReader::open(const fs::path& folder) {
     const Json& files = manifest.at("files");
     const auto verify = [&](const std::string& name) {
       verify_size(folder / name, named(name), files.at(name));
-      verify_checksum(folder / name, named(name), files.at(name).at("checksum").text());
+      auto file = std::make_shared<const MappedFile>(folder / name, named(name));
+      verify_checksum(*file, files.at(name).at("checksum").text());
+      return file;
     };
-    verify(kCatalogFile);
-    verify(kRulesFile);
     const std::string catalog_path = named(kCatalogFile);
-    const Safetensors file(folder / kCatalogFile, catalog_path);
+    const Safetensors file(verify(kCatalogFile));
+    verify(kRulesFile);
     std::tie(bundle_.catalog, bundle_.counts) = read_catalog(file, catalog_path);
     const std::int64_t V = bundle_.catalog.size();
     if (manifest.at("products") != V)
@@ -326,9 +332,9 @@ void BundleReader::open(const fs::path& folder) {
 std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<Device> device) const {
   const File& file = files_[cluster];
   // By its descriptor: another release may stand at the path by now.
-  const fs::path open_file = open_path(file.open.get());
-  verify_checksum(open_file, file.name, file.checksum);
-  Safetensors tensors(open_file, file.name);
+  auto mapped = std::make_shared<const MappedFile>(open_path(file.open.get()), file.name);
+  verify_checksum(*mapped, file.checksum);
+  Safetensors tensors(std::move(mapped));
   const auto held = tensors.tensors();
   auto model = std::make_shared<Model>(file.config, file.products, std::move(device), std::move(tensors));
   const auto shapes = model->shapes();

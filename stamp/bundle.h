@@ -27,7 +27,7 @@ struct STAMP_API Cluster {
 };
 
 struct STAMP_API Bundle {
-  static constexpr int kFormat = 2;
+  static constexpr int kFormat = 3, kOldestFormat = 2;  // that are written, and read
 
   Catalog catalog;
   std::vector<std::int64_t> counts;        // [V] training clicks

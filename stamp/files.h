@@ -54,8 +54,8 @@ class STAMP_API MappedFile {
   std::span<std::byte> bytes_;
 };
 
-// 64-bit FNV-1a, as 16 hexadecimal digits: finds damage, is no defence against forgery.
-STAMP_API std::string checksum(const void* bytes, std::size_t size);
-STAMP_API std::string file_checksum(const std::filesystem::path& path, const std::string& name = "");
+// Finds damage, is no defence against forgery: "fnv64x8:" and 16 hexadecimal digits, as docs/data.md describes. Where
+// `like` is the older form, 16 digits alone, it is in that one: 64-bit FNV-1a.
+STAMP_API std::string checksum(std::span<const std::byte> bytes, const std::string& like = "");
 
 }  // namespace stamp

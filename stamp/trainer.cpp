@@ -78,8 +78,7 @@ class Run {
     optimizer_ = std::make_unique<Optimizer>(config.optimizer, model);
     if (!options.warm_start) return;
     auto initial = model.download();
-    for (const auto& [name, values] : initial)
-      initial_checksums_ += checksum(values.data(), values.size() * sizeof(float));
+    for (const auto& [name, values] : initial) initial_checksums_ += checksum(std::as_bytes(std::span(values)));
     if (options.refit) initial_ = std::move(initial);
   }
 

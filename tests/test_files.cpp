@@ -8,8 +8,10 @@
 #include <csignal>
 #include <fstream>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <ostream>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "stamp/bundle.h"
@@ -211,6 +213,111 @@ TEST_CASE("a manifest's numbers are whole and fit") {
     CHECK_THROWS_WITH_AS(load_bundle(path, open_device("cpu")), doctest::Contains("expected a whole one that fits"),
                          std::runtime_error);
   }
+}
+
+namespace {
+
+// What docs/data.md says of checksums, byte by byte.
+std::string described_checksum(const std::string& bytes) {
+  const auto step = [](std::uint64_t h, std::uint64_t x) {
+    h = (h ^ x) * 0x100000001b3;
+    return h ^ h / (std::uint64_t{1} << 32);
+  };
+  const std::size_t whole = bytes.size() / 64 * 64;
+  std::vector<std::uint64_t> hashes(9, 0xcbf29ce484222325);
+  for (std::size_t first = 0; first < whole; first += 8) {
+    std::uint64_t word = 0;
+    for (std::size_t i = 8; i-- > 0;) word = word << 8 | static_cast<unsigned char>(bytes[first + i]);
+    hashes[first / 8 % 8] = step(hashes[first / 8 % 8], word);
+  }
+  for (std::size_t j = 0; j < 8; ++j) hashes[8] = step(hashes[8], hashes[j]);
+  for (std::size_t i = whole; i < bytes.size(); ++i) hashes[8] = step(hashes[8], static_cast<unsigned char>(bytes[i]));
+  char text[32];
+  std::snprintf(text, sizeof text, "fnv64x8:%016llx", static_cast<unsigned long long>(step(hashes[8], bytes.size())));
+  return text;
+}
+
+std::string checksum_of(const std::string& bytes, const std::string& like = "") {
+  return checksum(std::as_bytes(std::span(bytes)), like);
+}
+
+// Writes the manifest anew: of `version`, with checksums in the form of `like`.
+void rewrite_manifest(const std::filesystem::path& bundle, int version, const std::string& like) {
+  auto manifest = nlohmann::json::parse(read_file(bundle / "manifest.json"));
+  manifest["version"] = version;
+  for (auto& [name, described] : manifest["files"].items())
+    described["checksum"] = checksum_of(read_file(bundle / name), like);
+  write_bytes(bundle / "manifest.json", manifest.dump());
+}
+
+}  // namespace
+
+TEST_CASE("checksums are those of the description, and of FNV-1a where that is asked for") {
+  const auto sequence = [](std::size_t size) {
+    std::string bytes;
+    for (std::size_t i = 0; i < size; ++i) bytes += static_cast<char>((i * i + 7 * i) % 251);
+    return bytes;
+  };
+  // By a Python implementation of the description.
+  for (const auto& [size, expected] : std::map<std::size_t, std::string>{{0, "fnv64x8:2f083c0c6afee06a"},
+                                                                         {1, "fnv64x8:e9de741926c921c8"},
+                                                                         {63, "fnv64x8:5ad3e16e75b4fda8"},
+                                                                         {64, "fnv64x8:64c94bfa0a2b159b"},
+                                                                         {65, "fnv64x8:6e3bf3df269c6487"},
+                                                                         {1000, "fnv64x8:b4636dab17564fd0"}})
+    CHECK(checksum_of(sequence(size)) == expected);
+  for (std::size_t size = 0; size < 300; ++size)
+    CHECK(checksum_of(sequence(size)) == described_checksum(sequence(size)));
+
+  // Every bit counts, and so do two at once, even the highest of words.
+  const std::string bytes = sequence(200);
+  std::set<std::string> seen{checksum_of(bytes)};
+  for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    std::string flipped = bytes;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ 1 << bit % 8);
+    CHECK(seen.insert(checksum_of(flipped)).second);
+  }
+  std::string signs = bytes;
+  for (std::size_t word : {0, 8, 16}) signs[8 * word + 7] = static_cast<char>(signs[8 * word + 7] ^ 0x80);
+  CHECK(seen.insert(checksum_of(signs)).second);
+  CHECK(seen.insert(checksum_of(bytes + '\0')).second);
+
+  const std::string older = "0123456789abcdef";  // known values of FNV-1a
+  CHECK(checksum_of("", older) == "cbf29ce484222325");
+  CHECK(checksum_of("a", older) == "af63dc4c8601ec8c");
+  CHECK(checksum_of("foobar", older) == "85944171f73967e8");
+  CHECK(checksum_of("foobar", "fnv64x8:0123456789abcdef") == checksum_of("foobar"));
+}
+
+TEST_CASE("a bundle of format 2 is read and verified by its own checksums, others are refused") {
+  const check::Folder folder;
+  const auto path = folder / "bundle";
+  const Bundle bundle = small_bundle();
+  save_bundle(path, bundle);
+  CHECK(nlohmann::json::parse(read_file(path / "manifest.json"))["version"] == 3);
+  rewrite_manifest(path, 2, "0123456789abcdef");
+  CHECK(nlohmann::json::parse(read_file(path / "manifest.json"))["files"]["rules.json"]["checksum"]
+            .get<std::string>()
+            .size() == 16);
+  CHECK(weights_of(load_bundle(path, open_device("cpu"))) == weights_of(bundle));
+  const std::string name = "clusters/2.safetensors", whole = read_file(path / name);
+  std::string flipped = whole;
+  flipped[whole.size() / 2] ^= 1;
+  write_bytes(path / name, flipped);
+  CHECK_THROWS_WITH_AS(load_bundle(path, open_device("cpu")), doctest::Contains("2.safetensors has checksum"),
+                       std::runtime_error);
+  write_bytes(path / name, whole);
+  write_bytes(path / "rules.json", R"({"zones": {"new": {"rules": []}}})");
+  CHECK_THROWS_WITH_AS(check_bundle_target(path), doctest::Contains("rules.json, which has changed"),
+                       std::runtime_error);
+  write_bytes(path / "rules.json", bundle.rules + '\n');
+  for (int version : {1, 4}) {
+    rewrite_manifest(path, version, "");
+    CHECK_THROWS_WITH_AS(load_bundle(path, open_device("cpu")), doctest::Contains("this library reads 2 and 3"),
+                         std::runtime_error);
+  }
+  save_bundle(path, bundle);  // over one of another version
+  CHECK(weights_of(load_bundle(path, open_device("cpu"))) == weights_of(bundle));
 }
 
 TEST_CASE("an open bundle gives its own models, whatever replaces it") {

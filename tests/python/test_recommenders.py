@@ -73,7 +73,7 @@ def test_save_and_load(fitted, shop, tmp_path):
     assert loaded.get_params()["dim"] == 24
     assert loaded.report_ == fitted.report_ and loaded.fingerprint_ == fitted.fingerprint_
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["version"] == 2 and manifest["clusters"][0]["config"]["dim"] == 24
+    assert manifest["version"] == 3 and manifest["clusters"][0]["config"]["dim"] == 24
     tensors = safetensors.numpy.load_file(path / "clusters" / "0.safetensors")
     assert "attention.bias" not in tensors  # absent, not zero
     assert tensors["items"].shape == (loaded.n_items_, 24)

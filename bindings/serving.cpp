@@ -48,7 +48,7 @@ py::list clusters_of(const Bundle& bundle) {
     clusters.append(py::dict(py::arg("id") = cluster.id, py::arg("rows") = array_of(cluster.rows),
                              py::arg("model") = cluster.model, py::arg("config") = to_json(cluster.config),
                              py::arg("train") = to_json(cluster.train), py::arg("fingerprint") = cluster.fingerprint,
-                             py::arg("report") = cluster.report));
+                             py::arg("report") = cluster.report, py::arg("scan_table") = cluster.scan_table));
   return clusters;
 }
 
@@ -114,10 +114,13 @@ void bind_serving(py::module_& m) {
       .def_readonly("rules", &Bundle::rules)
       .def_property_readonly("fallback",
                              [](const Bundle& bundle) { return std::const_pointer_cast<Baseline>(bundle.fallback); });
-  m.def("save_bundle", [](const std::string& path, const Bundle& bundle) {
-    const Unlocked unlocked;
-    save_bundle(path, bundle);
-  });
+  m.def(
+      "save_bundle",
+      [](const std::string& path, const Bundle& bundle, bool scan_tables) {
+        const Unlocked unlocked;
+        save_bundle(path, bundle, {.scan_tables = scan_tables});
+      },
+      py::arg("path"), py::arg("bundle"), py::kw_only(), py::arg("scan_tables") = SaveOptions{}.scan_tables);
   m.def("check_bundle_target", [](const std::string& path) {
     const Unlocked unlocked;
     check_bundle_target(path);

@@ -11,6 +11,7 @@
 
 #include "stamp/files.h"
 #include "stamp/internal/json.h"
+#include "stamp/rules.h"
 
 namespace stamp {
 
@@ -25,6 +26,7 @@ constexpr const char* kFallbackFile = "fallback.safetensors";
 constexpr const char* kClusters = "clusters";
 
 std::string file_of(const Cluster& cluster) { return concat(kClusters, '/', cluster.id, ".safetensors"); }
+std::string scan_table_of(const Cluster& cluster) { return concat(kClusters, '/', cluster.id, ".scan.safetensors"); }
 
 Json described(const fs::path& path) {
   const MappedFile file(path);
@@ -196,10 +198,12 @@ std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const fs::path& path)
 
 void check_bundle_target(const fs::path& path) { check_directory(path, foreign_to_bundle); }
 
-void save_bundle(const fs::path& path, const Bundle& bundle) {
+void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& options) {
   bundle.validate();
   for (const Cluster& cluster : bundle.clusters)
     require(cluster.model != nullptr, "save_bundle: the model of cluster ", cluster.id, " is not loaded");
+  std::vector<std::uint8_t> listed;  // [V]
+  if (options.scan_tables) listed = recommendable(bundle.rules, bundle.catalog, bundle.attributes);
   write_directory(path, foreign_to_bundle, [&](const fs::path& folder) {
     Json files;
     const auto written = [&](const std::string& name) { files[name] = described(folder / name); };
@@ -224,13 +228,26 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
       cluster.model->save(tensors, "");
       write_safetensors(folder / file_of(cluster), tensors);
       written(file_of(cluster));
-      clusters.push_back(Json{{"id", cluster.id},
-                              {"file", file_of(cluster)},
-                              {"products", cluster.rows.size()},
-                              {"config", Json::parse(to_json(cluster.model->config()))},
-                              {"train", Json::parse(to_json(cluster.train))},
-                              {"fingerprint", cluster.fingerprint},
-                              {"report", Json::parse(cluster.report)}});
+      Json entry{{"id", cluster.id},
+                 {"file", file_of(cluster)},
+                 {"products", cluster.rows.size()},
+                 {"config", Json::parse(to_json(cluster.model->config()))},
+                 {"train", Json::parse(to_json(cluster.train))},
+                 {"fingerprint", cluster.fingerprint},
+                 {"report", Json::parse(cluster.report)}};
+      std::vector<std::int32_t> candidates;
+      for (std::size_t i = 0; options.scan_tables && i < cluster.rows.size(); ++i)
+        if (listed[cluster.rows[i]]) candidates.push_back(static_cast<std::int32_t>(i));
+      if (!candidates.empty()) {
+        // Of the file, as the model itself may be on another device.
+        auto model = std::make_shared<const Model>(cluster.model->config(), cluster.model->V(), open_device("cpu"),
+                                                   Safetensors(folder / file_of(cluster)));
+        save_scan_table(folder / scan_table_of(cluster), std::move(model), candidates,
+                        files.at(file_of(cluster)).at("checksum").text());
+        written(scan_table_of(cluster));
+        entry["scan_table"] = scan_table_of(cluster);
+      }
+      clusters.push_back(std::move(entry));
     }
     Json manifest{{"format", "stamp-bundle"},          {"version", Bundle::kFormat},  {"library", STAMP_VERSION},
                   {"products", bundle.catalog.size()}, {"route_by", bundle.route_by}, {"clusters", clusters}};
@@ -244,16 +261,16 @@ void save_bundle(const fs::path& path, const Bundle& bundle) {
 // has taken its place meanwhile, its files may be gone: then that one is opened.
 BundleReader::BundleReader(const fs::path& path) : path_(path) {
   for (;;) {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> folder(std::fopen(path.c_str(), "re"), &std::fclose);
-    if (!folder)
+    folder_.reset(std::fopen(path.c_str(), "re"));
+    if (!folder_)
       fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model (", std::strerror(errno), ")");
     try {
-      open(open_path(folder.get()));
+      open(open_path(folder_.get()));
       return;
     } catch (const std::runtime_error&) {
       struct stat opened, now;
       const bool same =
-          fstat(fileno(folder.get()), &opened) != 0 || stat(path.c_str(), &now) != 0 || opened.st_ino == now.st_ino;
+          fstat(fileno(folder_.get()), &opened) != 0 || stat(path.c_str(), &now) != 0 || opened.st_ino == now.st_ino;
       if (same) throw;
       bundle_ = Bundle();
       files_.clear();
@@ -296,6 +313,8 @@ void BundleReader::open(const fs::path& folder) {
       files_.push_back({.open = {std::fopen((folder / name).c_str(), "rbe"), &std::fclose},
                         .name = named(name),
                         .checksum = files.at(name).at("checksum").text(),
+                        .scan_table = {},
+                        .scan_table_checksum = {},
                         .config = config,
                         .products = described.at("products").get<std::int64_t>()});
       if (!files_.back().open)
@@ -307,6 +326,13 @@ void BundleReader::open(const fs::path& folder) {
       cluster.train = train_config_from_json(described.at("train").dump());
       cluster.fingerprint = described.at("fingerprint").text();
       cluster.report = described.at("report").dump();
+      if (const Json* scan_table = described.find("scan_table")) {
+        cluster.scan_table = true;
+        File& of = files_.back();
+        of.scan_table = scan_table->text();
+        of.scan_table_checksum = files.at(of.scan_table).at("checksum").text();
+        verify_size(folder / of.scan_table, named(of.scan_table), files.at(of.scan_table));
+      }
     }
     const auto owner = file.i32("cluster", {V});
     const auto clusters = static_cast<std::int32_t>(bundle_.clusters.size());
@@ -341,6 +367,22 @@ std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<D
   for (const auto& [name, tensor] : held)
     if (!shapes.count(name)) fail("load_bundle: ", file.name, " holds tensor '", name, "', which its config has not");
   return model;
+}
+
+std::shared_ptr<std::byte> BundleReader::scan_table(std::size_t cluster, const Model& model,
+                                                    std::span<const std::int32_t> candidates) const {
+  const File& file = files_[cluster];
+  if (file.scan_table.empty() || candidates.empty() || !model.device()->reads_host_memory()) return nullptr;
+  const fs::path open_file = fs::path(open_path(folder_.get())) / file.scan_table;
+  std::shared_ptr<const MappedFile> mapped;
+  try {
+    mapped = std::make_shared<const MappedFile>(open_file, (path_ / file.scan_table).string());
+  } catch (const std::runtime_error&) {
+    if (is_there(open_file)) throw;
+    return nullptr;  // another bundle took this one's place
+  }
+  verify_checksum(*mapped, file.scan_table_checksum);
+  return mapped_scan_table(Safetensors(std::move(mapped)), model, candidates, file.checksum, file.name);
 }
 
 Bundle load_bundle(const fs::path& path, const std::shared_ptr<Device>& device) {

@@ -1,16 +1,19 @@
 // A release of the recommender: a directory with manifest.json, catalog.safetensors, rules.json, a file for each
-// cluster's model and one for what it falls back on (docs/data.md). A single model is a bundle of one cluster.
+// cluster's model, maybe one for what is scanned of it, and one for what it falls back on (docs/data.md). A single
+// model is a bundle of one cluster.
 #pragma once
 
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "stamp/attributes.h"
 #include "stamp/baselines.h"
 #include "stamp/catalog.h"
+#include "stamp/scan_table.h"
 #include "stamp/trainer.h"
 
 namespace stamp {
@@ -24,6 +27,7 @@ struct STAMP_API Cluster {
   TrainConfig train = {};
   std::string fingerprint = {};  // of the training data, hexadecimal
   std::string report = "{}";     // JSON: what training and evaluation said
+  bool scan_table = false;       // whether the bundle that it was read from has one for it
 };
 
 struct STAMP_API Bundle {
@@ -52,16 +56,23 @@ STAMP_API void save_catalog(const std::filesystem::path& path, const Catalog& ca
                             const std::vector<std::int64_t>& counts);
 STAMP_API std::pair<Catalog, std::vector<std::int64_t>> load_catalog(const std::filesystem::path& path);
 
+struct SaveOptions {
+  // Also what a CPU scans, about D + 4 bytes a product: for bundles that servers load, which need not pack it then.
+  bool scan_tables = false;
+};
+
 // Written aside, then exchanged with the bundle at `path`, which survives any failure (std::runtime_error). Replaced
-// are an empty directory, and a bundle of any version with no other file or folder in it. Every model must be loaded.
-STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle);
+// are an empty directory, and a bundle of any version with no other file or folder in it. Every model must be loaded,
+// and the rules valid where there are to be scan tables, which hold what they leave (std::invalid_argument).
+STAMP_API void save_bundle(const std::filesystem::path& path, const Bundle& bundle, const SaveOptions& options = {});
 
 // Throws std::runtime_error where save_bundle could not write to `path`, before there is anything to save.
 STAMP_API void check_bundle_target(const std::filesystem::path& path);
 
 // An open bundle: everything but the models, which are loaded one by one, whatever has replaced the directory by then:
-// each model keeps a file descriptor until it is forgotten. Formats, sizes, checksums and shapes are verified when a
-// file is read; std::runtime_error names the file and the tensor that disagree.
+// each model keeps a file descriptor until it is forgotten; scan tables go by one of the directory. Formats, sizes,
+// checksums and shapes are verified when a file is read; std::runtime_error names the file and the tensor that
+// disagree.
 class STAMP_API BundleReader {
  public:
   explicit BundleReader(const std::filesystem::path& path);
@@ -71,20 +82,27 @@ class STAMP_API BundleReader {
   // The bundle, which is the caller's from then on; load goes on.
   Bundle take() { return std::move(bundle_); }
   std::shared_ptr<Model> load(std::size_t cluster, std::shared_ptr<Device> device) const;
+  // What the bundle has packed to scan these rows of the cluster's model. Null where the model is to be packed instead:
+  // the device does not read host memory, there is no table or none of the same candidates, or the directory is gone.
+  std::shared_ptr<std::byte> scan_table(std::size_t cluster, const Model& model,
+                                        std::span<const std::int32_t> candidates) const;
   // Gives up the file of a model that will not be loaded again.
   void forget(std::size_t cluster) { files_[cluster].open.reset(); }
 
  private:
   void open(const std::filesystem::path& folder);
 
+  using OpenFile = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
   struct File {
-    std::unique_ptr<std::FILE, int (*)(std::FILE*)> open;
+    OpenFile open;
     std::string name, checksum;
+    std::string scan_table, scan_table_checksum;  // its path in the bundle; empty where there is none
     Config config;
     std::int64_t products;
   };
 
   std::filesystem::path path_;
+  OpenFile folder_{nullptr, &std::fclose};
   Bundle bundle_;
   std::vector<File> files_;  // of the clusters
 };

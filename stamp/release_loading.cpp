@@ -71,12 +71,8 @@ void Release::set_up() {
 
 // {"build": [rules], "zones": {name: {"k": …, "history": …, "rules": [rules]}}}
 void Release::read_rules() {
-  Json file;
-  try {
-    file = Json::parse(bundle_.rules);
-  } catch (const JsonError& error) {
-    throw std::invalid_argument(concat("rules.json is not JSON: ", error.what()));
-  }
+  recommendable_ = recommendable(bundle_.rules, bundle_.catalog, bundle_.attributes);
+  const Json file = Json::parse(bundle_.rules);
   const auto keys = [](const Json& object, const std::string& where, std::initializer_list<const char*> known) {
     require(object.is_object(), where, " is ", object.dump(), ", expected an object");
     for (const auto& [key, value] : object.members())
@@ -91,19 +87,6 @@ void Release::read_rules() {
     return value.get<std::int64_t>();
   };
   keys(file, "rules.json", {"build", "zones"});
-
-  // What is never recommended is on no shelf.
-  const std::int64_t V = bundle_.catalog.size();
-  const Rules build =
-      Rules::parse(file.value("build", Json::array()).dump(), bundle_.catalog, bundle_.attributes, "build");
-  std::vector<std::int32_t> rows(static_cast<std::size_t>(V));
-  std::iota(rows.begin(), rows.end(), 0);
-  for (const Rule& rule : build.list())
-    require(is_fixed_exclusion(rule), rule.path, ".rule is '", to_string(rule.type),
-            "', which depends on the visit or on scores; expected one that excludes products for good");
-  const FixedRules fixed = build.fixed(Candidates(std::move(rows), bundle_.attributes));
-  recommendable_.resize(static_cast<std::size_t>(V));
-  for (std::int64_t row = 0; row < V; ++row) recommendable_[row] = !(fixed.excluded[row / 64] >> (row % 64) & 1);
 
   const Json zones = file.value("zones", Json::object());
   require(zones.is_object(), "zones is ", zones.dump(), ", expected an object");
@@ -142,7 +125,7 @@ std::shared_ptr<const Rules> Release::rules(const std::string& json) const {
   return parsed;
 }
 
-// The item table as rows and as it is scanned, and the dense weights.
+// The item table as rows and as it is scanned, mapped or not, and the dense weights.
 std::int64_t Release::bytes_of(std::size_t cluster) const {
   const std::int64_t D = bundle_.clusters[cluster].config.dim;
   const auto V = static_cast<std::int64_t>(bundle_.clusters[cluster].rows.size());
@@ -167,8 +150,10 @@ std::shared_ptr<const Release::Loaded> Release::loaded(std::size_t cluster) cons
     }
   if (options_.memory > 0) make_room(bytes_of(cluster));
   const auto model = reader_ ? reader_->load(cluster, device_) : bundle_.clusters[cluster].model;
+  auto packed = reader_ ? reader_->scan_table(cluster, *model, candidates) : nullptr;
   if (reader_ && options_.memory == 0) reader_->forget(cluster);
-  auto fresh = std::make_shared<const Loaded>(model, shelf_of(std::move(rows)), std::move(candidates), options_.scan);
+  auto fresh = std::make_shared<const Loaded>(model, shelf_of(std::move(rows)), std::move(candidates), options_.scan,
+                                              std::move(packed));
   std::lock_guard lock(mutex_);
   slots_[cluster].loaded = fresh;
   return fresh;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <unordered_set>
 #include <utility>
@@ -475,6 +476,28 @@ FixedRules Rules::fixed(const Candidates& candidates) const {
   fixed.excluded.resize(candidates.words());
   fixed.count = excluded.count();
   return fixed;
+}
+
+std::vector<std::uint8_t> recommendable(const std::string& rules, const Catalog& catalog,
+                                        const Attributes& attributes) {
+  Json file;
+  try {
+    file = Json::parse(rules);
+  } catch (const JsonError& error) {
+    throw std::invalid_argument(concat("rules.json is not JSON: ", error.what()));
+  }
+  require(file.is_object(), "rules.json is ", file.dump(), ", expected an object");
+  const Rules build = Rules::parse(file.value("build", Json::array()).dump(), catalog, attributes, "build");
+  for (const Rule& rule : build.list())
+    require(is_fixed_exclusion(rule), rule.path, ".rule is '", to_string(rule.type),
+            "', which depends on the visit or on scores; expected one that excludes products for good");
+  const std::int64_t V = catalog.size();
+  std::vector<std::int32_t> rows(static_cast<std::size_t>(V));
+  std::iota(rows.begin(), rows.end(), 0);
+  const FixedRules fixed = build.fixed(Candidates(std::move(rows), attributes));
+  std::vector<std::uint8_t> left(static_cast<std::size_t>(V));
+  for (std::int64_t row = 0; row < V; ++row) left[row] = !(fixed.excluded[row / 64] >> (row % 64) & 1);
+  return left;
 }
 
 }  // namespace stamp

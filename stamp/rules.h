@@ -131,4 +131,9 @@ class STAMP_API Rules {
   std::int64_t unknown_products_ = 0;
 };
 
+// [V] whether a product can be recommended: 0 of those that the rules of the build, "build" of a rules.json, exclude.
+// Throws std::invalid_argument with the path of the key.
+STAMP_API std::vector<std::uint8_t> recommendable(const std::string& rules, const Catalog& catalog,
+                                                  const Attributes& attributes);
+
 }  // namespace stamp

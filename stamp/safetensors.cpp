@@ -163,10 +163,17 @@ std::span<const std::uint8_t> Safetensors::u8(const std::string& name) const {
   return {reinterpret_cast<const std::uint8_t*>(tensor.data), static_cast<std::size_t>(tensor.elements())};
 }
 
+std::shared_ptr<std::byte> Safetensors::mapped(const std::byte* data) const {
+  return {file_, file_->bytes().data() + (data - file_->bytes().data())};
+}
+
 std::shared_ptr<float> Safetensors::mapped_f32(const std::string& name, std::vector<std::int64_t> shape) const {
-  const std::span<const float> values = f32(name, std::move(shape));
-  const auto first = reinterpret_cast<const std::byte*>(values.data()) - file_->bytes().data();
-  return {file_, reinterpret_cast<float*>(file_->bytes().data() + first)};
+  const auto memory = mapped(shaped(name, DType::f32, shape).data);
+  return {memory, reinterpret_cast<float*>(memory.get())};
+}
+
+std::shared_ptr<std::byte> Safetensors::mapped_u8(const std::string& name, std::vector<std::int64_t> shape) const {
+  return mapped(shaped(name, DType::u8, shape).data);
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorSource>& tensors,

@@ -57,6 +57,7 @@ class STAMP_API Safetensors {
   Safetensors(Safetensors&&) = default;
   Safetensors& operator=(Safetensors&&) = default;
 
+  const std::string& name() const { return file_->name(); }
   const Metadata& metadata() const { return metadata_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
   bool contains(const std::string& name) const { return tensors_.count(name) != 0; }
@@ -67,12 +68,14 @@ class STAMP_API Safetensors {
   std::span<const std::int64_t> i64(const std::string& name) const;
   std::span<const std::uint8_t> u8(const std::string& name) const;
 
-  // The same as f32, to be kept without this object: the pages of the file, which stay mapped as long. To be asked for
+  // The same, to be kept without this object: the pages of the file, which stay mapped as long. To be asked for
   // once by whoever writes there, as all that are given out are the same memory.
   std::shared_ptr<float> mapped_f32(const std::string& name, std::vector<std::int64_t> shape) const;
+  std::shared_ptr<std::byte> mapped_u8(const std::string& name, std::vector<std::int64_t> shape) const;
 
  private:
   const TensorView& typed(const std::string& name, DType dtype) const;
+  std::shared_ptr<std::byte> mapped(const std::byte* data) const;
   const TensorView& shaped(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape) const;
 
   std::shared_ptr<const MappedFile> file_;

@@ -85,9 +85,12 @@ struct Scanner::Context {
   Array<float> scores;      // [B,n]
 };
 
-Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> candidates, const ScanOptions& options)
-    : model_(std::move(shared)), candidates_(std::move(candidates)), options_(options) {
-  const std::int64_t D = model_->config().dim, n = size();
+Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> candidates, const ScanOptions& options,
+                 std::shared_ptr<std::byte> packed)
+    : model_(std::move(shared)),
+      candidates_(std::move(candidates)),
+      options_(options),
+      table_(model_, candidates_, std::move(packed)) {
   require(options_.most >= 1, "Scanner: most is ", options_.most, ", expected 1 or more");
   if (options_.most > 1) {
     // A pass keeps a core busy. A GPU works on one after the other: while it does, the next one is made ready.
@@ -95,26 +98,9 @@ Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> 
     queue_ = std::make_unique<ScanQueue>([this](std::span<const ScanRequest> requests) { pass(1, requests); },
                                          [cpu] { return cpu ? num_threads() : 2; }, options_.most);
   }
-  if (n == 0) return;
-  auto& device = *model_->device();
-  rows_ = Array<std::int32_t>(model_->device(), 0);
-  if (n < model_->V()) rows_.upload(candidates_);
-  packed_ = Array<std::byte>(model_->device(), device.packed_size(n, D));
-  if (items().normalize) {
-    inverse_norms_ = Array<float>(model_->device(), n);
-    device.inverse_norms(n, D, items(), inverse_norms_.data());
-  }
-  device.pack_items(n, D, items(), packed_.data());
-  device.synchronize();  // requests read it through handles of their own
 }
 
 Scanner::~Scanner() = default;
-
-ItemRows Scanner::items() const {
-  ItemRows items = model_->item_rows(rows_.data());
-  items.inverse_norms = inverse_norms_.data();
-  return items;
-}
 
 std::unique_ptr<Scanner::Context> Scanner::borrow(int threads) const {
   auto& idle = threads == 1 ? idle_single_ : idle_parallel_;
@@ -188,8 +174,8 @@ void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
     c.excluded.add(request.excluded);
     c.boosts.add(request.boosts);
   }
-  const auto* candidates = rows_.empty() ? nullptr : &candidates_;
-  top_k(c, first, count, candidates, size(), n, items(), packed_.data());
+  const auto* candidates = table_.holds_all() ? nullptr : &candidates_;
+  top_k(c, first, count, candidates, size(), n, table_.items(), table_.packed().data());
   for (std::size_t b = 0; b < count; ++b) take(c, b, n, nullptr, c.order[first + b]);
 }
 

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "stamp/model.h"
 #include "stamp/scan_queue.h"
+#include "stamp/scan_table.h"
 
 namespace stamp {
 
@@ -20,8 +20,10 @@ struct ScanOptions {
 // Thread-safe. Holds the candidates as the device scans them, and what requests need while they run.
 class STAMP_API Scanner {
  public:
-  // candidates: rows of the model that can be listed, ascending; a place is an index into them.
-  Scanner(std::shared_ptr<const Model> model, std::vector<std::int32_t> candidates, const ScanOptions& options = {});
+  // candidates: rows of the model that can be listed, ascending; a place is an index into them. packed: as of
+  // ScanTable.
+  Scanner(std::shared_ptr<const Model> model, std::vector<std::int32_t> candidates, const ScanOptions& options = {},
+          std::shared_ptr<std::byte> packed = nullptr);
   ~Scanner();
 
   const Model& model() const { return *model_; }
@@ -43,7 +45,6 @@ class STAMP_API Scanner {
   class PerQuery;
   struct Context;
 
-  ItemRows items() const;  // the candidates
   std::unique_ptr<Context> borrow(int threads) const;
   void give_back(std::unique_ptr<Context> context, int threads) const;
   void pass(int threads, std::span<const ScanRequest> requests) const;
@@ -58,9 +59,7 @@ class STAMP_API Scanner {
   std::shared_ptr<const Model> model_;
   std::vector<std::int32_t> candidates_;
   ScanOptions options_;
-  Array<std::int32_t> rows_;    // candidates_ on the device; empty where they are all
-  Array<float> inverse_norms_;  // of the candidates, where they are normalized
-  Array<std::byte> packed_;
+  ScanTable table_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;
   std::unique_ptr<ScanQueue> queue_;  // null where nothing is shared

@@ -9,8 +9,9 @@
 namespace stamp {
 
 struct Release::Loaded {
-  Loaded(std::shared_ptr<const Model> model, Shelf on, std::vector<std::int32_t> candidates, const ScanOptions& options)
-      : shelf(std::move(on)), scanner(std::move(model), std::move(candidates), options) {}
+  Loaded(std::shared_ptr<const Model> model, Shelf on, std::vector<std::int32_t> candidates, const ScanOptions& options,
+         std::shared_ptr<std::byte> packed)
+      : shelf(std::move(on)), scanner(std::move(model), std::move(candidates), options, std::move(packed)) {}
 
   Shelf shelf;
   Scanner scanner;

@@ -45,6 +45,7 @@ def test_bundles_that_cannot_be_loaded(built, recommender, tmp_path):
         (missing, r"clusters/3.safetensors is missing"),
         (cut, r"clusters/3.safetensors has \d+ bytes, its manifest says \d+"),
         (damage("clusters/3.safetensors"), r"clusters/3.safetensors has checksum fnv64x8:\w{16}, its manifest says fnv64x8:\w{16}"),
+        (damage("clusters/3.scan.safetensors"), r"clusters/3.scan.safetensors has checksum"),
         (damage("catalog.safetensors"), r"catalog.safetensors has checksum"),
         (damage("rules.json"), r"rules.json has checksum"),
         (of_another_version, r"manifest.json has format version 1, this library reads 2"),
@@ -84,9 +85,9 @@ def test_build_inspect_verify(models, built, tmp_path):
     assert described["attributes"] == {"category": "text", "available": "number"}
     assert described["route_by"] == ["category"] and described["build_rules"] == 1
     assert described["zones"] == {"b": 1, "cart": 1, "home": 0}
-    assert [(c["id"], c["products"], c["clicks"], c["dim"]) for c in described["clusters"]] == [
-        (3, 3, 12, 8),
-        (7, 4, 20, 8),
+    assert [(c["id"], c["products"], c["clicks"], c["dim"], c["scan_table"]) for c in described["clusters"]] == [
+        (3, 3, 12, 8, True),
+        (7, 4, 20, 8, True),
     ]
 
     (tmp_path / "rules.json").write_text(json.dumps(RULES))
@@ -94,7 +95,7 @@ def test_build_inspect_verify(models, built, tmp_path):
         models, ITEMS, out=tmp_path / "again", rules=tmp_path / "rules.json", route_by=["category"]
     )
     assert again == described
-    for name in ("catalog.safetensors", "clusters/3.safetensors"):
+    for name in ("catalog.safetensors", "clusters/3.safetensors", "clusters/3.scan.safetensors"):
         assert (built / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     bare = stamp.build_bundle(models, out=tmp_path / "bare")
     assert bare["in_no_cluster"] == 0 and bare["attributes"] == bare["zones"] == {}
@@ -108,7 +109,29 @@ def test_build_inspect_verify(models, built, tmp_path):
     assert json.loads((built / "rules.json").read_text()) == RULES
     manifest = json.loads((built / "manifest.json").read_text())
     assert [c["file"] for c in manifest["clusters"]] == ["clusters/3.safetensors", "clusters/7.safetensors"]
-    assert set(manifest["files"]) == {"catalog.safetensors", "rules.json", *(c["file"] for c in manifest["clusters"])}
+    assert [c["scan_table"] for c in manifest["clusters"]] == [f"clusters/{c}.scan.safetensors" for c in (3, 7)]
+    assert set(manifest["files"]) == {
+        "catalog.safetensors",
+        "rules.json",
+        *(c[key] for c in manifest["clusters"] for key in ("file", "scan_table")),
+    }
+    assert list(safetensors.numpy.load_file(built / "clusters" / "3.scan.safetensors")) == ["packed"]
+
+
+def test_a_bundle_without_scan_tables_answers_the_same(models, built, recommender, tmp_path):
+    options = {"rules": RULES, "route_by": "category", "scan_tables": False}
+    described = stamp.build_bundle(models, ITEMS, out=tmp_path / "bare", **options)
+    assert [c["scan_table"] for c in described["clusters"]] == [False, False]
+    assert not list((tmp_path / "bare").rglob("*.scan.safetensors"))
+    bare = stamp.Recommender(tmp_path / "bare", device="cpu")
+    for id in IDS:
+        assert same(bare.recommend([id]), recommender.recommend([id]))
+    assert stamp.verify_bundle(tmp_path / "bare") == described
+    changes = stamp.diff_bundles(built, tmp_path / "bare")
+    assert changes["scan_tables"] == {"added": [], "removed": [3, 7]}
+    assert stamp.diff_bundles(tmp_path / "bare", built)["scan_tables"] == {"added": [3, 7], "removed": []}
+    for model in models.values():  # a model's own bundle has none
+        assert not stamp.inspect_bundle(model)["clusters"][0]["scan_table"]
 
 
 def test_builds_that_cannot_be(models, built, tmp_path):
@@ -153,6 +176,7 @@ def test_diff(models, built, tmp_path):
     assert stamp.diff_bundles(built, built) == {
         "products": {"added": 0, "removed": 0, "moved": 0},
         "clusters": {"added": [], "removed": [], "other_data": []},
+        "scan_tables": {"added": [], "removed": []},
         "attributes": {"added": [], "removed": [], "changed": {}},
         "zones": {"added": [], "removed": [], "changed": []},
         "build_rules_changed": False,
@@ -173,6 +197,7 @@ def test_diff(models, built, tmp_path):
     assert stamp.diff_bundles(built, tmp_path / "new") == {
         "products": {"added": 2, "removed": 1, "moved": 4},  # b0, b1, b2 and x0
         "clusters": {"added": [2, 5], "removed": [3], "other_data": [7]},
+        "scan_tables": {"added": [2, 5], "removed": [3]},
         "attributes": {"added": ["price"], "removed": ["available"], "changed": {"category": 2}},
         "zones": {"added": ["new"], "removed": ["b"], "changed": ["home"]},
         "build_rules_changed": True,

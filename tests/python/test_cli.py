@@ -74,10 +74,14 @@ def test_bundles(shop, tmp_path):
     assert "zones: home (1)\nroute by: side; rules of the build: 1\n" in shown and shown.count("\ncluster ") == 2
     assert run("bundle", "verify", bundle).stdout.endswith(f"{built['products']} products, 2 clusters, all verified\n")
     assert run(*build, "--out", other).stdout == shown.replace("home (1)", "none").replace("build: 1", "build: 0")
+    bare = json.loads(run(*build, "--no-scan-tables", "--out", other, "--json").stdout)
+    assert [c["scan_table"] for c in (*bare["clusters"], *built["clusters"])] == [False, False, True, True]
+    assert "scan tables: removed 0, 1" in run("bundle", "diff", bundle, other).stdout
+    run(*build, "--out", other)
     changes = json.loads(run("bundle", "diff", bundle, other, "--json").stdout)
     assert changes == stamp.diff_bundles(bundle, other) and changes["zones"]["removed"] == ["home"]
     assert run("bundle", "diff", bundle, other).stdout.splitlines() == [
-        "products: 0 added, 0 removed, 0 moved", "clusters: the same", "attributes: the same",
+        "products: 0 added, 0 removed, 0 moved", "clusters: the same", "scan tables: the same", "attributes: the same",
         "zones: removed home", "rules of the build: changed",
     ]  # fmt: skip
 

@@ -32,10 +32,13 @@ def add(verbs: Any, parents: Parents) -> None:
     build.add_argument(
         "--fallback", metavar="PATH", help="a saved baseline, for visits of which no model knows an event"
     )
+    build.add_argument(
+        "--no-scan-tables", action="store_true", help="without the 8-bit copies that a CPU scans: for GPUs"
+    )
     build.set_defaults(verb=_bundle_build)
     for name, verb, what in (
         ("inspect", _bundle_inspect, "what one holds"),
-        ("verify", _bundle_verify, "whether one is whole: every checksum, shape and rule"),
+        ("verify", _bundle_verify, "whether one is whole: every checksum, shape, scan table and rule"),
     ):
         looks = bundles.add_parser(name, parents=[parents.output], help=what)
         looks.add_argument("path")
@@ -71,7 +74,8 @@ def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
     if isinstance(fallback, stamp.StampRecommender):
         raise ValueError(f"--fallback: {args.fallback} holds a model, expected a saved baseline")
     described = stamp.build_bundle(
-        _models(args.models), items, out=args.out, rules=args.rules, route_by=args.route_by, fallback=fallback
+        _models(args.models), items, out=args.out, rules=args.rules, route_by=args.route_by, fallback=fallback,
+        scan_tables=not args.no_scan_tables,
     )  # fmt: skip
     if not args.json:
         _print_bundle(described)
@@ -101,7 +105,7 @@ def _print_bundle(described: dict[str, Any]) -> None:
         print(f"fallback: {described['fallback']}")
     for cluster in described["clusters"]:
         print(f"cluster {cluster['id']}: {cluster['products']:,} products, {cluster['clicks']:,} clicks, "
-              f"dim {cluster['dim']}, data {cluster['fingerprint'] or 'unknown'}")  # fmt: skip
+              f"dim {cluster['dim']}, data {cluster['fingerprint'] or 'unknown'}{', scan table' if cluster['scan_table'] else ''}")  # fmt: skip
 
 
 def _bundle_diff(args: argparse.Namespace) -> dict[str, Any]:
@@ -109,12 +113,12 @@ def _bundle_diff(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         products = found["products"]
         print("products: " + ", ".join(f"{products[what]:,} {what}" for what in ("added", "removed", "moved")))
-        for name in ("clusters", "attributes", "zones"):
+        for name in ("clusters", "scan_tables", "attributes", "zones"):
             changes = []
             for what, names in found[name].items():
                 listed = [f"{n} of {c:,} products" for n, c in names.items()] if isinstance(names, dict) else names
                 if listed:
                     changes.append(f"{what.replace('_', ' ')} {', '.join(map(str, listed))}")
-            print(f"{name}: {'; '.join(changes) or 'the same'}")
+            print(f"{name.replace('_', ' ')}: {'; '.join(changes) or 'the same'}")
         print(f"rules of the build: {'changed' if found['build_rules_changed'] else 'the same'}")
     return found

@@ -26,6 +26,7 @@ def build_bundle(
     rules: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     route_by: str | Sequence[str] = (),
     fallback: BaselineRecommender | None = None,
+    scan_tables: bool = True,
 ) -> dict[str, Any]:
     """Make one bundle of the models of clusters. A bundle that stood at `out` is exchanged for it once it is whole.
 
@@ -45,6 +46,9 @@ def build_bundle(
         values.
     fallback : baseline, optional
         Fitted: :class:`SessionKNNRecommender` say. Answers where no model knows an event of the visit and it does.
+    scan_tables : bool
+        Also write the 8-bit copy that a CPU scans, D + 4 bytes a product: servers then map it, and need not make it
+        when they load the bundle. ``False`` saves the room where a GPU serves.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def build_bundle(
         None if fallback is None else fallback._core.in_catalog(fallback_rows, len(catalog)),
     )
     _stamp.Release(bundle)  # refuses rules that cannot be, before anything is replaced
-    _stamp.save_bundle(os.fspath(out), bundle)
+    _stamp.save_bundle(os.fspath(out), bundle, scan_tables=scan_tables)
     return inspect_bundle(out)
 
 
@@ -157,16 +161,15 @@ def inspect_bundle(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def verify_bundle(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """:func:`inspect_bundle`, after every checksum, shape and rule has been verified.
+    """:func:`inspect_bundle`, after every checksum, shape, scan table and rule has been verified.
 
     Raises
     ------
     RuntimeError, ValueError
         The first thing that is wrong: file and tensor, or the path of the key of a rule.
     """
-    bundle = _stamp.load_bundle(os.fspath(path), _stamp.open_device("cpu", "auto"))
-    _stamp.Release(bundle)
-    return _described(bundle)
+    _stamp.Recommender(os.fspath(path), device="cpu", precision="auto", lazy=False, memory=0)
+    return inspect_bundle(path)
 
 
 def _described(bundle: _stamp.Bundle) -> dict[str, Any]:
@@ -183,6 +186,7 @@ def _described(bundle: _stamp.Bundle) -> dict[str, Any]:
             "examples": report.get("examples"),
             "validation": best.get("validation", {}).get("at"),
             "fingerprint": cluster["fingerprint"],
+            "scan_table": cluster["scan_table"],
         })  # fmt: skip
     rules = json.loads(bundle.rules)
     known = sum(cluster["products"] for cluster in clusters)
@@ -215,6 +219,7 @@ def diff_bundles(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> di
     stayed = rows >= 0
     moved = _labels(after)[stayed] != _labels(before)[rows[stayed]]
     models = [{c["id"]: c["fingerprint"] for c in bundle.clusters} for bundle in (before, after)]
+    tables = [{c["id"] for c in bundle.clusters if c["scan_table"]} for bundle in (before, after)]
     columns = [{column[0]: column for column in bundle.attributes} for bundle in (before, after)]
     rules = [json.loads(bundle.rules) for bundle in (before, after)]
     zones = [r.get("zones", {}) for r in rules]
@@ -229,6 +234,7 @@ def diff_bundles(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> di
             "removed": sorted(models[0].keys() - models[1].keys()),
             "other_data": sorted(id for id in models[0].keys() & models[1].keys() if models[0][id] != models[1][id]),
         },
+        "scan_tables": {"added": sorted(tables[1] - tables[0]), "removed": sorted(tables[0] - tables[1])},
         "attributes": {
             "added": sorted(columns[1].keys() - columns[0].keys()),
             "removed": sorted(columns[0].keys() - columns[1].keys()),

@@ -164,8 +164,9 @@ void Bundle::validate() const {
             " are not ascending");
     for (std::int32_t row : cluster.rows) {
       require(row >= 0 && row < V, "Bundle: cluster ", cluster.id, " holds row ", row, ", expected 0 to ", V - 1);
-      require(owner[row] < 0, "Bundle: product ", to_string(catalog.id(row)), " is claimed by clusters ", owner[row],
-              " and ", cluster.id);
+      if (owner[row] >= 0)  // only then is there anything to say of the product
+        require(false, "Bundle: product ", to_string(catalog.id(row)), " is claimed by clusters ", owner[row], " and ",
+                cluster.id);
       owner[row] = cluster.id;
     }
     if (cluster.model)

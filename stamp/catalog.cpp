@@ -1,5 +1,7 @@
 #include "stamp/catalog.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -121,25 +123,34 @@ std::map<std::string, TensorSource> Catalog::tensors() const {
 }
 
 Catalog Catalog::from(const Safetensors& file) {
-  if (file.contains("ids")) {
-    Catalog catalog(Kind::integers);
-    std::int64_t row = 0;
-    for (std::int64_t id : file.i64("ids"))
-      if (catalog.add(id) != row++) fail("catalog: id ", id, " stands twice");
+  Catalog catalog(file.contains("ids") ? Kind::integers : Kind::strings);
+  // As many slots as it takes, and each asked for a while before its turn: nearly all of them miss the caches.
+  const auto add_all = [&](std::size_t ids, auto id_of) {
+    constexpr std::size_t kAhead = 16;
+    auto& slots = catalog.slots_;
+    slots.assign(std::bit_ceil(std::max<std::size_t>(16, 2 * ids)), kEmpty);
+    for (std::size_t i = 0; i < ids; ++i) {
+      if (i + kAhead < ids) __builtin_prefetch(&slots[hash_of(id_of(i + kAhead)) & (slots.size() - 1)], 1);
+      if (catalog.add(id_of(i)) != static_cast<std::int32_t>(i)) fail("catalog: id '", id_of(i), "' stands twice");
+    }
+  };
+  if (catalog.kind_ == Kind::integers) {
+    const auto ids = file.i64("ids");
+    catalog.integers_.reserve(ids.size());
+    add_all(ids.size(), [&](std::size_t i) { return ids[i]; });
     return catalog;
   }
-  Catalog catalog(Kind::strings);
   const auto bytes = file.u8("id_bytes");
   const auto offsets = file.i64("id_offsets");
   if (offsets.empty() || offsets.front() != 0 || offsets.back() != static_cast<std::int64_t>(bytes.size()))
     fail("catalog: id_offsets do not span the ", bytes.size(), " bytes of id_bytes");
-  for (std::size_t i = 1; i < offsets.size(); ++i) {
-    if (offsets[i] < offsets[i - 1] || offsets[i] > static_cast<std::int64_t>(bytes.size()))
-      fail("catalog: id_offsets fall at ", i);
-    const std::string_view id(reinterpret_cast<const char*>(bytes.data()) + offsets[i - 1],
-                              offsets[i] - offsets[i - 1]);
-    if (catalog.add(id) != static_cast<std::int32_t>(i - 1)) fail("catalog: id '", id, "' stands twice");
-  }
+  for (std::size_t i = 1; i < offsets.size(); ++i)
+    if (offsets[i] < offsets[i - 1]) fail("catalog: id_offsets fall at ", i);
+  catalog.bytes_.reserve(bytes.size());
+  catalog.offsets_.reserve(offsets.size());
+  add_all(offsets.size() - 1, [&](std::size_t i) {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()) + offsets[i], offsets[i + 1] - offsets[i]);
+  });
   return catalog;
 }
 

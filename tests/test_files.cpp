@@ -320,6 +320,55 @@ TEST_CASE("a bundle of format 2 is read and verified by its own checksums, other
   CHECK(weights_of(load_bundle(path, open_device("cpu"))) == weights_of(bundle));
 }
 
+TEST_CASE("a catalog of any size is found again by its ids, and one that cannot be is refused") {
+  const check::Folder folder;
+  const auto path = folder / "catalog";
+  for (const std::int64_t V : {0, 1, 7, 8, 9, 16, 17, 5000})
+    for (const auto kind : {Catalog::Kind::integers, Catalog::Kind::strings}) {
+      CAPTURE(V);
+      const auto id_of = [&](std::int64_t row) -> Id {
+        if (kind == Catalog::Kind::integers) return row * 0x100000001 - 9;
+        return row == 3 ? std::string() : "id-" + std::to_string(row * row);
+      };
+      Catalog catalog(kind);
+      const auto add = [&](const Id& id) {
+        return kind == Catalog::Kind::integers ? catalog.add(std::get<std::int64_t>(id))
+                                               : catalog.add(std::string_view(std::get<std::string>(id)));
+      };
+      for (std::int64_t row = 0; row < V; ++row) REQUIRE(add(id_of(row)) == row);
+      save_catalog(path, catalog, std::vector<std::int64_t>(static_cast<std::size_t>(V)));
+      catalog = load_catalog(path).first;
+      CHECK(catalog.kind() == kind);
+      REQUIRE(catalog.size() == V);
+      for (std::int64_t row = 0; row < V; ++row) {
+        REQUIRE(catalog.find(id_of(row)) == row);
+        REQUIRE(catalog.id(static_cast<std::int32_t>(row)) == id_of(row));
+      }
+      CHECK(catalog.find(id_of(V + 5)) == Catalog::kUnknown);
+      CHECK(add(id_of(V + 5)) == V);  // and grows on
+    }
+
+  const auto refused = [&](std::vector<std::int64_t> ids, std::vector<std::int64_t> offsets, const char* why) {
+    const std::string bytes = "abab";
+    std::map<std::string, TensorSource> tensors;
+    const auto add = [&](const std::string& name, const std::vector<std::int64_t>& values) {
+      tensors.emplace(name, TensorSource({DType::i64, {static_cast<std::int64_t>(values.size())}}, values.data()));
+    };
+    if (offsets.empty()) add("ids", ids);
+    if (!offsets.empty()) add("id_offsets", offsets);
+    if (!offsets.empty()) tensors.emplace("id_bytes", TensorSource({DType::u8, {4}}, bytes.data()));
+    write_safetensors(path, tensors);
+    CHECK_THROWS_WITH_AS(load_catalog(path), doctest::Contains(why), std::runtime_error);
+  };
+  refused({5, 6, 5}, {}, "id '5' stands twice");
+  refused({}, {0, 2, 4}, "id 'ab' stands twice");
+  refused({}, {0, 3, 1, 4}, "id_offsets fall at 2");
+  refused({}, {0, 9, 4}, "id_offsets fall at 2");
+  refused({}, {0, -1, 4}, "id_offsets fall at 1");
+  refused({}, {0, 2}, "id_offsets do not span the 4 bytes");
+  refused({}, {1, 4}, "id_offsets do not span");
+}
+
 TEST_CASE("an open bundle gives its own models, whatever replaces it") {
   const check::Folder folder;
   const auto path = folder / "bundle";

@@ -188,7 +188,7 @@ def candidates() -> list[str]:
     found = {(r["table"], r["products"], r["dim"], r["k"], r["largest"], r["digits"]): r for r in rows}
     body = []
     for name, products, dim, k in dict.fromkeys(key[:4] for key in found):
-        of = [found[name, products, dim, k, *way] for way in ((127, 2), (127, 1), (64, 1))]
+        of = [found[(name, products, dim, k, *way)] for way in ((127, 2), (127, 1), (64, 1))]
         body.append([TITLES.get(name, name), f"{products:,}, {dim}", str(of[0]["queries"]), str(k),
                      *(f"{100 * r[what]:.2f}" for r in of for what in ("share", "most"))])  # fmt: skip
     return ["## Candidates", "Products that a request scores from the rows themselves because bounds leave them, in per cent of all: "

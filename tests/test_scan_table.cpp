@@ -53,7 +53,7 @@ using Listed = std::vector<std::pair<std::vector<std::int32_t>, std::vector<floa
 Listed lists_of(const Release& release) {
   Listed lists;
   for (std::int32_t event = 0; event < 40; ++event) {
-    const std::vector<std::int32_t> events{event, event + 2 * kClusters};
+    const std::vector<std::int32_t> events{event, event + static_cast<std::int32_t>(2 * kClusters)};
     const Listing listing = release.list({.events = events});
     CHECK(listing.path == Path::anchor);
     lists.emplace_back(listing.items, listing.scores);

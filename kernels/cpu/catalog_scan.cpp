@@ -19,7 +19,13 @@ void for_bits(std::uint64_t bits, Use&& use) {
 }  // namespace
 
 BlockScan::BlockScan(const CatalogScan& scan, Index first, Index count, Index k, Scored* kept)
-    : simd_(simd()), gemm8_(gemm8()), scan_(scan), p_(scan.problem), first_(first), count_(count), room_(4 * k + 256) {
+    : simd_(simd()),
+      gemm8_(gemm8()),
+      scan_(scan),
+      p_(scan.problem),
+      first_(first),
+      count_(count),
+      room_(scan.table ? 4 * k + 256 : 0) {
   waiting_ = scratch<Waiting, 17>(count * room_);
   float* bounds = scratch<float, 18>(count * k);
   for (Index r = 0; r < count; ++r) {

@@ -107,8 +107,8 @@ struct ItemRows {
 };
 
 struct CatalogTopK {
-  std::int64_t B, D, V, k;
-  const float* queries;  // [B,D]
+  std::int64_t B, D, V, k;  // each 1 or more
+  const float* queries;     // [B,D]
   ItemRows items;
   const std::byte* packed = nullptr;  // pack_items of the same; null: it would not pay
   ScoreFloors floors = {};            // part of the scores, those of targets and their ranks too

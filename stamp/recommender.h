@@ -93,8 +93,8 @@ class STAMP_API Recommender {
   // counted, and dropped. It gets what recommend() gives or throws, DeadlineExceeded where the deadline had passed when
   // a thread was free for the request, or Cancelled. Requests wait only while no thread is free, and are taken in
   // order, several at once, by the release that is at hand then. In a child of fork() the requests of the parent are
-  // the parent's. Throws std::invalid_argument for an empty callback, std::system_error where no thread can be had, and
-  // then calls nobody.
+  // the parent's. Throws std::invalid_argument for an empty callback, std::system_error where no thread can be had,
+  // Cancelled where the destructor runs, as a callback may find, and then calls nobody.
   Ticket submit(Request request, Callback callback, Time deadline = kNoDeadline) const;
   std::uint64_t failed_callbacks() const;  // how many threw
 

@@ -12,7 +12,8 @@
 //   do. The queue is in order: whoever comes later is in no earlier pass. While anyone waits, as many passes run as
 //   may.
 // - Where a pass fails, its requests are asked again one by one, so that each has its own list or its own error.
-// - After fork the child's queue is empty and no pass runs in it, whatever the parent's threads were at.
+// - After fork the child's queue is empty and no pass runs in it. (A thread of the parent that was just loading a model
+//   leaves that lock closed: fork before, or when models are loaded.)
 #pragma once
 
 #include <cstdint>

@@ -95,7 +95,8 @@ typedef void (*stamp_callback)(stamp_answer* answer, void* context);
  * thread of the library's, never on the caller's, though perhaps before this returns; there are as many as cores, and one
  * that is in a callback answers nobody. The request is read during this call alone. deadline: microseconds from now in
  * which its turn must come, 0: none; an answer whose turn came in time may come later. ticket: to cancel by, and to free
- * with stamp_ticket_free; NULL: none is wanted. In a child of fork() the requests of the parent are the parent's. */
+ * with stamp_ticket_free; NULL: none is wanted. In a child of fork() the requests of the parent are the parent's.
+ * From a callback while stamp_free runs: STAMP_CANCELLED. */
 STAMP_C_API stamp_status stamp_submit(const stamp_recommender* recommender, const stamp_request* request, int64_t deadline,
                                       stamp_callback callback, void* context, stamp_ticket** ticket);
 /* 1: the callback has not been called yet, and will be with STAMP_CANCELLED; 0: it has been called, or is being. */

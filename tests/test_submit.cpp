@@ -243,6 +243,39 @@ TEST_CASE(
   CHECK(!last.cancel());
 }
 
+TEST_CASE("a recommender that ends takes no more requests, however often callbacks bring them") {
+  Answers answers;
+  std::atomic<int> accepted{0}, called{0}, refused{0};
+  std::thread helper;
+  {
+    Shop shop(4);
+    Recommender* ending = &*shop.recommender;
+    std::function<void(Answer<Recommendation>)> again = [&](Answer<Recommendation> answer) {
+      ++called;
+      if (answer) return;
+      try {
+        ending->submit(request_of(1), again);  // as one would who wants an answer, come what may
+        ++accepted;
+      } catch (const Cancelled&) {
+        ++refused;
+      }
+    };
+    shop->submit(request_of(0), [&, held = answers.held(0)](Answer<Recommendation> answer) {
+      held(std::move(answer));
+      again(std::make_exception_ptr(Cancelled("so that it submits")));
+    });
+    answers.at(0);
+    helper = std::thread([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));  // by then the end has begun, and if not, no harm
+      answers.let_go(0);
+    });
+    shop.recommender.reset();
+  }
+  helper.join();
+  CHECK(called == accepted + 1);
+  CHECK(refused <= 1);
+}
+
 TEST_CASE("threads submit, ask and cancel while releases change: each callback once, no answer torn") {
   const check::Folder folder;
   std::vector<std::vector<float>> whole[2];

@@ -91,7 +91,7 @@ void quantize_panel(Index V, Index D, Index first, Index n, const float* const* 
     for (Index d = 0; d < D; ++d)
       panel[(d / Gemm8::kGroup * Int8Table::kPanel + i) * Gemm8::kGroup + d % Gemm8::kGroup] =
           static_cast<std::uint8_t>(values[d] + kZero);
-    const double rest = row.rest + 8 * kEpsilon * row.norm;
+    const double rest = row.rest + (static_cast<double>(D) / 4 + 16) * kEpsilon * row.norm;
     const double scale = !row.bounded ? kInfinite : row.scale > 0 ? row.scale : double{rounded_up(rest)};
     if (row.bounded && scale > 0) largest_rest = std::max(largest_rest, rest / scale * kUp);
     longest = std::max(longest, row.length);

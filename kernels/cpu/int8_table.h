@@ -19,8 +19,8 @@
 // error, so that the products are always looked at.
 //
 // What is quantized are rows as they are scored: x, or where they are normalized x · (1 / |x|) as rounded to single
-// precision. Instruction sets round |x| differently; |r| is taken 8ε |x| larger, so that a table is good for all of
-// them.
+// precision. Instruction sets add |x| up in 4, 8 or 16 sums; |r| is taken (D/4 + 16) ε |x| larger, so that a table is
+// good for all of them.
 //
 // A query may have two digits of 8 bits: u is then a hundredth. Queries are products of two tanh, of which few
 // dimensions are large, and in one digit most of the error is theirs.

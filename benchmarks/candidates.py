@@ -20,7 +20,8 @@ import pathlib
 import subprocess
 
 import numpy as np
-from common import ROOT, bundle_and_histories, items_of, queries_of, record
+from common import ROOT, record
+from queries import bundle_and_histories, items_of, queries_of
 from trained import DATASETS, WORK, trained
 
 LEADING, K = (16, 32, 48, 64), (20, 100)

@@ -27,7 +27,8 @@ from typing import NamedTuple
 import numpy as np
 import peers
 import torch
-from common import NO_FILTERS, SIMULATED, bundle_and_histories, items_of, queries_of, random_model, record, release_of
+from common import NO_FILTERS, SIMULATED, random_model, record, release_of
+from queries import bundle_and_histories, items_of, queries_of
 
 import stamp
 from stamp import _stamp

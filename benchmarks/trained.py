@@ -14,7 +14,8 @@ import pathlib
 
 import numpy as np
 from baselines import MIN_HISTORY, sessions
-from common import NO_FILTERS, ROOT, items_of, queries_of
+from common import NO_FILTERS, ROOT
+from queries import items_of, queries_of
 
 import stamp
 from stamp import _stamp

@@ -103,28 +103,14 @@ Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> 
 Scanner::~Scanner() = default;
 
 std::unique_ptr<Scanner::Context> Scanner::borrow(int threads) const {
-  auto& idle = threads == 1 ? idle_single_ : idle_parallel_;
-  {
-    std::lock_guard lock(mutex_);
-    if (!idle.empty()) {
-      auto context = std::move(idle.back());
-      idle.pop_back();
-      return context;
-    }
-  }
-  return std::make_unique<Context>(threads, *model_);
-}
-
-void Scanner::give_back(std::unique_ptr<Context> context, int threads) const {
-  std::lock_guard lock(mutex_);
-  (threads == 1 ? idle_single_ : idle_parallel_).push_back(std::move(context));
+  return pool(threads).take([&] { return std::make_unique<Context>(threads, *model_); });
 }
 
 void Scanner::pass(int threads, std::span<const ScanRequest> requests) const {
   auto context = borrow(threads);
   for (std::size_t first = 0; first < requests.size(); first += kAtOnce)
     answer(*context, requests.subspan(first, std::min(kAtOnce, requests.size() - first)));
-  give_back(std::move(context), threads);
+  pool(threads).give_back(std::move(context));
 }
 
 void Scanner::scan(const ScanRequest& request) const { pass(1, std::span(&request, 1)); }
@@ -253,7 +239,7 @@ void Scanner::embeddings(std::span<const std::int32_t> places, std::vector<float
   c.gathered.resize(n * D);
   c.device->gather_rows(n, D, model_->weights().items.data(), c.rows.data(), 0, c.gathered.data());
   c.device->copy_out(rows.data(), c.gathered.data(), rows.size() * sizeof(float));
-  give_back(std::move(context), 1);
+  pool(1).give_back(std::move(context));
 }
 
 }  // namespace stamp

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
+#include "stamp/pool.h"
 #include "stamp/scan_queue.h"
 #include "stamp/scan_table.h"
 
@@ -46,7 +46,7 @@ class STAMP_API Scanner {
   struct Context;
 
   std::unique_ptr<Context> borrow(int threads) const;
-  void give_back(std::unique_ptr<Context> context, int threads) const;
+  Pool<Context>& pool(int threads) const { return threads == 1 ? single_ : parallel_; }
   void pass(int threads, std::span<const ScanRequest> requests) const;
   void answer(Context& c, std::span<const ScanRequest> requests) const;
   // Of the batch in c: `count` requests from `first` on over all candidates; request `row` over those that it leaves.
@@ -60,9 +60,8 @@ class STAMP_API Scanner {
   std::vector<std::int32_t> candidates_;
   ScanOptions options_;
   ScanTable table_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Context>> idle_single_, idle_parallel_;
-  std::unique_ptr<ScanQueue> queue_;  // null where nothing is shared
+  mutable Pool<Context> single_, parallel_;  // by the threads that they work with
+  std::unique_ptr<ScanQueue> queue_;         // null where nothing is shared
 };
 
 }  // namespace stamp

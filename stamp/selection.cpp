@@ -46,7 +46,7 @@ class Similarity {
     problem.embeddings(places, embeddings_);
     const auto n = static_cast<std::int64_t>(pool.size());
     columns_.resize(static_cast<std::size_t>(problem.D * n));
-    cpu::simd().transpose(n, problem.D, embeddings_.data(), problem.D, nullptr, columns_.data(), n);
+    cpu::simd().transpose(n, problem.D, embeddings_.data(), problem.D, columns_.data(), n);
     dots_.resize(pool.size());
     for (std::size_t i = 0; i < places.size(); ++i) lengths_.push_back(length(embedding(i)));
     for (std::size_t i = pool.size(); i < places.size(); ++i) choose_embedding(i);

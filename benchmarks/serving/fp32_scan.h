@@ -24,8 +24,9 @@ class Fp32Scan {
       : V_(V), D_(D), packed_(static_cast<std::size_t>((V + kPanel - 1) / kPanel * kPanel * D)) {
     for (Index first = 0; first < V; first += kPanel) {
       const Index n = std::min(kPanel, V - first);
-      stamp::cpu::simd().transpose(n, D, items + first * D, D, inverse_norms + first, packed_.data() + first * D,
-                                   kPanel);
+      std::array<const float*, kPanel> rows;
+      for (Index i = 0; i < n; ++i) rows[i] = items + (first + i) * D;
+      stamp::cpu::simd().transpose_rows(n, D, rows.data(), inverse_norms + first, packed_.data() + first * D, kPanel);
     }
   }
 

@@ -39,7 +39,7 @@ class Fp32Tile {
   void load(Index n, const float* items, bool values) {
     n_ = n;
     lines_ = scratch<float, 4>(p_.D * kTile);
-    simd().transpose(n, p_.D, items, p_.D, nullptr, lines_, panels(n));
+    simd().transpose(n, p_.D, items, p_.D, lines_, panels(n));
     if (!values) return;
     values_ = scratch<float, 14>(kTile * W_);
     for (Index v = 0; v < n; ++v) {

@@ -15,7 +15,7 @@ constexpr Index kRows = 128;  // rows of x that one piece of work takes
 void CpuDevice::linear(Index N, Index in, Index out, const float* x, const float* w, float* y, bool accumulate) {
   if (N <= kRows) return simd().linear(N, in, out, x, w, y, accumulate);
   float* transposed = scratch<float, 0>(in * out);  // [in,out]: the microkernel wants lines of outputs
-  simd().transpose(out, in, w, in, nullptr, transposed, out);
+  simd().transpose(out, in, w, in, transposed, out);
   parallel_for_ranges(N, kRows, threads_, [&](Index first, Index last) {
     simd().gemm(last - first, out, in, x + first * in, in, 1, transposed, out, y + first * out, out, accumulate);
   });

@@ -1,18 +1,10 @@
-#include <immintrin.h>
-
-#include "kernels/cpu/gemm8.inl"
+#include "kernels/cpu/gemm8_registers.inl"
 
 namespace stamp::cpu {
 namespace {
 
-struct Avx512Vnni {
-  using Sums = __m512i;
-  using Bytes = __m512i;
-  static constexpr Index kLanes = 16, kRows = 6, kVectors = 4;
-  static Bytes load(const void* p) { return _mm512_loadu_si512(p); }
-  static Bytes broadcast(const void* p) { return _mm512_set1_epi32(_mm_cvtsi128_si32(_mm_loadu_si32(p))); }
+struct Avx512Vnni : Registers {
   static Sums add(Sums sums, Bytes u, Bytes s) { return _mm512_dpbusd_epi32(sums, u, s); }
-  static void store(void* p, Sums sums) { _mm512_storeu_si512(p, sums); }
 };
 
 }  // namespace

@@ -26,9 +26,9 @@ struct Simd {
   // y[M,out] (+)= x[M,in] wᵀ, w[out,in]: the same sums for few rows, for which turning all of w would not pay.
   void (*linear)(Index M, Index in, Index out, const float* x, const float* w, float* y, bool accumulate);
 
-  // out[d*width + i] = in[i*in_row + d] * (scale ? scale[i] : 1), i < n <= width, the rest of each line zero
-  void (*transpose)(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width);
-  // The same of rows that lie anywhere, n <= width.
+  // out[d*width + i] = in[i*in_row + d], i < n <= width, the rest of each line zero
+  void (*transpose)(Index n, Index D, const float* in, Index in_row, float* out, Index width);
+  // The same of rows[i] · scale[i], scale null for none, that lie anywhere.
   void (*transpose_rows)(Index n, Index D, const float* const* rows, const float* scale, float* out, Index width);
   // scores[q*scores_row + i] = queries[q] · (rows[i] scale[i]), scale null for none, added up as gemm does: the same
   // bits.

@@ -115,15 +115,15 @@ inline void four_columns(RowOf row_of, Vec (&columns)[4]) {
   columns[3] = shuffle(ab2, ce2, high_pairs);
 }
 
-// Turns kLanes rows of as many columns: row r begins at row_of(r), line d of `out` is column d, finished by `finish`.
-template <class RowOf, class Finish>
-inline void transpose_block(RowOf row_of, float* out, Index width, Finish finish) {
+// Turns kLanes rows of as many columns: row r begins at row_of(r), line d of `out` is column d.
+template <class RowOf>
+inline void transpose_block(RowOf row_of, float* out, Index width) {
 #pragma GCC unroll 4
   for (Index d = 0; d < kLanes; d += 4) {
     Vec columns[4];
     four_columns([=](int r) { return row_of(r) + d; }, columns);
 #pragma GCC unroll 4
-    for (Index i = 0; i < 4; ++i) store(out + (d + i) * width, finish(columns[i]));
+    for (Index i = 0; i < 4; ++i) store(out + (d + i) * width, columns[i]);
   }
 }
 
@@ -134,21 +134,16 @@ inline void for_blocks(Index n, F&& f) {
   if (n % kLanes != 0) f(n - kLanes);
 }
 
-void transpose(Index n, Index D, const float* in, Index in_row, const float* scale, float* out, Index width) {
+void transpose(Index n, Index D, const float* in, Index in_row, float* out, Index width) {
   if (n >= kLanes && D >= kLanes)
     for_blocks(n, [&](Index i) {
       for_blocks(D, [&](Index d) {
-        const auto row = [=](int r) { return in + (i + r) * in_row + d; };
-        float* to = out + d * width + i;
-        if (scale)
-          transpose_block(row, to, width, [factors = load(scale + i)](Vec column) { return column * factors; });
-        else
-          transpose_block(row, to, width, [](Vec column) { return column; });
+        transpose_block([=](int r) { return in + (i + r) * in_row + d; }, out + d * width + i, width);
       });
     });
   else
     for (Index i = 0; i < n; ++i)
-      for (Index d = 0; d < D; ++d) out[d * width + i] = in[i * in_row + d] * (scale ? scale[i] : 1.0f);
+      for (Index d = 0; d < D; ++d) out[d * width + i] = in[i * in_row + d];
   for (Index d = 0; d < D && n < width; ++d)
     for (Index i = n; i < width; ++i) out[d * width + i] = 0;
 }
@@ -165,8 +160,7 @@ void linear(Index M, Index in, Index out, const float* x, const float* w, float*
         const auto row = [=](int r) { return w + (j + (i + r < n ? i + r : n - 1)) * in + k; };
         if (depth >= kLanes)
           for_blocks(depth, [&](Index d) {
-            transpose_block([=](int r) { return row(r) + d; }, lines + d * kStrip + i, kStrip,
-                            [](Vec column) { return column; });
+            transpose_block([=](int r) { return row(r) + d; }, lines + d * kStrip + i, kStrip);
           });
         else
           for (Index d = 0; d < depth; ++d)

@@ -241,9 +241,9 @@ void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& 
         if (listed[cluster.rows[i]]) candidates.push_back(static_cast<std::int32_t>(i));
       if (!candidates.empty()) {
         // Of the file, as the model itself may be on another device.
-        auto model = std::make_shared<const Model>(cluster.model->config(), cluster.model->V(), open_device("cpu"),
-                                                   Safetensors(folder / file_of(cluster)));
-        save_scan_table(folder / scan_table_of(cluster), std::move(model), candidates,
+        const Model model(cluster.model->config(), cluster.model->V(), open_device("cpu"),
+                          Safetensors(folder / file_of(cluster)));
+        save_scan_table(folder / scan_table_of(cluster), model, candidates,
                         files.at(file_of(cluster)).at("checksum").text());
         written(scan_table_of(cluster));
         entry["scan_table"] = scan_table_of(cluster);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "stamp/repeats.h"
+#include "stamp/scan_table.h"
 
 namespace stamp {
 
@@ -16,17 +18,11 @@ class ModelRanker final : public Ranker {
         device_(std::move(device)),
         activations_(device_),
         floors_(model, device_),
-        packed_(device_, device_->packed_size(model.V(), model.config().dim)),
+        table_(model, device_, all_rows(model.V())),
         ids_(device_, 0),
         scores_(device_, 0),
         above_(device_, 0),
-        tied_(device_, 0) {
-    if (items().normalize) {
-      inverse_norms_ = Array<float>(device_, model.V());
-      device_->inverse_norms(model.V(), model.config().dim, items(), inverse_norms_.data());
-    }
-    device_->pack_items(model.V(), model.config().dim, items(), packed_.data());
-  }
+        tied_(device_, 0) {}
 
   std::int64_t V() const override { return model_.V(); }
 
@@ -42,8 +38,8 @@ class ModelRanker final : public Ranker {
                             .V = model_.V(),
                             .k = k,
                             .queries = activations_.q.data(),
-                            .items = items(),
-                            .packed = packed_.data(),
+                            .items = table_.items(),
+                            .packed = table_.packed().data(),
                             .floors = floors_.of(batch, 0, batch.begin.size()),
                             .targets = activations_.targets.data(),
                             .ids = ids_.data(),
@@ -56,18 +52,17 @@ class ModelRanker final : public Ranker {
   }
 
  private:
-  ItemRows items() const {
-    ItemRows items = model_.item_rows();
-    items.inverse_norms = inverse_norms_.data();
-    return items;
+  static std::vector<std::int32_t> all_rows(std::int64_t V) {
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(V));
+    std::iota(rows.begin(), rows.end(), 0);
+    return rows;
   }
 
   const Model& model_;
   std::shared_ptr<Device> device_;
   Activations activations_;
   RepeatFloors floors_;
-  Array<float> inverse_norms_;
-  Array<std::byte> packed_;
+  ScanTable table_;
   Array<std::int32_t> ids_;
   Array<float> scores_;
   Array<std::int64_t> above_, tied_;

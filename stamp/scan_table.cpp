@@ -19,38 +19,37 @@ Metadata described(const Model& model, std::span<const std::int32_t> candidates)
 
 }  // namespace
 
-ScanTable::ScanTable(std::shared_ptr<const Model> model, std::span<const std::int32_t> candidates,
-                     std::shared_ptr<std::byte> packed)
-    : model_(std::move(model)) {
-  const std::int64_t D = model_->config().dim, n = static_cast<std::int64_t>(candidates.size());
+ScanTable::ScanTable(const Model& model, const std::shared_ptr<Device>& device,
+                     std::span<const std::int32_t> candidates, std::shared_ptr<std::byte> packed)
+    : model_(model) {
+  const std::int64_t D = model.config().dim, n = static_cast<std::int64_t>(candidates.size());
   if (n == 0) return;
-  auto& device = *model_->device();
-  rows_ = Array<std::int32_t>(model_->device(), 0);
-  if (n < model_->V()) rows_.upload(candidates);
+  rows_ = Array<std::int32_t>(device, 0);
+  if (n < model.V()) rows_.upload(candidates);
   if (items().normalize) {
-    inverse_norms_ = Array<float>(model_->device(), n);
-    device.inverse_norms(n, D, items(), inverse_norms_.data());
+    inverse_norms_ = Array<float>(device, n);
+    device->inverse_norms(n, D, items(), inverse_norms_.data());
   }
   if (packed) {
-    packed_ = Array<std::byte>(model_->device(), std::move(packed), device.packed_size(n, D));
+    packed_ = Array<std::byte>(device, std::move(packed), device->packed_size(n, D));
   } else {
-    packed_ = Array<std::byte>(model_->device(), device.packed_size(n, D));
-    device.pack_items(n, D, items(), packed_.data());
+    packed_ = Array<std::byte>(device, device->packed_size(n, D));
+    device->pack_items(n, D, items(), packed_.data());
   }
-  device.synchronize();  // requests read it through handles of their own
+  device->synchronize();  // requests read it through handles of their own
 }
 
 ItemRows ScanTable::items() const {
-  ItemRows items = model_->item_rows(rows_.data());
+  ItemRows items = model_.item_rows(rows_.data());
   items.inverse_norms = inverse_norms_.data();
   return items;
 }
 
-void save_scan_table(const std::filesystem::path& path, std::shared_ptr<const Model> model,
-                     std::span<const std::int32_t> candidates, const std::string& weights) {
-  Metadata metadata = described(*model, candidates);
+void save_scan_table(const std::filesystem::path& path, const Model& model, std::span<const std::int32_t> candidates,
+                     const std::string& weights) {
+  Metadata metadata = described(model, candidates);
   metadata["weights"] = weights;
-  const ScanTable table(std::move(model), candidates);
+  const ScanTable table(model, model.device(), candidates);
   write_safetensors(path,
                     {{kPacked, TensorSource({DType::u8, {table.packed().size()}},
                                             [&](std::size_t first, std::span<std::byte> block) {

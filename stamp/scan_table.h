@@ -14,8 +14,9 @@ namespace stamp {
 
 class STAMP_API ScanTable {
  public:
-  // candidates: rows of the model, ascending. packed: mapped_scan_table of the same; null: it is packed here.
-  ScanTable(std::shared_ptr<const Model> model, std::span<const std::int32_t> candidates,
+  // candidates: rows of the model, which outlives this, ascending. device: a handle on the model's, for the work that
+  // this takes. packed: mapped_scan_table of the same; null: it is packed here.
+  ScanTable(const Model& model, const std::shared_ptr<Device>& device, std::span<const std::int32_t> candidates,
             std::shared_ptr<std::byte> packed = nullptr);
 
   bool holds_all() const { return rows_.empty(); }  // all rows of the model
@@ -23,7 +24,7 @@ class STAMP_API ScanTable {
   const Array<std::byte>& packed() const { return packed_; }
 
  private:
-  std::shared_ptr<const Model> model_;
+  const Model& model_;
   Array<std::int32_t> rows_;    // on the device; empty where they are all
   Array<float> inverse_norms_;  // of the candidates, where they are normalized
   Array<std::byte> packed_;
@@ -31,7 +32,7 @@ class STAMP_API ScanTable {
 
 // Writes what a CPU scans of `candidates`, of which there are some, of a model that is on one. weights: checksum of the
 // model's file, by which the table is known to be its.
-STAMP_API void save_scan_table(const std::filesystem::path& path, std::shared_ptr<const Model> model,
+STAMP_API void save_scan_table(const std::filesystem::path& path, const Model& model,
                                std::span<const std::int32_t> candidates, const std::string& weights);
 
 // What `file` has packed, for a model on a CPU. Null where it is of other candidates or another layout, which says

@@ -90,7 +90,7 @@ Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> 
     : model_(std::move(shared)),
       candidates_(std::move(candidates)),
       options_(options),
-      table_(model_, candidates_, std::move(packed)) {
+      table_(*model_, model_->device(), candidates_, std::move(packed)) {
   require(options_.most >= 1, "Scanner: most is ", options_.most, ", expected 1 or more");
   if (options_.most > 1) {
     // A pass keeps a core busy. A GPU works on one after the other: while it does, the next one is made ready.

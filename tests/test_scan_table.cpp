@@ -158,10 +158,10 @@ TEST_CASE("a scan table holds what the device packs, in the pages of its file") 
         const std::shared_ptr<const Model> model = reader.load(1, cpu);
         const auto packed = reader.scan_table(1, *model, rows);
         REQUIRE(packed);
-        const auto expected = ScanTable(model, rows).packed().download();
+        const auto expected = ScanTable(*model, model->device(), rows).packed().download();
         CHECK(std::vector<std::byte>(packed.get(), packed.get() + expected.size()) == expected);
         // Whoever scans them reads them there.
-        const ScanTable mapped(model, rows, packed);
+        const ScanTable mapped(*model, model->device(), rows, packed);
         CHECK(mapped.packed().data() == packed.get());
         CHECK(mapped.packed().size() == static_cast<std::int64_t>(expected.size()));
       }
@@ -177,7 +177,7 @@ TEST_CASE("the layout of scan tables is that of their name") {
   model->upload(values);
   std::vector<std::int32_t> rows(70);
   std::iota(rows.begin(), rows.end(), 0);
-  CHECK(checksum(ScanTable(model, rows).packed().download()) == "fnv64x8:bd39b982a2b908d9");
+  CHECK(checksum(ScanTable(*model, model->device(), rows).packed().download()) == "fnv64x8:bd39b982a2b908d9");
 }
 
 TEST_CASE("a scan table of other rows or another layout is not used, and lists are right") {

@@ -1,0 +1,284 @@
+#include "config.h"
+
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
+
+#include "stamp/files.h"
+
+namespace server {
+
+namespace {
+
+using Value = nlohmann::ordered_json;
+
+constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+
+// Every key: its place in Config, what it may be, and what it means.
+template <class Visitor>
+void describe(Visitor& v, Config& c) {
+  v.text("bundle", c.bundle, "Directory of the bundle to serve. Required.");
+  v.group("http", "Where visitors' requests come in.", [&] {
+    v.text("address", c.http.address, "Address to listen on; 0.0.0.0 or :: for every one.");
+    v.integer("port", c.http.port, 0, 65535, "Port; 0 takes one that is free.");
+    v.integer("threads", c.http.threads, 1, 256, "Threads that read and write. One does some 20,000 requests a second.");
+    v.integer("max_connections", c.http.max_connections, 1, 1000000, "Connections at once; one more is closed.");
+    v.integer("max_header_bytes", c.http.max_header_bytes, 256, 1048576, "Of a request; one that has more is 431.");
+    v.integer("max_body_bytes", c.http.max_body_bytes, 1024, 67108864, "Of a request; one that has more is 413.");
+    v.integer("max_import_bytes", c.http.max_import_bytes, 1024, 1073741824, "The same, for imports of events.");
+    v.integer("request_timeout_ms", c.http.request_timeout_ms, 1, kMost,
+              "From a request's first byte to its last, and for its answer to be taken.");
+    v.integer("idle_timeout_ms", c.http.idle_timeout_ms, 1, kMost,
+              "Between requests of a connection. Longer than a load balancer in front keeps its own.");
+  });
+  v.group("admin", "Health, metrics and administration, on a port of their own.", [&] {
+    v.text("address", c.admin.address, "Address to listen on.");
+    v.integer("port", c.admin.port, 0, 65535, "Port; 0 takes one that is free.");
+  });
+  v.group("visits", "What visitors did lately.", [&] {
+    v.one_of("store", c.visits.store, {"embedded", "memory", "none"},
+             "embedded: on this machine's disk; memory: gone when the server ends; none: requests bring their events.");
+    v.text("path", c.visits.path, "Directory of the embedded store.");
+    v.integer("max_age_s", c.visits.max_age_s, 1, 10 * 366 * 86400ll, "Events that are older are not read, and go.");
+    v.integer("max_events", c.visits.max_events, 1, 10000, "A visitor's events that are read and kept, the latest.");
+    v.integer("session_gap_s", c.visits.session_gap_s, 1, 366 * 86400, "A longer pause begins a new session: "
+              "recommendations follow the events since.");
+    v.integer("clock_skew_s", c.visits.clock_skew_s, 0, 86400, "An event may be this far in the future; then it is 400.");
+    v.integer("sync_ms", c.visits.sync_ms, 0, 60000, "Embedded: between flushes to disk, what a power failure may "
+              "cost; a killed process loses nothing. 0: before each answer.");
+    v.integer("timeout_ms", c.visits.timeout_ms, 1, 60000, "For the store to answer; then a list is made without it.");
+    v.texts("bought_types", c.visits.bought_types, "Types of events that buy: for the rule exclude_bought.");
+  });
+  v.group("predict", "Recommendations.", [&] {
+    v.integer("deadline_ms", c.predict.deadline_ms, 1, 60000, "From a request's arrival; then it is 503.");
+    v.integer("max_k", c.predict.max_k, 1, 10000, "Products that a request may ask for.");
+  });
+}
+
+std::string shown(const Value& value) {
+  std::string text = value.dump();
+  return text.size() > 64 ? text.substr(0, 60) + "…" : text;
+}
+
+// Common to those that walk the description: the group at hand, and its name in front of messages.
+class Walker {
+ public:
+  template <class Keys>
+  void walk_group(const char* name, Keys&& keys) {
+    const std::string before = prefix_;
+    prefix_ += std::string(name) + '.';
+    keys();
+    prefix_ = before;
+  }
+  std::string way(const char* key) const { return prefix_ + key; }
+
+ private:
+  std::string prefix_;
+};
+
+// Values of a file, then of the environment.
+class Reader : public Walker {
+ public:
+  explicit Reader(Value file) : file_(std::move(file)) { at_ = &file_; }
+
+  void text(const char* key, std::string& out, const char*) {
+    take(key, [&](const Value& value) { out = of<std::string>(key, value, value.is_string(), "a string"); });
+  }
+  template <class T>
+  void integer(const char* key, T& out, std::int64_t least, std::int64_t most, const char*) {
+    take(key, [&](const Value& value) {
+      const std::string right = "an integer from " + std::to_string(least) + " to " + std::to_string(most);
+      const std::int64_t number = of<std::int64_t>(key, value, value.is_number_integer(), right);
+      if (number < least || number > most) wrong(key, value, right);
+      out = static_cast<T>(number);
+    });
+  }
+  void boolean(const char* key, bool& out, const char*) {
+    take(key, [&](const Value& value) { out = of<bool>(key, value, value.is_boolean(), "true or false"); });
+  }
+  void one_of(const char* key, std::string& out, const std::vector<std::string>& values, const char*) {
+    take(key, [&](const Value& value) {
+      std::string right = "one of";
+      bool found = false;
+      for (const std::string& known : values) {
+        right += " \"" + known + '"';
+        found |= value == known;
+      }
+      if (!found) wrong(key, value, right);
+      out = value.get<std::string>();
+    });
+  }
+  void texts(const char* key, std::vector<std::string>& out, const char*) {
+    take(key, [&](const Value& value) {
+      if (!value.is_array()) wrong(key, value, "an array of strings");
+      out.clear();
+      for (const Value& item : value) out.push_back(of<std::string>(key, item, item.is_string(), "a string"));
+    });
+  }
+  template <class Keys>
+  void group(const char* name, const char*, Keys&& keys) {
+    const Value* outer = at_;
+    static const Value kNothing = Value::object();
+    at_ = &kNothing;
+    if (const auto found = outer->find(name); found != outer->end()) at_ = &*found;
+    if (!at_->is_object()) wrong(name, *at_, "an object");
+    std::set<std::string> outer_known = std::move(known_);
+    known_.clear();
+    walk_group(name, [&] {
+      keys();
+      finish();
+    });
+    known_ = std::move(outer_known);
+    known_.insert(name);
+    at_ = outer;
+  }
+  // Whatever of the group at hand was not described.
+  void finish() const {
+    for (const auto& [key, value] : at_->items())
+      if (!known_.contains(key)) throw std::invalid_argument(way(key.c_str()) + ": there is no such key");
+  }
+
+ private:
+  template <class Use>
+  void take(const char* key, Use&& use) {
+    known_.insert(key);
+    if (const auto found = at_->find(key); found != at_->end()) use(*found);
+    std::string variable = "STAMP_SERVER_" + way(key);
+    for (char& c : variable) c = c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (const char* set = std::getenv(variable.c_str())) {
+      try {
+        use(from_environment(set));
+      } catch (const std::invalid_argument& error) {
+        throw std::invalid_argument(variable + ", which stands for " + error.what());
+      }
+    }
+  }
+  // A number, a boolean or an array as JSON writes it, anything else as it is.
+  static Value from_environment(const char* text) {
+    const Value value = Value::parse(text, nullptr, false);
+    return value.is_number() || value.is_boolean() || value.is_array() ? value : Value(text);
+  }
+  template <class T>
+  T of(const char* key, const Value& value, bool is, const std::string& right) const {
+    if (!is) wrong(key, value, right);
+    return value.get<T>();
+  }
+  [[noreturn]] void wrong(const char* key, const Value& value, const std::string& right) const {
+    throw std::invalid_argument(way(key) + ": " + shown(value) + " cannot be; " + right + " is expected");
+  }
+
+  Value file_;
+  const Value* at_;
+  std::set<std::string> known_;
+};
+
+class Schema : public Walker {
+ public:
+  explicit Schema(Value& out) : at_(&out) {}
+
+  void text(const char* key, const std::string& standard, const char* about) {
+    add(key, {{"type", "string"}, {"default", standard}}, about);
+  }
+  void integer(const char* key, std::int64_t standard, std::int64_t least, std::int64_t most, const char* about) {
+    add(key, {{"type", "integer"}, {"minimum", least}, {"maximum", most}, {"default", standard}}, about);
+  }
+  void boolean(const char* key, bool standard, const char* about) {
+    add(key, {{"type", "boolean"}, {"default", standard}}, about);
+  }
+  void one_of(const char* key, const std::string& standard, const std::vector<std::string>& values, const char* about) {
+    add(key, {{"enum", values}, {"default", standard}}, about);
+  }
+  void texts(const char* key, const std::vector<std::string>& standard, const char* about) {
+    add(key, {{"type", "array"}, {"items", {{"type", "string"}}}, {"default", standard}}, about);
+  }
+  template <class Keys>
+  void group(const char* name, const char* about, Keys&& keys) {
+    Value* outer = at_;
+    add(name, {{"type", "object"}, {"additionalProperties", false}, {"properties", Value::object()}}, about);
+    at_ = &(*outer)["properties"][name];
+    keys();
+    at_ = outer;
+  }
+
+ private:
+  void add(const char* key, Value value, const char* about) {
+    value["description"] = about;
+    (*at_)["properties"][key] = std::move(value);
+  }
+  Value* at_;
+};
+
+class Writer {
+ public:
+  explicit Writer(Value& out) : at_(&out) {}
+
+  void text(const char* key, const std::string& value, const char*) { (*at_)[key] = value; }
+  void integer(const char* key, std::int64_t value, std::int64_t, std::int64_t, const char*) { (*at_)[key] = value; }
+  void boolean(const char* key, bool value, const char*) { (*at_)[key] = value; }
+  void one_of(const char* key, const std::string& value, const std::vector<std::string>&, const char*) {
+    (*at_)[key] = value;
+  }
+  void texts(const char* key, const std::vector<std::string>& value, const char*) { (*at_)[key] = value; }
+  template <class Keys>
+  void group(const char* name, const char*, Keys&& keys) {
+    Value* outer = at_;
+    at_ = &((*outer)[name] = Value::object());
+    keys();
+    at_ = outer;
+  }
+
+ private:
+  Value* at_;
+};
+
+Config read(Value file) {
+  if (!file.is_object()) throw std::invalid_argument("a JSON object is expected");
+  Config config;
+  Reader reader(std::move(file));
+  describe(reader, config);
+  reader.finish();
+  return config;
+}
+
+}  // namespace
+
+Config read_config(const std::string& path) {
+  Value file;
+  try {
+    file = Value::parse(stamp::read_file(path), nullptr, true, true);  // comments are welcome
+  } catch (const nlohmann::json::exception& error) {
+    throw std::invalid_argument(path + ": " + error.what());
+  }
+  try {
+    return read(std::move(file));
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(path + ": " + error.what());
+  }
+}
+
+Config default_config() { return read(Value::object()); }
+
+std::string config_schema() {
+  Value schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                  {"title", "Configuration of stamp-server"},
+                  {"type", "object"},
+                  {"additionalProperties", false},
+                  {"properties", Value::object()}};
+  Schema writer(schema);
+  Config standard;
+  describe(writer, standard);
+  return schema.dump(2) + "\n";
+}
+
+std::string config_text(const Config& config) {
+  Value out = Value::object();
+  Writer writer(out);
+  Config copy = config;
+  describe(writer, copy);
+  return out.dump(2) + "\n";
+}
+
+}  // namespace server

@@ -1,0 +1,51 @@
+// What the configuration file says. One description of every key (config.cpp) reads it, lets the environment override
+// it, and makes its schema.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "http.h"
+
+namespace server {
+
+struct AdminOptions {
+  std::string address = "127.0.0.1";
+  int port = 8081;
+};
+
+struct VisitsOptions {
+  std::string store = "embedded";
+  std::string path = "visits";
+  std::int64_t max_age_s = 2592000;
+  int max_events = 200;
+  int session_gap_s = 1800;
+  int clock_skew_s = 300;
+  int sync_ms = 100;
+  int timeout_ms = 20;
+  std::vector<std::string> bought_types{"purchase-complete"};
+};
+
+struct PredictOptions {
+  int deadline_ms = 250;
+  int max_k = 100;
+};
+
+struct Config {
+  std::string bundle;
+  HttpOptions http;
+  AdminOptions admin;
+  VisitsOptions visits;
+  PredictOptions predict;
+};
+
+// Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value
+// that cannot be, in the file or in the environment (STAMP_SERVER_HTTP_PORT for http.port).
+Config read_config(const std::string& path);
+Config default_config();  // of the environment alone
+
+std::string config_schema();                      // JSON Schema 2020-12
+std::string config_text(const Config& config);    // as a file would say it
+
+}  // namespace server

@@ -1,0 +1,48 @@
+#include "error.h"
+
+#include "json_writer.h"
+
+namespace server {
+
+namespace {
+
+// https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto says which code is which status of HTTP.
+std::string_view name_of(int status) {
+  switch (status) {
+    case 400:
+    case 405:
+    case 411:
+    case 413:
+    case 414:
+    case 415:
+    case 417:
+    case 431: return "INVALID_ARGUMENT";
+    case 401: return "UNAUTHENTICATED";
+    case 403: return "PERMISSION_DENIED";
+    case 404: return "NOT_FOUND";
+    case 409: return "ABORTED";
+    case 429: return "RESOURCE_EXHAUSTED";
+    case 499: return "CANCELLED";
+    case 501: return "UNIMPLEMENTED";
+    case 503: return "UNAVAILABLE";
+    case 504:
+    case 408: return "DEADLINE_EXCEEDED";
+    default: return "INTERNAL";
+  }
+}
+
+}  // namespace
+
+std::string error_body(int status, std::string_view message) {
+  std::string body;
+  {
+    JsonObject outer(body);
+    JsonObject error(outer.at("error"));
+    error.add("code", status);
+    error.add("message", message);
+    error.add("status", name_of(status));
+  }
+  return body;
+}
+
+}  // namespace server

@@ -56,6 +56,12 @@ void describe(Visitor& v, Config& c) {
     v.integer("deadline_ms", c.predict.deadline_ms, 1, 60000, "From a request's arrival; then it is 503.");
     v.integer("max_k", c.predict.max_k, 1, 10000, "Products that a request may ask for.");
   });
+  v.group("admission", "What is answered when more is asked than can be.", [&] {
+    v.integer("max_in_flight", c.admission.max_in_flight, 1, 1000000, "Requests at once; one more is 503.");
+    v.integer("queue_ms", c.admission.queue_ms, 1, 60000,
+              "A request that would wait longer for its turn is 503; from half of it on answers have no explanations, "
+              "from three quarters they are popular products.");
+  });
 }
 
 std::string shown(const Value& value) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "admission.h"
 #include "http.h"
 
 namespace server {
@@ -38,6 +39,7 @@ struct Config {
   AdminOptions admin;
   VisitsOptions visits;
   PredictOptions predict;
+  AdmissionOptions admission;
 };
 
 // Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value

@@ -1,0 +1,97 @@
+// stamp-server: serves a bundle. stamp-server [--config FILE] [--check | --schema | --version]
+#include <csignal>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include "admin.h"
+#include "config.h"
+#include "http.h"
+#include "predictor.h"
+#include "routes.h"
+#include "stamp/device.h"
+#include "visits_memory.h"
+
+namespace {
+
+constexpr const char* kUsage =
+    R"(stamp-server: answers requests for recommendations from a bundle.
+
+  stamp-server --config FILE            serves until SIGTERM or SIGINT
+  stamp-server --config FILE --check    says whether the configuration can be, and ends
+  stamp-server --schema                 JSON Schema of the configuration
+
+Every key can also be set in the environment: STAMP_SERVER_HTTP_PORT=9000 for http.port.
+)";
+
+std::unique_ptr<server::Visits> open_visits(const server::VisitsOptions& options) {
+  if (options.store == "memory")
+    return std::make_unique<server::MemoryVisits>(options.max_events, 1000 * options.max_age_s);
+  return nullptr;
+}
+
+int serve(const server::Config& config, const sigset_t& ends) {
+  server::Metrics metrics;
+  server::Releases releases(config.bundle, {});
+  const std::unique_ptr<server::Visits> visits = open_visits(config.visits);
+  const server::Tokens tokens("");
+  server::Admission admission(config.admission, stamp::num_threads());
+  server::Predictor predictor(config, releases, visits.get(), tokens, admission, metrics);
+  server::Routes routes(config, releases, predictor, visits.get(), metrics);
+  server::HttpServer http(config.http,
+                          [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });
+  server::Admin admin(config, releases, metrics);
+  http.start();
+  std::cerr << "stamp-server: release " << releases.current()->name << " at http://" << config.http.address << ':'
+            << http.port() << ", health and metrics at http://" << config.admin.address << ':' << admin.port() << '\n';
+
+  int signal;
+  sigwait(&ends, &signal);
+  std::cerr << "stamp-server: " << strsignal(signal) << ", draining\n";
+  admin.drain();
+  http.stop(std::chrono::steady_clock::now() + std::chrono::milliseconds(config.http.request_timeout_ms));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string path;
+  bool check = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--config" && i + 1 < argc) {
+      path = argv[++i];
+    } else if (argument == "--check") {
+      check = true;
+    } else if (argument == "--schema") {
+      std::cout << server::config_schema();
+      return 0;
+    } else if (argument == "--help") {
+      std::cout << kUsage;
+      return 0;
+    } else {
+      std::cerr << "stamp-server: unknown argument " << argument << "\n\n" << kUsage;
+      return 2;
+    }
+  }
+  // Threads inherit this: signals come to sigwait alone.
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGTERM);
+  sigaddset(&ends, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    const server::Config config = path.empty() ? server::default_config() : server::read_config(path);
+    if (check) {
+      std::cout << server::config_text(config);
+      return 0;
+    }
+    return serve(config, ends);
+  } catch (const std::exception& error) {
+    std::cerr << "stamp-server: " << error.what() << '\n';
+    return 1;
+  }
+}

@@ -1,0 +1,20 @@
+// POST /v1/servingConfigs/{zone}:predict, in the vocabulary of Google's Retail API, with what shops ask for besides; and
+// :batchPredict, the zones of one page in one call. openapi.json says the same for machines.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "prediction.h"
+
+namespace server {
+
+// Throws Error 400 with the path of the key.
+Prediction read_predict(std::string_view body, std::string_view zone, stamp::Catalog::Kind kind, int max_k);
+std::vector<Prediction> read_batch_predict(std::string_view body, stamp::Catalog::Kind kind, int max_k);
+
+std::string predict_body(const Prediction& asked, const Predicted& answer);  // of one without an error
+std::string batch_predict_body(const std::vector<Prediction>& asked, const std::vector<Predicted>& answers);
+
+}  // namespace server

@@ -1,0 +1,52 @@
+// From a question to its answer: the visitor's events, the release at hand, the list. No thread waits for another.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "admission.h"
+#include "config.h"
+#include "metrics.h"
+#include "prediction.h"
+#include "releases.h"
+#include "tokens.h"
+#include "visits.h"
+
+namespace server {
+
+class Predictor {
+ public:
+  using Done = std::function<void(const std::vector<Prediction>& asked, std::vector<Predicted> answers)>;
+
+  // visits: null where there is no store. All of them outlive the predictor, whose requests must have ended.
+  Predictor(const Config& config, const Releases& releases, Visits* visits, const Tokens& tokens, Admission& admission,
+            Metrics& metrics);
+
+  // The lists of one page, from one release and one look at the visitor's events. done is called once, on any thread,
+  // perhaps before this returns; a list that cannot be has an error of its own. Throws Error 503 for what is refused.
+  void predict(std::vector<Prediction> asked, std::chrono::steady_clock::time_point arrived, std::string request_id,
+               Done done);
+
+ private:
+  struct Page;
+  void list(const std::shared_ptr<Page>& page) const;
+  void submit(const std::shared_ptr<Page>& page, std::size_t i, stamp::Request request) const;
+  void answer(const std::shared_ptr<Page>& page, std::size_t i, stamp::Answer<stamp::Recommendation> list) const;
+  void finish(const std::shared_ptr<Page>& page) const;
+
+  const Config& config_;
+  const Releases& releases_;
+  Visits* visits_;
+  const Tokens& tokens_;
+  Admission& admission_;
+  Sum& refused_;
+  Sum& without_events_;
+  Histogram& visits_time_;
+  Histogram& list_time_;
+  std::vector<Sum*> by_path_;  // by stamp::Path
+};
+
+}  // namespace server

@@ -1,0 +1,205 @@
+#include "routes.h"
+
+#include <atomic>
+#include <charconv>
+#include <random>
+
+#include "clock.h"
+#include "error.h"
+#include "events_api.h"
+#include "failures.h"
+#include "predict_api.h"
+
+namespace server {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::string_view kZones = "/v1/servingConfigs/", kPredict = ":predict";
+constexpr std::string_view kDefaultZone = "default";  // of a bundle that has none of the name: no zone's rules
+
+std::string new_request_id() {
+  thread_local std::mt19937_64 random(std::random_device{}());
+  char text[16];
+  const auto [end, error] = std::to_chars(text, text + sizeof text, random(), 16);
+  return std::string(text, end);
+}
+
+// Of a caller's own, what can stand in a log line and a header.
+std::string request_id_of(std::string_view given) {
+  if (given.empty() || given.size() > 128) return new_request_id();
+  for (const char c : given)
+    if (c <= ' ' || c > '~' || c == '"' || c == '\\') return new_request_id();
+  return std::string(given);
+}
+
+std::string from_percent(std::string_view text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned code = 0;
+    if (text[i] == '%' && i + 2 < text.size() &&
+        std::from_chars(text.data() + i + 1, text.data() + i + 3, code, 16).ptr == text.data() + i + 3) {
+      plain += static_cast<char>(code);
+      i += 2;
+    } else {
+      plain += text[i];
+    }
+  }
+  return plain;
+}
+
+void check_json_post(const HttpRequest& request) {
+  if (request.method != "POST")
+    throw Error(405, std::string(request.method) + ": POST is expected at " + std::string(request.path));
+  const std::string_view type = request.content_type.substr(0, request.content_type.find(';'));
+  if (type != "application/json")
+    throw Error(415, "content-type: \"" + std::string(type.substr(0, 64)) + "\"; application/json is expected");
+}
+
+}  // namespace
+
+struct Routes::Call {
+  Call(HttpReply r, const HttpRequest& request)
+      : reply(std::move(r)), request_id(request_id_of(request.request_id)), arrived(request.arrived) {}
+
+  HttpReply reply;
+  std::string request_id;
+  Clock::time_point arrived;
+
+  void answer(std::string body, int status = 200) {
+    HttpResponse response{.status = status, .body = std::move(body)};
+    response.headers.emplace_back("X-Request-Id", request_id);
+    if (status == 503) response.headers.emplace_back("Retry-After", "1");
+    if (status == 405) response.headers.emplace_back("Allow", "POST");
+    reply(std::move(response));
+  }
+  void fail(const std::exception_ptr& error) {
+    const Failure failure = failure_of(error);
+    answer(error_body(failure.status, failure.message), failure.status);
+  }
+};
+
+Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Metrics& metrics)
+    : config_(config),
+      releases_(releases),
+      predictor_(predictor),
+      visits_(visits),
+      metrics_(metrics),
+      time_(metrics.histogram("stamp_predict_seconds", "Predictions, from the last byte in to the answer.")),
+      events_(metrics.counter("stamp_events_total", "Events that were stored.")) {}
+
+void Routes::operator()(const HttpRequest& request, HttpReply reply) {
+  const auto call = std::make_shared<Call>(std::move(reply), request);
+  try {
+    if (request.path.starts_with(kZones) && request.path.ends_with(kPredict)) {
+      check_json_post(request);
+      predict(call, request, from_percent(request.path.substr(kZones.size(), request.path.size() - kZones.size() - kPredict.size())));
+    } else if (request.path == "/v1/servingConfigs:batchPredict") {
+      check_json_post(request);
+      batch_predict(call, request);
+    } else if (request.path == "/v1/userEvents:write") {
+      check_json_post(request);
+      write_event(call, request);
+    } else if (request.path == "/v1/userEvents:import") {
+      check_json_post(request);
+      import_events(call, request);
+    } else if (request.path == "/v1/userEvents:purge") {
+      check_json_post(request);
+      purge_events(call, request);
+    } else {
+      throw Error(404, "there is nothing at " + std::string(request.path.substr(0, 256)) + "; /openapi.json says what there is");
+    }
+  } catch (...) {
+    call->fail(std::current_exception());
+  }
+}
+
+void Routes::predict(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone) {
+  const std::shared_ptr<Serving> serving = releases_.current();
+  if (zone == kDefaultZone && !serving->has_zone(zone)) zone.clear();
+  std::vector<Prediction> asked{read_predict(request.body, zone, serving->kind, config_.predict.max_k)};
+  predictor_.predict(std::move(asked), request.arrived, call->request_id,
+                     [this, call](const std::vector<Prediction>& questions, std::vector<Predicted> answers) {
+                       time_.observe(Clock::now() - call->arrived);
+                       if (answers[0].error) return call->fail(answers[0].error);
+                       call->answer(predict_body(questions[0], answers[0]));
+                     });
+}
+
+void Routes::batch_predict(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  predictor_.predict(read_batch_predict(request.body, releases_.current()->kind, config_.predict.max_k), request.arrived,
+                     call->request_id,
+                     [this, call](const std::vector<Prediction>& questions, std::vector<Predicted> answers) {
+                       time_.observe(Clock::now() - call->arrived);
+                       call->answer(batch_predict_body(questions, answers));
+                     });
+}
+
+Visits& Routes::store() const {
+  if (!visits_) throw Error(501, "this server stores no events (visits.store is \"none\")");
+  return *visits_;
+}
+
+void Routes::write_event(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  UserEvent event = read_write(request.body, releases_.current()->kind);
+  std::vector<Event> events = stored(event, now_ms(), 1000ll * config_.visits.clock_skew_s);
+  const std::int64_t time = events.front().time;
+  const std::size_t n = events.size();
+  const auto deadline = request.arrived + std::chrono::milliseconds(config_.predict.deadline_ms);
+  store().append(event.visitor, std::move(events), deadline, [this, call, event, time, n](std::exception_ptr error) {
+    if (error) return call->fail(error);
+    events_.add(n);
+    call->answer(written_body(event, time));
+  });
+}
+
+void Routes::import_events(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  struct Import {
+    std::atomic<std::size_t> left;
+    std::atomic_flag failed;
+    std::exception_ptr error;  // the first
+    std::size_t events, stored = 0;
+  };
+  const std::vector<UserEvent> events = read_import(request.body, releases_.current()->kind);
+  std::vector<std::pair<std::string, std::vector<Event>>> appends;
+  const std::int64_t now = now_ms();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    try {
+      appends.emplace_back(events[i].visitor, stored(events[i], now, 1000ll * config_.visits.clock_skew_s));
+    } catch (const Error& error) {
+      throw Error(error.status(), "inputConfig.userEventInlineSource.userEvents[" + std::to_string(i) + "]." + error.what());
+    }
+  }
+  const auto import = std::make_shared<Import>();
+  import->left = appends.size();
+  import->events = events.size();
+  const auto deadline = request.arrived + std::chrono::milliseconds(config_.http.request_timeout_ms);
+  for (auto& [visitor, list] : appends) {
+    const std::size_t n = list.size();
+    store().append(visitor, std::move(list), deadline, [this, call, import, n](std::exception_ptr error) {
+      if (!error)
+        events_.add(n);
+      else if (!import->failed.test_and_set())
+        import->error = error;
+      if (import->left.fetch_sub(1) > 1) return;
+      if (import->failed.test()) return call->fail(import->error);
+      call->answer(imported_body(import->events));
+    });
+  }
+}
+
+void Routes::purge_events(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  const Purge purge = read_purge(request.body);
+  const auto deadline = request.arrived + std::chrono::milliseconds(config_.http.request_timeout_ms);
+  const auto done = [call](std::exception_ptr error) {
+    if (error) return call->fail(error);
+    call->answer(purged_body());
+  };
+  if (purge.visitor)
+    store().erase(*purge.visitor, deadline, done);
+  else
+    store().erase_before(*purge.before, deadline, done);
+}
+
+}  // namespace server

@@ -1,0 +1,40 @@
+// Which request goes where: methods, content types, statuses, and what every answer carries.
+#pragma once
+
+#include <string>
+
+#include "config.h"
+#include "http.h"
+#include "metrics.h"
+#include "predictor.h"
+#include "releases.h"
+#include "visits.h"
+
+namespace server {
+
+// What visitors and their shop ask.
+class Routes {
+ public:
+  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Metrics& metrics);
+
+  void operator()(const HttpRequest& request, HttpReply reply);
+
+ private:
+  struct Call;  // a request on its way, and where its answer goes
+  void predict(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone);
+  void batch_predict(const std::shared_ptr<Call>& call, const HttpRequest& request);
+  void write_event(const std::shared_ptr<Call>& call, const HttpRequest& request);
+  void import_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
+  void purge_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
+  Visits& store() const;
+
+  const Config& config_;
+  const Releases& releases_;
+  Predictor& predictor_;
+  Visits* visits_;
+  Metrics& metrics_;
+  Histogram& time_;
+  Sum& events_;
+};
+
+}  // namespace server

@@ -4,6 +4,7 @@
 #include <iostream>
 #include <memory>
 #include <thread>
+#include <tuple>
 
 #include "admin.h"
 #include "config.h"
@@ -41,6 +42,19 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Routes routes(config, releases, predictor, visits.get(), metrics);
   server::HttpServer http(config.http,
                           [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });
+  for (const auto& [name, help, figure] : {
+           std::tuple{"stamp_http_connections", "Connections that are open.", &server::HttpServer::Figures::open},
+           {"stamp_http_accepted", "Connections so far.", &server::HttpServer::Figures::accepted},
+           {"stamp_http_refused", "Connections beyond http.max_connections.", &server::HttpServer::Figures::refused},
+           {"stamp_http_bad_requests", "What was no HTTP, or too large.", &server::HttpServer::Figures::bad_requests},
+           {"stamp_http_timeouts", "Requests and answers that took too long.", &server::HttpServer::Figures::timeouts}})
+    metrics.gauge(name, help, [&http, figure] { return static_cast<double>(http.figures().*figure); });
+  if (visits)
+    metrics.gauges("stamp_visits", "Figures of the store of events.", [&visits] {
+      server::Metrics::Samples samples;
+      for (const auto& [name, value] : visits->figures()) samples.emplace_back("what=\"" + name + '"', value);
+      return samples;
+    });
   server::Admin admin(config, releases, metrics);
   http.start();
   std::cerr << "stamp-server: release " << releases.current()->name << " at http://" << config.http.address << ':'

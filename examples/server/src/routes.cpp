@@ -60,9 +60,10 @@ void check_json_post(const HttpRequest& request) {
 }  // namespace
 
 struct Routes::Call {
-  Call(HttpReply r, const HttpRequest& request)
-      : reply(std::move(r)), request_id(request_id_of(request.request_id)), arrived(request.arrived) {}
+  Call(Routes& r, HttpReply to, const HttpRequest& request)
+      : routes(r), reply(std::move(to)), request_id(request_id_of(request.request_id)), arrived(request.arrived) {}
 
+  Routes& routes;
   HttpReply reply;
   std::string request_id;
   Clock::time_point arrived;
@@ -72,6 +73,7 @@ struct Routes::Call {
     response.headers.emplace_back("X-Request-Id", request_id);
     if (status == 503) response.headers.emplace_back("Retry-After", "1");
     if (status == 405) response.headers.emplace_back("Allow", "POST");
+    routes.count(status);
     reply(std::move(response));
   }
   void fail(const std::exception_ptr& error) {
@@ -87,10 +89,16 @@ Routes::Routes(const Config& config, const Releases& releases, Predictor& predic
       visits_(visits),
       metrics_(metrics),
       time_(metrics.histogram("stamp_predict_seconds", "Predictions, from the last byte in to the answer.")),
-      events_(metrics.counter("stamp_events_total", "Events that were stored.")) {}
+      events_(metrics.counter("stamp_events_total", "Events that were stored.")) {
+  for (const int status : {200, 400, 404, 405, 415, 500, 501, 503})
+    responses_[status] = &metrics.counter("stamp_responses_total", "Answers by status of HTTP.",
+                                          "status=\"" + std::to_string(status) + '"');
+}
+
+void Routes::count(int status) { responses_.at(status)->add(); }
 
 void Routes::operator()(const HttpRequest& request, HttpReply reply) {
-  const auto call = std::make_shared<Call>(std::move(reply), request);
+  const auto call = std::make_shared<Call>(*this, std::move(reply), request);
   try {
     if (request.path.starts_with(kZones) && request.path.ends_with(kPredict)) {
       check_json_post(request);

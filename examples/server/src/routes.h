@@ -1,6 +1,8 @@
 // Which request goes where: methods, content types, statuses, and what every answer carries.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <string>
 
 #include "config.h"
@@ -27,12 +29,14 @@ class Routes {
   void import_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void purge_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
   Visits& store() const;
+  void count(int status);
 
   const Config& config_;
   const Releases& releases_;
   Predictor& predictor_;
   Visits* visits_;
   Metrics& metrics_;
+  std::map<int, Sum*> responses_;  // by status; complete when constructed
   Histogram& time_;
   Sum& events_;
 };

@@ -1,0 +1,62 @@
+"""A server to ask: started on a small shop's bundle, asked as anybody would."""
+
+import pathlib
+
+import pytest
+import stamp
+from serving import Server
+
+ZONES = {
+    "home": {"k": 4, "rules": [{"rule": "exclude_bought"}]},
+    "product_page": {"k": 5, "rules": [{"rule": "exclude_seen"}, {"rule": "limit", "attribute": "category", "max": 2}]},
+}
+
+
+@pytest.fixture(scope="session")
+def shop():
+    return stamp.datasets.synthetic_shop(sessions=1500, products=120, seed=3)
+
+
+def bundle_of(shop, folder: pathlib.Path, seed: int = 1, **options) -> pathlib.Path:
+    model = stamp.StampRecommender(device="cpu", dim=16, epochs=1, batch_size=128, seed=seed, **options)
+    model.fit(shop.sessions, progress=False).save(folder / "model")
+    columns = {("item_id" if name == "id" else name): column for name, column in shop.products.items()}
+    items = stamp.Products.from_frame(columns)
+    stamp.build_bundle({0: folder / "model"}, items, out=folder / "bundle", rules={"zones": ZONES})
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def bundle(shop, tmp_path_factory) -> pathlib.Path:
+    return bundle_of(shop, tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def recommender(bundle):
+    """The same bundle by the library alone: the truth about lists."""
+    return stamp.Recommender(bundle, device="cpu")
+
+
+@pytest.fixture
+def start(bundle, tmp_path):
+    """start(**config) -> Server; all of them end with the test."""
+    servers = []
+
+    def start(**config) -> Server:
+        config = {"bundle": str(bundle), "visits": {"store": "memory"}, **config}
+        servers.append(Server(config, tmp_path / f"server-{len(servers)}.json"))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.end()
+
+
+@pytest.fixture(scope="module")
+def server(bundle, tmp_path_factory):
+    """One for tests that leave nothing behind but their own visitors' events."""
+    server = Server(
+        {"bundle": str(bundle), "visits": {"store": "memory"}}, tmp_path_factory.mktemp("server") / "c.json"
+    )
+    yield server
+    server.end()

@@ -1,0 +1,161 @@
+"""Answers are the library's, by whatever way events come in."""
+
+import pytest
+from serving import event, ids
+
+
+def expected(recommender, events, **options):
+    return [str(id) for id in recommender.recommend(events, **options).ids.tolist()]
+
+
+EVENTS = ["sku-00010", "sku-00011", "sku-00040"]
+
+
+@pytest.mark.parametrize("zone", ["home", "product_page"])
+def test_lists_are_those_of_the_library(server, recommender, zone):
+    answer = server.predict(zone, events=EVENTS, params={"returnScore": True})
+    truth = recommender.recommend(EVENTS, zone=zone)
+    assert ids(answer) == truth.ids.tolist()
+    assert [r["metadata"]["score"] for r in answer.json["results"]] == pytest.approx(truth.scores.tolist(), rel=1e-6)
+    assert answer.json["path"] == truth.path == "anchor"
+
+
+def test_stored_events_are_read_back_with_the_next_request(server, recommender):
+    for product in EVENTS:
+        assert server.write("one", product).status == 200
+    assert ids(server.predict("home", userEvent={"visitorId": "one"})) == expected(recommender, EVENTS, zone="home")
+
+
+def test_the_product_at_hand_is_the_last_event_written_or_not(server, recommender):
+    server.write("two", EVENTS[0])
+    truth = expected(recommender, EVENTS[:2], zone="home")
+    assert ids(server.predict("home", userEvent=event("two", EVENTS[1]))) == truth
+    server.write("two", EVENTS[1])
+    assert ids(server.predict("home", userEvent=event("two", EVENTS[1]))) == truth
+
+
+def test_asking_stores_nothing(server, recommender):
+    server.predict("home", userEvent=event("three", EVENTS[0]))
+    answer = server.predict("home", userEvent={"visitorId": "three"})
+    assert answer.json["path"] == "popular"
+
+
+def test_what_was_bought_is_excluded_where_the_zone_says_so(server, recommender):
+    first = ids(server.predict("home", events=EVENTS))[0]
+    server.write("four", *EVENTS)
+    server.write("four", first, type="purchase-complete")
+    server.write("four", EVENTS[-1])
+    listed = ids(server.predict("home", userEvent={"visitorId": "four"}))
+    assert first not in listed
+    assert listed == expected(recommender, [*EVENTS, first, EVENTS[-1]], bought=[first], zone="home")
+
+
+def test_a_pause_begins_a_new_session(start, recommender):
+    server = start(visits={"store": "memory", "session_gap_s": 60})
+    server.write("five", EVENTS[0], eventTime="2026-11-01T00:00:00Z")
+    server.write("five", EVENTS[1])
+    assert ids(server.predict("home", userEvent={"visitorId": "five"})) == expected(
+        recommender, EVENTS[1:2], zone="home"
+    )
+
+
+def test_of_one_request(server, recommender):
+    k3 = server.predict("home", events=EVENTS, k=3, history=1, exclude=[ids(server.predict("home", events=EVENTS))[0]])
+    truth = recommender.recommend(
+        EVENTS, zone="home", k=3, history=1, exclude=[ids(server.predict("home", events=EVENTS))[0]]
+    )
+    assert ids(k3) == truth.ids.tolist()
+    only = ["sku-00020", "sku-00021"]
+    assert sorted(ids(server.predict(events=EVENTS, only=only))) == only
+    rules = [{"rule": "limit", "attribute": "category", "max": 1}]
+    assert ids(server.predict(events=EVENTS, rules=rules)) == expected(recommender, EVENTS, rules=rules)
+
+
+def test_fewer_than_asked_say_why(server):
+    answer = server.predict(events=EVENTS, only=["sku-00020"], k=5)
+    assert ids(answer) == ["sku-00020"] and answer.json["reason"]
+
+
+def test_unknown_products_are_named(server):
+    answer = server.predict(events=["sku-00010", "gone"])
+    assert answer.json["missingIds"] == ["gone"]
+
+
+def test_an_unknown_visitor_gets_popular_products(server, recommender):
+    answer = server.predict("home", userEvent={"visitorId": "nobody"})
+    assert answer.json["path"] == "popular" and ids(answer) == expected(recommender, [], zone="home")
+
+
+def test_not_strict_gives_popular_products_where_own_rules_leave_none(server, recommender):
+    asked = {"events": EVENTS, "only": ["unheard of"]}
+    assert ids(server.predict("home", **asked)) == []
+    lenient = server.predict("home", **asked, params={"strictFiltering": False})
+    assert ids(lenient) == expected(recommender, [], zone="home")
+
+
+def test_explanations_are_json_of_the_library(server, recommender):
+    answer = server.predict("product_page", events=EVENTS, explain=True).json
+    assert answer["explanation"]["listed"][0]["id"] == answer["results"][0]["id"]
+    assert "explanation" not in server.predict("product_page", events=EVENTS).json
+
+
+def test_only_checking_lists_nothing(server):
+    answer = server.predict("home", events=EVENTS, validateOnly=True)
+    assert ids(answer) == [] and answer.json["validateOnly"]
+    assert server.predict("home", events=EVENTS, validateOnly=True, rules=[{"rule": "no such"}]).status == 400
+
+
+def test_a_page_of_zones_is_one_request_and_one_bad_zone_fails_alone(server, recommender):
+    server.write("six", *EVENTS)
+    reply = server.post(
+        "/v1/servingConfigs:batchPredict",
+        {
+            "userEvent": {"visitorId": "six"},
+            "requests": [{"zone": "home"}, {"zone": "nowhere"}, {"zone": "product_page", "k": 2}],
+        },
+    )
+    home, nowhere, page = reply.json["responses"]
+    assert [r["id"] for r in home["results"]] == expected(recommender, EVENTS, zone="home")
+    assert nowhere["error"]["code"] == 404 and '"home"' in nowhere["error"]["message"]
+    assert [r["id"] for r in page["results"]] == expected(recommender, EVENTS, zone="product_page", k=2)
+
+
+def test_request_ids_are_taken_or_made(server):
+    made = [server.predict(events=EVENTS).headers["X-Request-Id"] for _ in range(2)]
+    assert made[0] != made[1]
+    own = server.request(
+        "POST", "/v1/servingConfigs/home:predict", {"events": EVENTS}, headers={"X-Request-Id": "mine-1"}
+    )
+    assert own.headers["X-Request-Id"] == "mine-1"
+
+
+def test_many_events_at_once_and_their_end(server, recommender):
+    events = [
+        event("seven", product) | {"eventTime": f"2026-11-{20 + i}T10:00:00Z"} for i, product in enumerate(EVENTS)
+    ]
+    events.append(event("seven", "sku-00050"))
+    imported = server.post("/v1/userEvents:import", {"inputConfig": {"userEventInlineSource": {"userEvents": events}}})
+    assert imported.json == {"done": True, "metadata": {"successCount": "4", "failureCount": "0"}}
+    assert ids(server.predict("home", userEvent={"visitorId": "seven"})) == expected(
+        recommender, ["sku-00050"], zone="home"
+    )
+    assert server.post("/v1/userEvents:purge", {"filter": 'visitorId = "seven"', "force": True}).status == 200
+    assert server.predict("home", userEvent={"visitorId": "seven"}).json["path"] == "popular"
+
+
+def test_purging_before_a_time(start):
+    server = start()
+    server.write("old", EVENTS[0], eventTime="2026-11-20T10:00:00Z")
+    server.write("new", EVENTS[0])
+    assert (
+        server.post("/v1/userEvents:purge", {"filter": 'eventTime < "2026-11-25T00:00:00Z"', "force": True}).status
+        == 200
+    )
+    assert server.predict("home", userEvent={"visitorId": "new"}).json["path"] == "anchor"
+    assert server.metric("stamp_visits", 'what="visitors"') == 1
+
+
+def test_without_a_store_requests_bring_their_events(start, recommender):
+    server = start(visits={"store": "none"})
+    assert ids(server.predict("home", events=EVENTS)) == expected(recommender, EVENTS, zone="home")
+    assert server.write("one", EVENTS[0]).status == 501

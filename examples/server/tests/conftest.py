@@ -3,8 +3,9 @@
 import pathlib
 
 import pytest
-import stamp
 from serving import Server
+
+import stamp
 
 ZONES = {
     "home": {"k": 4, "rules": [{"rule": "exclude_bought"}]},

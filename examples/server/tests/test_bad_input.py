@@ -78,6 +78,7 @@ def test_methods_and_content_types(server):
 def test_ids_of_a_catalog_of_integers(start, shop, tmp_path):
     """Digits in a string are an integer there; anything else is not."""
     import numpy as np
+
     import stamp
 
     sessions = stamp.Sessions.from_frame(

@@ -44,7 +44,8 @@ struct Rows {
             .history = request.history,
             .zone = request.zone,
             .rules = rules.get(),
-            .explain = request.explain};
+            .explain = request.explain,
+            .diversify = request.diversify};
   }
 };
 

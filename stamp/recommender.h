@@ -29,6 +29,7 @@ struct Request {
   std::string zone = {};                     // whose rules apply; empty: none's
   std::string rules = {};                    // JSON list of rules, besides the zone's (docs/rules.md); empty: none
   bool explain = false;
+  bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
 };
 
 struct Recommendation {

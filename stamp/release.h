@@ -45,6 +45,7 @@ struct Query {
   const Rules* rules = nullptr;  // besides, after the zone's
   bool popular = true;           // answer with popular products where neither a model nor the fallback answers
   bool explain = false;
+  bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
 };
 
 struct Listing {
@@ -81,6 +82,8 @@ class STAMP_API Release {
   const Catalog& catalog() const { return bundle_.catalog; }
   const Bundle& bundle() const { return bundle_; }
   std::vector<std::string> zones() const;
+  // Products that a list of the zone has where a query does not say. Throws std::invalid_argument for an unknown zone.
+  std::int64_t list_size(std::string_view zone) const;
 
   // Rules of queries: parsed, or found among those asked for lately. Throws std::invalid_argument with the path of the
   // key.
@@ -127,7 +130,8 @@ class STAMP_API Release {
   void give_back(std::unique_ptr<Job> job) const;
   std::unique_ptr<Room> borrow_room() const;
   void check(const Query& query) const;
-  const Zone* zone_of(const Query& query) const;
+  const Zone* zone_of(std::string_view name) const;
+  static std::int64_t list_size(const Zone* zone);
   std::span<const std::int32_t> events_read(const Query& query, const Zone* zone) const;
   Route route(const Query& query) const;
   Path popular_path(const Query& query, const Route& route) const;

@@ -9,7 +9,6 @@ namespace stamp {
 
 namespace {
 
-constexpr std::int64_t kListed = 20;  // where nobody says how many
 constexpr std::size_t kAtOnce = 512;  // queries of a batch
 
 }  // namespace
@@ -33,7 +32,7 @@ std::unique_ptr<Release::Room> Release::borrow_room() const {
 
 // `model` is the route's, null where it has none.
 void Release::start(const Query& query, const Route& found, std::shared_ptr<const Loaded> model, Job& job) const {
-  const Zone* zone = zone_of(query);
+  const Zone* zone = zone_of(query.zone);
   Route& route = job.route;
   route = found;
   job.query = &query;
@@ -74,9 +73,8 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
                  .exclude = query.exclude,
                  .only = query.only,
                  .restricted = query.restricted,
-                 .k = query.k > 0           ? query.k
-                      : zone && zone->k > 0 ? zone->k
-                                            : kListed,
+                 .k = query.k > 0 ? query.k : list_size(zone),
+                 .diversify = query.diversify,
                  .min_score = job.loaded != nullptr,
                  .D = 0,
                  .embeddings = nullptr};

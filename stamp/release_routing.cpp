@@ -73,7 +73,7 @@ void Release::set_up_routes() {
 }
 
 void Release::check(const Query& query) const {
-  zone_of(query);
+  zone_of(query.zone);
   require(query.k >= 0, "recommend: k is ", query.k, ", expected 1 or more");
   require(query.history >= 0, "recommend: history is ", query.history, ", expected 1 or more");
   const std::int64_t V = bundle_.catalog.size();
@@ -87,15 +87,22 @@ void Release::check(const Query& query) const {
   check_rows(query.only, "only");
 }
 
-const Release::Zone* Release::zone_of(const Query& query) const {
-  if (query.zone.empty()) return nullptr;
-  const auto found = zones_.find(query.zone);
+const Release::Zone* Release::zone_of(std::string_view zone) const {
+  if (zone.empty()) return nullptr;
+  const auto found = zones_.find(zone);
   if (found != zones_.end()) return &found->second;
   std::string names;
   for (const auto& [name, other] : zones_) names += (names.empty() ? "" : ", ") + name;
-  throw std::invalid_argument(concat("recommend: zone is '", query.zone, "', expected ",
+  throw std::invalid_argument(concat("recommend: zone is '", zone, "', expected ",
                                      names.empty() ? "none, this bundle has no zones" : "one of " + names));
 }
+
+std::int64_t Release::list_size(const Zone* zone) {
+  constexpr std::int64_t kListed = 20;  // where nobody says how many
+  return zone && zone->k > 0 ? zone->k : kListed;
+}
+
+std::int64_t Release::list_size(std::string_view zone) const { return list_size(zone_of(zone)); }
 
 std::span<const std::int32_t> Release::events_read(const Query& query, const Zone* zone) const {
   const auto limit = static_cast<std::size_t>(query.history > 0 ? query.history : zone ? zone->history : 0);
@@ -104,7 +111,7 @@ std::span<const std::int32_t> Release::events_read(const Query& query, const Zon
 
 // Who answers the query. The fallback may turn out to have nothing, and start then takes the next path.
 Release::Route Release::route(const Query& query) const {
-  const auto events = events_read(query, zone_of(query));
+  const auto events = events_read(query, zone_of(query.zone));
   const auto owner = [&](std::int32_t event) { return event == Catalog::kUnknown ? -1 : owner_[event]; };
   const std::int32_t anchor = events.empty() ? Catalog::kUnknown : events.back();
   Route route;

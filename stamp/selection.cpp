@@ -224,7 +224,7 @@ void Selection::prepare_list_rules() {
   diversify_ = min_score_ = nullptr;
   std::size_t limits = 0;
   for (const Rule* rule : rules_) {
-    if (rule->type == Type::diversify) diversify_ = rule;
+    if (rule->type == Type::diversify && problem_.diversify) diversify_ = rule;
     if (rule->type == Type::min_score && problem_.min_score && (!min_score_ || rule->score > min_score_->score))
       min_score_ = rule;
     if (rule->type != Type::limit) continue;
@@ -377,7 +377,8 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
     Json entry{{"path", rule->path}, {"rule", to_string(rule->type)}};
     std::string idle = does_not_apply(*rule, problem_.visit);
     if (rule->type == Type::diversify) {
-      if (rule != diversify_) idle = "a later diversify takes its place";
+      if (rule != diversify_)
+        idle = problem_.diversify ? "a later diversify takes its place" : "the request does without";
       if (rule == diversify_ && !can_diversify()) idle = "there are no embeddings";
     }
     if (rule->type == Type::min_score && rule != min_score_)

@@ -41,6 +41,7 @@ struct SelectionProblem {
   std::span<const std::int32_t> only;     // likewise, when restricted
   bool restricted = false;
   std::int64_t k = 0;
+  bool diversify = true;  // false: rules that diversify are passed over
   bool min_score = true;  // whether min_score makes sense of the scores; lists that no model makes pass it over
   // The embeddings of candidates, for diversify, as rows [places,D]; none where there are no embeddings. Called once.
   std::int64_t D = 0;

@@ -63,6 +63,7 @@ typedef struct {
   const char* zone;        /* whose rules apply; NULL: none's */
   const char* rules;       /* JSON list of rules, besides the zone's; NULL: none */
   int explain;             /* not 0: say what rules removed and moved */
+  int no_diversify;        /* not 0: rules that diversify are passed over, as a busy server may ask */
 } stamp_request;
 
 /* "0.1.0": of the library that runs. */

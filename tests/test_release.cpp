@@ -402,6 +402,24 @@ TEST_CASE("one zone's boosts and long lists in a batch give what they give alone
   }
 }
 
+TEST_CASE("a query may do without diversification, and a zone says how long its lists are") {
+  Bundle bundle = bundle_of(model_of(Score::cosine, open_device("cpu")));
+  bundle.rules = R"({"zones": {"plain": {"k": 7}, "home": {}, "mixed": {"k": 7, "rules": [
+      {"rule": "diversify", "by": "embedding", "strength": 0.9, "pool": 60}]}}})";
+  const Release release(std::move(bundle));
+  const std::vector<std::int32_t> events{3, 50};
+  const auto listed = [&](const char* zone, bool diversify) {
+    return release.list({.events = events, .zone = zone, .diversify = diversify}).items;
+  };
+  CHECK(listed("mixed", false) == listed("plain", true));
+  CHECK(listed("mixed", true) != listed("plain", true));
+  CHECK(listed("mixed", true).size() == 7);
+  CHECK(release.list_size("mixed") == 7);
+  CHECK(release.list_size("home") == 20);
+  CHECK(release.list_size("") == 20);
+  CHECK_THROWS_WITH_AS(release.list_size("nowhere"), doctest::Contains("nowhere"), std::invalid_argument);
+}
+
 TEST_CASE("lists too long to be shared stand between others in a batch") {
   constexpr std::int64_t kMany = 5000;
   const auto model = model_of(Score::cosine, open_device("cpu"), 0, kMany);

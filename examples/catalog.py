@@ -127,7 +127,9 @@ def main() -> None:
     answers = recommender.recommend_batch(visitors, zone="product_page")
     seconds = time.perf_counter() - start
     paths = {path: sum(answer.path == path for answer in answers) for path in sorted({a.path for a in answers})}
-    print(f"{len(visitors)} visitors in {seconds:.2f} s, {len(visitors) / seconds:,.0f} requests/s: {json.dumps(paths)}")
+    print(
+        f"{len(visitors)} visitors in {seconds:.2f} s, {len(visitors) / seconds:,.0f} requests/s: {json.dumps(paths)}"
+    )
 
     single = stamp.evaluate(full, test, k=20)
     several = stamp.evaluate(stamp.load_clusters(args.out / "models"), test, k=20)

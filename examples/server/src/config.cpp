@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "stamp/files.h"
 
@@ -21,6 +22,8 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 template <class Visitor>
 void describe(Visitor& v, Config& c) {
   v.text("bundle", c.bundle, "Directory of the bundle to serve. Required.");
+  v.text("secret_file", c.secret_file, "A file of 32 random bytes or more, the same for all replicas: signs attribution "
+         "tokens and hides visitors in the exposure log. Empty: a secret of this process.");
   v.group("http", "Where visitors' requests come in.", [&] {
     v.text("address", c.http.address, "Address to listen on; 0.0.0.0 or :: for every one.");
     v.integer("port", c.http.port, 0, 65535, "Port; 0 takes one that is free.");
@@ -62,6 +65,26 @@ void describe(Visitor& v, Config& c) {
               "A request that would wait longer for its turn is 503; from half of it on answers have no explanations, "
               "from three quarters they are popular products.");
   });
+  v.list("experiments", c.experiments, "The first that has the zone decides; of each, a visitor is in one arm, or none.",
+         [](auto& w, ExperimentOptions& e) {
+           w.text("name", e.name, "In answers, metrics and the exposure log. Required.");
+           w.text("salt", e.salt, "Another one sorts visitors anew. Empty: the name.");
+           w.texts("zones", e.zones, "Where it runs. Empty: in all zones.");
+           w.list("arms", e.arms, "What is compared.", [](auto& x, ArmOptions& a) {
+             x.text("name", a.name, "Required.");
+             x.integer("share", a.share, 0, 10000, "Of 10,000 visitors. What arms leave is in no arm.");
+             x.text("zone", a.zone, "Zone of the bundle whose rules apply instead. Empty: the one that is asked for.");
+             x.text("bundle", a.bundle, "Bundle that answers instead; memory adds up. Empty: the one that is served.");
+             x.number("explore", a.explore, 0, 1000, "Strength of exploration, in units of scores; 0: none.");
+             x.integer("explore_among", a.explore_among, 2, 1000, "The best products, whose order is explored.");
+           });
+         });
+  v.group("exposures", "The log of what visitors in experiments were shown.", [&] {
+    v.text("directory", c.exposures.directory, "Where exposures.jsonl is written. Empty: no log.");
+    v.integer("file_bytes", c.exposures.file_bytes, 4096, std::int64_t{1} << 40, "Of a file, before the next begins.");
+    v.integer("files", c.exposures.files, 1, 100000, "Rotated files that are kept.");
+    v.integer("share", c.exposures.share, 1, 10000, "Of 10,000 visitors, whose exposures are written.");
+  });
 }
 
 std::string shown(const Value& value) {
@@ -69,13 +92,13 @@ std::string shown(const Value& value) {
   return text.size() > 64 ? text.substr(0, 60) + "…" : text;
 }
 
-// Common to those that walk the description: the group at hand, and its name in front of messages.
+// The group at hand, and its name in front of messages.
 class Walker {
  public:
   template <class Keys>
-  void walk_group(const char* name, Keys&& keys) {
+  void walk_group(const std::string& name, Keys&& keys) {
     const std::string before = prefix_;
-    prefix_ += std::string(name) + '.';
+    prefix_ += name + '.';
     keys();
     prefix_ = before;
   }
@@ -124,22 +147,29 @@ class Reader : public Walker {
       for (const Value& item : value) out.push_back(of<std::string>(key, item, item.is_string(), "a string"));
     });
   }
+  void number(const char* key, double& out, double least, double most, const char*) {
+    take(key, [&](const Value& value) {
+      if (!value.is_number() || value < least || value > most)
+        wrong(key, value, "a number from " + shown(least) + " to " + shown(most));
+      out = value.get<double>();
+    });
+  }
   template <class Keys>
   void group(const char* name, const char*, Keys&& keys) {
-    const Value* outer = at_;
     static const Value kNothing = Value::object();
-    at_ = &kNothing;
-    if (const auto found = outer->find(name); found != outer->end()) at_ = &*found;
-    if (!at_->is_object()) wrong(name, *at_, "an object");
-    std::set<std::string> outer_known = std::move(known_);
-    known_.clear();
-    walk_group(name, [&] {
-      keys();
-      finish();
-    });
-    known_ = std::move(outer_known);
+    const auto found = at_->find(name);
+    enter(name, found == at_->end() ? kNothing : *found, keys);
     known_.insert(name);
-    at_ = outer;
+  }
+  // Of files alone: the environment has no names for entries.
+  template <class T, class Describe>
+  void list(const char* name, std::vector<T>& out, const char*, Describe&& describe_one) {
+    known_.insert(name);
+    const auto found = at_->find(name);
+    if (found == at_->end()) return;
+    if (!found->is_array()) wrong(name, *found, "an array of objects");
+    for (std::size_t i = 0; i < found->size(); ++i)
+      enter(name + ('[' + std::to_string(i) + ']'), (*found)[i], [&] { describe_one(*this, out.emplace_back()); });
   }
   // Whatever of the group at hand was not described.
   void finish() const {
@@ -148,6 +178,18 @@ class Reader : public Walker {
   }
 
  private:
+  template <class Keys>
+  void enter(const std::string& name, const Value& object, Keys&& keys) {
+    if (!object.is_object()) wrong(name.c_str(), object, "an object");
+    const Value* outer = std::exchange(at_, &object);
+    std::set<std::string> outer_known = std::exchange(known_, {});
+    walk_group(name, [&] {
+      keys();
+      finish();
+    });
+    known_ = std::move(outer_known);
+    at_ = outer;
+  }
   template <class Use>
   void take(const char* key, Use&& use) {
     known_.insert(key);
@@ -181,7 +223,9 @@ class Reader : public Walker {
   std::set<std::string> known_;
 };
 
-class Schema : public Walker {
+const Value kObject = {{"type", "object"}, {"additionalProperties", false}, {"properties", Value::object()}};
+
+class Schema {
  public:
   explicit Schema(Value& out) : at_(&out) {}
 
@@ -200,12 +244,22 @@ class Schema : public Walker {
   void texts(const char* key, const std::vector<std::string>& standard, const char* about) {
     add(key, {{"type", "array"}, {"items", {{"type", "string"}}}, {"default", standard}}, about);
   }
+  void number(const char* key, double standard, double least, double most, const char* about) {
+    add(key, {{"type", "number"}, {"minimum", least}, {"maximum", most}, {"default", standard}}, about);
+  }
   template <class Keys>
   void group(const char* name, const char* about, Keys&& keys) {
-    Value* outer = at_;
-    add(name, {{"type", "object"}, {"additionalProperties", false}, {"properties", Value::object()}}, about);
-    at_ = &(*outer)["properties"][name];
+    add(name, kObject, about);
+    Value* outer = std::exchange(at_, &(*at_)["properties"][name]);
     keys();
+    at_ = outer;
+  }
+  template <class T, class Describe>
+  void list(const char* name, const std::vector<T>&, const char* about, Describe&& describe_one) {
+    add(name, {{"type", "array"}, {"items", kObject}, {"default", Value::array()}}, about);
+    Value* outer = std::exchange(at_, &(*at_)["properties"][name]["items"]);
+    T standard;
+    describe_one(*this, standard);
     at_ = outer;
   }
 
@@ -228,12 +282,21 @@ class Writer {
     (*at_)[key] = value;
   }
   void texts(const char* key, const std::vector<std::string>& value, const char*) { (*at_)[key] = value; }
+  void number(const char* key, double value, double, double, const char*) { (*at_)[key] = value; }
   template <class Keys>
   void group(const char* name, const char*, Keys&& keys) {
-    Value* outer = at_;
-    at_ = &((*outer)[name] = Value::object());
+    Value* outer = std::exchange(at_, &((*at_)[name] = Value::object()));
     keys();
     at_ = outer;
+  }
+  template <class T, class Describe>
+  void list(const char* name, std::vector<T>& values, const char*, Describe&& describe_one) {
+    Value& all = (*at_)[name] = Value::array();
+    for (T& value : values) {
+      Value* outer = std::exchange(at_, &all.emplace_back(Value::object()));
+      describe_one(*this, value);
+      at_ = outer;
+    }
   }
 
  private:
@@ -269,10 +332,8 @@ Config default_config() { return read(Value::object()); }
 
 std::string config_schema() {
   Value schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
-                  {"title", "Configuration of stamp-server"},
-                  {"type", "object"},
-                  {"additionalProperties", false},
-                  {"properties", Value::object()}};
+                  {"title", "Configuration of stamp-server"}};
+  schema.update(kObject);
   Schema writer(schema);
   Config standard;
   describe(writer, standard);

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "admission.h"
+#include "experiments.h"
+#include "exposure_log.h"
 #include "http.h"
 
 namespace server {
@@ -35,11 +37,14 @@ struct PredictOptions {
 
 struct Config {
   std::string bundle;
+  std::string secret_file;
   HttpOptions http;
   AdminOptions admin;
   VisitsOptions visits;
   PredictOptions predict;
   AdmissionOptions admission;
+  std::vector<ExperimentOptions> experiments;
+  ExposureOptions exposures;
 };
 
 // Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value

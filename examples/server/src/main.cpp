@@ -3,6 +3,7 @@
 #include <cstring>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <tuple>
 
@@ -36,9 +37,14 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Metrics metrics;
   server::Releases releases(config.bundle, {});
   const std::unique_ptr<server::Visits> visits = open_visits(config.visits);
-  const server::Tokens tokens("");
+  const server::Secret secret(config.secret_file);
+  const server::Experiments experiments(config.experiments, {});
+  std::optional<server::ExposureLog> exposures;
+  if (!config.exposures.directory.empty()) exposures.emplace(config.exposures);
   server::Admission admission(config.admission, stamp::num_threads());
-  server::Predictor predictor(config, releases, visits.get(), tokens, admission, metrics);
+  server::Predictor predictor({config, releases, visits.get(), experiments, exposures ? &*exposures : nullptr, secret,
+                               admission},
+                              metrics);
   server::Routes routes(config, releases, predictor, visits.get(), metrics);
   server::HttpServer http(config.http,
                           [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });

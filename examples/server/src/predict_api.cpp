@@ -103,6 +103,11 @@ void append_answer(std::string& out, const Prediction& asked, const Predicted& a
     for (const std::string& part : answer.degraded) degraded.add(part);
   }
   if (!answer.list.explanation.empty()) body.at("explanation") += answer.list.explanation;
+  if (!answer.experiment.empty()) {
+    JsonObject experiment(body.at("experiment"));
+    experiment.add("name", answer.experiment);
+    experiment.add("arm", answer.arm);
+  }
   if (asked.validate_only) body.add("validateOnly", true);
   body.add("release", answer.release);
 }

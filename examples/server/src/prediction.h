@@ -32,6 +32,7 @@ struct Predicted {
   stamp::Recommendation list;
   std::vector<std::string> degraded = {};  // parts that the answer does without: "events", "explanation", "model"
   std::string release;
+  std::string experiment, arm;  // empty: in none
   std::string token;           // names this answer in events that it leads to
   std::exception_ptr error = {};  // in place of all of it
 };

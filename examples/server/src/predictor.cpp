@@ -6,6 +6,8 @@
 
 #include "clock.h"
 #include "error.h"
+#include "exploration.h"
+#include "json_writer.h"
 
 namespace server {
 
@@ -31,9 +33,18 @@ std::string joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
+// What one list of a page is made by.
+struct Making {
+  Assignment assignment;
+  std::shared_ptr<Serving> serving;
+  std::string zone;
+  int explored_k = 0;  // where the order is explored: how long the list is
+};
+
 struct Predictor::Page {
   std::vector<Prediction> asked;
   std::vector<Predicted> answers;
+  std::vector<Making> makings;
   std::shared_ptr<Serving> serving;
   std::vector<stamp::Id> session, bought;  // of the visitor
   Admission::Level level;
@@ -43,25 +54,33 @@ struct Predictor::Page {
   Done done;
 };
 
-Predictor::Predictor(const Config& config, const Releases& releases, Visits* visits, const Tokens& tokens,
-                     Admission& admission, Metrics& metrics)
-    : config_(config),
-      releases_(releases),
-      visits_(visits),
-      tokens_(tokens),
-      admission_(admission),
+
+Predictor::Predictor(const Parts& parts, Metrics& metrics)
+    : config_(parts.config),
+      releases_(parts.releases),
+      visits_(parts.visits),
+      experiments_(parts.experiments),
+      exposures_(parts.exposures),
+      secret_(parts.secret),
+      tokens_(parts.secret),
+      admission_(parts.admission),
       refused_(metrics.counter("stamp_refused_total", "Requests that would have waited too long.")),
       without_events_(metrics.counter("stamp_degraded_total", "Answers that do without a part.", "part=\"events\"")),
       visits_time_(metrics.histogram("stamp_visits_read_seconds", "Reading a visitor's events.")),
-      list_time_(metrics.histogram("stamp_list_seconds", "From asking the library to its answer.")) {
+      list_time_(metrics.histogram("stamp_list_seconds", "From a question to its lists.")) {
   for (int path = 0; path <= static_cast<int>(stamp::Path::none); ++path)
     by_path_.push_back(&metrics.counter("stamp_lists_total", "Lists by how they were found.",
-                                        "path=\"" + stamp::to_string(static_cast<stamp::Path>(path)) + '"'));
+                                         "path=\"" + stamp::to_string(static_cast<stamp::Path>(path)) + '"'));
+  for (const ExperimentOptions& experiment : experiments_.options())
+    for (const ArmOptions& arm : experiment.arms)
+      exposed_[&arm] = &metrics.counter("stamp_exposures_total", "Lists of visitors in experiments.",
+                                        "experiment=\"" + experiment.name + "\",arm=\"" + arm.name + '"');
   metrics.gauge("stamp_in_flight", "Requests that are being answered.",
-                [&] { return static_cast<double>(admission_.in_flight()); });
+                 [&] { return static_cast<double>(admission_.in_flight()); });
 }
 
 void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived, std::string request_id, Done done) {
+  const std::shared_ptr<Serving> serving = releases_.current();
   auto page = std::make_shared<Page>();
   page->level = admission_.enter();
   if (page->level == Admission::Level::refused) {
@@ -70,7 +89,7 @@ void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived
   }
   page->asked = std::move(asked);
   page->answers.resize(page->asked.size());
-  page->serving = releases_.current();
+  page->serving = serving;
   page->deadline = arrived + std::chrono::milliseconds(config_.predict.deadline_ms);
   page->began = arrived;
   page->request_id = std::move(request_id);
@@ -80,40 +99,53 @@ void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived
   const Prediction& first = page->asked.front();  // visitor and events are those of the page
   if (!visits_ || first.visitor.empty() || first.events || page->level == Admission::Level::popular) return list(page);
   const std::int64_t since = now_ms() - 1000 * config_.visits.max_age_s;
-  const auto deadline =
-      std::min(page->deadline, Clock::now() + std::chrono::milliseconds(config_.visits.timeout_ms));
+  const auto deadline = std::min(page->deadline, Clock::now() + std::chrono::milliseconds(config_.visits.timeout_ms));
   visits_->last(first.visitor, config_.visits.max_events, since, deadline,
-                [this, page, asked_at = Clock::now()](std::vector<Event> events, std::exception_ptr error) {
+                [this, page, asked_at = Clock::now()](const std::vector<Event>& events, std::exception_ptr error) {
                   visits_time_.observe(Clock::now() - asked_at);
                   if (error) {
                     without_events_.add();
                     for (Predicted& answer : page->answers) answer.degraded.push_back("events");
                   }
-                  const auto is_purchase = [&](const Event& event) {
-                    return std::ranges::find(config_.visits.bought_types, event.type) !=
-                           config_.visits.bought_types.end();
-                  };
-                  const std::int64_t gap = 1000ll * config_.visits.session_gap_s;
-                  std::int64_t next = now_ms();
-                  auto begin = events.end();  // of the session
-                  while (begin != events.begin() && next - std::prev(begin)->time <= gap) next = (--begin)->time;
-                  for (auto event = events.begin(); event != events.end(); ++event) {
-                    const std::optional<stamp::Id> id = id_of(event->item, page->serving->kind);
-                    if (!id) continue;
-                    if (event >= begin) page->session.push_back(*id);
-                    if (is_purchase(*event)) page->bought.push_back(*id);
-                  }
+                  read_events(*page, events);
                   list(page);
                 });
 }
 
+// Events of the session, which the last long pause begins, and what was bought before, too.
+void Predictor::read_events(Page& page, const std::vector<Event>& events) const {
+  const std::int64_t gap = 1000ll * config_.visits.session_gap_s;
+  std::int64_t next = now_ms();
+  auto begin = events.end();
+  while (begin != events.begin() && next - std::prev(begin)->time <= gap) next = (--begin)->time;
+  for (auto event = events.begin(); event != events.end(); ++event) {
+    const std::optional<stamp::Id> id = id_of(event->item, page.serving->kind);
+    if (!id) continue;
+    if (event >= begin) page.session.push_back(*id);
+    if (std::ranges::find(config_.visits.bought_types, event->type) != config_.visits.bought_types.end())
+      page.bought.push_back(*id);
+  }
+}
+
 void Predictor::list(const std::shared_ptr<Page>& page) const {
+  page->makings.resize(page->asked.size());
+  // The last list to be answered ends the page, perhaps before this returns.
   for (std::size_t i = 0; i < page->asked.size(); ++i) {
-    Prediction& asked = page->asked[i];
+    const Prediction& asked = page->asked[i];
     Predicted& answer = page->answers[i];
-    if (!asked.zone.empty() && !page->serving->has_zone(asked.zone)) {
+    Making& making = page->makings[i];
+    making.assignment = experiments_.assign(asked.visitor, asked.zone);
+    const ArmOptions* arm = making.assignment.arm;
+    making.serving = making.assignment.serving ? making.assignment.serving : page->serving;
+    answer.release = making.serving->name;
+    if (arm) {
+      answer.experiment = making.assignment.experiment->name;
+      answer.arm = arm->name;
+    }
+    const std::string& zone = making.zone = arm && !arm->zone.empty() ? arm->zone : asked.zone;
+    if (!zone.empty() && !making.serving->has_zone(zone)) {
       answer.error = std::make_exception_ptr(
-          Error(404, "zone: there is no \"" + asked.zone + "\"; there are " + joined(page->serving->zones)));
+          Error(404, "zone: there is no \"" + zone + "\"; there are " + joined(making.serving->zones)));
       finish(page);
       continue;
     }
@@ -123,7 +155,7 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
                            .only = asked.only,
                            .k = asked.k,
                            .history = asked.history,
-                           .zone = asked.zone,
+                           .zone = zone,
                            .rules = asked.rules,
                            .explain = asked.explain};
     request.bought.insert(request.bought.end(), page->bought.begin(), page->bought.end());
@@ -131,11 +163,16 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
     const bool is_written = !asked.events && !asked.current.empty() && !request.events.empty() &&
                             request.events.back() == asked.current.back();
     if (!is_written) request.events.insert(request.events.end(), asked.current.begin(), asked.current.end());
-    if (page->level != Admission::Level::full && asked.explain) {
-      request.explain = false;
-      answer.degraded.push_back("explanation");
+    if (page->level != Admission::Level::full) {
+      request.diversify = false;
+      answer.degraded.push_back("diversity");
+      if (std::exchange(request.explain, false)) answer.degraded.push_back("explanation");
+    } else if (arm && arm->explore > 0 && !asked.explain) {  // an explanation is of the order that rules left
+      making.explored_k =
+          static_cast<int>(asked.k > 0 ? asked.k : making.serving->recommender.release()->list_size(zone));
+      request.k = std::max(making.explored_k, arm->explore_among);
     }
-    if (page->level == Admission::Level::popular && !request.events.empty()) {
+    if (page->level == Admission::Level::popular && !(request.events.empty() && asked.visitor.empty())) {
       request.events.clear();
       answer.degraded.push_back("model");
     }
@@ -145,7 +182,7 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
 
 void Predictor::submit(const std::shared_ptr<Page>& page, std::size_t i, stamp::Request request) const {
   try {
-    page->serving->recommender.submit(
+    page->makings[i].serving->recommender.submit(
         std::move(request),
         [this, page, i](stamp::Answer<stamp::Recommendation> list) { answer(page, i, std::move(list)); },
         page->deadline);
@@ -165,17 +202,80 @@ void Predictor::answer(const std::shared_ptr<Page>& page, std::size_t i,
   }
   answer.list = std::move(list).get();
   if (answer.list.items.empty() && !asked.strict && (!asked.rules.empty() || asked.only)) {
-    stamp::Request popular{.events = {}, .exclude = asked.exclude, .k = asked.k, .zone = asked.zone, .explain = asked.explain};
+    stamp::Request popular{.events = {}, .exclude = asked.exclude, .k = asked.k, .zone = page->makings[i].zone, .explain = asked.explain};
     asked.rules.clear();
     asked.only.reset();
     return submit(page, i, std::move(popular));
   }
   by_path_[static_cast<std::size_t>(answer.list.path)]->add();
-  answer.release = page->serving->name;
-  answer.token = tokens_.token(
-      {.release = answer.release, .zone = asked.zone, .arm = "", .request = page->request_id, .time = now_ms()});
+  std::string candidates;
+  if (page->makings[i].explored_k > 0) candidates = explored(*page, i);
+  answer.token = tokens_.token({.release = answer.release,
+                                .zone = asked.zone,
+                                .arm = answer.arm,
+                                .request = page->request_id,
+                                .time = now_ms()});
+  if (!answer.arm.empty() && !asked.validate_only) expose(*page, i, std::move(candidates));
   if (asked.validate_only) answer.list.items.clear();
   finish(page);
+}
+
+// Shows the list in another order; what the log says of it.
+std::string Predictor::explored(Page& page, std::size_t i) const {
+  stamp::Recommendation& list = page.answers[i].list;
+  const Making& making = page.makings[i];
+  const ArmOptions& arm = *making.assignment.arm;
+  const Explored drawn = explore(list.scores, making.explored_k, arm.explore, std::hash<std::string>()(page.request_id) + i);
+  std::string out;
+  {
+    JsonObject exploration(out);
+    exploration.add("strength", arm.explore);
+    {
+      JsonArray candidates(exploration.at("candidates"));
+      for (const stamp::Id& id : list.items) candidates.add(stamp::to_string(id));
+    }
+    {
+      JsonArray scores(exploration.at("scores"));
+      for (const float score : list.scores) scores.add(score);
+    }
+    JsonArray propensities(exploration.at("propensities"));
+    for (const double propensity : drawn.propensities) propensities.add(propensity);
+  }
+  std::vector<stamp::Id> items;
+  std::vector<float> scores;
+  for (const int place : drawn.order) {
+    items.push_back(std::move(list.items[place]));
+    scores.push_back(list.scores[place]);
+  }
+  list.items = std::move(items);
+  list.scores = std::move(scores);
+  return out;
+}
+
+// A line of the log: who was shown what, and why.
+void Predictor::expose(const Page& page, std::size_t i, std::string candidates) const {
+  const Prediction& asked = page.asked[i];
+  const Predicted& answer = page.answers[i];
+  exposed_.at(page.makings[i].assignment.arm)->add();
+  if (!exposures_ || bucket_of("exposures", asked.visitor) >= config_.exposures.share) return;
+  std::string line;
+  {
+    JsonObject exposure(line);
+    exposure.add("time", format_time(now_ms()));
+    exposure.add("request", page.request_id);
+    exposure.add("visitor", secret_.hex("visitor", asked.visitor));
+    exposure.add("zone", asked.zone);
+    exposure.add("experiment", answer.experiment);
+    exposure.add("arm", answer.arm);
+    exposure.add("release", answer.release);
+    exposure.add("path", stamp::to_string(answer.list.path));
+    {
+      JsonArray items(exposure.at("items"));
+      for (const stamp::Id& id : answer.list.items) items.add(stamp::to_string(id));
+    }
+    if (!candidates.empty()) exposure.at("exploration") += candidates;
+  }
+  exposures_->add(std::move(line));
 }
 
 void Predictor::finish(const std::shared_ptr<Page>& page) const {

@@ -1,17 +1,14 @@
 #include "tokens.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/rand.h>
 
 #include <cstring>
-#include <stdexcept>
 
 namespace server {
 
 namespace {
 
+constexpr std::string_view kUse = "token";
 constexpr char kVersion = 1;
 constexpr std::size_t kMost = 1024;  // bytes of a token
 constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";  // RFC 4648 §5
@@ -44,23 +41,6 @@ std::optional<std::string> from_base64url(std::string_view text) {
 
 }  // namespace
 
-Tokens::Tokens(std::string key) : key_(std::move(key)) {
-  if (!key_.empty()) return;
-  key_.resize(32);
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(key_.data()), 32) != 1)
-    throw std::runtime_error("no random numbers can be had for a key of attribution tokens");
-}
-
-std::array<unsigned char, 16> Tokens::signature(std::string_view text) const {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> whole;
-  unsigned size = 0;
-  HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()), reinterpret_cast<const unsigned char*>(text.data()),
-       text.size(), whole.data(), &size);
-  std::array<unsigned char, 16> part;
-  std::memcpy(part.data(), whole.data(), part.size());
-  return part;
-}
-
 std::string Tokens::token(const Attribution& attribution) const {
   std::string bytes(1, kVersion);
   bytes.append(reinterpret_cast<const char*>(&attribution.time), sizeof attribution.time);
@@ -69,7 +49,7 @@ std::string Tokens::token(const Attribution& attribution) const {
     bytes += static_cast<char>(part.size());
     bytes += part;
   }
-  const auto signed_by = signature(bytes);
+  const auto signed_by = secret_.sign(kUse, bytes);
   bytes.append(reinterpret_cast<const char*>(signed_by.data()), signed_by.size());
   return base64url(bytes);
 }
@@ -81,7 +61,7 @@ std::optional<Attribution> Tokens::read(std::string_view token) const {
   std::string_view text(*bytes);
   const std::string_view signed_by = text.substr(text.size() - 16);
   text.remove_suffix(16);
-  const auto right = signature(text);
+  const auto right = secret_.sign(kUse, text);
   if (CRYPTO_memcmp(right.data(), signed_by.data(), right.size()) != 0) return std::nullopt;
   Attribution read;
   std::memcpy(&read.time, text.data() + 1, sizeof read.time);

@@ -1,0 +1,68 @@
+#include "experiments.h"
+
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+namespace server {
+
+namespace {
+
+constexpr int kWhole = 10000;
+
+void check(const ExperimentOptions& experiment, const std::string& way) {
+  if (experiment.name.empty()) throw std::invalid_argument(way + ".name: is missing");
+  std::set<std::string> names;
+  int share = 0;
+  for (const ArmOptions& arm : experiment.arms) {
+    if (arm.name.empty() || !names.insert(arm.name).second)
+      throw std::invalid_argument(way + ".arms: every arm needs a name of its own");
+    if (!arm.zone.empty() && experiment.zones.size() != 1)
+      throw std::invalid_argument(way + ".arms: arm \"" + arm.name + "\" has a zone; then the experiment is about one zone");
+    share += arm.share;
+  }
+  if (experiment.arms.empty() || share > kWhole)
+    throw std::invalid_argument(way + ".arms: shares add up to " + std::to_string(share) + "; 1 to 10000 are expected");
+}
+
+}  // namespace
+
+int bucket_of(std::string_view salt, std::string_view visitor) {
+  std::string text(salt);
+  text += '\0';
+  text += visitor;
+  unsigned char hash[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash);
+  std::uint64_t first = 0;
+  for (int i = 0; i < 8; ++i) first = first << 8 | hash[i];
+  return static_cast<int>(first % kWhole);
+}
+
+Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release)
+    : options_(std::move(options)) {
+  for (std::size_t i = 0; i < options_.size(); ++i) {
+    ExperimentOptions& experiment = options_[i];
+    check(experiment, "experiments[" + std::to_string(i) + "]");
+    if (experiment.salt.empty()) experiment.salt = experiment.name;
+    auto& serving = serving_.emplace_back();
+    for (const ArmOptions& arm : experiment.arms)
+      serving.push_back(arm.bundle.empty() ? nullptr : std::make_shared<Serving>(arm.bundle, release));
+  }
+}
+
+Assignment Experiments::assign(std::string_view visitor, std::string_view zone) const {
+  if (visitor.empty()) return {};
+  for (std::size_t i = 0; i < options_.size(); ++i) {
+    const ExperimentOptions& experiment = options_[i];
+    if (!experiment.zones.empty() && std::ranges::find(experiment.zones, zone) == experiment.zones.end()) continue;
+    int bucket = bucket_of(experiment.salt, visitor);
+    for (std::size_t arm = 0; arm < experiment.arms.size(); bucket -= experiment.arms[arm++].share)
+      if (bucket < experiment.arms[arm].share) return {&experiment, &experiment.arms[arm], serving_[i][arm]};
+    return {};
+  }
+  return {};
+}
+
+}  // namespace server

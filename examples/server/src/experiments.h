@@ -1,0 +1,52 @@
+// Who sees what in an experiment. A visitor stays in one arm, on every server, as long as the salt stays.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "releases.h"
+
+namespace server {
+
+struct ArmOptions {
+  std::string name;
+  int share = 0;              // of 10,000 visitors
+  std::string zone;           // whose rules apply in place of those of the zone that was asked for; empty: the same
+  std::string bundle;         // that answers in place of the one that is served; empty: the same
+  double explore = 0;         // strength of exploration, in units of scores; 0: none
+  int explore_among = 50;     // the best, which are reordered
+};
+
+struct ExperimentOptions {
+  std::string name;
+  std::string salt;                // empty: the name
+  std::vector<std::string> zones;  // empty: all of them
+  std::vector<ArmOptions> arms;
+};
+
+struct Assignment {
+  const ExperimentOptions* experiment = nullptr;  // null: in none
+  const ArmOptions* arm = nullptr;
+  std::shared_ptr<Serving> serving = nullptr;     // null: what is served
+};
+
+class Experiments {
+ public:
+  // Loads the bundles of arms. Throws std::invalid_argument for experiments or arms that cannot be.
+  Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release);
+
+  const std::vector<ExperimentOptions>& options() const { return options_; }
+  // Of the first experiment that has the zone. Nobody is in one without a name.
+  Assignment assign(std::string_view visitor, std::string_view zone) const;
+
+ private:
+  std::vector<ExperimentOptions> options_;
+  std::vector<std::vector<std::shared_ptr<Serving>>> serving_;  // by experiment and arm
+};
+
+// 0 to 9,999: the first eight bytes of SHA-256 over salt, a zero byte and the visitor, the highest first, modulo 10,000.
+int bucket_of(std::string_view salt, std::string_view visitor);
+
+}  // namespace server

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from conftest import bundle_of
 from serving import ids
 
 import stamp
+from conftest import bundle_of
 
 EVENTS = ["sku-00010", "sku-00011", "sku-00040"]
 

@@ -177,9 +177,9 @@ void linear(Index M, Index in, Index out, const float* x, const float* w, float*
 }
 
 // Calls use(d, column) for every dimension, where column holds rows[i][d] scale[i] for i < n, n <= kLanes, and 0
-// behind.
+// behind. Asks for what begins at `next`, unless null, meanwhile: as many lines as are read.
 template <class Use>
-inline void for_columns(Index n, Index D, const float* const* rows, const float* scale, Use&& use) {
+inline void for_columns(Index n, Index D, const float* const* rows, const float* scale, const float* next, Use&& use) {
   const float* lanes[kLanes];
   float factors[kLanes];
   for (Index i = 0; i < kLanes; ++i) {
@@ -187,11 +187,10 @@ inline void for_columns(Index n, Index D, const float* const* rows, const float*
     factors[i] = i < n ? scale ? scale[i] : 1 : 0;
   }
   const Vec factor = load(factors);
-  // Each row is read once as it lies, since processors fetch ahead by that, and then with the others from the cache.
-  for (Index i = 0; i < n; ++i)
-    for (Index line = 0; line < D; line += kLineFloats) (void)*static_cast<const volatile float*>(rows[i] + line);
   Index d = 0;
   for (; d + 4 <= D; d += 4) {
+    if (next)
+      for (Index i = 0; i < 4 * kLanes; i += kLineFloats) __builtin_prefetch(next + d * kLanes + i);
     Vec columns[4];
     four_columns([&](int r) { return lanes[r] + d; }, columns);
 #pragma GCC unroll 4
@@ -204,9 +203,28 @@ inline void for_columns(Index n, Index D, const float* const* rows, const float*
   }
 }
 
-void transpose_rows(Index n, Index D, const float* const* rows, const float* scale, float* out, Index width) {
+// Calls use(i, count, next) for vectors of rows, with what for_columns asks for. Memory and sums take as long as each
+// other where nothing waits: rows that lie one behind the other, as whole panels do, are asked for while those 16
+// before them are added up, and it is taken that others follow. Elsewhere, and first, each row is read once as it lies,
+// since processors fetch ahead by that, and then with the others from the cache.
+template <class Use>
+inline void for_row_vectors(Index n, Index D, const float* const* rows, Use&& use) {
+  constexpr Index kAhead = 16;
+  const bool in_line = n > kAhead && rows[n - 1] == rows[0] + (n - 1) * D;
+  const auto read = [&](Index first, Index count) {
+    for (Index i = first; i < first + count; ++i)
+      for (Index line = 0; line < D; line += kLineFloats) (void)*static_cast<const volatile float*>(rows[i] + line);
+  };
+  if (in_line) read(0, kAhead);
   for_each_vector(n, [&](Index i, Index count) {
-    for_columns(count, D, rows + i, scale ? scale + i : nullptr,
+    if (!in_line) read(i, count);
+    use(i, count, in_line ? rows[i] + kAhead * D : nullptr);
+  });
+}
+
+void transpose_rows(Index n, Index D, const float* const* rows, const float* scale, float* out, Index width) {
+  for_row_vectors(n, D, rows, [&](Index i, Index count, const float* next) {
+    for_columns(count, D, rows + i, scale ? scale + i : nullptr, next,
                 [&](Index d, Vec column) { store_n(out + d * width + i, count, column); });
   });
   for (Index d = 0; d < D; ++d)
@@ -216,9 +234,9 @@ void transpose_rows(Index n, Index D, const float* const* rows, const float* sca
 template <Index kQueries>
 void score_rows_of(Index n, Index D, const float* const* queries, const float* const* rows, const float* scale,
                    float* scores, Index scores_row) {
-  for_each_vector(n, [&](Index i, Index count) {
+  for_row_vectors(n, D, rows, [&](Index i, Index count, const float* next) {
     Vec sum[kQueries] = {};
-    for_columns(count, D, rows + i, scale ? scale + i : nullptr, [&](Index d, Vec column) {
+    for_columns(count, D, rows + i, scale ? scale + i : nullptr, next, [&](Index d, Vec column) {
 #pragma GCC unroll 4
       for (Index q = 0; q < kQueries; ++q) sum[q] += broadcast(queries[q][d]) * column;
     });

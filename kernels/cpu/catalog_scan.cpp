@@ -8,8 +8,8 @@ namespace {
 
 // Where bounds leave more of a panel, all of it is scored: to list, and to rank, where each is scored at once.
 constexpr int kManyListed = 32, kManyRanked = 8;
-// Where they did so for every query and this many panels, they are tried at one panel in as many.
-constexpr Index kPatience = 8;
+// Where they did so for every query and kPatience panels, they are tried at one panel in kPause.
+constexpr Index kPatience = 8, kPause = 32;
 
 template <class Use>
 void for_bits(std::uint64_t bits, Use&& use) {
@@ -39,7 +39,7 @@ void BlockScan::run(Index begin, Index end) {
   Index in_vain = 0;  // panels since bounds last were of use
   for (Index at = begin; at < end; at += kPanel) {
     const std::uint64_t products = end - at < kPanel ? (std::uint64_t{1} << (end - at)) - 1 : ~std::uint64_t{0};
-    const bool by_bounds = scan_.table && (in_vain < kPatience || in_vain % kPatience == 0);
+    const bool by_bounds = scan_.table && (in_vain < kPatience || in_vain % kPause == 0);
     in_vain = scan_panel(at, products, by_bounds) ? 0 : in_vain + 1;
   }
   for (Index r = 0; r < count_; ++r) {
@@ -135,6 +135,11 @@ float BlockScan::least(Index r) const {
   return lower_[r].is_full() ? lower_[r].worst() : -std::numeric_limits<float>::infinity();
 }
 
+float BlockScan::least_behind(Index r) const {
+  if (!lower_[r].is_full() || p_.floors.begin) return least(r);
+  return std::nextafter(least(r), std::numeric_limits<float>::infinity());
+}
+
 void BlockScan::wait(Index r, Waiting product) {
   if (n_waiting_[r] == room_) {
     drop_ruled_out(r);
@@ -175,7 +180,7 @@ void BlockScan::take(Index r, Index begin, std::uint64_t products, float* scores
   products &= ~raised_of(r, begin);
   if (is_ranked(r)) for_bits(products, [&](int i) { rank(r, scores[i]); });
   if (const float* boost = boosts(r)) for_bits(products, [&](int i) { scores[i] += boost[begin + i]; });
-  for_bits(simd_.panel_at_least(scores, least(r)) & products & ~excluded(r, begin),
+  for_bits(simd_.panel_at_least(scores, least_behind(r)) & products & ~excluded(r, begin),
            [&](int i) { offer(r, begin + i, scores[i]); });
 }
 

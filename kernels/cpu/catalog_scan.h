@@ -63,6 +63,9 @@ class BlockScan {
   }
   std::uint64_t raised_of(Index r, Index begin) const;
   float least(Index r) const;  // what is below it is not among the k best
+  // The same of a product behind all that were offered: of equal ones it comes last. Those with a floor, offered first,
+  // may lie behind it.
+  float least_behind(Index r) const;
   Waiting* waiting(Index r) const { return waiting_ + r * room_; }
 
   const Simd& simd_;

@@ -177,7 +177,7 @@ void linear(Index M, Index in, Index out, const float* x, const float* w, float*
 }
 
 // Calls use(d, column) for every dimension, where column holds rows[i][d] scale[i] for i < n, n <= kLanes, and 0
-// behind. Asks for what begins at `next`, unless null, meanwhile: as many lines as are read.
+// behind. Meanwhile asks for as many lines as are read of what begins at `next`, unless that is null.
 template <class Use>
 inline void for_columns(Index n, Index D, const float* const* rows, const float* scale, const float* next, Use&& use) {
   const float* lanes[kLanes];
@@ -203,14 +203,14 @@ inline void for_columns(Index n, Index D, const float* const* rows, const float*
   }
 }
 
-// Calls use(i, count, next) for vectors of rows, with what for_columns asks for. Memory and sums take as long as each
-// other where nothing waits: rows that lie one behind the other, as whole panels do, are asked for while those 16
-// before them are added up, and it is taken that others follow. Elsewhere, and first, each row is read once as it lies,
-// since processors fetch ahead by that, and then with the others from the cache.
+// Calls use(i, count, next) for vectors of rows, next as for_columns takes it. Memory takes about as long as the sums
+// do, so rows that lie one behind the other, as those of whole panels do, are asked for while the kAhead before them
+// are added up, and so is what lies behind the last. Elsewhere, at the start, and where rows are short, each is read
+// once as it lies, since processors fetch ahead by that, and then with the others from the cache.
 template <class Use>
 inline void for_row_vectors(Index n, Index D, const float* const* rows, Use&& use) {
   constexpr Index kAhead = 16;
-  const bool in_line = n > kAhead && rows[n - 1] == rows[0] + (n - 1) * D;
+  const bool in_line = n > kAhead && D > 2 * kLineFloats && rows[n - 1] == rows[0] + (n - 1) * D;
   const auto read = [&](Index first, Index count) {
     for (Index i = first; i < first + count; ++i)
       for (Index line = 0; line < D; line += kLineFloats) (void)*static_cast<const volatile float*>(rows[i] + line);

@@ -1,5 +1,6 @@
 // The catalog's top-k, against plain loops on awkward sizes and values, with guard bands.
 #include <cstring>
+#include <numeric>
 
 #include "tests/check.h"
 #include "tests/reference.h"
@@ -286,6 +287,24 @@ TEST_CASE("lists and ranks are the same with a packed copy and without, to the b
                 CHECK(same_bits(problem.run(k, 0, B, with_targets), problem.run(k, 0, B, with_targets, true, false)));
             }
         }
+      }
+  }
+}
+
+TEST_CASE("products that come from the worst to the best, each of which enters the list, or the other way round") {
+  constexpr std::int64_t B = 9, V = 1500;
+  std::vector<float> items(V);
+  std::iota(items.begin(), items.end(), -700.0f);
+  for (const auto& device : check::devices()) {
+    TopK problem(device, B, 1, V, items, false, false);
+    CAPTURE(device->name());
+    for (std::int64_t k : {1, 20, 300, 749, 751})
+      for (std::int64_t count : {std::int64_t{1}, B}) {
+        CAPTURE(k);
+        CAPTURE(count);
+        const auto lists = problem.run(k, 0, count);
+        for (std::int64_t b = 0; b < count; ++b)
+          for (std::int64_t i = 0; i < k; ++i) CHECK(lists.ids[b * k + i] == (problem.q[b] > 0 ? V - 1 - i : i));
       }
   }
 }

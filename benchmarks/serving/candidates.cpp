@@ -48,7 +48,8 @@ std::vector<Index> count(const Problem& p, const std::byte* packed, Index k, std
                                      digits,  integers.data(), quantized.data()};
 
   std::vector<Index> scored;
-  std::vector<stamp::cpu::Scored> kept(static_cast<std::size_t>(BlockScan::kQueries * k));
+  std::vector<stamp::cpu::Scored> kept(
+      static_cast<std::size_t>(BlockScan::kQueries * BlockScan::BestScored::room(k, p.V)));
   for (Index first = 0; first < p.B; first += BlockScan::kQueries) {
     const Index n = std::min(BlockScan::kQueries, p.B - first);
     BlockScan block(scan, first, n, k, kept.data());

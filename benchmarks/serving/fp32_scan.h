@@ -12,7 +12,32 @@
 
 namespace bench {
 
+using stamp::cpu::BetterScored;
 using stamp::cpu::Index;
+using stamp::cpu::Scored;
+
+// The k best of what was offered, as a heap whose front is the worst kept.
+class Heap {
+ public:
+  Heap() = default;
+  Heap(Scored* storage, Index k) : kept_(storage), k_(k) {}
+  void offer(Scored candidate) {
+    if (size_ < k_) {
+      kept_[size_++] = candidate;
+      std::push_heap(kept_, kept_ + size_, BetterScored());
+    } else if (BetterScored()(candidate, kept_[0])) {
+      std::pop_heap(kept_, kept_ + k_, BetterScored());
+      kept_[k_ - 1] = candidate;
+      std::push_heap(kept_, kept_ + k_, BetterScored());
+    }
+  }
+  bool is_full() const { return size_ == k_; }
+  const Scored& worst() const { return kept_[0]; }
+
+ private:
+  Scored* kept_ = nullptr;
+  Index k_ = 0, size_ = 0;
+};
 
 class Fp32Scan {
  public:
@@ -34,18 +59,17 @@ class Fp32Scan {
 
   // ids and scores [B,k], as Device::catalog_top_k gives them; k <= V.
   void top_k(Index B, Index k, const float* queries, std::int32_t* ids, float* scores) const {
-    std::vector<stamp::cpu::Scored> kept(static_cast<std::size_t>(kQueriesAtOnce * k));
+    std::vector<Scored> kept(static_cast<std::size_t>(kQueriesAtOnce * k));
     for (Index first = 0; first < B; first += kQueriesAtOnce)
       top_k_of_block(std::min(kQueriesAtOnce, B - first), k, queries + first * D_, kept.data(), ids + first * k,
                      scores + first * k);
   }
 
  private:
-  void top_k_of_block(Index B, Index k, const float* queries, stamp::cpu::Scored* kept, std::int32_t* ids,
-                      float* scores) const {
+  void top_k_of_block(Index B, Index k, const float* queries, Scored* kept, std::int32_t* ids, float* scores) const {
     constexpr Index kWidth = kPanel * kPanelsAtOnce;
     const auto& simd = stamp::cpu::simd();
-    std::array<stamp::cpu::Best<stamp::cpu::Scored, stamp::cpu::BetterScored>, kQueriesAtOnce> best;
+    std::array<Heap, kQueriesAtOnce> best;
     for (Index b = 0; b < B; ++b) best[b] = {kept + b * k, k};
     alignas(64) static thread_local std::array<float, kQueriesAtOnce * kWidth> tile;
     for (Index first = 0; first < V_; first += kWidth) {
@@ -66,7 +90,7 @@ class Fp32Scan {
         }
     }
     for (Index b = 0; b < B; ++b) {
-      std::sort_heap(kept + b * k, kept + (b + 1) * k, stamp::cpu::BetterScored());
+      std::sort_heap(kept + b * k, kept + (b + 1) * k, BetterScored());
       for (Index i = 0; i < k; ++i) {
         ids[b * k + i] = kept[b * k + i].id;
         scores[b * k + i] = kept[b * k + i].score;

@@ -27,10 +27,11 @@ BlockScan::BlockScan(const CatalogScan& scan, Index first, Index count, Index k,
       count_(count),
       room_(scan.table ? 4 * k + 256 : 0) {
   waiting_ = scratch<Waiting, 17>(count * room_);
-  float* bounds = scratch<float, 18>(count * k);
+  const Index room = BestScored::room(k, p_.V);
+  float* bounds = scratch<float, 18>(scan.table ? count * room : 0);
   for (Index r = 0; r < count; ++r) {
-    best_[r] = {kept + r * k, k};
-    lower_[r] = {bounds + r * k, k};
+    best_[r] = {kept + r * room, k};
+    lower_[r] = {bounds + r * room, k};
   }
 }
 
@@ -45,6 +46,7 @@ void BlockScan::run(Index begin, Index end) {
   for (Index r = 0; r < count_; ++r) {
     drop_ruled_out(r);
     score_waiting(r);
+    best_[r].cut();
   }
 }
 
@@ -132,7 +134,9 @@ bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std
 }
 
 float BlockScan::least(Index r) const {
-  return lower_[r].is_full() ? lower_[r].worst() : -std::numeric_limits<float>::infinity();
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  if (scan_.table) return lower_[r].is_full() ? lower_[r].worst() : kNothing;
+  return best_[r].is_full() ? best_[r].worst().score : kNothing;
 }
 
 float BlockScan::least_behind(Index r) const {
@@ -149,6 +153,7 @@ void BlockScan::wait(Index r, Waiting product) {
 }
 
 void BlockScan::drop_ruled_out(Index r) {
+  lower_[r].cut();
   const float bound = least(r);
   n_waiting_[r] = std::remove_if(waiting(r), waiting(r) + n_waiting_[r],
                                  [&](const Waiting& product) { return product.upper < bound; }) -
@@ -198,7 +203,7 @@ void BlockScan::rank(Index r, float score) {
 // A score, boost included, of a product that did not wait.
 void BlockScan::offer(Index r, Index v, float score) {
   if (!(score >= least(r))) return;
-  lower_[r].offer(score);
+  if (scan_.table) lower_[r].offer(score);
   best_[r].offer({score, static_cast<std::int32_t>(v)});
 }
 

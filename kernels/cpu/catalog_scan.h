@@ -20,10 +20,12 @@ struct CatalogScan {
   const QuantizedQuery* quantized;  // [B]
 };
 
-// Queries first … first+count-1. Keeps the k best products of each in kept [count,k], and ranks their targets.
+// Queries first … first+count-1. Keeps the k best products of each in kept [count, BestScored::room(k, V)], and ranks
+// their targets.
 class BlockScan {
  public:
   static constexpr Index kQueries = 64;  // at most
+  using BestScored = Best<Scored, BetterScored>;
 
   BlockScan(const CatalogScan& scan, Index first, Index count, Index k, Scored* kept);
 
@@ -73,8 +75,8 @@ class BlockScan {
   const CatalogScan& scan_;
   const CatalogTopK& p_;
   Index first_, count_;
-  std::array<Best<Scored, BetterScored>, kQueries> best_;         // of the scores that were made
-  std::array<Best<float, std::greater<float>>, kQueries> lower_;  // bounds of scores, or scores
+  std::array<BestScored, kQueries> best_;                         // of the scores that were made
+  std::array<Best<float, std::greater<float>>, kQueries> lower_;  // with a table: bounds of scores, or scores
   Waiting* waiting_;                                              // [count, room]
   Index room_;
   std::array<Index, kQueries> n_waiting_{}, above_{}, tied_{}, scored_{};

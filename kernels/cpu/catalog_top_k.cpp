@@ -79,12 +79,13 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
   });
 
   const CatalogScan scan{p, exact, target_scores, by_bounds ? &*table : nullptr, digits, queries, quantized};
-  Scored* kept = scratch<Scored, 11>(runs * p.B * k);
+  const Index room = BlockScan::BestScored::room(k, V);
+  Scored* kept = scratch<Scored, 11>(runs * p.B * room);
   Found* found = scratch<Found, 12>(runs * p.B);
   parallel_for(blocks * runs, threads_, [&](Index piece) {
     const Index run = piece % runs, first = piece / runs * BlockScan::kQueries;
     const Index count = std::min(BlockScan::kQueries, p.B - first);
-    BlockScan block(scan, first, count, k, kept + (run * p.B + first) * k);
+    BlockScan block(scan, first, count, k, kept + (run * p.B + first) * room);
     block.run(run * panels / runs * Int8Table::kPanel, std::min(V, (run + 1) * panels / runs * Int8Table::kPanel));
     for (Index r = 0; r < count; ++r) found[run * p.B + first + r] = {block.size(r), block.above(r), block.tied(r)};
   });
@@ -94,13 +95,14 @@ void CpuDevice::catalog_top_k(const CatalogTopK& p) {
     Index candidates = 0, above = 0, tied = 0;
     for (Index run = 0; run < runs; ++run) {
       const Found& part = found[run * p.B + b];
-      std::copy_n(kept + (run * p.B + b) * k, part.size, all + candidates);
+      std::copy_n(kept + (run * p.B + b) * room, part.size, all + candidates);
       candidates += part.size;
       above += part.above;
       tied += part.tied;
     }
     const Index size = std::min(k, candidates);
-    std::partial_sort(all, all + size, all + candidates, BetterScored());
+    if (size < candidates) std::nth_element(all, all + size, all + candidates, BetterScored());
+    std::sort(all, all + size, BetterScored());
     for (Index i = 0; i < p.k; ++i) {
       p.ids[b * p.k + i] = i < size ? all[i].id : -1;
       p.scores[b * p.k + i] = i < size ? all[i].score : -std::numeric_limits<float>::infinity();

@@ -23,29 +23,50 @@ struct BetterScored {
   }
 };
 
-// The k best of what was offered, in any order, as a heap whose front is the worst kept.
+// The k best of what was offered, in any order. Short lists are kept sorted. Of longer ones, what may be among the best
+// is kept until there are 2k, and then cut to k in linear time, where a heap moves every value through its log k
+// levels.
 template <class T, class Better>
 class Best {
  public:
+  // Values of storage, where at most n will be offered.
+  static Index room(Index k, Index n) { return std::min(2 * k, n); }
+
   Best() = default;
   Best(T* storage, Index k) : kept_(storage), k_(k) {}
   void offer(T candidate) {
-    if (size_ < k_) {
-      kept_[size_++] = candidate;
-      std::push_heap(kept_, kept_ + size_, Better());
-    } else if (Better()(candidate, kept_[0])) {
-      std::pop_heap(kept_, kept_ + k_, Better());
-      kept_[k_ - 1] = candidate;
-      std::push_heap(kept_, kept_ + k_, Better());
-    }
+    if (is_full_ && !Better()(candidate, worst_)) return;
+    if (k_ <= kShort) return insert(candidate);
+    kept_[size_++] = candidate;
+    if (size_ == (is_full_ ? 2 * k_ : k_)) cut();
   }
-  Index size() const { return size_; }
-  bool is_full() const { return size_ == k_; }
-  const T& worst() const { return kept_[0]; }
+  // Leaves the k best.
+  void cut() {
+    if (size_ < k_ || (size_ == k_ && is_full_)) return;
+    std::nth_element(kept_, kept_ + k_ - 1, kept_ + size_, Better());
+    size_ = k_;
+    is_full_ = true;
+    worst_ = kept_[k_ - 1];
+  }
+  Index size() const { return size_; }  // at most k after a cut
+  bool is_full() const { return is_full_; }
+  const T& worst() const { return worst_; }  // of the k best when it was last cut; where it is full
 
  private:
+  static constexpr Index kShort = 32;
+
+  void insert(T candidate) {
+    Index i = is_full_ ? k_ - 1 : size_++;
+    for (; i > 0 && Better()(candidate, kept_[i - 1]); --i) kept_[i] = kept_[i - 1];
+    kept_[i] = candidate;
+    is_full_ = size_ == k_;
+    worst_ = kept_[size_ - 1];
+  }
+
   T* kept_ = nullptr;
   Index k_ = 0, size_ = 0;
+  bool is_full_ = false;
+  T worst_{};
 };
 
 // Calls use(product, floor) for the floors of query b on products first … last-1.

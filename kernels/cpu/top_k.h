@@ -123,20 +123,28 @@ class ExactScores {
     for (Index d = 0; d < p_.D; d += kLine) __builtin_prefetch(row(v) + d);
   }
 
-  // Of `count` queries and products first … first+n-1. A query's scores are a line of kPanel.
+  // Of `count` queries, in order, and products first … first+n-1. A query's scores are a line of kPanel.
   void of_panel(Index count, const Index* queries, Index first, Index n, float* scores) const {
-    constexpr Index kFew = 8;  // queries for which rows are turned round in registers, four queries at a time
+    constexpr Index kFew = 4;      // queries, at most, for which rows are turned round in registers
+    constexpr Index kTurned = 16;  // rows at once for more, and the next ones are asked for: both fit the nearest cache
     const Rows rows(*this, n, [&](Index i) { return first + i; });
-    if (count < kFew) {
+    if (count <= kFew) {
       const float* begin[kFew];
       for (Index i = 0; i < count; ++i) begin[i] = query(queries[i]);
       return simd().score_rows(count, n, p_.D, begin, rows.begin, rows.scales, scores, kPanel);
     }
-    float* columns = scratch<float, 9>(kPanel * p_.D);
-    simd().transpose_rows(n, p_.D, rows.begin, rows.scales, columns, kPanel);
-    float* side_by_side = scratch<float, 16>(count * p_.D);
-    for (Index i = 0; i < count; ++i) std::copy_n(query(queries[i]), p_.D, side_by_side + i * p_.D);
-    simd().gemm(count, kPanel, p_.D, side_by_side, p_.D, 1, columns, kPanel, scores, kPanel, false);
+    const float* side_by_side = query(queries[0]);
+    if (queries[count - 1] - queries[0] >= count) {
+      float* copies = scratch<float, 16>(count * p_.D);
+      for (Index i = 0; i < count; ++i) std::copy_n(query(queries[i]), p_.D, copies + i * p_.D);
+      side_by_side = copies;
+    }
+    float* columns = scratch<float, 9>(kTurned * p_.D);
+    for (Index i = 0; i < n; i += kTurned) {
+      simd().transpose_rows(std::min(kTurned, n - i), p_.D, rows.begin + i, rows.scales + i, columns, kTurned);
+      for (Index v = first + i + kTurned; v < std::min(first + i + 2 * kTurned, p_.V); ++v) prefetch(v);
+      simd().gemm(count, kTurned, p_.D, side_by_side, p_.D, 1, columns, kTurned, scores + i, kPanel, false);
+    }
   }
 
  private:

@@ -173,8 +173,8 @@ def scans() -> list[str]:
             "it replaced, in turns and with the same lists to the bit, by instruction set: before → now, medians, and the median of the ratios of neighbours. One "
             "request reads D + 4 of the 4D bytes a product that the other reads, so 3.85 at D = 100 is the most that memory "
             "allows, and more where one copy fits a cache and the other does not; many requests are bound by 2BVD operations, "
-            "on integers of 8 bits four times as many at once as in single precision. Bounds pay where they leave little: lists of "
-            "a thirty-second of the catalog and longer are made without them, in single precision, as are panels of 64 products of which bounds leave "
+            "on integers of 8 bits four times as many at once as in single precision. Bounds pay where they leave little: long "
+            "lists (of 1/13 of the catalog for one request, of 1/330 for 64; 1/18 and 1/650 without VNNI) are made without them, in single precision, as are panels of 64 products of which bounds leave "
             "more than half. So tables whose products bounds cannot tell apart cost that scan and the scan for the bounds: "
             "*all equal*, one row again and again; *nearly alike*, 0.5 and noise of 1e-4; *zero query*, all scores 0. State: "
             f"{'; '.join(sorted(states))}, rows included.",

@@ -291,6 +291,22 @@ TEST_CASE("lists and ranks are the same with a packed copy and without, to the b
   }
 }
 
+TEST_CASE("the same of a catalog so large that batches of any size are listed by bounds") {
+  constexpr std::int64_t B = 70, D = 7, V = 14'000, k = 20;
+  for (const auto& device : check::devices()) {
+    if (check::slow(*device)) continue;
+    CAPTURE(device->name());
+    for (const auto& items : all_kinds_of_items(D, V)) {
+      const TopK problem(device, B, D, V, items);
+      for (std::int64_t count : {4, 5, 70})
+        for (const bool with_targets : {false, true}) {
+          CAPTURE(count);
+          CHECK(same_bits(problem.run(k, 0, count, with_targets), problem.run(k, 0, count, with_targets, true, false)));
+        }
+    }
+  }
+}
+
 TEST_CASE("products that come from the worst to the best, each of which enters the list, or the other way round") {
   constexpr std::int64_t B = 9, V = 1500;
   std::vector<float> items(V);

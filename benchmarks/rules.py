@@ -3,7 +3,7 @@
     python benchmarks/rules.py [--products 50000 1000000] [--dim 100] [--rounds 15]
 
 Rules about values touch the places that they forbid, one about prices reads its column, 4V bytes, and a boost is read
-with the scores; a limit makes lists four times as long. "zone" has its fixed rules worked out when the bundle is loaded,
+with the scores; a limit makes lists a little longer. "zone" has its fixed rules worked out when the bundle is loaded,
 "request" gets the same list with every request, as text that was parsed before. Encoding is what a request over 64
 products takes at D beyond what it takes at D = 1. Times are the thread's own, as others may want the core.
 """

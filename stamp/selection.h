@@ -96,7 +96,8 @@ class STAMP_API Selection {
   // beyond the catalog, or rules worked out beforehand are of other candidates.
   void prepare(const SelectionProblem& problem);
 
-  // What the first scan takes. n is such that it nearly always suffices; 0 when there is nothing to scan.
+  // What the first scan takes. n is such that it suffices unless limits hold back much; 0 when there is nothing to
+  // scan.
   std::int64_t first_scan() const { return asked_; }
   const PlaceSet& excluded() const { return excluded_; }  // most often empty, or a zone's own
   std::span<const float> boosts() const { return boosts_; }

@@ -312,6 +312,35 @@ TEST_CASE("lists are what sorting everything gives, whatever the rules") {
   CHECK(diversified > 50);
 }
 
+TEST_CASE("a min_score ends a list where it keeps out a product that the limits allow") {
+  Random random(3);
+  Selection selection;
+  int ended = 0, kept_out_by_limits = 0;
+  for (int round = 0; round < 6000; ++round) {
+    const Shop shop = random.shop();
+    const Json limit{{"rule", "limit"}, {"attribute", "colour"}, {"max", 1 + random.below(4)}};
+    const Json least{{"rule", "min_score"}, {"score", 0.3 * (random.below(8) - 5)}};
+    const Request request{.zone = Json{least}.dump(), .rules = Json{limit}.dump(), .k = 1 + random.below(25)};
+    const SelectedProducts selected = select(shop, request, selection, random.chance(0.5)).selected;
+    if (selected.reason.empty()) continue;
+    CAPTURE(round);
+    int below = 0, allowed = 0;
+    for (std::size_t place = 0; place < shop.scores.size(); ++place) {
+      if (shop.scores[place] >= least.at("score").get<float>()) continue;
+      const auto colour = shop.text("colour", shop.candidates.rows[place]);
+      const auto listed = std::count_if(selected.rows.begin(), selected.rows.end(),
+                                        [&](std::int32_t row) { return shop.text("colour", row) == colour; });
+      ++below;
+      allowed += !colour || listed < limit.at("max").get<std::int64_t>();
+    }
+    REQUIRE((selected.reason.find("ends the list") != std::string::npos) == (allowed > 0));
+    ended += allowed > 0;
+    kept_out_by_limits += below > 0 && allowed == 0;
+  }
+  CHECK(ended > 100);
+  CHECK(kept_out_by_limits > 100);
+}
+
 TEST_CASE("explanations account for every candidate and every product that is missing") {
   Random random(2);
   Selection selection;

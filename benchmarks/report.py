@@ -119,7 +119,7 @@ def performance() -> str:
                          f"{r['own_mib']:,.0f}", f"{8 * r['groups'] ** 2 / 2**20:,.0f}", f"{r['purity']:.3f}"]
                         for r in clustered]),
                  where(clustered)]  # fmt: skip
-    return "\n\n".join([*text, *rules(), *in_flight(), *replay(), *daily(), *gpu_performance()]) + "\n"
+    return "\n\n".join([*text, *rules(), *loading(), *in_flight(), *replay(), *daily(), *gpu_performance()]) + "\n"
 
 
 PEERS = {"faiss": "FAISS flat", "torch": "PyTorch", "faiss sq8": "FAISS SQ8", "faiss hnsw": "FAISS HNSW",
@@ -243,6 +243,25 @@ def rules() -> list[str]:
                          *(cell(r["ways"][way]) for way in ways)] for r in counts]),
                  where(counts)]  # fmt: skip
     return text
+
+
+def loading() -> list[str]:
+    rows = latest(read("loading"), "products", "dim", "scan_table")
+    if not rows:
+        return []
+
+    def bytes_a_product(r: dict, of: str) -> str:
+        return f"{r[of + 'mib'] * 2**20 / r['products']:,.0f}"
+
+    return ["## Loading", "Milliseconds to open a bundle of one model, from the page cache, beside reading the same files into "
+            "a buffer by one thread, in a process of its own each; and bytes a product: of the files, of the process's own memory, and of the "
+            "files' pages, which processes share. Without a scan table the bundle's is packed at load. Medians; a ratio "
+            "is the median of the ratios.",
+            table(["V, D", "scan table", "reading, ms", "loading, ms", "ratio", "bytes of files", "own", "shared"],
+                  [[f"{r['products']:,}, {r['dim']}", "in the bundle" if r["scan_table"] else "packed at load",
+                    f"{r['read_ms']:.1f}", f"{r['load_ms']:.1f}", f"{r['ratio']:.2f}",
+                    *(bytes_a_product(r, of) for of in ("", "private_", "shared_"))] for r in rows]),
+            where(rows)]  # fmt: skip
 
 
 def in_flight() -> list[str]:

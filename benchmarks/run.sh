@@ -15,6 +15,7 @@ benchmarks/.venv/bin/python benchmarks/recommend.py
 benchmarks/.venv/bin/python benchmarks/scan.py
 benchmarks/.venv/bin/python benchmarks/cluster.py
 benchmarks/.venv/bin/python benchmarks/rules.py
+benchmarks/.venv/bin/python benchmarks/loading.py
 benchmarks/.venv/bin/python benchmarks/in_flight.py
 if command -v valgrind > /dev/null; then
   benchmarks/.venv/bin/python benchmarks/costs.py

@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <ostream>
 #include <set>
 
+#include "kernels/cpu/thread_pool.h"
 #include "stamp/files.h"
 #include "stamp/internal/json.h"
 #include "stamp/rules.h"
@@ -260,13 +263,13 @@ void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& 
 
 // Everything is read through one descriptor of the directory, so that all of it is of one bundle. Where another bundle
 // has taken its place meanwhile, its files may be gone: then that one is opened.
-BundleReader::BundleReader(const fs::path& path) : path_(path) {
+BundleReader::BundleReader(const fs::path& path, const std::shared_ptr<Device>& all) : path_(path) {
   for (;;) {
     folder_.reset(std::fopen(path.c_str(), "re"));
     if (!folder_)
       fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model (", std::strerror(errno), ")");
     try {
-      open(open_path(folder_.get()));
+      open(open_path(folder_.get()), all);
       return;
     } catch (const std::runtime_error&) {
       struct stat opened, now;
@@ -279,7 +282,7 @@ BundleReader::BundleReader(const fs::path& path) : path_(path) {
   }
 }
 
-void BundleReader::open(const fs::path& folder) {
+void BundleReader::open(const fs::path& folder, const std::shared_ptr<Device>& all) {
   const Json manifest = read_manifest(folder, path_);
   const auto named = [&](const std::string& file) { return (path_ / file).string(); };
   try {
@@ -290,23 +293,6 @@ void BundleReader::open(const fs::path& folder) {
       verify_checksum(*file, files.at(name).at("checksum").text());
       return file;
     };
-    const std::string catalog_path = named(kCatalogFile);
-    const Safetensors file(verify(kCatalogFile));
-    verify(kRulesFile);
-    std::tie(bundle_.catalog, bundle_.counts) = read_catalog(file, catalog_path);
-    const std::int64_t V = bundle_.catalog.size();
-    if (manifest.at("products") != V)
-      fail("load_bundle: ", catalog_path, " has ", V, " ids, the manifest says ", manifest.at("products").dump(),
-           " products");
-    bundle_.attributes = Attributes::from(file, V);
-    bundle_.rules = read_file(folder / kRulesFile, named(kRulesFile));
-    for (const Json& name : manifest.at("route_by").elements()) bundle_.route_by.push_back(name.text());
-    if (const Json* fallback = manifest.find("fallback")) {
-      const std::string& name = fallback->text();
-      verify(name);
-      bundle_.fallback = load_baseline(folder / name, named(name));
-    }
-
     for (const Json& described : manifest.at("clusters").elements()) {
       const std::string& name = described.at("file").text();
       verify_size(folder / name, named(name), files.at(name));
@@ -317,7 +303,9 @@ void BundleReader::open(const fs::path& folder) {
                         .scan_table = {},
                         .scan_table_checksum = {},
                         .config = config,
-                        .products = described.at("products").get<std::int64_t>()});
+                        .products = described.at("products").get<std::int64_t>(),
+                        .model = nullptr,
+                        .mapped_scan_table = nullptr});
       if (!files_.back().open)
         fail("load_bundle: cannot read ", named(name), ": ", std::strerror(errno),
              errno == EMFILE ? "; each model takes a file descriptor until it is loaded (ulimit -n)" : "");
@@ -335,7 +323,34 @@ void BundleReader::open(const fs::path& folder) {
         verify_size(folder / of.scan_table, named(of.scan_table), files.at(of.scan_table));
       }
     }
-    const auto owner = file.i32("cluster", {V});
+    const std::string catalog_path = named(kCatalogFile);
+    std::optional<Safetensors> catalog;
+    std::vector<std::function<void()>> tasks{[&] {
+      catalog.emplace(verify(kCatalogFile));
+      std::tie(bundle_.catalog, bundle_.counts) = read_catalog(*catalog, catalog_path);
+      const std::int64_t V = bundle_.catalog.size();
+      if (manifest.at("products") != V)
+        fail("load_bundle: ", catalog_path, " has ", V, " ids, the manifest says ", manifest.at("products").dump(),
+             " products");
+      bundle_.attributes = Attributes::from(*catalog, V);
+    }};
+    for (File& file : files_) {
+      if (!all) break;
+      tasks.emplace_back([&] { file.model = verified_model(file); });
+      if (all->reads_host_memory()) tasks.emplace_back([&] { file.mapped_scan_table = verified_scan_table(file); });
+    }
+    cpu::parallel_for(static_cast<std::int64_t>(tasks.size()), 0, [&](std::int64_t task) { tasks[task](); });
+
+    verify(kRulesFile);
+    bundle_.rules = read_file(folder / kRulesFile, named(kRulesFile));
+    for (const Json& name : manifest.at("route_by").elements()) bundle_.route_by.push_back(name.text());
+    if (const Json* fallback = manifest.find("fallback")) {
+      const std::string& name = fallback->text();
+      verify(name);
+      bundle_.fallback = load_baseline(folder / name, named(name));
+    }
+    const std::int64_t V = bundle_.catalog.size();
+    const auto owner = catalog->i32("cluster", {V});
     const auto clusters = static_cast<std::int32_t>(bundle_.clusters.size());
     for (std::int64_t row = 0; row < V; ++row) {
       if (owner[row] < -1 || owner[row] >= clusters)
@@ -356,12 +371,36 @@ void BundleReader::open(const fs::path& folder) {
   }
 }
 
-std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<Device> device) const {
-  const File& file = files_[cluster];
+void BundleReader::forget(std::size_t cluster) {
+  files_[cluster].open.reset();
+  files_[cluster].model.reset();
+  files_[cluster].mapped_scan_table.reset();
+}
+
+std::shared_ptr<const MappedFile> BundleReader::verified_model(const File& file) const {
   // By its descriptor: another release may stand at the path by now.
   auto mapped = std::make_shared<const MappedFile>(open_path(file.open.get()), file.name);
   verify_checksum(*mapped, file.checksum);
-  Safetensors tensors(std::move(mapped));
+  return mapped;
+}
+
+std::shared_ptr<const MappedFile> BundleReader::verified_scan_table(const File& file) const {
+  if (file.scan_table.empty()) return nullptr;
+  const fs::path open_file = fs::path(open_path(folder_.get())) / file.scan_table;
+  std::shared_ptr<const MappedFile> mapped;
+  try {
+    mapped = std::make_shared<const MappedFile>(open_file, (path_ / file.scan_table).string());
+  } catch (const std::runtime_error&) {
+    if (is_there(open_file)) throw;
+    return nullptr;
+  }
+  verify_checksum(*mapped, file.scan_table_checksum);
+  return mapped;
+}
+
+std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<Device> device) const {
+  const File& file = files_[cluster];
+  Safetensors tensors(file.model ? file.model : verified_model(file));
   const auto held = tensors.tensors();
   auto model = std::make_shared<Model>(file.config, file.products, std::move(device), std::move(tensors));
   const auto shapes = model->shapes();
@@ -373,16 +412,9 @@ std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<D
 std::shared_ptr<std::byte> BundleReader::scan_table(std::size_t cluster, const Model& model,
                                                     std::span<const std::int32_t> candidates) const {
   const File& file = files_[cluster];
-  if (file.scan_table.empty() || candidates.empty() || !model.device()->reads_host_memory()) return nullptr;
-  const fs::path open_file = fs::path(open_path(folder_.get())) / file.scan_table;
-  std::shared_ptr<const MappedFile> mapped;
-  try {
-    mapped = std::make_shared<const MappedFile>(open_file, (path_ / file.scan_table).string());
-  } catch (const std::runtime_error&) {
-    if (is_there(open_file)) throw;
-    return nullptr;  // another bundle took this one's place
-  }
-  verify_checksum(*mapped, file.scan_table_checksum);
+  if (candidates.empty() || !model.device()->reads_host_memory()) return nullptr;
+  auto mapped = file.mapped_scan_table ? file.mapped_scan_table : verified_scan_table(file);
+  if (!mapped) return nullptr;
   return mapped_scan_table(Safetensors(std::move(mapped)), model, candidates, file.checksum, file.name);
 }
 

@@ -75,7 +75,9 @@ STAMP_API void check_bundle_target(const std::filesystem::path& path);
 // disagree.
 class STAMP_API BundleReader {
  public:
-  explicit BundleReader(const std::filesystem::path& path);
+  // all: the device on which every model will be loaded, once, where all will: their files are then verified here, on
+  // all cores, beside the catalog.
+  explicit BundleReader(const std::filesystem::path& path, const std::shared_ptr<Device>& all = nullptr);
 
   const std::filesystem::path& path() const { return path_; }
   const Bundle& bundle() const { return bundle_; }
@@ -86,12 +88,10 @@ class STAMP_API BundleReader {
   // the device does not read host memory, there is no table or none of the same candidates, or the directory is gone.
   std::shared_ptr<std::byte> scan_table(std::size_t cluster, const Model& model,
                                         std::span<const std::int32_t> candidates) const;
-  // Gives up the file of a model that will not be loaded again.
-  void forget(std::size_t cluster) { files_[cluster].open.reset(); }
+  // Gives up the files of a model that will not be loaded again.
+  void forget(std::size_t cluster);
 
  private:
-  void open(const std::filesystem::path& folder);
-
   using OpenFile = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
   struct File {
     OpenFile open;
@@ -99,7 +99,13 @@ class STAMP_API BundleReader {
     std::string scan_table, scan_table_checksum;  // its path in the bundle; empty where there is none
     Config config;
     std::int64_t products;
+    std::shared_ptr<const MappedFile> model, mapped_scan_table;  // verified; null where they are not yet
   };
+
+  void open(const std::filesystem::path& folder, const std::shared_ptr<Device>& all);
+  std::shared_ptr<const MappedFile> verified_model(const File& file) const;
+  // Null where there is none, or another bundle took this one's place.
+  std::shared_ptr<const MappedFile> verified_scan_table(const File& file) const;
 
   std::filesystem::path path_;
   OpenFile folder_{nullptr, &std::fclose};

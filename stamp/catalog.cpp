@@ -1,6 +1,7 @@
 #include "stamp/catalog.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -44,13 +45,25 @@ bool Catalog::holds(std::int32_t row, const T& id) const {
     return string(row) == id;
 }
 
-// The slot of `id`, or the empty one where it would stand. Slots are a power of two, at most half of them taken.
+// The slot of `id`, or the empty one where it would stand; `slot` is where its hash says. Slots are a power of two, at
+// most half of them taken.
+template <class T>
+std::size_t Catalog::slot_of(std::size_t slot, const T& id) const {
+  while (slots_[slot] != kEmpty && !holds(slots_[slot], id)) slot = (slot + 1) & (slots_.size() - 1);
+  return slot;
+}
+
 template <class T>
 std::size_t Catalog::slot_of(const T& id) const {
-  const std::size_t mask = slots_.size() - 1;
-  std::size_t slot = hash_of(id) & mask;
-  while (slots_[slot] != kEmpty && !holds(slots_[slot], id)) slot = (slot + 1) & mask;
-  return slot;
+  return slot_of(hash_of(id) & (slots_.size() - 1), id);
+}
+
+// Asks for the id of a row.
+void Catalog::prefetch(std::int32_t row) const {
+  if (kind_ == Kind::integers)
+    __builtin_prefetch(&integers_[row]);
+  else
+    __builtin_prefetch(&offsets_[row]);
 }
 
 void Catalog::grow() {
@@ -62,7 +75,13 @@ void Catalog::grow() {
 template <class T>
 std::int32_t Catalog::add_new(const T& id) {
   if (2 * (size() + 1) > static_cast<std::int64_t>(slots_.size())) grow();
-  const std::size_t slot = slot_of(id);
+  return add_at(hash_of(id) & (slots_.size() - 1), id);
+}
+
+// There are slots for it; `slot` is where its hash says.
+template <class T>
+std::int32_t Catalog::add_at(std::size_t slot, const T& id) {
+  slot = slot_of(slot, id);
   if (slots_[slot] != kEmpty) return slots_[slot];
   require(size() < std::numeric_limits<std::int32_t>::max(), "Catalog: more than 2³¹-1 different ids");
   slots_[slot] = static_cast<std::int32_t>(size());
@@ -124,14 +143,25 @@ std::map<std::string, TensorSource> Catalog::tensors() const {
 
 Catalog Catalog::from(const Safetensors& file) {
   Catalog catalog(file.contains("ids") ? Kind::integers : Kind::strings);
-  // As many slots as it takes, and each asked for a while before its turn: nearly all of them miss the caches.
+  // As many slots as it takes. Nearly all of them miss the caches, as do the ids that stand there already, so both are
+  // asked for a while before their turn.
   const auto add_all = [&](std::size_t ids, auto id_of) {
     constexpr std::size_t kAhead = 16;
     auto& slots = catalog.slots_;
     slots.assign(std::bit_ceil(std::max<std::size_t>(16, 2 * ids)), kEmpty);
-    for (std::size_t i = 0; i < ids; ++i) {
-      if (i + kAhead < ids) __builtin_prefetch(&slots[hash_of(id_of(i + kAhead)) & (slots.size() - 1)], 1);
-      if (catalog.add(id_of(i)) != static_cast<std::int32_t>(i)) fail("catalog: id '", id_of(i), "' stands twice");
+    std::array<std::size_t, 2 * kAhead> coming;  // slots, by the id modulo as many
+    for (std::size_t i = 0; i < ids + 2 * kAhead; ++i) {
+      if (i >= 2 * kAhead) {
+        const auto row = static_cast<std::int32_t>(i - 2 * kAhead);
+        if (catalog.add_at(coming[i % coming.size()], id_of(row)) != row)
+          fail("catalog: id '", id_of(row), "' stands twice");
+      }
+      if (i >= kAhead && i < ids + kAhead)
+        if (const std::int32_t row = slots[coming[(i - kAhead) % coming.size()]]; row != kEmpty) catalog.prefetch(row);
+      if (i < ids) {
+        coming[i % coming.size()] = hash_of(id_of(i)) & (slots.size() - 1);
+        __builtin_prefetch(&slots[coming[i % coming.size()]], 1);
+      }
     }
   };
   if (catalog.kind_ == Kind::integers) {

@@ -52,9 +52,14 @@ class STAMP_API Catalog {
   template <class T>
   bool holds(std::int32_t row, const T& id) const;
   template <class T>
+  std::size_t slot_of(std::size_t slot, const T& id) const;
+  template <class T>
   std::size_t slot_of(const T& id) const;
+  void prefetch(std::int32_t row) const;
   template <class T>
   std::int32_t add_new(const T& id);
+  template <class T>
+  std::int32_t add_at(std::size_t slot, const T& id);
   template <class T>
   void require_kind(const T& id) const;
   void grow();

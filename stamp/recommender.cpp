@@ -97,7 +97,7 @@ std::vector<Answer<Recommendation>> answer(const Release& release, std::span<con
 Recommender::Recommender(const std::filesystem::path& bundle, const ReleaseOptions& options)
     : options_(options),
       path_(bundle),
-      release_(std::make_shared<Release>(BundleReader(bundle), options)),
+      release_(std::make_shared<Release>(bundle, options)),
       in_flight_(std::make_unique<OfProcess<InFlight>>()) {}
 
 Recommender::~Recommender() = default;
@@ -121,7 +121,7 @@ void Recommender::reload() { reload(path()); }
 
 void Recommender::reload(const std::filesystem::path& bundle) {
   std::lock_guard one_at_a_time(reloading_);
-  std::shared_ptr<const Release> next = std::make_shared<Release>(BundleReader(bundle), options_);
+  std::shared_ptr<const Release> next = std::make_shared<Release>(bundle, options_);
   {
     std::lock_guard lock(mutex_);
     release_.swap(next);

@@ -74,7 +74,7 @@ class STAMP_API Release {
  public:
   // Throws std::runtime_error for a bundle that is damaged, std::invalid_argument with the path of the key for rules
   // that cannot be.
-  explicit Release(BundleReader reader, const ReleaseOptions& options = {});
+  explicit Release(const std::filesystem::path& bundle, const ReleaseOptions& options = {});
   // Of models in memory, on the devices that they are on: `options` say how to scan them.
   explicit Release(Bundle bundle, const ScanOptions& options = {});
   ~Release();
@@ -145,10 +145,10 @@ class STAMP_API Release {
             std::vector<Scored>& list) const;
   Listing finish(Job& job) const;
 
-  Bundle bundle_;
-  mutable std::optional<BundleReader> reader_;  // used while loading_ is held
-  std::shared_ptr<Device> device_;
   ReleaseOptions options_;
+  std::shared_ptr<Device> device_;
+  mutable std::optional<BundleReader> reader_;  // used while loading_ is held
+  Bundle bundle_;
   std::map<std::string, Zone, std::less<>> zones_;
   std::vector<std::uint8_t> recommendable_;  // [V] by the rules of the build
   std::vector<std::int32_t> owner_;          // [V] index of the product's cluster, or -1

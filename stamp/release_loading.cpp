@@ -1,5 +1,6 @@
 // A release from its bundle: routes, rules, shelves, and models as they are asked for.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -12,13 +13,31 @@ namespace {
 
 constexpr std::size_t kRulesKept = 256;  // texts of rules that are not parsed again
 
+// Places by falling clicks, which are 0 or more; equals in order. Sorted digit by digit, from the lowest: clicks have
+// few, and comparing them would take half of the time that a bundle takes to load.
+std::vector<std::int32_t> by_falling_clicks(std::span<const std::int64_t> clicks) {
+  constexpr int kBits = 11;
+  const std::int64_t most = clicks.empty() ? 0 : *std::max_element(clicks.begin(), clicks.end());
+  std::vector<std::int32_t> places(clicks.size()), sorted(clicks.size());
+  std::iota(places.begin(), places.end(), 0);
+  for (int shift = 0; shift < 64 && most >> shift > 0; shift += kBits) {
+    const auto digit = [&](std::int32_t place) { return (most - clicks[place]) >> shift & ((1 << kBits) - 1); };
+    std::array<std::size_t, 1 << kBits> begin{};
+    for (std::int32_t place : places) ++begin[digit(place)];
+    std::exclusive_scan(begin.begin(), begin.end(), begin.begin(), std::size_t{0});
+    for (std::int32_t place : places) sorted[begin[digit(place)]++] = place;
+    places.swap(sorted);
+  }
+  return places;
+}
+
 }  // namespace
 
-Release::Release(BundleReader reader, const ReleaseOptions& options)
-    : bundle_(reader.take()),
-      reader_(std::move(reader)),
+Release::Release(const std::filesystem::path& bundle, const ReleaseOptions& options)
+    : options_(options),
       device_(open_device(options.device, {.precision = options.precision})),
-      options_(options) {
+      reader_(std::in_place, bundle, options.lazy || options.memory > 0 ? nullptr : device_),
+      bundle_(reader_->take()) {
   require(options.memory >= 0, "Release: memory is ", options.memory, ", expected bytes, or 0 for no bound");
   set_up();
   if (options.lazy) return;
@@ -61,12 +80,17 @@ void Release::set_up() {
   place_.assign(V, -1);
   for (std::size_t place = 0; place < all_.candidates.rows.size(); ++place)
     place_[all_.candidates.rows[place]] = static_cast<std::int32_t>(place);
-  const auto clicks = [&](std::int32_t place) { return bundle_.counts[all_.candidates.rows[place]]; };
-  by_clicks_.resize(all_.candidates.rows.size());
-  std::iota(by_clicks_.begin(), by_clicks_.end(), 0);
-  std::stable_sort(by_clicks_.begin(), by_clicks_.end(), [&](auto a, auto b) { return clicks(a) > clicks(b); });
-  for (std::size_t place = 0; place < by_clicks_.size(); ++place)
-    popularity_.push_back(std::log1p(static_cast<float>(clicks(static_cast<std::int32_t>(place)))));
+  std::vector<std::int64_t> clicks;
+  clicks.reserve(all_.candidates.rows.size());
+  for (std::int32_t row : all_.candidates.rows) clicks.push_back(bundle_.counts[row]);
+  by_clicks_ = by_falling_clicks(clicks);
+  popularity_.resize(clicks.size());
+  std::int64_t of = 0;  // clicks, and the score of as many
+  float score = 0;
+  for (std::int32_t place : by_clicks_) {
+    if (clicks[place] != of) score = std::log1p(static_cast<float>(of = clicks[place]));
+    popularity_[place] = score;
+  }
 }
 
 // {"build": [rules], "zones": {name: {"k": …, "history": …, "rules": [rules]}}}

@@ -108,7 +108,7 @@ TEST_CASE("models go before the fallback, and it goes before popular products") 
   save_bundle(folder.path() / "bundle", bundle);
   const auto file = folder.path() / "bundle" / "fallback.safetensors";
   {
-    const Release release(BundleReader(folder.path() / "bundle"), {.device = "cpu"});
+    const Release release(folder.path() / "bundle", {.device = "cpu"});
     const auto path = [&](const Rows& events) { return to_string(release.list(Query{.events = events}).path); };
     CHECK(path({0}) == "anchor");
     CHECK(path({2, 0, 5}) == "history");

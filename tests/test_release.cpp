@@ -1,6 +1,10 @@
 // Listing: brute force, batches, exclusions, allow-lists, routes, zones, many threads.
+#include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <limits>
 #include <numeric>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -315,6 +319,53 @@ TEST_CASE("rules files that cannot be are refused with the path of the key") {
   refused(R"({"build": [{"rule": "limit", "attribute": "category", "max": 1}]})", "build[0].rule is 'limit'");
 }
 
+TEST_CASE("popular products come by falling clicks, however many, equals in order, with log(1 + clicks)") {
+  constexpr std::int64_t V = 3000;
+  std::mt19937_64 random(7);
+  for (const std::int64_t most : {std::int64_t{0}, std::int64_t{1}, std::int64_t{2047}, std::int64_t{2048},
+                                  std::int64_t{5'000'000}, std::numeric_limits<std::int64_t>::max()}) {
+    std::vector<std::int64_t> clicks(V);
+    for (auto& count : clicks)  // about as many of each length, so that every digit tells some apart
+      count = static_cast<std::int64_t>(random() >> (1 + random() % 63)) & most;
+    clicks[V / 2] = most;
+    Bundle bundle;
+    bundle.catalog = catalog_of(V);
+    bundle.attributes = Attributes(V);
+    bundle.counts = clicks;
+    std::vector<std::int32_t> expected(V);
+    std::iota(expected.begin(), expected.end(), 0);
+    std::stable_sort(expected.begin(), expected.end(), [&](auto a, auto b) { return clicks[a] > clicks[b]; });
+    const Listing listing = Release(std::move(bundle)).list({.k = V, .popular = true});
+    CHECK(listing.path == Path::popular);
+    CHECK(listing.items == expected);
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      REQUIRE(listing.scores[i] == std::log1p(static_cast<float>(clicks[expected[i]])));
+  }
+}
+
+TEST_CASE("damage of a model or its scan table is found when the bundle is opened, or by whoever loads it later") {
+  const check::Folder folder;
+  for (const char* kind : {".safetensors", ".scan.safetensors"}) {
+    const Bundle bundle = shop(open_device("cpu"));
+    save_bundle(folder / "bundle", bundle, {.scan_tables = true});
+    const std::string name = concat(bundle.clusters[1].id, kind);
+    const auto file = folder / "bundle" / "clusters" / name;
+    std::string bytes = read_file(file);
+    bytes.back() ^= 1;
+    write_file(file, [&](std::ostream& out) { out << bytes; });
+    const std::string why = concat(name, " has checksum");
+    CHECK_THROWS_WITH_AS(BundleReader(folder / "bundle", open_device("cpu")), doctest::Contains(why.c_str()),
+                         std::runtime_error);
+    CHECK_THROWS_WITH_AS(Release(folder / "bundle", {.device = "cpu"}), doctest::Contains(why.c_str()),
+                         std::runtime_error);
+    const Release lazy(folder / "bundle", {.device = "cpu", .lazy = true});
+    const auto ask_all = [&] {
+      for (std::int32_t anchor = 0; anchor < 12; ++anchor) lazy.list({.events = {&anchor, 1}});
+    };
+    CHECK_THROWS_WITH_AS(ask_all(), doctest::Contains(why.c_str()), std::runtime_error);
+  }
+}
+
 TEST_CASE("models are loaded when they are asked for, and go when memory is short") {
   const check::Folder folder;
   const auto device = open_device("cpu");
@@ -327,7 +378,7 @@ TEST_CASE("models are loaded when they are asked for, and go when memory is shor
   for (const ReleaseOptions& options :
        {ReleaseOptions{.device = "cpu", .lazy = true}, ReleaseOptions{.device = "cpu", .memory = 1},
         ReleaseOptions{.device = "cpu"}}) {
-    const Release release(BundleReader(folder / "bundle"), options);
+    const Release release(folder / "bundle", options);
     save_bundle(folder / "bundle", shop(device));  // what it has opened stays what it was
     const auto together = release.list(queries);   // the first to ask for models, on all cores
     for (std::size_t i = 0; i < queries.size(); ++i) CHECK(together[i].get().items == whole.list(queries[i]).items);
@@ -339,7 +390,7 @@ TEST_CASE("models are loaded when they are asked for, and go when memory is shor
   }
   Bundle other = shop(device);
   other.clusters[1].model = model_of(Score::dot, device, 0, 3, 99);
-  const Release lazy(BundleReader(folder / "bundle"), {.device = "cpu", .lazy = true});
+  const Release lazy(folder / "bundle", {.device = "cpu", .lazy = true});
   save_bundle(folder / "bundle", other);
   const std::vector<std::int32_t> events{1};
   CHECK(lazy.list({.events = events}).scores == whole.list({.events = events}).scores);

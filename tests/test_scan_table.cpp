@@ -62,7 +62,7 @@ Listed lists_of(const Release& release) {
 }
 
 Listed lists_of(const fs::path& path, const ReleaseOptions& options = {.device = "cpu"}) {
-  return lists_of(Release(BundleReader(path), options));
+  return lists_of(Release(path, options));
 }
 
 // Rows of the model of cluster c that red leaves.
@@ -261,8 +261,8 @@ TEST_CASE("a release that loads late packs for itself where its bundle was repla
   const fs::path path = folder / "bundle";
   const Bundle bundle = bundle_of(Score::dot);
   save_bundle(path, bundle, {.scan_tables = true});
-  const Release release(BundleReader(path), {.device = "cpu", .lazy = true});
-  const Release early(BundleReader(path), {.device = "cpu"});
+  const Release release(path, {.device = "cpu", .lazy = true});
+  const Release early(path, {.device = "cpu"});
   save_bundle(path, bundle_of(Score::dot, "{}", open_device("cpu"), 2), {.scan_tables = true});
   const Listed expected = lists_of(Release(bundle));
   CHECK(lists_of(release) == expected);
@@ -301,5 +301,5 @@ TEST_CASE("rules that cannot be are refused before a table is written, and where
   save_bundle(folder / "bundle", bundle_of(Score::dot, none), {.scan_tables = true});
   CHECK(!fs::exists(folder / "bundle" / kTable));
   const std::vector<std::int32_t> events{1};
-  CHECK(Release(BundleReader(folder / "bundle"), {.device = "cpu"}).list({.events = events}).items.empty());
+  CHECK(Release(folder / "bundle", {.device = "cpu"}).list({.events = events}).items.empty());
 }

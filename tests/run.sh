@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs every test: C++ (release, then sanitizers), an outside consumer of the
-# installed library, Python. Fresh Debian 12 as root, or any machine where the packages are there already. Tests run on
+# installed library, Python, the server. Fresh Debian 12 as root, or any machine where the packages are there already. Tests run on
 # the CPU, on the simulator of CUDA and, where there is one, on a GPU; STAMP_REQUIRE_CUDA=1 makes its absence a failure.
 # It ends with the CPU-minutes of each part.
 set -euo pipefail
@@ -30,9 +30,9 @@ closing_table() {
 build() { cmake --preset "$@" >/dev/null && cmake --build --preset "$1"; }
 check() { ctest --preset "$1" --parallel "$(nproc)"; }
 
-# A build beside the tests of another one. What it says comes when it is waited for, in one piece.
+# A build beside tests of something else. What it says comes when it is waited for, in one piece.
 begin_building() {
-  part "Building ($1)" build "$1" >"build/$1.log" 2>&1 &
+  part "Building ($1)" "${@:2}" >"build/$1.log" 2>&1 &
   building=$!
 }
 end_building() {
@@ -42,8 +42,13 @@ end_building() {
   cat "build/$1.log"
   return $status
 }
+build_server() {
+  cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH="$PWD/build/install" >/dev/null &&
+    cmake --build build/server
+}
 
 . tests/setup.sh
+. examples/server/setup.sh
 if [ -z "${STAMP_DATA:-}" ] && [ -d ../shared/data ]; then
   STAMP_DATA=$(cd ../shared/data && pwd)
 fi
@@ -64,11 +69,11 @@ mkdir -p build
 say "Building C++ (release)"
 # Without the module: what pybind11 it was built with, in pip's own environment, is gone.
 part "Building (release)" build release -DSTAMP_CUDA=$cuda -DSTAMP_BUILD_PYTHON=OFF
-begin_building asan
+begin_building asan build asan
 say "Testing C++ (release)"
 part "Testing (release)" check release
 end_building asan
-begin_building tsan
+begin_building tsan build tsan
 say "Testing C++ (address and undefined-behaviour sanitizers)"
 part "Testing (asan)" check asan
 end_building tsan
@@ -81,6 +86,7 @@ part "STAMP_CUDA without nvcc" tests/cuda_option.sh
 say "A consumer outside the tree, against the installed library"
 part "A consumer" tests/consumer.sh
 
+begin_building server build_server
 say "Building the wheel, and testing it in .venv"
 # In the folder of the release build, since the wheel holds the same library. Tests of the wheel itself find it by
 # STAMP_WHEEL.
@@ -97,3 +103,8 @@ export STAMP_WHEEL
 part "Types" .venv/bin/mypy
 export STAMP_CUDA_SIM_MODULE=$PWD/build/release/libstamp_cuda_sim.so
 part "Testing (Python)" .venv/bin/python -m pytest tests/python --doctest-modules --pyargs stamp
+
+end_building server
+say "Testing the server"
+part "Testing (server, C++)" ctest --test-dir build/server --output-on-failure --parallel "$(nproc)"
+part "Testing (server)" .venv/bin/python -m pytest examples/server/tests

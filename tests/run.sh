@@ -42,10 +42,6 @@ end_building() {
   cat "build/$1.log"
   return $status
 }
-build_server() {
-  cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH="$PWD/build/install" >/dev/null &&
-    cmake --build build/server
-}
 
 . tests/setup.sh
 . examples/server/setup.sh
@@ -77,6 +73,7 @@ begin_building tsan build tsan
 say "Testing C++ (address and undefined-behaviour sanitizers)"
 part "Testing (asan)" check asan
 end_building tsan
+begin_building server examples/server/build.sh --tests
 say "Testing C++ (thread sanitizer)"
 part "Testing (tsan)" check tsan
 
@@ -86,7 +83,7 @@ part "STAMP_CUDA without nvcc" tests/cuda_option.sh
 say "A consumer outside the tree, against the installed library"
 part "A consumer" tests/consumer.sh
 
-begin_building server build_server
+end_building server
 say "Building the wheel, and testing it in .venv"
 # In the folder of the release build, since the wheel holds the same library. Tests of the wheel itself find it by
 # STAMP_WHEEL.
@@ -104,7 +101,6 @@ part "Types" .venv/bin/mypy
 export STAMP_CUDA_SIM_MODULE=$PWD/build/release/libstamp_cuda_sim.so
 part "Testing (Python)" .venv/bin/python -m pytest tests/python --doctest-modules --pyargs stamp
 
-end_building server
 say "Testing the server"
 part "Testing (server, C++)" ctest --test-dir build/server --output-on-failure --parallel "$(nproc)"
 part "Testing (server)" .venv/bin/python -m pytest examples/server/tests

@@ -15,11 +15,8 @@ while [ $# -gt 0 ]; do
 done
 
 . examples/setup.sh
-. examples/server/setup.sh
 printf '\n== Building stamp-server\n'
-cmake --install build/release --prefix "$PWD/build/install" --component library >/dev/null
-cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH="$PWD/build/install" -DSTAMP_SERVER_TESTS=OFF >/dev/null
-cmake --build build/server --target stamp-server
+examples/server/build.sh
 
 if [ -z "$config" ]; then
   if [ ! -e build/server/shop/bundle/manifest.json ] || [ ${#data[@]} -gt 0 ]; then

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "exploration.h"
 #include "json_writer.h"
+#include "priority.h"
 
 namespace server {
 
@@ -184,7 +185,11 @@ void Predictor::submit(const std::shared_ptr<Page>& page, std::size_t i, stamp::
   try {
     page->makings[i].serving->recommender.submit(
         std::move(request),
-        [this, page, i](stamp::Answer<stamp::Recommendation> list) { answer(page, i, std::move(list)); },
+        [this, page, i](stamp::Answer<stamp::Recommendation> list) {
+          thread_local const bool stepped_back = (step_back(), true);  // the library's thread, which stays
+          static_cast<void>(stepped_back);
+          answer(page, i, std::move(list));
+        },
         page->deadline);
   } catch (...) {
     page->answers[i].error = std::current_exception();

@@ -1,5 +1,8 @@
 """Answers are the library's, by whatever way events come in."""
 
+import pathlib
+from collections import Counter
+
 import pytest
 from serving import event, ids
 
@@ -159,3 +162,12 @@ def test_without_a_store_requests_bring_their_events(start, recommender):
     server = start(visits={"store": "none"})
     assert ids(server.predict("home", events=EVENTS)) == expected(recommender, EVENTS, zone="home")
     assert server.write("one", EVENTS[0]).status == 501
+
+
+def test_threads_that_make_lists_leave_cores_to_those_that_read_requests(server):
+    for _ in range(20):
+        assert server.predict("home", events=["sku-00010"]).status == 200
+    stats = (task / "stat" for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir())
+    nice = Counter(int(stat.read_text().rpartition(")")[2].split()[16]) for stat in stats)
+    least = min(nice)
+    assert nice[least + 5] >= 1 and nice[least] >= 2  # lists; HTTP, administration

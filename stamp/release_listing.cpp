@@ -1,5 +1,6 @@
 // A query's list: scanned by the model, the fallback or popularity that its route names, then selected from by rules.
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "kernels/cpu/thread_pool.h"
@@ -10,6 +11,17 @@ namespace stamp {
 namespace {
 
 constexpr std::size_t kAtOnce = 512;  // queries of a batch
+
+// In lanes, so that no comparison waits for the one before.
+float largest(std::span<const float> values) {
+  std::array<float, 16> most;
+  most.fill(values.front());
+  std::size_t i = 0;
+  for (; i + most.size() <= values.size(); i += most.size())
+    for (std::size_t lane = 0; lane < most.size(); ++lane) most[lane] = std::max(most[lane], values[i + lane]);
+  for (; i < values.size(); ++i) most[0] = std::max(most[0], values[i]);
+  return *std::max_element(most.begin(), most.end());
+}
 
 }  // namespace
 
@@ -105,17 +117,26 @@ void Release::scan_popular(std::int64_t n, const PlaceSet& excluded, std::span<c
       if (!excluded.contains(by_clicks_[i])) list.push_back({by_clicks_[i], popularity_[by_clicks_[i]]});
     return;
   }
-  auto room = borrow_room();
-  auto& boosted = room->boosted;
-  boosted.clear();
-  for (std::int32_t place : by_clicks_)
-    if (!excluded.contains(place)) boosted.push_back({place, popularity_[place] + boosts[place]});
-  const auto size = std::min(n, static_cast<std::int64_t>(boosted.size()));
-  std::partial_sort(boosted.begin(), boosted.begin() + size, boosted.end(), [](const Scored& a, const Scored& b) {
+  // A heap of the best, the last of them in front, until the largest boost lifts nobody else onto it.
+  const auto better = [](const Scored& a, const Scored& b) {
     return a.score > b.score || (a.score == b.score && a.place < b.place);
-  });
-  list.assign(boosted.begin(), boosted.begin() + size);
-  rooms_.give_back(std::move(room));
+  };
+  const float most = largest(boosts);
+  for (std::int32_t place : by_clicks_) {
+    const bool is_full = static_cast<std::int64_t>(list.size()) == n;
+    if (is_full && (n == 0 || popularity_[place] + most < list.front().score)) break;
+    if (excluded.contains(place)) continue;
+    const Scored scored{place, popularity_[place] + boosts[place]};
+    if (is_full) {
+      if (!better(scored, list.front())) continue;
+      std::pop_heap(list.begin(), list.end(), better);
+      list.back() = scored;
+    } else {
+      list.push_back(scored);
+    }
+    std::push_heap(list.begin(), list.end(), better);
+  }
+  std::sort_heap(list.begin(), list.end(), better);
 }
 
 void Release::ask_fallback(Job& job) const {

@@ -426,6 +426,40 @@ TEST_CASE("a bundle is of one release, however often another takes its place") {
   writer.join();
 }
 
+TEST_CASE("popular lists with boosts are all products' scores and boosts, sorted") {
+  std::mt19937 random(11);
+  Bundle bundle = bundle_of(model_of(Score::dot, open_device("cpu")));
+  for (auto& clicks : bundle.counts) clicks = static_cast<std::int64_t>(random() % 300);  // many of them equal
+  TextAttribute brand{.name = "brand", .values = {"a", "b", "c"}, .codes = {}};
+  for (std::int64_t v = 0; v < kProducts; ++v) brand.codes.push_back(static_cast<std::int32_t>(random() % 3));
+  bundle.attributes.add(brand);
+  const Release release(std::move(bundle));
+  const std::vector<std::int32_t> exclude{1, 5, 9, 200, 201};
+  const Listing plain = release.list({.exclude = exclude, .k = kProducts});
+  REQUIRE(plain.path == Path::popular);
+  for (const auto& [a, b] : {std::pair{0.5f, 0.0f}, {-0.5f, -0.25f}, {3.0f, -4.0f}, {0.01f, 0.02f}, {0.0f, -9.0f}}) {
+    const auto rules =
+        release.rules(concat(R"([{"rule": "boost", "attribute": "brand", "values": ["a"], "by": )", a,
+                             R"(}, {"rule": "boost", "attribute": "brand", "values": ["b"], "by": )", b, "}]"));
+    std::vector<std::pair<float, std::int32_t>> expected;  // (-score, row), best first
+    for (std::size_t i = 0; i < plain.items.size(); ++i) {
+      const std::int32_t code = brand.codes[plain.items[i]];
+      expected.push_back({-(plain.scores[i] + (code == 0 ? a : code == 1 ? b : 0)), plain.items[i]});
+    }
+    std::sort(expected.begin(), expected.end());
+    for (std::int64_t k : {std::int64_t{1}, std::int64_t{7}, std::int64_t{64}, kProducts}) {
+      CAPTURE(a);
+      CAPTURE(k);
+      const Listing list = release.list({.exclude = exclude, .k = k, .rules = rules.get()});
+      REQUIRE(list.items.size() == std::min<std::size_t>(k, expected.size()));
+      for (std::size_t i = 0; i < list.items.size(); ++i) {
+        CHECK(list.items[i] == expected[i].second);
+        CHECK(list.scores[i] == -expected[i].first);
+      }
+    }
+  }
+}
+
 TEST_CASE("one zone's boosts and long lists in a batch give what they give alone") {
   const auto device = open_device("cpu");
   Bundle bundle = bundle_of(model_of(Score::dot, device));

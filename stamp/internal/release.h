@@ -48,7 +48,6 @@ struct Release::Room {
   std::unique_ptr<Baseline::Scratch> scratch;  // of the fallback
   std::vector<std::int32_t> places, best;      // what a scan may list,
   std::vector<float> scores;
-  std::vector<Scored> boosted;
 };
 
 }  // namespace stamp

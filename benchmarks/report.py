@@ -119,7 +119,10 @@ def performance() -> str:
                          f"{r['own_mib']:,.0f}", f"{8 * r['groups'] ** 2 / 2**20:,.0f}", f"{r['purity']:.3f}"]
                         for r in clustered]),
                  where(clustered)]  # fmt: skip
-    return "\n\n".join([*text, *rules(), *loading(), *in_flight(), *replay(), *daily(), *gpu_performance()]) + "\n"
+    return (
+        "\n\n".join([*text, *rules(), *loading(), *in_flight(), *served(), *replay(), *daily(), *gpu_performance()])
+        + "\n"
+    )
 
 
 PEERS = {"faiss": "FAISS flat", "torch": "PyTorch", "faiss sq8": "FAISS SQ8", "faiss hnsw": "FAISS HNSW",
@@ -279,6 +282,63 @@ def in_flight() -> list[str]:
                     *(f"{r[way][what]:,.0f}" for what in ("cpu_us", "p50_us", "p99_us", "a_second") for way in ways)]
                    for r in rows]),
             where(rows)]  # fmt: skip
+
+
+def served() -> list[str]:
+    rows = read("serve")
+    if not rows:
+        return []
+
+    def of(what: str, *keys: str) -> list[dict]:
+        return latest([r for r in rows if r["what"] == what], "bundle", "store", "writes", *keys)
+
+    def name(r: dict) -> str:
+        return f"{r['models']} × {r['products'] // r['models']:,}, {r['store']}"
+
+    def cores(r: dict) -> list[str]:
+        return [f"{r['cpu_us']:,.0f}", f"{r['cores']:.2f}", f"{r['own_cores']:.2f}"]
+
+    def not_200(r: dict) -> str:
+        return f"{sum(n for status, n in r['statuses'].items() if status != '200') + sum(r['errors'].values()):,}"
+
+    dim = rows[-1]["dim"]
+    text = ["## The serving application", "`stamp-server` under an open loop on one machine with its generator: arrivals by "
+            "Poisson, times from when a request was due. Requests write an event, or ask for 20 products under six rules at "
+            f"the product just written. Models × products of each, D = {dim}; the store of events. Times are p50, p99 "
+            "and p99.9 in milliseconds; CPU µs of the server a request, and the cores that server and generator used."]  # fmt: skip
+    if rates := of("rate", "rate"):
+        text.append(table(
+            ["", "events, %", "planned a second", "answered", "lists: p50", "p99", "p99.9", "events: p50", "p99", "not 200", "degraded", "CPU µs", "cores", "generator's"],
+            [[name(r), f"{100 * r['writes']:.0f}", f"{r['rate']:,}", f"{r['a_second']:,.0f}", *(f"{r['predict'][q]:.2f}" for q in ("p50_ms", "p99_ms", "p999_ms")),
+              *(f"{r['write'][q]:.2f}" for q in ("p50_ms", "p99_ms")), not_200(r), f"{r['predict']['degraded']:,}", *cores(r)]
+             for r in rates]))  # fmt: skip
+    if found := of("capacity"):
+        text += [f"Capacity: the highest rate at which all is answered and p99 stays below {found[0]['within_ms']:g} ms. Overload: half "
+                 "as much again, for longer; what is answered with 200, as a share of capacity, its p99, what is degraded, what "
+                 "else comes and how soon, and resident memory, in which the memory store keeps what is written.",
+                 table(["", "events, %", "capacity", "lists: p99", "events: p99", "cores", "generator's", "overload: 200 of capacity, %", "lists: p99",
+                        "degraded, %", "other: a second", "p50", "MiB before", "after"],
+                       [[name(r), f"{100 * r['writes']:.0f}", f"{r['capacity']:,.0f}", f"{r['predict']['p99_ms']:.2f}", f"{r['write']['p99_ms']:.2f}", *cores(r)[1:],
+                         f"{100 * (o['predict']['n'] + o['write']['n']) / o['seconds'] / o['capacity']:.0f}", f"{o['predict']['p99_ms']:.1f}",
+                         f"{100 * o['predict']['degraded'] / max(1, o['predict']['n']):.0f}", f"{o['other']['n'] / o['seconds']:,.0f}",
+                         f"{o['other']['p50_ms']:.2f}", f"{o['rss_before_mib']:.0f}", f"{o['rss_after_mib']:.0f}"]
+                        for r, o in zip(found, of("overload"), strict=True)])]  # fmt: skip
+    if alone := of("idle"):
+        text += ["One request at a time: p50 in milliseconds, beside the library's call in a process of its own, in turns.",
+                 table(["", "server", "library", "added"],
+                       [[name(r), f"{r['server_ms']:.3f}", f"{r['library_ms']:.3f}", f"{r['server_ms'] - r['library_ms']:.3f}"]
+                        for r in alone])]  # fmt: skip
+    if parts := of("parts"):
+        text += [f"What a request costs the server by part, CPU µs with {parts[0]['in_flight']} in flight, by difference: an empty "
+                 "handler of 900 bytes; a list of popular products over it (JSON, admission, the list); encoding and scan, for inline "
+                 "events of the session; looking events up in the store in place of these; six rules. Beside it an event written, over "
+                 "the empty handler.",
+                 table(["", "HTTP", "JSON, list", "encoding, scan", "store: look up", "six rules", "together", "event written: JSON, store"],
+                       [[name(r), *(f"{value:,.0f}" for value in (
+                           r["empty_us"], r["popular_us"] - r["empty_us"], r["inline_us"] - r["popular_us"],
+                           r["visitor_us"] - r["inline_us"], r["six_us"] - r["visitor_us"], r["six_us"], r["write_us"] - r["empty_us"]))]
+                        for r in parts])]  # fmt: skip
+    return [*text, where(rows)]
 
 
 def replay() -> list[str]:

@@ -17,6 +17,11 @@ benchmarks/.venv/bin/python benchmarks/cluster.py
 benchmarks/.venv/bin/python benchmarks/rules.py
 benchmarks/.venv/bin/python benchmarks/loading.py
 benchmarks/.venv/bin/python benchmarks/in_flight.py
+. examples/server/setup.sh
+cmake --install build/release --prefix "$PWD/build/install" --component library >/dev/null
+cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH="$PWD/build/install" >/dev/null
+cmake --build build/server --target stamp-server stamp-load empty-server
+benchmarks/.venv/bin/python benchmarks/serve.py
 if command -v valgrind > /dev/null; then
   benchmarks/.venv/bin/python benchmarks/costs.py
 fi

@@ -1,0 +1,237 @@
+"""The serving application under load, beside the library alone: time of one request, rates, capacity, overload, and what a
+request costs by part.
+
+    cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH=… && ninja -C build/server
+    STAMP_DATA=… python benchmarks/serve.py [--bundles one clusters] [--stores memory embedded] [--what idle parts …]
+
+Server and generator (benchmarks/server) share this machine; the generator's share is in the results. Weights are untrained.
+Visitors walk through RetailRocket's sessions where STAMP_DATA has them, else through made-up ones: each look is an event
+that is written, then a list that is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+from common import NO_FILTERS, ROOT, median_of, random_model, record
+from rules import SIX, attributes
+
+import stamp
+from stamp import _stamp
+
+PRODUCTS, DIM, K = 50_000, 100, 20
+MODELS = {"one": 1, "clusters": 5}  # of as many products each
+ZONES = {"six": {"rules": SIX}, "plain": {"rules": []}}
+LIMIT_MS = 10
+SERVING = ROOT / "build" / "serving"
+ALL = ("idle", "parts", "rates", "capacity")
+
+
+def bundle(name: str) -> pathlib.Path:
+    path = SERVING / name
+    if not path.exists():
+        random = np.random.default_rng(1)
+        catalog = _stamp.Catalog("integers")
+        catalog.add_integers(range(PRODUCTS))
+        clusters = [(i, rows, random_model(len(rows), DIM), "{}", "", "{}")
+                    for i, rows in enumerate(np.array_split(np.arange(PRODUCTS, dtype=np.int32), MODELS[name]))]  # fmt: skip
+        counts = list(range(PRODUCTS, 0, -1))
+        rules = json.dumps({"zones": ZONES})
+        made = _stamp.Bundle(catalog, counts, attributes(PRODUCTS, random), clusters, [], rules)
+        _stamp.save_bundle(str(path), made)
+    return path
+
+
+def sessions() -> list[list[int]]:
+    """Products are numbered as they appear, so that those of a session are mostly in one cluster, as in a real shop."""
+    folder = pathlib.Path(os.environ.get("STAMP_DATA", "")) / "retailrocket"
+    if not folder.exists():
+        random = np.random.default_rng(2)
+        starts = random.integers(0, PRODUCTS, 50_000)
+        return [((start + random.integers(0, 100, 1 + random.geometric(0.25))) % PRODUCTS).tolist() for start in starts]
+    numbers: dict[str, int] = {}
+    found = []
+    for part in ("train", "test"):
+        with gzip.open(folder / f"{part}.tsv.gz", "rt") as file:
+            next(file)
+            found += [[numbers.setdefault(item, len(numbers)) for item in line.split("\t")[1].split()] for line in file]
+    spread = PRODUCTS / len(numbers)
+    return [[int(spread * item) for item in session] for session in found]
+
+
+def written(name: str, walks: list[list[int]]) -> pathlib.Path:
+    path = SERVING / f"{name}.txt"
+    path.write_text("".join(f"v{i} {' '.join(map(str, walk))}\n" for i, walk in enumerate(walks)))
+    return path
+
+
+class Server:
+    """A program that prints its port, until the end of the `with`."""
+
+    def __init__(self, *command: object) -> None:
+        self.process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            if found := re.search(r"at http://\S+?:(\d+)", line):
+                self.port = int(found[1])
+                return
+        raise RuntimeError(f"{command[0]} ended with {self.process.wait()}")
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.stderr.read()
+        self.process.wait(60)
+
+
+class Bench:
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        SERVING.mkdir(parents=True, exist_ok=True)
+        self.walks = sessions()
+        self.sessions = written("sessions", self.walks)
+        self.seed = 0
+        # Nobody's products: answered by popular ones, without a model.
+        self.strangers = written("strangers", [[PRODUCTS + item for item in walk] for walk in self.walks[:10_000]])
+
+    def start(self, name: str, store: str) -> contextlib.AbstractContextManager[Server]:
+        folder = SERVING / "visits"
+        shutil.rmtree(folder, ignore_errors=True)
+        config = {"bundle": str(bundle(name)), "http": {"port": 0}, "admin": {"port": 0},
+                  "visits": {"store": store, "path": str(folder)}}  # fmt: skip
+        file = SERVING / "server.json"
+        file.write_text(json.dumps(config))
+        return Server(self.args.build / "stamp-server", "--config", file)
+
+    def load(self, server: Server, **options: object) -> dict:
+        """By visitors of their own, unless `seed` says whose."""
+        self.seed += 1
+        options = {"sessions": self.sessions, "seed": self.seed, "seconds": self.args.seconds, "warm": 1,
+                   "writes": self.args.writes, "zone": "six", "k": K, "within_ms": LIMIT_MS, "port": server.port,
+                   "pid": server.process.pid, **options}  # fmt: skip
+        command = [str(self.args.build / "benchmarks" / "stamp-load")]
+        for option, value in options.items():
+            command += [f"--{option.replace('_', '-')}"] + ([] if value is True else [str(value)])
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return json.loads(done.stdout)
+
+    def idle(self, name: str, store: str) -> dict:
+        """One request at a time, in turns with the library's own call in this process."""
+        release = _stamp.Recommender(str(bundle(name)), device="cpu", precision="auto", lazy=False, memory=0).release()
+        query = {**NO_FILTERS, "k": K, "bought": [], "zone": "six"}
+        random = np.random.default_rng(3)
+
+        def library_ms() -> float:
+            times = []
+            for i in random.integers(0, 2000, 500):
+                events = np.asarray(self.walks[i], np.int32)
+                start = time.perf_counter()
+                release.list(events, **query)
+                times.append(1e3 * (time.perf_counter() - start))
+            return float(np.median(times))
+
+        with self.start(name, store) as server:
+            visitors = {"visitors": 2000, "seed": 1}
+            self.load(server, closed=32, writes=1, seconds=3, **visitors)
+            rounds = [{"server": self.load(server, closed=1, writes=0, seconds=1, **visitors)["predict"]["p50_ms"],
+                       "library": library_ms()} for _ in range(self.args.rounds)]  # fmt: skip
+        result = {key: median_of(rounds, key) for key in ("server", "library")}
+        return {"server_ms": result["server"], "library_ms": result["library"]}
+
+    def parts(self, name: str, store: str) -> dict:
+        """CPU microseconds of a request by what it needs, with so many in flight that lists share scans, as at capacity;
+        where few are, waking threads is most of what is measured."""
+        visitors = {"visitors": 2000, "seed": 1}
+        at = {"closed": 32, "writes": 0, "zone": "plain", "seconds": 3, **visitors}
+        lists = {"popular": {"sessions": self.strangers, "inline": True}, "inline": {"inline": True},
+                 "visitor": {}, "six": {"zone": "six"}, "write": {"writes": 1, "seed": 2}}  # fmt: skip
+        rounds = []
+        with Server(self.args.build / "benchmarks" / "empty-server") as empty, self.start(name, store) as server:
+            self.load(server, closed=32, writes=1, seconds=3, **visitors)  # all of their sessions, at least
+            for _ in range(self.args.rounds):
+                costs = {"empty": self.load(empty, **at)["cpu_us"]}
+                for what, options in lists.items():
+                    got = self.load(server, **{**at, **options})
+                    assert self.is_answered(got), got
+                    costs[what] = got["cpu_us"]
+                rounds.append(costs)
+        return {f"{what}_us": median_of(rounds, what) for what in rounds[0]} | {"in_flight": at["closed"]}
+
+    def is_answered(self, got: dict) -> bool:
+        return set(got["statuses"]) == {"200"} and not any(got["errors"].values()) and not got["predict"]["degraded"]
+
+    def holds(self, server: Server, rate: float) -> dict | None:
+        """What came, if everything was answered and in time in one of three tries: others may want the machine a moment."""
+        for _ in range(3):
+            got = self.load(server, rate=rate)
+            if self.is_answered(got) and max(got["predict"]["p99_ms"], got["write"]["p99_ms"]) < LIMIT_MS:
+                return got
+        return None
+
+    def capacity(self, server: Server) -> dict:
+        """At the highest rate that holds, to a twentieth of what a closed loop does."""
+        most = self.load(server, closed=64, seconds=4)["a_second"]
+        low, high, best = 0.0, 1.1 * most, None
+        while high - low > most / 20:
+            rate = (low + high) / 2
+            if got := self.holds(server, rate):
+                low, best = rate, got
+            else:
+                high = rate
+        if best is None:
+            raise RuntimeError(f"no rate from {high:.0f} on is answered within {LIMIT_MS} ms")
+        return {"capacity": low, **best}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "server")
+    parser.add_argument("--bundles", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--stores", nargs="+", choices=("memory", "embedded"), default=["memory", "embedded"])
+    parser.add_argument("--what", nargs="+", choices=ALL, default=ALL)
+    parser.add_argument("--rates", type=int, nargs="+", default=[1000, 5000, 8000])
+    parser.add_argument(
+        "--writes", type=float, default=0.5, help="share of events among the requests of rates and capacity"
+    )
+    parser.add_argument("--seconds", type=float, default=6, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="of idle and parts")
+    args = parser.parse_args()
+    bench = Bench(args)
+    for name in args.bundles:
+        for store in args.stores:
+            of = {"bundle": name, "models": MODELS[name], "products": PRODUCTS, "dim": DIM, "store": store,
+                  "writes": args.writes}  # fmt: skip
+
+            def note(what: str, result: dict, of: dict = of) -> None:
+                record("serve", {"what": what, **of, **result}, stamp.num_threads())
+
+            for what in ("idle", "parts"):
+                if what in args.what:
+                    note(what, getattr(bench, what)(name, store))
+            if "rates" in args.what:
+                for rate in args.rates:
+                    with bench.start(name, store) as server:
+                        note("rate", bench.load(server, rate=rate, warm=3))
+            if "capacity" in args.what:
+                with bench.start(name, store) as server:
+                    bench.load(server, rate=1000, seconds=3)
+                    found = bench.capacity(server)
+                    note("capacity", found)
+                    over = bench.load(server, rate=1.5 * found["capacity"], seconds=15, connections=1024)
+                    note("overload", {"capacity": found["capacity"], **over})
+
+
+if __name__ == "__main__":
+    main()

@@ -52,6 +52,7 @@ void describe(Visitor& v, Config& c) {
     v.integer("clock_skew_s", c.visits.clock_skew_s, 0, 86400, "An event may be this far in the future; then it is 400.");
     v.integer("sync_ms", c.visits.sync_ms, 0, 60000, "Embedded: between flushes to disk, what a power failure may "
               "cost; a killed process loses nothing. 0: before each answer.");
+    v.integer("cache_mb", c.visits.cache_mb, 1, 65536, "Embedded: MiB of memory for what was read lately.");
     v.integer("timeout_ms", c.visits.timeout_ms, 1, 60000, "For the store to answer; then a list is made without it.");
     v.texts("bought_types", c.visits.bought_types, "Types of events that buy: for the rule exclude_bought.");
   });

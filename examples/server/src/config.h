@@ -26,6 +26,7 @@ struct VisitsOptions {
   int session_gap_s = 1800;
   int clock_skew_s = 300;
   int sync_ms = 100;
+  int cache_mb = 64;
   int timeout_ms = 20;
   std::vector<std::string> bought_types{"purchase-complete"};
 };

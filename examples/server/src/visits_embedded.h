@@ -1,0 +1,47 @@
+// Visits on this machine's disk, in RocksDB. One process holds the directory.
+//
+// What is acknowledged outlives the process (kill -9): it is in the write-ahead log, and the system has it, before
+// done(). A power failure costs the last sync_ms at most; nothing where that is 0, and then writers that come together
+// share one fsync. Erasures are flushed to disk before done(), always.
+//
+// Bounds. Events beyond max_events, older than max_age_s or erased are never read. They leave the disk later: old ones
+// when compaction, which nothing outruns by more than a tenth of max_age_s a level, meets them, at low priority; those
+// beyond the count when a visitor is looked through, which one append in max_events asks for at random, so that a
+// visitor has 2 max_events on disk at most, on average. An event takes about 40 bytes and its item's id. Memory is
+// cache_mb for blocks, indexes and filters, three write buffers of 16 MiB, and some 20 MiB, whatever the number of
+// events.
+//
+// Calls work on the thread that calls, some 10 µs each, with sync_ms 0 an fsync; callbacks are called before they
+// return. What the disk does not take (it is full, compaction is behind) is StoreUnavailable, at the deadline at the
+// latest; reads go on, and writes when there is room again. An error that is no want of room (EIO) needs a restart.
+#pragma once
+
+#include <memory>
+
+#include "config.h"
+#include "visits.h"
+
+namespace server {
+
+class EmbeddedVisits : public Visits {
+ public:
+  // Makes the directory where it is missing. Throws std::runtime_error for one that is not empty and no store (nothing
+  // in it is touched), that another process holds, that is of a newer version, or that cannot be opened.
+  explicit EmbeddedVisits(const VisitsOptions& options);
+  ~EmbeddedVisits() override;
+
+  // std::invalid_argument for a visitor that is empty or has zeros.
+  void append(std::string visitor, std::vector<Event> events, Deadline deadline, Done done) override;
+  void last(std::string visitor, int n, std::int64_t since, Deadline deadline, Found found) override;
+  void erase(std::string visitor, Deadline deadline, Done done) override;
+  void erase_before(std::int64_t time, Deadline deadline, Done done) override;
+
+  // disk_bytes, write_buffer_bytes, cache_bytes, events (an estimate), appends_failed, fsyncs (since it was opened).
+  std::vector<std::pair<std::string, double>> figures() const override;
+
+ private:
+  class Store;
+  std::unique_ptr<Store> store_;
+};
+
+}  // namespace server

@@ -24,6 +24,7 @@
 #include <filesystem>
 #include <mutex>
 #include <set>
+#include <shared_mutex>
 #include <stop_token>
 #include <system_error>
 #include <thread>
@@ -261,7 +262,9 @@ class EmbeddedVisits::Store {
         max_age_ms_(1000 * options.max_age_s),
         sync_every_(options.sync_ms),
         held_(path_) {
-    open(options);
+    configure(options);
+    if (const Status status = open(); !status.ok())
+      throw std::runtime_error(path_.string() + ": the store of visits cannot be opened: " + status.ToString());
     try {
       read_own();
     } catch (const std::exception& error) {
@@ -272,7 +275,11 @@ class EmbeddedVisits::Store {
   }
 
   ~Store() {
-    db_->DisableManualCompaction();  // ends one that goes on
+    housekeeping_.request_stop();
+    {
+      const std::shared_lock lock(opening_);
+      if (db_) db_->DisableManualCompaction();  // ends one that goes on
+    }
     housekeeping_ = {};
     syncing_ = {};
     if (unsynced_) sync_logs();
@@ -314,6 +321,7 @@ class EmbeddedVisits::Store {
     rocksdb::ReadOptions options;
     options.prefix_same_as_start = true;
     options.iterate_upper_bound = &bound;
+    const auto open = while_open();
     const std::unique_ptr<rocksdb::Iterator> at(db_->NewIterator(options));
     for (at->Seek(prefix); events.size() < most && at->Valid(); at->Next()) {
       const std::int64_t time = event_time(at->key());
@@ -353,9 +361,10 @@ class EmbeddedVisits::Store {
   }
 
   std::vector<std::pair<std::string, double>> figures() const {
+    const std::shared_lock lock(opening_);
     const auto property = [&](const std::string& name) {
       std::uint64_t value = 0;
-      db_->GetIntProperty(name, &value);
+      if (db_) db_->GetIntProperty(name, &value);
       return static_cast<double>(value);
     };
     double disk = 0;
@@ -374,7 +383,7 @@ class EmbeddedVisits::Store {
   }
 
  private:
-  void open(const VisitsOptions& options) {
+  void configure(const VisitsOptions& options) {
     cache_ = rocksdb::NewLRUCache(static_cast<std::size_t>(options.cache_mb) << 20);
     rocksdb::BlockBasedTableOptions table;
     table.block_cache = cache_;
@@ -384,35 +393,74 @@ class EmbeddedVisits::Store {
     table.whole_key_filtering = false;  // visitors alone are looked for
     table.format_version = 5;
 
-    rocksdb::Options db;
-    db.create_if_missing = true;
-    db.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-    db.prefix_extractor = std::make_shared<VisitorPrefix>();
-    db.memtable_prefix_bloom_size_ratio = 0.05;
-    db.compaction_filter_factory = std::make_shared<DeadEventsFactory>(max_age_ms_, erasures_);
-    db.write_buffer_size = kWriteBuffer;
-    db.max_write_buffer_number = 3;
-    db.target_file_size_base = kWriteBuffer;
-    db.max_bytes_for_level_base = 4 * kWriteBuffer;
-    db.level_compaction_dynamic_level_bytes = true;  // all but a tenth on the last level, where nothing is double
-    db.compression = rocksdb::kLZ4Compression;
-    db.max_background_jobs = 2;   // one flushes, one compacts
-    db.bytes_per_sync = 1 << 20;  // no bursts that an fsync of the log would wait for
-    db.max_open_files = 512;
-    db.max_manifest_file_size = kWriteBuffer;
+    options_.create_if_missing = true;
+    options_.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+    options_.prefix_extractor = std::make_shared<VisitorPrefix>();
+    options_.memtable_prefix_bloom_size_ratio = 0.05;
+    options_.compaction_filter_factory = std::make_shared<DeadEventsFactory>(max_age_ms_, erasures_);
+    options_.write_buffer_size = kWriteBuffer;
+    options_.max_write_buffer_number = 3;
+    options_.target_file_size_base = kWriteBuffer;
+    options_.max_bytes_for_level_base = 4 * kWriteBuffer;
+    options_.level_compaction_dynamic_level_bytes = true;  // all but a tenth on the last level, where nothing is double
+    options_.compression = rocksdb::kLZ4Compression;
+    options_.max_background_jobs = 2;   // one flushes, one compacts
+    options_.bytes_per_sync = 1 << 20;  // no bursts that an fsync of the log would wait for
+    options_.max_open_files = 512;
+    options_.max_manifest_file_size = kWriteBuffer;
     // What is too old and what is erased goes though nobody writes.
-    db.ttl = db.periodic_compaction_seconds = std::max<std::uint64_t>(3600, options.max_age_s / 10);
-    db.info_log = std::make_shared<NoLog>();
-    db.stats_dump_period_sec = db.stats_persist_period_sec = 0;
-    db.statistics = statistics_ = rocksdb::CreateDBStatistics();
+    options_.ttl = options_.periodic_compaction_seconds = std::max<std::uint64_t>(3600, options.max_age_s / 10);
+    options_.info_log = std::make_shared<NoLog>();
+    options_.stats_dump_period_sec = options_.stats_persist_period_sec = 0;
+    options_.statistics = statistics_ = rocksdb::CreateDBStatistics();
     statistics_->set_stats_level(rocksdb::kExceptHistogramOrTimers);
-    db.env->LowerThreadPoolCPUPriority(rocksdb::Env::LOW, rocksdb::CpuPriority::kLow);
-    db.env->LowerThreadPoolIOPriority(rocksdb::Env::LOW);
+    options_.env->LowerThreadPoolCPUPriority(rocksdb::Env::LOW, rocksdb::CpuPriority::kLow);
+    options_.env->LowerThreadPoolIOPriority(rocksdb::Env::LOW);
+  }
 
+  Status open() {
     rocksdb::DB* opened = nullptr;
-    if (const Status status = rocksdb::DB::Open(db, path_.string(), &opened); !status.ok())
-      throw std::runtime_error(path_.string() + ": the store of visits cannot be opened: " + status.ToString());
+    const Status status = rocksdb::DB::Open(options_, path_.string(), &opened);
     db_.reset(opened);
+    return status;
+  }
+
+  // After some errors RocksDB refuses to write for ever, whatever Resume() is told. Opened anew it has all that was
+  // acknowledged, from its log. If that fails it can still be read.
+  bool open_anew() {
+    reopening_ = true;  // so that calls end, and none begins
+    const std::unique_lock lock(opening_);
+    db_.reset();
+    read_only_ = !open().ok();
+    if (read_only_) {
+      rocksdb::DB* opened = nullptr;
+      rocksdb::DB::OpenForReadOnly(options_, path_.string(), &opened);
+      db_.reset(opened);
+    }
+    reopening_ = false;
+    return !read_only_;
+  }
+  bool go_on() { return (db_ && !read_only_ && db_->Resume().ok()) || (has_room() && open_anew()); }
+
+  // What opening may write: buffers that are not tables yet.
+  bool has_room() const {
+    const std::string name = path_ / "room";
+    const int file = ::open(name.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0) return false;
+    ::unlink(name.c_str());
+    const std::vector<char> some(1 << 20);
+    std::size_t taken = 0;
+    while (taken < 4 * kWriteBuffer && ::write(file, some.data(), some.size()) == static_cast<ssize_t>(some.size()))
+      taken += some.size();
+    ::close(file);
+    return taken >= 4 * kWriteBuffer;
+  }
+
+  // For as long as the lock is held, db_ stays.
+  std::shared_lock<std::shared_mutex> while_open() const {
+    if (!reopening_)
+      if (std::shared_lock lock(opening_); db_) return lock;
+    throw StoreUnavailable("the store of visits: is being opened anew");
   }
 
   // Numbers of events rise for ever: by openings, then by appends.
@@ -443,6 +491,7 @@ class EmbeddedVisits::Store {
     rocksdb::WriteOptions options;
     options.sync = sync;
     options.no_slowdown = true;
+    const auto open = while_open();
     Status status;
     while ((status = db_->Write(options, &batch)).IsIncomplete() && std::chrono::steady_clock::now() + 1ms < deadline)
       std::this_thread::sleep_for(1ms);
@@ -496,10 +545,11 @@ class EmbeddedVisits::Store {
       wake_.wait_for(lock, stop, 1s, [&] { return compaction_due_ || !to_trim_.empty(); });
       if (stopped_.exchange(false)) {
         lock.unlock();
-        if (!db_->Resume().ok()) stopped_ = true;  // still no room
+        if (!go_on()) stopped_ = true;
         lock.lock();
       }
-      if (compaction_due_) {
+      if (stop.stop_requested()) break;
+      if (compaction_due_ && db_) {
         compaction_due_ = false;
         lock.unlock();
         rocksdb::CompactRangeOptions everything;
@@ -525,6 +575,7 @@ class EmbeddedVisits::Store {
     options.prefix_same_as_start = true;
     options.fill_cache = false;
     options.max_skippable_internal_keys = kMostSkipped;
+    if (!db_) return;
     const std::unique_ptr<rocksdb::Iterator> at(db_->NewIterator(options));
     rocksdb::WriteBatch batch;
     std::int64_t kept = 0;
@@ -547,7 +598,13 @@ class EmbeddedVisits::Store {
   SharedErasures erasures_;
   std::shared_ptr<rocksdb::Cache> cache_;
   std::shared_ptr<rocksdb::Statistics> statistics_;
+  rocksdb::Options options_;
+
+  // Replaced by the housekeeping alone, which therefore reads it without the lock; null if it cannot be opened.
   std::unique_ptr<rocksdb::DB> db_;
+  bool read_only_ = false;
+  mutable std::shared_mutex opening_;
+  std::atomic<bool> reopening_ = false;
 
   std::atomic<std::uint64_t> next_number_ = 0;
   std::atomic<std::uint64_t> appends_failed_ = 0;

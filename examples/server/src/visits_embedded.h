@@ -13,7 +13,7 @@
 //
 // Calls work on the thread that calls, some 10 µs each, with sync_ms 0 an fsync; callbacks are called before they
 // return. What the disk does not take (it is full, compaction is behind) is StoreUnavailable, at the deadline at the
-// latest; reads go on, and writes when there is room again. An error that is no want of room (EIO) needs a restart.
+// latest; reads go on, and writes within seconds when there is room again (64 MiB, at worst).
 #pragma once
 
 #include <memory>

@@ -31,6 +31,7 @@ using namespace std::chrono_literals;
 namespace disk {
 
 std::atomic<long> room = LONG_MAX;      // bytes that stores' files may still take
+std::atomic<bool> broken = false;       // whatever stores write to their files fails
 std::atomic<bool> tables_hang = false;  // no table gets further
 std::atomic<int> flushes = 0;           // of the write-ahead log
 std::atomic<int> flush_ms = 0;          // how long each takes
@@ -53,8 +54,12 @@ int flush(int file) {
 }  // namespace disk
 
 extern "C" ssize_t write(int file, const void* bytes, size_t size) {
-  if (disk::room != LONG_MAX || disk::tables_hang) {
+  if (disk::room != LONG_MAX || disk::tables_hang || disk::broken) {
     const std::string name = disk::name_of(file);
+    if (disk::broken && disk::of_store(name) && name.find("/room") == std::string::npos) {
+      errno = EIO;
+      return -1;
+    }
     while (disk::tables_hang && disk::of_store(name) && name.ends_with(".sst")) ::usleep(1000);
     if (disk::room != LONG_MAX && disk::of_store(name)) {
       const long left = disk::room.fetch_sub(static_cast<long>(size));
@@ -345,6 +350,37 @@ TEST_CASE("a full disk: reads go on, appends fail and are counted, and work agai
   }
   EmbeddedVisits visits(options_of(directory.path()));
   CHECK(last(visits, "a", 10000) == written);
+}
+
+TEST_CASE("a disk that fails for a while") {
+  const TemporaryDirectory directory;
+  EmbeddedVisits visits(options_of(directory.path()));
+  append(visits, "a", {{kNow, "t", "1"}});
+  disk::broken = true;
+  CHECK_THROWS_AS(append(visits, "a", {{kNow, "t", "2"}}), server::StoreUnavailable);
+  CHECK_THROWS_AS(append(visits, "a", {{kNow, "t", "3"}}), server::StoreUnavailable);
+  CHECK(last_items(visits, "a") == "1");
+  for (int i = 0; i < 2; ++i) {  // it tries to open the store anew, in vain
+    std::this_thread::sleep_for(1200ms);
+    CHECK(eventually([&] {
+      try {
+        return last_items(visits, "a") == "1";
+      } catch (const server::StoreUnavailable&) {
+        return false;
+      }
+    }));
+    CHECK_THROWS_AS(append(visits, "a", {{kNow, "t", "3"}}), server::StoreUnavailable);
+  }
+  disk::broken = false;
+  CHECK(eventually([&] {
+    try {
+      append(visits, "a", {{kNow, "t", "4"}});
+    } catch (const server::StoreUnavailable&) {
+      return false;
+    }
+    return true;
+  }));
+  CHECK(last_items(visits, "a") == "1 4");
 }
 
 TEST_CASE("a disk that hangs behind the log: an append is refused, not held") {

@@ -6,6 +6,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/statistics.h>
 #include <rocksdb/table.h>
@@ -179,6 +180,18 @@ class NoLog : public rocksdb::Logger {
  public:
   using Logger::Logv;
   void Logv(const char*, va_list) override {}
+};
+
+// Says when RocksDB meets an error, and keeps it from going on by itself: it would write to a log that has failed,
+// which is an assertion of its own.
+class Errors : public rocksdb::EventListener {
+ public:
+  explicit Errors(std::atomic<bool>& met) : met_(met) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, Status*) override { met_ = true; }
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, Status, bool* recovers) override { *recovers = false; }
+
+ private:
+  std::atomic<bool>& met_;
 };
 
 // Holds the directory: by a file that says what the directory is, locked as long as this lives (and not beyond the
@@ -411,6 +424,7 @@ class EmbeddedVisits::Store {
     // What is too old and what is erased goes though nobody writes.
     options_.ttl = options_.periodic_compaction_seconds = std::max<std::uint64_t>(3600, options.max_age_s / 10);
     options_.info_log = std::make_shared<NoLog>();
+    options_.listeners.push_back(std::make_shared<Errors>(failed_));
     options_.stats_dump_period_sec = options_.stats_persist_period_sec = 0;
     options_.statistics = statistics_ = rocksdb::CreateDBStatistics();
     statistics_->set_stats_level(rocksdb::kExceptHistogramOrTimers);
@@ -425,22 +439,21 @@ class EmbeddedVisits::Store {
     return status;
   }
 
-  // After some errors RocksDB refuses to write for ever, whatever Resume() is told. Opened anew it has all that was
-  // acknowledged, from its log. If that fails it can still be read.
-  bool open_anew() {
+  // After an error RocksDB is not asked to go on (Resume()): it may use the log that failed, or refuse to write for
+  // ever. Opened anew it has all that was acknowledged, from its log. If that fails it can still be read.
+  void open_anew() {
     reopening_ = true;  // so that calls end, and none begins
     const std::unique_lock lock(opening_);
     db_.reset();
-    read_only_ = !open().ok();
-    if (read_only_) {
+    failed_ = false;
+    if (!open().ok()) {
+      failed_ = true;
       rocksdb::DB* opened = nullptr;
       rocksdb::DB::OpenForReadOnly(options_, path_.string(), &opened);
       db_.reset(opened);
     }
     reopening_ = false;
-    return !read_only_;
   }
-  bool go_on() { return (db_ && !read_only_ && db_->Resume().ok()) || (has_room() && open_anew()); }
 
   // What opening may write: buffers that are not tables yet.
   bool has_room() const {
@@ -492,10 +505,10 @@ class EmbeddedVisits::Store {
     options.sync = sync;
     options.no_slowdown = true;
     const auto open = while_open();
+    if (failed_) throw StoreUnavailable("the store of visits: the disk is full or fails, nothing is written for now");
     Status status;
     while ((status = db_->Write(options, &batch)).IsIncomplete() && std::chrono::steady_clock::now() + 1ms < deadline)
       std::this_thread::sleep_for(1ms);
-    if (!status.ok() && !status.IsIncomplete()) stopped_ = true;
     check(status);
     if (!sync) unsynced_.store(true, std::memory_order_relaxed);
   }
@@ -543,13 +556,14 @@ class EmbeddedVisits::Store {
     std::unique_lock lock(mutex_);
     while (!stop.stop_requested()) {
       wake_.wait_for(lock, stop, 1s, [&] { return compaction_due_ || !to_trim_.empty(); });
-      if (stopped_.exchange(false)) {
+      if (failed_) {
         lock.unlock();
-        if (!go_on()) stopped_ = true;
+        if (has_room()) open_anew();
         lock.lock();
+        if (failed_) wake_.wait_for(lock, stop, 1s, [] { return false; });
+        continue;
       }
-      if (stop.stop_requested()) break;
-      if (compaction_due_ && db_) {
+      if (compaction_due_) {
         compaction_due_ = false;
         lock.unlock();
         rocksdb::CompactRangeOptions everything;
@@ -599,10 +613,10 @@ class EmbeddedVisits::Store {
   std::shared_ptr<rocksdb::Cache> cache_;
   std::shared_ptr<rocksdb::Statistics> statistics_;
   rocksdb::Options options_;
+  std::atomic<bool> failed_ = false;  // RocksDB met an error, and is not written to until it is opened anew
 
   // Replaced by the housekeeping alone, which therefore reads it without the lock; null if it cannot be opened.
   std::unique_ptr<rocksdb::DB> db_;
-  bool read_only_ = false;
   mutable std::shared_mutex opening_;
   std::atomic<bool> reopening_ = false;
 
@@ -610,8 +624,7 @@ class EmbeddedVisits::Store {
   std::atomic<std::uint64_t> appends_failed_ = 0;
   std::atomic<std::uint64_t> fsyncs_ = 0;
   std::atomic<bool> unsynced_ = false;
-  std::filesystem::path newest_log_;   // that was synced
-  std::atomic<bool> stopped_ = false;  // RocksDB has stopped writing, and is to be asked to go on
+  std::filesystem::path newest_log_;  // that was synced
   std::mutex erasing_;
 
   std::mutex mutex_;  // of the housekeeping's work

@@ -7,13 +7,14 @@
 // Bounds. Events beyond max_events, older than max_age_s or erased are never read. They leave the disk later: old ones
 // when compaction, which nothing outruns by more than a tenth of max_age_s a level, meets them, at low priority; those
 // beyond the count when a visitor is looked through, which one append in max_events asks for at random, so that a
-// visitor has 2 max_events on disk at most, on average. An event takes about 40 bytes and its item's id. Memory is
+// visitor has 2 max_events on disk at most, on average. An event takes some 40 bytes. Memory is
 // cache_mb for blocks, indexes and filters, three write buffers of 16 MiB, and some 20 MiB, whatever the number of
 // events.
 //
 // Calls work on the thread that calls, some 10 µs each, with sync_ms 0 an fsync; callbacks are called before they
 // return. What the disk does not take (it is full, compaction is behind) is StoreUnavailable, at the deadline at the
-// latest; reads go on, and writes within seconds when there is room again (64 MiB, at worst).
+// latest; reads go on, and writes within seconds when there is room again, 64 MiB: then the store is
+// opened anew, and for part of a second not even read.
 #pragma once
 
 #include <memory>

@@ -18,6 +18,7 @@ if [ ! -e build/release/build.ninja ]; then
 fi
 cmake --build build/release --target stamp
 cmake --install build/release --prefix "$prefix" --component library >/dev/null
-cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DSTAMP_SERVER_TESTS=$tests >/dev/null
+cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DSTAMP_SERVER_TESTS=$tests \
+  -DSTAMP_SERVER_BENCHMARKS=$tests >/dev/null
 cmake --build build/server
 cmake --install build/server --prefix "$prefix" >/dev/null

@@ -13,6 +13,7 @@
 #include "predictor.h"
 #include "routes.h"
 #include "stamp/device.h"
+#include "visits_embedded.h"
 #include "visits_memory.h"
 
 namespace {
@@ -28,6 +29,7 @@ Every key can also be set in the environment: STAMP_SERVER_HTTP_PORT=9000 for ht
 )";
 
 std::unique_ptr<server::Visits> open_visits(const server::VisitsOptions& options) {
+  if (options.store == "embedded") return std::make_unique<server::EmbeddedVisits>(options);
   if (options.store == "memory")
     return std::make_unique<server::MemoryVisits>(options.max_events, 1000 * options.max_age_s);
   return nullptr;

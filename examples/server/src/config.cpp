@@ -42,8 +42,9 @@ void describe(Visitor& v, Config& c) {
     v.integer("port", c.admin.port, 0, 65535, "Port; 0 takes one that is free.");
   });
   v.group("visits", "What visitors did lately.", [&] {
-    v.one_of("store", c.visits.store, {"embedded", "memory", "none"},
-             "embedded: on this machine's disk; memory: gone when the server ends; none: requests bring their events.");
+    v.one_of("store", c.visits.store, {"embedded", "bigtable", "memory", "none"},
+             "embedded: on this machine's disk; bigtable: in a table of Bigtable, for many servers; memory: gone when "
+             "the server ends; none: requests bring their events.");
     v.text("path", c.visits.path, "Directory of the embedded store.");
     v.integer("max_age_s", c.visits.max_age_s, 1, 10 * 366 * 86400ll, "Events that are older are not read, and go.");
     v.integer("max_events", c.visits.max_events, 1, 10000, "A visitor's events that are read and kept, the latest.");
@@ -55,6 +56,30 @@ void describe(Visitor& v, Config& c) {
     v.integer("cache_mb", c.visits.cache_mb, 1, 65536, "Embedded: MiB of memory for what was read lately.");
     v.integer("timeout_ms", c.visits.timeout_ms, 1, 60000, "For the store to answer; then a list is made without it.");
     v.texts("bought_types", c.visits.bought_types, "Types of events that buy: for the rule exclude_bought.");
+    BigtableOptions& table = c.visits.bigtable;
+    v.group("bigtable", "The table, which is the shop's, and calls to it. Where BIGTABLE_EMULATOR_HOST is set calls go "
+            "there, without credentials; else by Google's application default credentials.", [&] {
+      v.text("project", table.project, "Its project. Required.");
+      v.text("instance", table.instance, "Its instance. Required.");
+      v.text("table", table.table, "Its name.");
+      v.text("app_profile", table.app_profile, "Application profile. One of a single cluster, or an event may be read "
+             "late.");
+      v.text("endpoint", table.endpoint, "Host and port of Bigtable.");
+      v.text("row_key", table.row_key, "A visitor's row: text with {visitor} or {visitor_reversed}, and {hash:N} for N "
+             "hexadecimal digits of the visitor's SHA-256, against hot spots.");
+      v.text("family", table.family, "Family of events. Its garbage collection is by age: events are columns of one "
+             "version. Erasing a visitor erases the family of the row.");
+      v.text("column", table.column, "What the columns of events begin with, before a '#'.");
+      v.texts("other_columns", table.other_columns, "Columns of the family that others write, as \"qualifier=type\": each "
+              "version is an event of the type, its value the product.");
+      v.integer("channels", table.channels, 2, 64, "Connections.");
+      v.integer("threads", table.threads, 1, 64, "Threads that take answers.");
+      v.integer("calls", table.calls, 1, 1000, "Calls in flight, of reading and of writing; what comes meanwhile waits, and "
+                "goes with the next together.");
+      v.integer("rows_per_call", table.rows_per_call, 1, 100, "Visitors that one call reads or writes.");
+      v.integer("max_waiting", table.max_waiting, 1, 1000000, "Requests that wait for a call, of reading and of writing; "
+                "one more fails.");
+    });
   });
   v.group("predict", "Recommendations.", [&] {
     v.integer("deadline_ms", c.predict.deadline_ms, 1, 60000, "From a request's arrival; then it is 503.");

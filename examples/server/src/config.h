@@ -18,6 +18,23 @@ struct AdminOptions {
   int port = 8081;
 };
 
+struct BigtableOptions {
+  std::string project;
+  std::string instance;
+  std::string table = "visits";
+  std::string app_profile = "default";
+  std::string endpoint = "bigtable.googleapis.com:443";
+  std::string row_key = "{visitor}";
+  std::string family = "visits";
+  std::string column = "event";
+  std::vector<std::string> other_columns;
+  int channels = 2;
+  int threads = 2;
+  int calls = 4;
+  int rows_per_call = 16;
+  int max_waiting = 4096;
+};
+
 struct VisitsOptions {
   std::string store = "embedded";
   std::string path = "visits";
@@ -29,6 +46,7 @@ struct VisitsOptions {
   int cache_mb = 64;
   int timeout_ms = 20;
   std::vector<std::string> bought_types{"purchase-complete"};
+  BigtableOptions bigtable;
 };
 
 struct PredictOptions {

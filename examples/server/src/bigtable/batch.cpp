@@ -26,16 +26,19 @@ bool is_passing(Kind kind, const Outcome& outcome) {
   if (outcome.retry_after) return true;
   switch (outcome.status.error_code()) {
     case grpc::UNAVAILABLE:
-    case grpc::DEADLINE_EXCEEDED: return true;
+    case grpc::DEADLINE_EXCEEDED:
+      return true;
     case grpc::ABORTED:
-    case grpc::CANCELLED: return kind == Kind::kRead;
+    case grpc::CANCELLED:
+      return kind == Kind::kRead;
     case grpc::INTERNAL: {
       std::string message = outcome.status.error_message();
       std::transform(message.begin(), message.end(), message.begin(), [](unsigned char c) { return std::tolower(c); });
       return kind == Kind::kRead &&
              (message.find("rst_stream") != message.npos || message.find("rst stream") != message.npos);
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -97,7 +100,8 @@ void ReadBatch::call(std::shared_ptr<Channels::Stub> stub, Deadline deadline, co
   ++connection_.read_calls;
   const auto self = std::static_pointer_cast<ReadBatch>(shared_from_this());
   connection_.calls.read(
-      std::move(stub), request, deadline, cookies, [self](Calls::ReadResponse& response) { return self->take(response); },
+      std::move(stub), request, deadline, cookies,
+      [self](Calls::ReadResponse& response) { return self->take(response); },
       [self](Outcome outcome) { self->over(std::move(outcome)); });
 }
 
@@ -155,7 +159,8 @@ void WriteBatch::call(std::shared_ptr<Channels::Stub> stub, Deadline deadline, c
   ++connection_.write_calls;
   const auto self = std::static_pointer_cast<WriteBatch>(shared_from_this());
   connection_.calls.write(
-      std::move(stub), request, deadline, cookies, [self](Calls::WriteResponse& response) { return self->take(response); },
+      std::move(stub), request, deadline, cookies,
+      [self](Calls::WriteResponse& response) { return self->take(response); },
       [self](Outcome outcome) { self->over(std::move(outcome)); });
 }
 
@@ -168,8 +173,9 @@ bool WriteBatch::take(const Calls::WriteResponse& response) {
       write.answer();
       continue;
     }
-    const Outcome outcome{
-        grpc::Status(static_cast<grpc::StatusCode>(entry.status().code()), entry.status().message()), {}, retry_of(entry.status())};
+    const Outcome outcome{grpc::Status(static_cast<grpc::StatusCode>(entry.status().code()), entry.status().message()),
+                          {},
+                          retry_of(entry.status())};
     if (is_passing(Kind::kWrite, outcome)) {
       passing_ = outcome;
     } else {

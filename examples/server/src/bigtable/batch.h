@@ -44,7 +44,7 @@ class Read : public Waiting {
         found_(std::move(found)) {}
 
   bool together_with(const Read& other) const { return n == other.n; }  // one filter serves all
-  bool answer(std::vector<Event> events) {  // false: it is answered already
+  bool answer(std::vector<Event> events) {                              // false: it is answered already
     if (!claim()) return false;
     found_(std::move(events), nullptr);
     return true;

@@ -87,7 +87,8 @@ class Calls::Stream : public Step {
           return finish();
         }
         return reader_->Read(&response_, this);
-      case State::kFinishing: break;
+      case State::kFinishing:
+        break;
     }
     Outcome outcome{std::move(status_), {}, {}};
     if (!outcome.status.ok()) {
@@ -155,13 +156,15 @@ Calls::~Calls() {
 
 void Calls::read(std::shared_ptr<Stub> stub, const ReadRequest& request, Deadline deadline, const Headers& cookies,
                  Message<ReadResponse> message, End end) {
-  auto* stream = new Stream<ReadResponse>(*this, std::move(stub), deadline, cookies, std::move(message), std::move(end));
+  auto* stream =
+      new Stream<ReadResponse>(*this, std::move(stub), deadline, cookies, std::move(message), std::move(end));
   stream->start(&Stub::PrepareAsyncReadRows, request);
 }
 
 void Calls::write(std::shared_ptr<Stub> stub, const WriteRequest& request, Deadline deadline, const Headers& cookies,
                   Message<WriteResponse> message, End end) {
-  auto* stream = new Stream<WriteResponse>(*this, std::move(stub), deadline, cookies, std::move(message), std::move(end));
+  auto* stream =
+      new Stream<WriteResponse>(*this, std::move(stub), deadline, cookies, std::move(message), std::move(end));
   stream->start(&Stub::PrepareAsyncMutateRows, request);
 }
 

@@ -54,8 +54,8 @@ void Channels::run() {
     std::size_t slot;
     {
       std::unique_lock lock(mutex_);
-      const auto first = std::min_element(slots_.begin(), slots_.end(),
-                                          [](const Slot& a, const Slot& b) { return a.due < b.due; });
+      const auto first =
+          std::min_element(slots_.begin(), slots_.end(), [](const Slot& a, const Slot& b) { return a.due < b.due; });
       if (stopped_.wait_until(lock, first->due, [this] { return stop_; })) return;
       slot = first - slots_.begin();
     }
@@ -83,11 +83,12 @@ void Channels::open(std::size_t slot) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  arguments.SetMaxReceiveMessageSize(64 << 20);  // some calls ask for more than gRPC's own 4 MB
   // Retries are the store's, which knows what time is left.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, options_.secure ? 1 : 0);
-  std::shared_ptr<Stub> stub = google::bigtable::v2::Bigtable::NewStub(
-      grpc::CreateCustomChannel(options_.endpoint, credentials_, arguments));
+  std::shared_ptr<Stub> stub =
+      google::bigtable::v2::Bigtable::NewStub(grpc::CreateCustomChannel(options_.endpoint, credentials_, arguments));
   const bool warmed = warm(*stub);
   {
     const std::lock_guard lock(mutex_);
@@ -131,8 +132,8 @@ bool Channels::warm(Stub& stub) {
 }
 
 Channels::Clock::duration Channels::refresh_time() {
-  return std::chrono::milliseconds(
-      std::uniform_int_distribution<std::int64_t>(options_.refresh_least.count(), options_.refresh_most.count())(random_));
+  return std::chrono::milliseconds(std::uniform_int_distribution<std::int64_t>(options_.refresh_least.count(),
+                                                                               options_.refresh_most.count())(random_));
 }
 
 }  // namespace server::bigtable

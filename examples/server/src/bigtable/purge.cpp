@@ -69,9 +69,10 @@ void Purge::erase(const Headers& cookies) {
       [self = shared_from_this()](Calls::WriteResponse& response) {
         for (const auto& entry : response.entries())
           if (entry.status().code() != grpc::OK)
-            self->entry_ = {grpc::Status(static_cast<grpc::StatusCode>(entry.status().code()), entry.status().message()),
-                            {},
-                            retry_of(entry.status())};
+            self->entry_ = {
+                grpc::Status(static_cast<grpc::StatusCode>(entry.status().code()), entry.status().message()),
+                {},
+                retry_of(entry.status())};
         return !self->waiting_->answered();
       },
       [self = shared_from_this()](Outcome outcome) { self->erased(std::move(outcome)); });
@@ -97,14 +98,15 @@ bool Purge::again(Kind kind, const Outcome& outcome, void (Purge::*step)(const H
   const auto left = waiting_->deadline() - std::chrono::steady_clock::now();
   if (repeated_ || connection_.closing || waiting_->answered() || !is_passing(kind, outcome) || delay >= left) {
     connection_.deadlines.remove(*waiting_);
-    waiting_->fail(std::make_exception_ptr(StoreUnavailable(
-        "Bigtable failed with code " + std::to_string(outcome.status.error_code()) +
-        " of gRPC; what is erased so far stays so, and the rest is when this is asked for again")));
+    waiting_->fail(std::make_exception_ptr(
+        StoreUnavailable("Bigtable failed with code " + std::to_string(outcome.status.error_code()) +
+                         " of gRPC; what is erased so far stays so, and the rest is when this is asked for again")));
     return false;
   }
   repeated_ = true;
   ++connection_.repeated_calls;
-  connection_.calls.wait(delay, [self = shared_from_this(), step, cookies = outcome.cookies] { (*self.*step)(cookies); });
+  connection_.calls.wait(delay,
+                         [self = shared_from_this(), step, cookies = outcome.cookies] { (*self.*step)(cookies); });
   return true;
 }
 

@@ -1,4 +1,5 @@
-// Erases every event before a time: one pass over the table, page by page. What is erased stays erased if it breaks off.
+// Erases every event before a time: one pass over the table, page by page. What is erased stays erased if it breaks
+// off.
 #pragma once
 
 #include <memory>
@@ -29,7 +30,7 @@ class Purge : public std::enable_shared_from_this<Purge> {
   Connection& connection_;
   const std::int64_t time_;
   const std::shared_ptr<Write> waiting_;
-  std::string after_;      // rows up to this are done; empty: none
+  std::string after_;  // rows up to this are done; empty: none
   std::vector<Row> page_;
   std::unique_ptr<RowReader> reader_;
   std::string broken_;

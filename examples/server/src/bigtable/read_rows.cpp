@@ -6,7 +6,9 @@ namespace server::bigtable {
 
 namespace {
 
-[[noreturn]] void broken(const char* what) { throw BrokenStream(std::string("Bigtable's stream of rows is broken: ") + what); }
+[[noreturn]] void broken(const char* what) {
+  throw BrokenStream(std::string("Bigtable's stream of rows is broken: ") + what);
+}
 
 }  // namespace
 
@@ -46,7 +48,8 @@ void RowReader::take(Chunk& chunk) {
   if (chunk.value_size() < 0) broken("a value of negative size");
   Cell& cell = row_.cells.back();
   bytes_ += chunk.value().size();
-  if (bytes_ > max_row_bytes_) throw BrokenStream("a row in Bigtable has more than " + std::to_string(max_row_bytes_) + " bytes");
+  if (bytes_ > max_row_bytes_)
+    throw BrokenStream("a row in Bigtable has more than " + std::to_string(max_row_bytes_) + " bytes");
   if (in_cell_) {
     cell.value += chunk.value();
   } else {

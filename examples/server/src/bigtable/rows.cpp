@@ -63,9 +63,10 @@ std::int64_t micros(std::int64_t ms) { return 1000 * std::clamp<std::int64_t>(ms
 
 RowKeys::RowKeys(std::string_view form) {
   const auto wrong = [&] {
-    return std::invalid_argument("visits.bigtable.row_key: \"" + std::string(form) +
-                                 "\" cannot be; text with {visitor} or {visitor_reversed} is expected, and {hash:N} where "
-                                 "wanted, N from 1 to 64");
+    return std::invalid_argument(
+        "visits.bigtable.row_key: \"" + std::string(form) +
+        "\" cannot be; text with {visitor} or {visitor_reversed} is expected, and {hash:N} where "
+        "wanted, N from 1 to 64");
   };
   bool names_visitor = false;
   while (!form.empty()) {
@@ -85,7 +86,8 @@ RowKeys::RowKeys(std::string_view form) {
     } else if (name.starts_with("hash:")) {
       Part part{Kind::kHash, ""};
       const auto [last, error] = std::from_chars(name.data() + 5, name.data() + name.size(), part.digits);
-      if (error != std::errc() || last != name.data() + name.size() || part.digits < 1 || part.digits > 64) throw wrong();
+      if (error != std::errc() || last != name.data() + name.size() || part.digits < 1 || part.digits > 64)
+        throw wrong();
       parts_.push_back(std::move(part));
     } else {
       throw wrong();
@@ -99,10 +101,18 @@ std::string RowKeys::of(std::string_view visitor) const {
   std::string key;
   for (const Part& part : parts_) {
     switch (part.kind) {
-      case Kind::kText: key += part.text; break;
-      case Kind::kVisitor: key += visitor; break;
-      case Kind::kReversed: key += reversed(visitor); break;
-      case Kind::kHash: key += sha256(visitor).substr(0, part.digits); break;
+      case Kind::kText:
+        key += part.text;
+        break;
+      case Kind::kVisitor:
+        key += visitor;
+        break;
+      case Kind::kReversed:
+        key += reversed(visitor);
+        break;
+      case Kind::kHash:
+        key += sha256(visitor).substr(0, part.digits);
+        break;
     }
   }
   return key;
@@ -110,17 +120,18 @@ std::string RowKeys::of(std::string_view visitor) const {
 
 Cells::Cells(const BigtableOptions& options)
     : family_(options.family), prefix_(options.column + "#"), writer_(hex(std::random_device()(), kWriterDigits)) {
-  if (family_.empty()) throw std::invalid_argument("visits.bigtable.family: \"\" cannot be; the family's name is expected");
+  if (family_.empty())
+    throw std::invalid_argument("visits.bigtable.family: \"\" cannot be; the family's name is expected");
   if (options.column.empty())
     throw std::invalid_argument("visits.bigtable.column: \"\" cannot be; a name of at least one letter is expected");
   for (const std::string& other : options.other_columns) {
     const std::size_t middle = other.rfind('=');
     const std::string qualifier = other.substr(0, middle);
-    if (middle == other.npos || qualifier.empty() || middle + 1 == other.size() || other.size() - middle - 1 > kMaxTypeBytes ||
-        qualifier.starts_with(prefix_))
-      throw std::invalid_argument("visits.bigtable.other_columns: \"" + other +
-                                  "\" cannot be; \"qualifier=type\" is expected, the qualifier none that begins with \"" +
-                                  prefix_ + '"');
+    if (middle == other.npos || qualifier.empty() || middle + 1 == other.size() ||
+        other.size() - middle - 1 > kMaxTypeBytes || qualifier.starts_with(prefix_))
+      throw std::invalid_argument(
+          "visits.bigtable.other_columns: \"" + other +
+          "\" cannot be; \"qualifier=type\" is expected, the qualifier none that begins with \"" + prefix_ + '"');
     others_.emplace_back(qualifier, other.substr(middle + 1));
   }
 }
@@ -142,7 +153,8 @@ Cells::Mutations Cells::set(std::vector<Event> events) {
   for (Event& event : events) {
     if (event.time < 0 || event.time > kMaxTime)
       throw std::invalid_argument("an event's time " + std::to_string(event.time) +
-                                  " cannot be; milliseconds since 1970 are expected, up to " + std::to_string(kMaxTime));
+                                  " cannot be; milliseconds since 1970 are expected, up to " +
+                                  std::to_string(kMaxTime));
     Mutation::SetCell& cell = *mutations.Add()->mutable_set_cell();
     cell.set_family_name(family_);
     cell.set_column_qualifier(prefix_ + hex(kMaxTime - event.time, kTimeDigits) +
@@ -178,7 +190,8 @@ Cells::Filter Cells::columns(int limit_of_each) const {
     Filter chain;
     *chain.mutable_chain()->add_filters() = std::move(range);
     Filter& limit = *chain.mutable_chain()->add_filters();
-    by_row ? limit.set_cells_per_row_limit_filter(limit_of_each) : limit.set_cells_per_column_limit_filter(limit_of_each);
+    by_row ? limit.set_cells_per_row_limit_filter(limit_of_each)
+           : limit.set_cells_per_column_limit_filter(limit_of_each);
     return chain;
   };
   Filter ours;
@@ -242,7 +255,8 @@ std::vector<Event> Cells::events(Row row, int n, std::int64_t since) const {
   }
   if (!others_.empty())
     std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.time < b.time; });
-  if (events.size() > static_cast<std::size_t>(std::max(n, 0))) events.erase(events.begin(), events.end() - std::max(n, 0));
+  if (events.size() > static_cast<std::size_t>(std::max(n, 0)))
+    events.erase(events.begin(), events.end() - std::max(n, 0));
   return events;
 }
 

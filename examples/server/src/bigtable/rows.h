@@ -1,9 +1,10 @@
 // How visits lie in the shop's table: a visitor is a row, an event a cell of one family.
 //
 //   row key    by a form of the shop's, as "{hash:4}#{visitor}"
-//   qualifier  COLUMN#TTTTTTTTTTTTSSSSSSSSSSSSSWWWWWW#TYPE: T the event's time (12 hexadecimal digits, ms), S its sequence
-//              (13 digits), both counted down from their greatest, so that a row begins with its latest event and a filter
-//              can count; W the server that wrote it (6 digits)
+//   qualifier  COLUMN#TTTTTTTTTTTTSSSSSSSSSSSSSWWWWWW#TYPE: T the event's time (12 hexadecimal digits, ms), S its
+//   sequence
+//              (13 digits), both counted down from their greatest, so that a row begins with its latest event and a
+//              filter can count; W the server that wrote it (6 digits)
 //   timestamp  the event's time
 //   value      the product's id
 //

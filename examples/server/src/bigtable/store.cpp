@@ -76,8 +76,8 @@ void BigtableVisits::append(std::string visitor, std::vector<Event> events, Dead
 
 void BigtableVisits::last(std::string visitor, int n, std::int64_t since, Deadline deadline, Found found) {
   if (n <= 0) return found({}, nullptr);
-  add(reads_, std::make_shared<Read>(keys_.of(visitor), std::min(n, max_events_), std::max(since, now_ms() - max_age_ms_),
-                                     deadline, std::move(found)));
+  add(reads_, std::make_shared<Read>(keys_.of(visitor), std::min(n, max_events_),
+                                     std::max(since, now_ms() - max_age_ms_), deadline, std::move(found)));
 }
 
 void BigtableVisits::erase(std::string visitor, Deadline deadline, Done done) {

@@ -1,4 +1,5 @@
-// Visits in a table of Google's Bigtable, by its own protocol: the store of many servers. What the cells are, rows.h says.
+// Visits in a table of Google's Bigtable, by its own protocol: the store of many servers. What the cells are, rows.h
+// says.
 #pragma once
 
 #include <memory>
@@ -18,16 +19,16 @@
 namespace server {
 
 // Nothing here waits: callbacks run on the threads that take answers and should be short. A request is answered by its
-// deadline, whatever the server does, within a millisecond. Requests that come while as many calls are in flight as may be
-// go together in the next. A call that failed in passing is repeated once if half the time is left.
+// deadline, whatever the server does, within a millisecond. Requests that come while as many calls are in flight as may
+// be go together in the next. A call that failed in passing is repeated once if half the time is left.
 //
 // Errors: StoreUnavailable; std::invalid_argument for an event's time that cannot be. append() may have written what it
-// calls unavailable. erase() erases the family of a visitor's row; erase_before() passes over the whole table, so that a
-// table of many visitors wants garbage collection by age instead, which is the shop's.
+// calls unavailable. erase() erases the family of a visitor's row; erase_before() passes over the whole table, so that
+// a table of many visitors wants garbage collection by age instead, which is the shop's.
 class BigtableVisits : public Visits {
  public:
-  // Connects aside: requests wait for the first connection, by their deadlines. Throws std::invalid_argument with the key
-  // of what cannot be.
+  // Connects aside: requests wait for the first connection, by their deadlines. Throws std::invalid_argument with the
+  // key of what cannot be.
   explicit BigtableVisits(const VisitsOptions& options);
   BigtableVisits(const VisitsOptions& options, bigtable::ChannelOptions channels);
   ~BigtableVisits() override;  // whoever waits is told StoreUnavailable; not from a callback

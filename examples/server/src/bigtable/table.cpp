@@ -55,7 +55,8 @@ std::string features() {
 }  // namespace
 
 Table::Table(const BigtableOptions& options)
-    : instance("projects/" + required("project", options.project) + "/instances/" + required("instance", options.instance)),
+    : instance("projects/" + required("project", options.project) + "/instances/" +
+               required("instance", options.instance)),
       app_profile(options.app_profile) {
   name = instance + "/tables/" + required("table", options.table);
   const std::string client = "gl-cpp/" + std::to_string(__cplusplus) + " grpc/" + grpc::Version() + " stamp-server/0.1";

@@ -17,11 +17,11 @@ struct Table {
   // Throws std::invalid_argument with the key of what is missing.
   explicit Table(const BigtableOptions& options);
 
-  std::string name;         // projects/…/instances/…/tables/…
-  std::string instance;     // projects/…/instances/…
+  std::string name;      // projects/…/instances/…/tables/…
+  std::string instance;  // projects/…/instances/…
   std::string app_profile;
-  Headers headers;          // of calls to the table
-  Headers instance_headers; // of calls to the instance
+  Headers headers;           // of calls to the table
+  Headers instance_headers;  // of calls to the instance
 };
 
 void add_headers(grpc::ClientContext& context, const Headers& headers);

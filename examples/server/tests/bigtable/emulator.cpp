@@ -42,7 +42,8 @@ std::string find_emulator() {
   if (const char* named = std::getenv("STAMP_CBTEMULATOR")) places.emplace_back(named);
   if (const char* path = std::getenv("PATH")) {
     std::istringstream directories(path);
-    for (std::string directory; std::getline(directories, directory, ':');) places.push_back(directory + "/cbtemulator");
+    for (std::string directory; std::getline(directories, directory, ':');)
+      places.push_back(directory + "/cbtemulator");
   }
   const std::string in_sdk = "/platform/bigtable-emulator/cbtemulator";
   if (const char* home = std::getenv("HOME")) places.push_back(home + ("/google-cloud-sdk" + in_sdk));

@@ -8,7 +8,8 @@
 
 namespace server::bigtable::testing {
 
-// Of the first that is there: what STAMP_CBTEMULATOR names, cbtemulator of the path, that of Google's Cloud SDK. Empty: none.
+// Of the first that is there: what STAMP_CBTEMULATOR names, cbtemulator of the path, that of Google's Cloud SDK. Empty:
+// none.
 std::string find_emulator();
 
 class Emulator {
@@ -19,7 +20,8 @@ class Emulator {
 
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   int port() const { return port_; }
-  void create_table(const std::string& instance, const std::string& table, const std::vector<std::string>& families) const;
+  void create_table(const std::string& instance, const std::string& table,
+                    const std::vector<std::string>& families) const;
   void stop();  // hangs from here
   void go_on();
   void kill();

@@ -22,7 +22,7 @@ constexpr milliseconds kPlenty(20000);
 inline VisitsOptions options_of_test() {
   VisitsOptions options;
   options.store = "bigtable";
-  options.max_age_s = 10'000'000'000;  // times of tests are small numbers
+  options.max_age_s = 10'000'000'000;         // times of tests are small numbers
   options.bigtable.project = "shop project";  // a space, to be encoded
   options.bigtable.instance = "instance";
   options.bigtable.app_profile = "one/cluster";
@@ -62,8 +62,9 @@ inline std::future<void> erase(Visits& store, std::string visitor, Deadline dead
 
 inline std::future<void> erase_before(Visits& store, std::int64_t time, Deadline deadline) {
   auto answer = std::make_shared<std::promise<void>>();
-  store.erase_before(time, deadline,
-                     [answer](std::exception_ptr error) { error ? answer->set_exception(error) : answer->set_value(); });
+  store.erase_before(time, deadline, [answer](std::exception_ptr error) {
+    error ? answer->set_exception(error) : answer->set_value();
+  });
   return answer->get_future();
 }
 

@@ -98,28 +98,22 @@ void Mock::send(const std::string& key, const Cells& cells, grpc::ServerWriter<v
   writer.Write(nothing);
   const Cell* before = nullptr;
   for (const Cell& cell : cells) {
-    for (std::size_t begin = 0; begin == 0 || begin < cell.value.size();) {
-      const std::size_t end = std::min(cell.value.size(), begin + 1);
-      v2::ReadRowsResponse response;
-      auto& piece = *response.add_chunks();
-      if (!before) piece.set_row_key(key);
-      if (begin == 0) {
-        const bool other_family = !before || before->family != cell.family;
-        if (other_family) piece.mutable_family_name()->set_value(cell.family);
-        if (other_family || before->qualifier != cell.qualifier) piece.mutable_qualifier()->set_value(cell.qualifier);
-        piece.set_timestamp_micros(cell.timestamp);
-      }
-      piece.set_value(cell.value.substr(begin, end - begin));
-      if (end < cell.value.size()) {
-        piece.set_value_size(static_cast<int>(cell.value.size()));
-      } else if (&cell == &cells.back()) {
-        piece.set_commit_row(true);
-      }
-      before = &cell;
-      writer.Write(response);
-      if (end == begin) break;
-      begin = end;
-    }
+    const bool other_family = !before || before->family != cell.family;
+    const std::size_t half = cell.value.size() / 2;
+    v2::ReadRowsResponse first, second;
+    auto& piece = *first.add_chunks();
+    if (!before) piece.set_row_key(key);
+    if (other_family) piece.mutable_family_name()->set_value(cell.family);
+    if (other_family || before->qualifier != cell.qualifier) piece.mutable_qualifier()->set_value(cell.qualifier);
+    piece.set_timestamp_micros(cell.timestamp);
+    piece.set_value(cell.value.substr(0, half));
+    if (half > 0) piece.set_value_size(static_cast<int>(cell.value.size()));
+    auto& end = half > 0 ? *second.add_chunks() : piece;
+    end.set_value(cell.value.substr(half));
+    if (&cell == &cells.back()) end.set_commit_row(true);
+    writer.Write(first);
+    if (half > 0) writer.Write(second);
+    before = &cell;
   }
 }
 
@@ -174,7 +168,8 @@ Mock::Cells Mock::apply(const v2::RowFilter& filter, Cells cells) {
     case Filter::kStripValueTransformer:
       for (Cell& cell : cells) cell.value.clear();
       return cells;
-    case Filter::FILTER_NOT_SET: break;
+    case Filter::FILTER_NOT_SET:
+      break;
   }
   throw std::logic_error("the mock of Bigtable does not know this filter");
 }
@@ -217,11 +212,11 @@ void Mock::mutate(Row& row, const v2::Mutation& mutation) {
       return;
     }
     case v2::Mutation::kDeleteFromFamily:
-      std::erase_if(row, [&](const auto& column) {
-        return column.first.first == mutation.delete_from_family().family_name();
-      });
+      std::erase_if(
+          row, [&](const auto& column) { return column.first.first == mutation.delete_from_family().family_name(); });
       return;
-    case v2::Mutation::MUTATION_NOT_SET: break;
+    case v2::Mutation::MUTATION_NOT_SET:
+      break;
   }
   throw std::logic_error("the mock of Bigtable does not know this mutation");
 }

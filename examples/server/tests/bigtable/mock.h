@@ -42,8 +42,8 @@ class Mock : private v2::Bigtable::Service {
   Read on_read;
   Write on_write;
   std::function<void()> on_ping;
-  // Answers as a server may that shows a client no mercy: nothing said twice, values in pieces, one chunk a message, rows
-  // that begin anew.
+  // Answers as a server may that shows a client no mercy: nothing said twice, values in pieces, one chunk a message,
+  // rows that begin anew.
   bool awkward = false;
 
   std::vector<Seen<v2::ReadRowsRequest>> reads() const { return copy(reads_); }

@@ -1,4 +1,5 @@
-// The store in Bigtable, against Google's emulator where there is one: what is asked of the server is what it understands.
+// The store in Bigtable, against Google's emulator where there is one: what is asked of the server is what it
+// understands.
 #include <doctest/doctest.h>
 
 #include <atomic>

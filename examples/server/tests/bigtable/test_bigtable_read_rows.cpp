@@ -25,7 +25,8 @@ std::string from_base64(const std::string& text) {
   unsigned group = 0;
   int bits = 0;
   for (const char c : text) {
-    const std::size_t digit = std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/").find(c);
+    const std::size_t digit =
+        std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/").find(c);
     if (digit == std::string_view::npos) continue;
     group = group << 6 | static_cast<unsigned>(digit);
     if ((bits += 6) >= 8) out += static_cast<char>(group >> (bits -= 8) & 255);
@@ -37,7 +38,8 @@ void read_chunk(const Json& json, Response::CellChunk& chunk) {
   if (json.contains("rowKey")) chunk.set_row_key(from_base64(json["rowKey"]));
   if (json.contains("familyName")) chunk.mutable_family_name()->set_value(json["familyName"]);
   if (json.contains("qualifier")) chunk.mutable_qualifier()->set_value(from_base64(json["qualifier"]));
-  if (json.contains("timestampMicros")) chunk.set_timestamp_micros(std::stoll(json["timestampMicros"].get<std::string>()));
+  if (json.contains("timestampMicros"))
+    chunk.set_timestamp_micros(std::stoll(json["timestampMicros"].get<std::string>()));
   if (json.contains("labels"))
     for (const Json& label : json["labels"]) chunk.add_labels(label);
   if (json.contains("value")) chunk.set_value(from_base64(json["value"]));

@@ -20,7 +20,8 @@ Row row_of(const std::vector<Cells::Mutations>& all) {
       cells.emplace(mutation.set_cell().column_qualifier(), -mutation.set_cell().timestamp_micros(),
                     mutation.set_cell().value());
   Row row{"v", {}};
-  for (const auto& [qualifier, timestamp, value] : cells) row.cells.push_back({"visits", qualifier, -timestamp, value, {}});
+  for (const auto& [qualifier, timestamp, value] : cells)
+    row.cells.push_back({"visits", qualifier, -timestamp, value, {}});
   return row;
 }
 
@@ -32,7 +33,9 @@ TEST_CASE("keys of rows by their form") {
   // printf ann | sha256sum
   CHECK(RowKeys("{hash:4}#{visitor}").of("ann") == "4991#ann");
   CHECK(RowKeys("{hash:64}{visitor}").of("ann").size() == 67);
-  CHECK(RowKeys("{visitor_reversed}#").of("ab\xc3\xa4z") == "z\xc3\xa4" "ba#");
+  CHECK(RowKeys("{visitor_reversed}#").of("ab\xc3\xa4z") ==
+        "z\xc3\xa4"
+        "ba#");
   for (const char* wrong : {"", "v", "{hash:4}", "{visitor", "visitor}", "{user}{visitor}", "{hash:0}{visitor}",
                             "{hash:65}{visitor}", "{hash:}{visitor}", "{hash:4x}{visitor}", "{}{visitor}"}) {
     CAPTURE(wrong);

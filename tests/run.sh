@@ -102,5 +102,7 @@ export STAMP_CUDA_SIM_MODULE=$PWD/build/release/libstamp_cuda_sim.so
 part "Testing (Python)" .venv/bin/python -m pytest tests/python --doctest-modules --pyargs stamp
 
 say "Testing the server"
+STAMP_READ_ROWS_CASES=$(.venv/bin/python examples/server/tests/bigtable/read_rows_cases.py build/server)
+export STAMP_READ_ROWS_CASES
 part "Testing (server, C++)" ctest --test-dir build/server --output-on-failure --parallel "$(nproc)"
 part "Testing (server)" .venv/bin/python -m pytest examples/server/tests

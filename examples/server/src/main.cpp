@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "admin.h"
+#include "bigtable/store.h"
 #include "config.h"
 #include "http.h"
 #include "predictor.h"
@@ -29,6 +30,7 @@ Every key can also be set in the environment: STAMP_SERVER_HTTP_PORT=9000 for ht
 )";
 
 std::unique_ptr<server::Visits> open_visits(const server::VisitsOptions& options) {
+  if (options.store == "bigtable") return std::make_unique<server::BigtableVisits>(options);
   if (options.store == "embedded") return std::make_unique<server::EmbeddedVisits>(options);
   if (options.store == "memory")
     return std::make_unique<server::MemoryVisits>(options.max_events, 1000 * options.max_age_s);

@@ -130,7 +130,9 @@ def compare(dataset: str, baseline: str, keys: list[tuple], data: pathlib.Path, 
 
 def bundle_of(work: pathlib.Path, key: tuple) -> pathlib.Path:
     dataset, model, seed, device, precision = key
-    name = f"{model.replace(', ', '-').replace(' ', '-')}-{seed}" + ("" if (device, precision) == ("cpu", "fp32") else f"-{device.replace(':', '-')}-{precision}")
+    name = f"{model.replace(', ', '-').replace(' ', '-')}-{seed}" + (
+        "" if (device, precision) == ("cpu", "fp32") else f"-{device.replace(':', '-')}-{precision}"
+    )
     return work / dataset / name
 
 
@@ -173,7 +175,11 @@ def main() -> None:
         keys = [(dataset, model, args.seed[0], "cpu", "fp32") for model in [*NAMES, *PRESETS]]
         there = [key for key in keys if bundle_of(args.work, key).exists()]
         others = {model for _, model, *_ in there} - {"tuned"}
-        compared = [{row["recommender"] for row in found["rows"]} for found in recorded("verdicts") if found["dataset"] == dataset]
+        compared = [
+            {row["recommender"] for row in found["rows"]}
+            for found in recorded("verdicts")
+            if found["dataset"] == dataset
+        ]
         if others and len(others) < len(there) and others not in compared:
             append("verdicts", compare(dataset, "tuned", there, args.data, args.work))
 

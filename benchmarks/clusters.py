@@ -29,7 +29,14 @@ STEPS = ("single", "clusters", "clustered", "tuned")
 DATASETS = {
     "diginetica": {
         "attribute": "category_id",
-        "options": {"preset": "official", "epochs": 4, "batch_size": 256, "learning_rate": 0.003, "schedule": "linear", "max_norm": 1.5},
+        "options": {
+            "preset": "official",
+            "epochs": 4,
+            "batch_size": 256,
+            "learning_rate": 0.003,
+            "schedule": "linear",
+            "max_norm": 1.5,
+        },
         "clustered": {"epochs": 5, "batch_size": 32},
         "tuned": {"epochs": 2, "batch_size": 64, "learning_rate": 0.001},
         "clusters": {"clusters": 8, "min_examples": 20_000, "max_examples": 180_000, "examples": 100_000},

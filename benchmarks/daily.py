@@ -34,7 +34,9 @@ def speed(products: int, dim: int, batch: int, threads: int, examples: int, star
     rows = np.resize(everything, (max(1, examples // (LENGTH - 1)), LENGTH))
     weight = np.repeat([1.0, 0.0], [len(rows), len(everything)])
     data = stamp.Sessions.from_frame({"items": [*rows, *everything], "weight": weight})
-    model = stamp.StampRecommender(preset="official", dim=dim, batch_size=batch, epochs=1, learning_rate=0.001, device="cpu")
+    model = stamp.StampRecommender(
+        preset="official", dim=dim, batch_size=batch, epochs=1, learning_rate=0.001, device="cpu"
+    )
     if start is not None:
         start.wait()
     model.fit(data, progress=False)

@@ -1,44 +1,132 @@
 #include "admin.h"
 
+#include <boost/asio/ip/address.hpp>
+#include <memory>
+
 #include "clock.h"
 #include "error.h"
+#include "failures.h"
 #include "json_writer.h"
 
 namespace server {
 
-Admin::Admin(const Config& config, const Releases& releases, const Metrics& metrics)
+namespace {
+
+constexpr std::string_view kAction = "/release:";
+
+bool is_loopback(const std::string& address) {
+  boost::system::error_code error;
+  const auto parsed = boost::asio::ip::make_address(address, error);
+  return !error && parsed.is_loopback();
+}
+
+HttpResponse refusal(int status, const std::string& message) {
+  return {.status = status, .body = error_body(status, message), .headers = error_headers(status)};
+}
+
+HttpResponse refusal(const std::exception_ptr& error) {
+  const Failure failure = failure_of(error);
+  return refusal(failure.status, failure.message);
+}
+
+void add_refused(JsonObject& out, const Releases::Status& status) {
+  if (status.refused.empty()) return;
+  JsonArray refused(out.at("refused"));
+  for (const Releases::Refused& release : status.refused) {
+    JsonObject one(refused.next());
+    one.add("release", release.release);
+    one.add("why", release.why);
+    one.add("at", format_time(release.at));
+  }
+}
+
+std::string release_body(const Releases::Status& status) {
+  std::string body;
+  {
+    JsonObject out(body);
+    if (status.current) {
+      out.add("release", status.current->name);
+      if (!status.current->digest.empty()) out.add("digest", status.current->digest);
+      out.add("since", format_time(status.since));
+      out.add("products", status.current->recommender.release()->catalog().size());
+      JsonArray zones(out.at("zones"));
+      for (const std::string& zone : status.current->zones) zones.add(zone);
+    } else {
+      out.add("none", status.why_none);
+    }
+    if (status.previous) out.add("previous", status.previous->name);
+    out.add("pinned", status.pinned);
+    add_refused(out, status);
+  }
+  return body;
+}
+
+HttpResponse ready(const Releases::Status& status) {
+  if (!status.current) return refusal(503, "no release yet: " + status.why_none);
+  std::string body;
+  {
+    JsonObject out(body);
+    out.add("ready", true);
+    out.add("release", status.current->name);
+    out.add("pinned", status.pinned);
+    add_refused(out, status);
+  }
+  return {.body = std::move(body)};
+}
+
+}  // namespace
+
+Admin::Admin(const Config& config, Releases& releases, Keys& keys, const Metrics& metrics)
     : config_(config),
       releases_(releases),
+      keys_(keys),
       metrics_(metrics),
+      is_local_(is_loopback(config.admin.address)),
       http_(HttpOptions{.address = config.admin.address, .port = config.admin.port},
-            [this](const HttpRequest& request, HttpReply reply) { reply(answer(request)); }) {
+            [this](const HttpRequest& request, HttpReply reply) {
+              if (request.method == "POST" && request.path.starts_with(kAction)) return post(request, std::move(reply));
+              reply(get(request));
+            }) {
   http_.start();
 }
 
-HttpResponse Admin::answer(const HttpRequest& request) const {
-  const auto error = [](int status, const std::string& message) {
-    return HttpResponse{.status = status, .body = error_body(status, message)};
-  };
-  if (request.method != "GET" && request.method != "HEAD") return error(405, "GET is expected");
+HttpResponse Admin::get(const HttpRequest& request) const {
+  const bool is_action = request.path.starts_with(kAction);
+  if (is_action || (request.method != "GET" && request.method != "HEAD")) {
+    HttpResponse response = refusal(405, is_action ? "POST is expected" : "GET is expected");
+    response.headers.emplace_back("Allow", is_action ? "POST" : "GET, HEAD");
+    return response;
+  }
   if (request.path == "/healthz") return {.body = "{\"live\":true}"};
-  if (request.path == "/readyz") return draining_ ? error(503, "the server is ending") : HttpResponse{.body = "{\"ready\":true}"};
+  if (request.path == "/readyz") return draining_ ? refusal(503, "the server is ending") : ready(releases_.status());
   if (request.path == "/metrics") return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4"};
   if (request.path == "/config") return {.body = config_text(config_)};
-  if (request.path == "/release") {
-    const auto serving = releases_.current();
-    std::string body;
-    {
-      JsonObject release(body);
-      release.add("release", serving->name);
-      release.add("since", format_time(serving->since));
-      release.add("products", serving->recommender.release()->catalog().size());
-      JsonArray zones(release.at("zones"));
-      for (const std::string& zone : serving->zones) zones.add(zone);
-    }
-    return {.body = std::move(body)};
+  if (request.path == "/release") return {.body = release_body(releases_.status())};
+  return refusal(404, "there is nothing at " + std::string(request.path.substr(0, 256)) +
+                          "; there are /healthz, /readyz, /metrics, /release, /config");
+}
+
+void Admin::post(const HttpRequest& request, HttpReply reply) {
+  const auto done = [this, reply = std::make_shared<HttpReply>(std::move(reply))](std::exception_ptr error) {
+    (*reply)(error ? refusal(error) : HttpResponse{.body = release_body(releases_.status())});
+  };
+  try {
+    const std::string_view action = request.path.substr(kAction.size());
+    if (action != "reload" && action != "rollback" && action != "pin" && action != "unpin")
+      throw Error(404, "there is nothing at " + std::string(request.path.substr(0, 256)) +
+                           "; there are /release:reload, /release:rollback, /release:pin, /release:unpin");
+    if (keys_.any())
+      keys_.check(request.authorization, Keys::admin);
+    else if (!is_local_)
+      throw Error(403, "administration wants a key (keys.file), admin.address being no loopback address");
+    if (action == "reload") return releases_.reload(done);
+    if (action == "rollback") releases_.rollback();
+    if (action == "pin") releases_.pin();
+    if (action == "unpin") releases_.unpin();
+    done(nullptr);
+  } catch (...) {
+    done(std::current_exception());
   }
-  return error(404, "there is nothing at " + std::string(request.path.substr(0, 256)) +
-                        "; there are /healthz, /readyz, /metrics, /release, /config");
 }
 
 }  // namespace server

@@ -1,33 +1,43 @@
-// Health and metrics, on a port of their own that load never reaches.
+// Health, metrics and administration, on a port of their own that load never reaches.
 #pragma once
 
 #include <atomic>
 
 #include "config.h"
 #include "http.h"
+#include "keys.h"
 #include "metrics.h"
 #include "releases.h"
 
 namespace server {
 
 //  GET /healthz        the process lives
-//  GET /readyz         requests are welcome; 503 from drain() on
-//  GET /metrics        for Prometheus
-//  GET /release        what is served
-//  GET /config         what is in force
+//  GET /readyz         requests are welcome: a release is loaded and warm; 503 with the reason before, and from drain()
+//  on GET /metrics        for Prometheus GET /release        what is served, what was before, whether it is pinned,
+//  what was refused since GET /config         what is in force
+//
+// With a key that may administer (where there is no file of keys, from this machine alone), each answers as /release
+// does, 409 where it cannot be:
+//  POST /release:reload    looks for another release now, and waits for what comes of it
+//  POST /release:rollback  back to the release before, and pinned to it
+//  POST /release:pin       to the one that is served, until it is unpinned or the process ends
+//  POST /release:unpin     what the pointer says is served again
 class Admin {
  public:
-  Admin(const Config& config, const Releases& releases, const Metrics& metrics);
+  Admin(const Config& config, Releases& releases, Keys& keys, const Metrics& metrics);
 
   int port() const { return http_.port(); }
   void drain() { draining_ = true; }
 
  private:
-  HttpResponse answer(const HttpRequest& request) const;
+  HttpResponse get(const HttpRequest& request) const;
+  void post(const HttpRequest& request, HttpReply reply);
 
   const Config& config_;
-  const Releases& releases_;
+  Releases& releases_;
+  Keys& keys_;
   const Metrics& metrics_;
+  const bool is_local_;
   std::atomic<bool> draining_{false};
   HttpServer http_;
 };

@@ -21,7 +21,18 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 // Every key: its place in Config, what it may be, and what it means.
 template <class Visitor>
 void describe(Visitor& v, Config& c) {
-  v.text("bundle", c.bundle, "Directory of the bundle to serve. Required.");
+  v.text("bundle", c.bundle,
+         "Directory of the bundle to serve, and again whenever its manifest changes. The server ends where it cannot be "
+         "loaded at the start. Either this or releases.path is required.");
+  v.group("releases", "Releases that come while the server runs. One is in memory beside its predecessor, which "
+          "administration can go back to; while another is loaded there are three.", [&] {
+    v.text("path", c.releases.path,
+           "Directory of current.json, {\"release\", \"digest\", \"since\"}, written aside and renamed, and releases/NAME/ "
+           "with the bundle it names. May be empty at the start: requests are 503, and /readyz too, until one is loaded.");
+    v.integer("poll_ms", c.releases.poll_ms, 10, 3600000,
+              "Between looks at current.json, or at the bundle's manifest. What cannot be loaded is tried again when it "
+              "changes, or after 10 to 300 times as long where it may still be on its way.");
+  });
   v.text("secret_file", c.secret_file, "A file of 32 random bytes or more, the same for all replicas: signs attribution "
          "tokens and hides visitors in the exposure log. Empty: a secret of this process.");
   v.group("http", "Where visitors' requests come in.", [&] {
@@ -38,7 +49,9 @@ void describe(Visitor& v, Config& c) {
               "Between requests of a connection. Longer than a load balancer in front keeps its own.");
   });
   v.group("admin", "Health, metrics and administration, on a port of their own.", [&] {
-    v.text("address", c.admin.address, "Address to listen on.");
+    v.text("address", c.admin.address,
+           "Address to listen on. Administration wants a key that may (keys.file); without such a file it is for a "
+           "loopback address alone. Health and metrics want none.");
     v.integer("port", c.admin.port, 0, 65535, "Port; 0 takes one that is free.");
   });
   v.group("visits", "What visitors did lately.", [&] {
@@ -84,6 +97,12 @@ void describe(Visitor& v, Config& c) {
   v.group("predict", "Recommendations.", [&] {
     v.integer("deadline_ms", c.predict.deadline_ms, 1, 60000, "From a request's arrival; then it is 503.");
     v.integer("max_k", c.predict.max_k, 1, 10000, "Products that a request may ask for.");
+  });
+  v.group("keys", "Bearer keys: who may write events (userEvents:…) and administer. Predictions want none.", [&] {
+    v.text("file", c.keys.file,
+           "A line for each key: NAME SHA256 RIGHTS [REQUESTS_PER_SECOND], where RIGHTS is write, admin or "
+           "write,admin; stamp-server --new-key NAME makes one. Read again when it changes. Without a file anybody may "
+           "write.");
   });
   v.group("admission", "What is answered when more is asked than can be.", [&] {
     v.integer("max_in_flight", c.admission.max_in_flight, 1, 1000000, "Requests at once; one more is 503.");
@@ -335,6 +354,9 @@ Config read(Value file) {
   Reader reader(std::move(file));
   describe(reader, config);
   reader.finish();
+  if (config.bundle.empty() == config.releases.path.empty())
+    throw std::invalid_argument(config.bundle.empty() ? "bundle: is missing; a directory is expected here or at releases.path"
+                                                      : "bundle: cannot be beside releases.path; one of them is expected");
   return config;
 }
 

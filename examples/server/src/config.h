@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "admission.h"
-#include "experiments.h"
 #include "exposure_log.h"
 #include "http.h"
 
@@ -54,9 +53,35 @@ struct PredictOptions {
   int max_k = 100;
 };
 
+struct ReleasesOptions {
+  std::string path;
+  int poll_ms = 1000;
+};
+
+struct KeysOptions {
+  std::string file;
+};
+
+struct ArmOptions {
+  std::string name;
+  int share = 0;              // of 10,000 visitors
+  std::string zone;           // whose rules apply in place of those of the zone that was asked for; empty: the same
+  std::string bundle;         // that answers in place of the one that is served; empty: the same
+  double explore = 0;         // strength of exploration, in units of scores; 0: none
+  int explore_among = 50;     // the best, which are reordered
+};
+
+struct ExperimentOptions {
+  std::string name;
+  std::string salt;                // empty: the name
+  std::vector<std::string> zones;  // empty: all of them
+  std::vector<ArmOptions> arms;
+};
+
 struct Config {
   std::string bundle;
   std::string secret_file;
+  ReleasesOptions releases;
   HttpOptions http;
   AdminOptions admin;
   VisitsOptions visits;
@@ -64,10 +89,11 @@ struct Config {
   AdmissionOptions admission;
   std::vector<ExperimentOptions> experiments;
   ExposureOptions exposures;
+  KeysOptions keys;
 };
 
 // Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value
-// that cannot be, in the file or in the environment (STAMP_SERVER_HTTP_PORT for http.port).
+// that cannot be, or one of `bundle` and `releases.path` too many or too few, in the file or in the environment (STAMP_SERVER_HTTP_PORT for http.port).
 Config read_config(const std::string& path);
 Config default_config();  // of the environment alone
 

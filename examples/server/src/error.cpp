@@ -45,4 +45,13 @@ std::string error_body(int status, std::string_view message) {
   return body;
 }
 
+std::vector<std::pair<std::string_view, std::string>> error_headers(int status) {
+  switch (status) {
+    case 401: return {{"WWW-Authenticate", "Bearer realm=\"stamp\""}};
+    case 429:
+    case 503: return {{"Retry-After", "1"}};
+    default: return {};
+  }
+}
+
 }  // namespace server

@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace server {
 
@@ -19,5 +21,8 @@ class Error : public std::runtime_error {
 // {"error": {"code": 400, "message": …, "status": "INVALID_ARGUMENT"}}, as Google's interfaces answer over HTTP
 // (https://google.aip.dev/193).
 std::string error_body(int status, std::string_view message);
+
+// What a status wants beside its body: when to come again, how to say who one is.
+std::vector<std::pair<std::string_view, std::string>> error_headers(int status);
 
 }  // namespace server

@@ -1,10 +1,10 @@
 #include "experiments.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+
+#include "sha256.h"
 
 namespace server {
 
@@ -33,8 +33,7 @@ int bucket_of(std::string_view salt, std::string_view visitor) {
   std::string text(salt);
   text += '\0';
   text += visitor;
-  unsigned char hash[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash);
+  const Sha256::Bytes hash = sha256(text);
   std::uint64_t first = 0;
   for (int i = 0; i < 8; ++i) first = first << 8 | hash[i];
   return static_cast<int>(first % kWhole);
@@ -47,8 +46,14 @@ Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::Re
     check(experiment, "experiments[" + std::to_string(i) + "]");
     if (experiment.salt.empty()) experiment.salt = experiment.name;
     auto& serving = serving_.emplace_back();
-    for (const ArmOptions& arm : experiment.arms)
-      serving.push_back(arm.bundle.empty() ? nullptr : std::make_shared<Serving>(arm.bundle, release));
+    for (const ArmOptions& arm : experiment.arms) {
+      if (arm.bundle.empty()) {
+        serving.push_back(nullptr);
+        continue;
+      }
+      const ReleaseSource source = ReleaseSource::bundle(arm.bundle);
+      serving.push_back(std::make_shared<Serving>(source.wanted(source.state()), release));
+    }
   }
 }
 

@@ -6,25 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "config.h"
 #include "releases.h"
 
 namespace server {
-
-struct ArmOptions {
-  std::string name;
-  int share = 0;              // of 10,000 visitors
-  std::string zone;           // whose rules apply in place of those of the zone that was asked for; empty: the same
-  std::string bundle;         // that answers in place of the one that is served; empty: the same
-  double explore = 0;         // strength of exploration, in units of scores; 0: none
-  int explore_among = 50;     // the best, which are reordered
-};
-
-struct ExperimentOptions {
-  std::string name;
-  std::string salt;                // empty: the name
-  std::vector<std::string> zones;  // empty: all of them
-  std::vector<ArmOptions> arms;
-};
 
 struct Assignment {
   const ExperimentOptions* experiment = nullptr;  // null: in none

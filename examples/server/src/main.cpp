@@ -1,4 +1,4 @@
-// stamp-server: serves a bundle. stamp-server [--config FILE] [--check | --schema | --version]
+// stamp-server: serves a bundle. stamp-server [--config FILE] [--check | --schema | --new-key NAME]
 #include <csignal>
 #include <cstring>
 #include <iostream>
@@ -11,6 +11,7 @@
 #include "bigtable/store.h"
 #include "config.h"
 #include "http.h"
+#include "keys.h"
 #include "predictor.h"
 #include "routes.h"
 #include "stamp/device.h"
@@ -25,6 +26,7 @@ constexpr const char* kUsage =
   stamp-server --config FILE            serves until SIGTERM or SIGINT
   stamp-server --config FILE --check    says whether the configuration can be, and ends
   stamp-server --schema                 JSON Schema of the configuration
+  stamp-server --new-key NAME           makes a bearer key, and its line for the file of keys
 
 Every key can also be set in the environment: STAMP_SERVER_HTTP_PORT=9000 for http.port.
 )";
@@ -39,7 +41,8 @@ std::unique_ptr<server::Visits> open_visits(const server::VisitsOptions& options
 
 int serve(const server::Config& config, const sigset_t& ends) {
   server::Metrics metrics;
-  server::Releases releases(config.bundle, {});
+  server::Keys keys(config.keys.file, metrics);
+  server::Releases releases(config, {}, metrics);
   const std::unique_ptr<server::Visits> visits = open_visits(config.visits);
   const server::Secret secret(config.secret_file);
   const server::Experiments experiments(config.experiments, {});
@@ -49,7 +52,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Predictor predictor({config, releases, visits.get(), experiments, exposures ? &*exposures : nullptr, secret,
                                admission},
                               metrics);
-  server::Routes routes(config, releases, predictor, visits.get(), metrics);
+  server::Routes routes(config, releases, predictor, visits.get(), keys, metrics);
   server::HttpServer http(config.http,
                           [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });
   for (const auto& [name, help, figure] : {
@@ -65,9 +68,12 @@ int serve(const server::Config& config, const sigset_t& ends) {
       for (const auto& [name, value] : visits->figures()) samples.emplace_back("what=\"" + name + '"', value);
       return samples;
     });
-  server::Admin admin(config, releases, metrics);
+  server::Admin admin(config, releases, keys, metrics);
   http.start();
-  std::cerr << "stamp-server: release " << releases.current()->name << " at http://" << config.http.address << ':'
+  const auto name_of = [](const server::Releases::Status& status) {
+    return status.current ? "release " + status.current->name : "no release yet";
+  };
+  std::cerr << "stamp-server: " << name_of(releases.status()) << " at http://" << config.http.address << ':'
             << http.port() << ", health and metrics at http://" << config.admin.address << ':' << admin.port() << '\n';
 
   int signal;
@@ -75,6 +81,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
   std::cerr << "stamp-server: " << strsignal(signal) << ", draining\n";
   admin.drain();
   http.stop(std::chrono::steady_clock::now() + std::chrono::milliseconds(config.http.request_timeout_ms));
+  releases.stop();
   return 0;
 }
 
@@ -92,6 +99,14 @@ int main(int argc, char** argv) {
     } else if (argument == "--schema") {
       std::cout << server::config_schema();
       return 0;
+    } else if (argument == "--new-key" && i + 1 < argc) {
+      try {
+        std::cout << server::Keys::new_key(argv[++i]);
+        return 0;
+      } catch (const std::exception& error) {
+        std::cerr << "stamp-server: " << error.what() << '\n';
+        return 1;
+      }
     } else if (argument == "--help") {
       std::cout << kUsage;
       return 0;

@@ -55,7 +55,6 @@ struct Predictor::Page {
   Done done;
 };
 
-
 Predictor::Predictor(const Parts& parts, Metrics& metrics)
     : config_(parts.config),
       releases_(parts.releases),
@@ -81,8 +80,8 @@ Predictor::Predictor(const Parts& parts, Metrics& metrics)
 }
 
 void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived, std::string request_id, Done done) {
-  const std::shared_ptr<Serving> serving = releases_.current();
   auto page = std::make_shared<Page>();
+  page->serving = releases_.current();
   page->level = admission_.enter();
   if (page->level == Admission::Level::refused) {
     refused_.add();
@@ -90,7 +89,6 @@ void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived
   }
   page->asked = std::move(asked);
   page->answers.resize(page->asked.size());
-  page->serving = serving;
   page->deadline = arrived + std::chrono::milliseconds(config_.predict.deadline_ms);
   page->began = arrived;
   page->request_id = std::move(request_id);
@@ -177,6 +175,7 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
       request.events.clear();
       answer.degraded.push_back("model");
     }
+    releases_.remember(request);
     submit(page, i, std::move(request));
   }
 }

@@ -28,7 +28,7 @@ class Predictor {
   // What it works with. All of it outlives the predictor.
   struct Parts {
     const Config& config;
-    const Releases& releases;
+    Releases& releases;
     Visits* visits;  // null: there is no store
     const Experiments& experiments;
     ExposureLog* exposures;  // null: there is no log
@@ -53,7 +53,7 @@ class Predictor {
   void finish(const std::shared_ptr<Page>& page) const;
 
   const Config& config_;
-  const Releases& releases_;
+  Releases& releases_;
   Visits* visits_;
   const Experiments& experiments_;
   ExposureLog* exposures_;

@@ -1,31 +1,59 @@
 #include "releases.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <iostream>
+#include <stdexcept>
+#include <utility>
 
 #include "clock.h"
-#include "stamp/files.h"
+#include "error.h"
+#include "json_writer.h"
+#include "release_digest.h"
 
 namespace server {
 
 namespace {
 
-std::string name_of(const std::filesystem::path& bundle) {
-  const std::filesystem::path file = bundle / "release.json";
-  if (!std::filesystem::exists(file)) return std::filesystem::canonical(bundle).filename();
-  const auto release = nlohmann::json::parse(stamp::read_file(file), nullptr, false);
-  if (!release.is_object() || !release.contains("release") || !release["release"].is_string())
-    throw std::runtime_error(file.string() + ": {\"release\": NAME} is expected");
-  return release["release"];
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr int kFirstPause = 10, kLastPause = 300;  // polls between tries
+constexpr std::size_t kMostRefused = 10;
+constexpr std::int64_t kMadeUp = 32;   // requests to warm the first release with
+constexpr milliseconds kHeldPoll{50};  // between looks at who holds what is done with
+
+void log(const std::string& text) { std::cerr << "stamp-server: " + text + '\n'; }
+
+// Looks at products from all over the catalog, in each zone in turn.
+std::vector<stamp::Request> made_up_requests(const Serving& serving) {
+  const stamp::Catalog& catalog = serving.recommender.release()->catalog();
+  std::vector<stamp::Request> requests;
+  for (std::int64_t i = 0; i < std::min(kMadeUp, catalog.size()); ++i) {
+    stamp::Request& request = requests.emplace_back();
+    request.events = {catalog.id(static_cast<std::int32_t>(i * catalog.size() / kMadeUp % catalog.size()))};
+    if (!serving.zones.empty()) request.zone = serving.zones[static_cast<std::size_t>(i) % serving.zones.size()];
+  }
+  return requests;
+}
+
+std::string label(std::string_view key, std::string_view value) {
+  std::string text(key);
+  text += '=';
+  append_json(text, value);  // Prometheus escapes as JSON does what names of releases have
+  return text;
+}
+
+std::exception_ptr pinned_to(const std::string& name) {
+  return std::make_exception_ptr(Error(409, "release \"" + name + "\" is pinned; POST /release:unpin first"));
 }
 
 }  // namespace
 
-Serving::Serving(const std::filesystem::path& bundle, const stamp::ReleaseOptions& options)
-    : name(name_of(bundle)),
-      path(bundle),
-      since(now_ms()),
-      recommender(bundle, options),
+Serving::Serving(const Wanted& wanted, const stamp::ReleaseOptions& options)
+    : name(wanted.name),
+      digest(wanted.digest),
+      identity(wanted.identity),
+      recommender(wanted.path, options),
       kind(recommender.release()->catalog().kind()),
       zones(recommender.release()->zones()) {
   std::ranges::sort(zones);
@@ -33,12 +61,252 @@ Serving::Serving(const std::filesystem::path& bundle, const stamp::ReleaseOption
 
 bool Serving::has_zone(const std::string& zone) const { return std::ranges::binary_search(zones, zone); }
 
-Releases::Releases(const std::filesystem::path& bundle, const stamp::ReleaseOptions& options)
-    : current_(std::make_shared<Serving>(bundle, options)) {}
+Releases::Releases(const Config& config, const stamp::ReleaseOptions& options, Metrics& metrics)
+    : source_(config.bundle.empty() ? ReleaseSource::pointer(config.releases.path)
+                                    : ReleaseSource::bundle(config.bundle)),
+      poll_(config.releases.poll_ms),
+      options_(options),
+      loads_(metrics.counter("stamp_reloads_total", "Releases that were loaded and served.")),
+      failures_(metrics.counter("stamp_reload_failures_total", "Releases that could not be loaded, each time.")),
+      why_none_(source_.watched().string() + " has not been looked at yet") {
+  if (!config.bundle.empty()) {
+    seen_ = source_.state();
+    retry_ = Clock::time_point::max();
+    take(load(source_.wanted(*seen_)));
+  }
+  metrics.gauges("stamp_release_info", "The release that is served.", [this] {
+    const std::lock_guard lock(mutex_);
+    return current_ ? Metrics::Samples{{label("release", current_->name), 1}} : Metrics::Samples{};
+  });
+  metrics.gauges("stamp_release_loaded_seconds", "When the release that is served took its place, since 1970.", [this] {
+    const std::lock_guard lock(mutex_);
+    return current_ ? Metrics::Samples{{"", 1e-3 * static_cast<double>(since_)}} : Metrics::Samples{};
+  });
+  metrics.gauge("stamp_releases_in_memory", "The one that is served, the one before, and those that requests hold.",
+                [this] {
+                  const std::lock_guard lock(mutex_);
+                  return static_cast<double>((current_ != nullptr) + (previous_ != nullptr) + retired_.size());
+                });
+  metrics.gauge("stamp_release_pinned", "1 while the release that is served is pinned.", [this] {
+    const std::lock_guard lock(mutex_);
+    return pinned_ ? 1. : 0.;
+  });
+  thread_ = std::thread([this] { run(); });
+}
+
+Releases::~Releases() { stop(); }
+
+void Releases::stop() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+  for (const Done& done : std::exchange(asked_, {})) done(std::make_exception_ptr(Error(503, "the server is ending")));
+  retired_.push_back(std::exchange(current_, nullptr));
+  retired_.push_back(std::exchange(previous_, nullptr));
+  std::erase(retired_, nullptr);
+  while (let_go()) std::this_thread::sleep_for(milliseconds(1));
+}
 
 std::shared_ptr<Serving> Releases::current() const {
   const std::lock_guard lock(mutex_);
+  if (!current_) throw Error(503, "no release yet: " + why_none_);
   return current_;
+}
+
+void Releases::reload(Done done) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) throw Error(503, "the server is ending");
+    asked_.push_back(std::move(done));
+  }
+  wake_.notify_all();
+}
+
+void Releases::rollback() {
+  std::string name;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!previous_) throw Error(409, "there is no release before the one that is served");
+    std::swap(current_, previous_);
+    since_ = now_ms();
+    pinned_ = true;
+    name = current_->name;
+  }
+  log("back to release " + name + ", which is pinned");
+}
+
+void Releases::pin() {
+  std::string name;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!current_) throw Error(409, "there is no release yet");
+    pinned_ = true;
+    name = current_->name;
+  }
+  log("release " + name + " is pinned");
+}
+
+void Releases::unpin() {
+  {
+    const std::lock_guard lock(mutex_);
+    pinned_ = false;
+    seen_.reset();  // what came meanwhile was not dealt with
+  }
+  wake_.notify_all();
+  log("no release is pinned any more");
+}
+
+Releases::Status Releases::status() const {
+  const std::lock_guard lock(mutex_);
+  return {current_, previous_, since_, pinned_, refused_, current_ ? "" : why_none_};
+}
+
+void Releases::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    const std::vector<Done> asked = std::exchange(asked_, {});
+    lock.unlock();
+    const std::exception_ptr outcome = look(!asked.empty());
+    for (const Done& done : asked) done(outcome);
+    const bool held = let_go();
+    lock.lock();
+    wake_.wait_for(lock, held ? std::min(poll_, kHeldPoll) : poll_,
+                   [this] { return stopping_ || !asked_.empty() || (!seen_ && !pinned_); });
+    if (stopping_) return;
+  }
+}
+
+std::exception_ptr Releases::look(bool asked) {
+  std::string state, trouble;
+  try {
+    state = source_.state();
+  } catch (const std::exception& error) {
+    trouble = error.what();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (pinned_) return asked ? pinned_to(current_->name) : nullptr;
+    const bool is_new = seen_ != state + trouble;
+    if (!asked && !is_new && Clock::now() < retry_) return nullptr;
+    if (asked || is_new) pause_ = milliseconds(0);
+    seen_ = state + trouble;
+    retry_ = Clock::time_point::max();
+  }
+  std::string name = source_.watched().filename();
+  try {
+    if (!trouble.empty()) throw std::runtime_error(trouble);
+    if (state.empty()) return refuse(name, source_.watched().string() + ": does not exist", false);
+    const Wanted wanted = source_.wanted(state);
+    name = wanted.name;
+    if (has(wanted)) return nullptr;
+    std::shared_ptr<Serving> fresh = load_aside(wanted);
+    return take(std::move(fresh)) ? nullptr : asked ? pinned_to(current()->name) : nullptr;
+  } catch (const std::invalid_argument& error) {  // cannot become right where it stands
+    return refuse(name, error.what(), false);
+  } catch (const std::exception& error) {
+    return refuse(name, error.what(), true);
+  }
+}
+
+bool Releases::has(const Wanted& wanted) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto is_wanted = [&](const auto& release) { return release && release->identity == wanted.identity; };
+    if (!is_wanted(current_) && (pinned_ || !is_wanted(previous_))) {
+      why_none_ = "release \"" + wanted.name + "\" is being loaded";
+      return false;
+    }
+    refused_.clear();
+    if (is_wanted(current_)) return true;
+    std::swap(current_, previous_);
+    since_ = now_ms();
+  }
+  log("release " + wanted.name + " is served again");
+  return true;
+}
+
+// The thread that loads takes no lock that requests wait for: it may be kept waiting with it. The first release, which
+// nobody waits for, is loaded on the thread that looks: others that the library starts then stay, and are for requests.
+std::shared_ptr<Serving> Releases::load_aside(const Wanted& wanted) {
+  if (!status().current) return load(wanted);
+  std::shared_ptr<Serving> serving;
+  loader_.run([&] { serving = load(wanted); });
+  return serving;
+}
+
+std::shared_ptr<Serving> Releases::load(const Wanted& wanted) const {
+  if (!wanted.digest.empty()) {
+    const std::string digest = release_digest(wanted.path);
+    if (digest != wanted.digest)
+      throw std::invalid_argument(wanted.path.string() + ": the digest of its files is " + digest + ", and " +
+                                  source_.watched().filename().string() + " says " + wanted.digest);
+  }
+  auto serving = std::make_shared<Serving>(wanted, options_);
+  if (wanted.digest.empty() && source_.state() != wanted.identity)  // and the name may be the other one's
+    throw std::runtime_error(wanted.path.string() + ": changed while it was being loaded");
+  const std::vector<stamp::Request> requests = recent_.all();
+  if (requests.empty()) {
+    serving->recommender.recommend(made_up_requests(*serving));  // on all cores
+    return serving;
+  }
+  for (const stamp::Request& request : requests) {
+    try {
+      serving->recommender.recommend(request);
+    } catch (const std::invalid_argument&) {  // of a zone or an attribute that went with the old release
+    }
+  }
+  return serving;
+}
+
+bool Releases::take(std::shared_ptr<Serving> fresh) {
+  const std::string name = fresh->name;
+  {
+    const std::lock_guard lock(mutex_);
+    if (pinned_) {
+      retired_.push_back(std::move(fresh));
+      seen_.reset();
+      return false;
+    }
+    if (previous_) retired_.push_back(std::move(previous_));
+    previous_ = std::exchange(current_, std::move(fresh));
+    since_ = now_ms();
+    refused_.clear();
+  }
+  loads_.add();
+  log("release " + name + " is served");
+  return true;
+}
+
+std::exception_ptr Releases::refuse(const std::string& release, const std::string& why, bool may_come) {
+  const auto error = std::make_exception_ptr(Error(409, release + ": " + why));
+  {
+    const std::lock_guard lock(mutex_);
+    why_none_ = why;
+    if (!current_ && seen_ == "") return error;  // not refused: it has not come
+    if (may_come) {
+      pause_ = std::clamp(2 * pause_, kFirstPause * poll_, kLastPause * poll_);
+      retry_ = Clock::now() + pause_;
+    }
+    std::erase_if(refused_, [&](const Refused& known) { return known.release == release && known.why == why; });
+    if (refused_.size() == kMostRefused) refused_.erase(refused_.begin());
+    refused_.push_back({release, why, now_ms()});
+  }
+  failures_.add();
+  log("release refused: " + release + ": " + why);
+  return error;
+}
+
+bool Releases::let_go() {
+  std::vector<std::shared_ptr<Serving>> gone;  // ends after the lock, being long
+  const std::lock_guard lock(mutex_);
+  for (auto& release : retired_)
+    if (release.use_count() == 1) gone.push_back(std::move(release));
+  std::erase(retired_, nullptr);
+  return !retired_.empty();
 }
 
 }  // namespace server

@@ -17,6 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kZones = "/v1/servingConfigs/", kPredict = ":predict";
+constexpr std::string_view kEvents = "/v1/userEvents:";
 constexpr std::string_view kDefaultZone = "default";  // of a bundle that has none of the name: no zone's rules
 
 std::string new_request_id() {
@@ -69,9 +70,8 @@ struct Routes::Call {
   Clock::time_point arrived;
 
   void answer(std::string body, int status = 200) {
-    HttpResponse response{.status = status, .body = std::move(body)};
+    HttpResponse response{.status = status, .body = std::move(body), .headers = error_headers(status)};
     response.headers.emplace_back("X-Request-Id", request_id);
-    if (status == 503) response.headers.emplace_back("Retry-After", "1");
     if (status == 405) response.headers.emplace_back("Allow", "POST");
     routes.count(status);
     reply(std::move(response));
@@ -82,15 +82,17 @@ struct Routes::Call {
   }
 };
 
-Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Metrics& metrics)
+Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Keys& keys,
+               Metrics& metrics)
     : config_(config),
       releases_(releases),
       predictor_(predictor),
       visits_(visits),
+      keys_(keys),
       metrics_(metrics),
       time_(metrics.histogram("stamp_predict_seconds", "Predictions, from the last byte in to the answer.")),
       events_(metrics.counter("stamp_events_total", "Events that were stored.")) {
-  for (const int status : {200, 400, 404, 405, 415, 500, 501, 503})
+  for (const int status : {200, 400, 401, 403, 404, 405, 415, 429, 500, 501, 503})
     responses_[status] = &metrics.counter("stamp_responses_total", "Answers by status of HTTP.",
                                           "status=\"" + std::to_string(status) + '"');
 }
@@ -100,6 +102,7 @@ void Routes::count(int status) { responses_.at(status)->add(); }
 void Routes::operator()(const HttpRequest& request, HttpReply reply) {
   const auto call = std::make_shared<Call>(*this, std::move(reply), request);
   try {
+    if (keys_.any() && request.path.starts_with(kEvents)) keys_.check(request.authorization, Keys::write);
     if (request.path.starts_with(kZones) && request.path.ends_with(kPredict)) {
       check_json_post(request);
       predict(call, request, from_percent(request.path.substr(kZones.size(), request.path.size() - kZones.size() - kPredict.size())));

@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "http.h"
+#include "keys.h"
 #include "metrics.h"
 #include "predictor.h"
 #include "releases.h"
@@ -17,7 +18,8 @@ namespace server {
 // What visitors and their shop ask.
 class Routes {
  public:
-  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Metrics& metrics);
+  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Keys& keys,
+         Metrics& metrics);
 
   void operator()(const HttpRequest& request, HttpReply reply);
 
@@ -35,6 +37,7 @@ class Routes {
   const Releases& releases_;
   Predictor& predictor_;
   Visits* visits_;
+  Keys& keys_;
   Metrics& metrics_;
   std::map<int, Sum*> responses_;  // by status; complete when constructed
   Histogram& time_;

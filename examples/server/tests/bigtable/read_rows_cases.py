@@ -1,6 +1,6 @@
 """The public cases of reading rows, which Google's Python client for Bigtable ships in its sources: writes them to a file.
 
-    STAMP_READ_ROWS_CASES=$(python read_rows_cases.py DIRECTORY) build/server/tests/bigtable/test_bigtable_read_rows
+STAMP_READ_ROWS_CASES=$(python read_rows_cases.py DIRECTORY) build/server/tests/bigtable/test_bigtable_read_rows
 """
 
 import pathlib

@@ -1,0 +1,42 @@
+// Where releases come from: the directory of one bundle, or a directory of releases with a pointer to one of them.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace server {
+
+// A release that is to be served.
+struct Wanted {
+  std::string name;
+  std::filesystem::path path;
+  std::string digest;    // that its files must have (release_digest.h); empty: nobody says
+  std::string identity;  // differs from that of every other release
+};
+
+//   BUNDLE/                     a bundle; its "release" in release.json is its name, else the directory is
+// or
+//   DIR/current.json            {"release": NAME, "digest": SHA256, "since": TIME}, written aside and renamed
+//   DIR/releases/NAME/          a bundle
+class ReleaseSource {
+ public:
+  static ReleaseSource bundle(std::filesystem::path bundle) { return {std::move(bundle), false}; }
+  static ReleaseSource pointer(std::filesystem::path directory) { return {std::move(directory), true}; }
+
+  const std::filesystem::path& watched() const { return watched_; }  // the file whose change is a new release
+
+  // Changes whenever there may be something else to serve; empty where there is nothing yet. Cheap. Throws
+  // std::runtime_error for what cannot be looked at.
+  std::string state() const;
+  // What such a state means. Throws std::invalid_argument for a pointer that says no release, std::runtime_error for
+  // a bundle that has no manifest any more.
+  Wanted wanted(const std::string& state) const;
+
+ private:
+  ReleaseSource(std::filesystem::path directory, bool is_pointer);
+
+  std::filesystem::path directory_, watched_;
+  bool is_pointer_;
+};
+
+}  // namespace server

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 #include "stamp/files.h"
@@ -17,6 +18,11 @@ namespace {
 using Value = nlohmann::ordered_json;
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+
+// What a container of Vertex AI is told, besides the server's own names of these keys.
+constexpr std::pair<std::string_view, const char*> kVertex[]{{"http.port", "AIP_HTTP_PORT"},
+                                                             {"vertex.predict_route", "AIP_PREDICT_ROUTE"},
+                                                             {"vertex.health_route", "AIP_HEALTH_ROUTE"}};
 
 // Every key: its place in Config, what it may be, and what it means.
 template <class Visitor>
@@ -130,6 +136,11 @@ void describe(Visitor& v, Config& c) {
     v.integer("files", c.exposures.files, 1, 100000, "Rotated files that are kept.");
     v.integer("share", c.exposures.share, 1, 10000, "Of 10,000 visitors, whose exposures are written.");
   });
+  v.group("vertex", "Routes of a custom container of Vertex AI, which says them in AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE; "
+          "with AIP_HTTP_PORT the server listens at every address.", [&] {
+    v.text("predict_route", c.vertex.predict_route, "Path of predictions for instances.");
+    v.text("health_route", c.vertex.health_route, "Path that answers 200.");
+  });
 }
 
 std::string shown(const Value& value) {
@@ -241,12 +252,18 @@ class Reader : public Walker {
     if (const auto found = at_->find(key); found != at_->end()) use(*found);
     std::string variable = "STAMP_SERVER_" + way(key);
     for (char& c : variable) c = c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    if (const char* set = std::getenv(variable.c_str())) {
-      try {
-        use(from_environment(set));
-      } catch (const std::invalid_argument& error) {
-        throw std::invalid_argument(variable + ", which stands for " + error.what());
-      }
+    use_environment(variable, use);
+    for (const auto& [known_as, other] : kVertex)
+      if (way(key) == known_as) use_environment(other, use);
+  }
+  template <class Use>
+  static void use_environment(const std::string& variable, Use&& use) {
+    const char* set = std::getenv(variable.c_str());
+    if (!set) return;
+    try {
+      use(from_environment(set));
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(variable + ", which stands for " + error.what());
     }
   }
   // A number, a boolean or an array as JSON writes it, anything else as it is.
@@ -348,12 +365,31 @@ class Writer {
   Value* at_;
 };
 
+// What is not as simple as another name of a key.
+void apply_vertex(Config& config) {
+  if (std::getenv("AIP_HTTP_PORT")) config.http.address = "0.0.0.0";
+  if (const char* uri = std::getenv("AIP_STORAGE_URI"); uri && *uri) {
+    config.bundle = uri;
+    if (config.bundle.find("://") != config.bundle.npos)
+      throw std::invalid_argument("AIP_STORAGE_URI: \"" + config.bundle +
+                                  "\" cannot be read from here; the directory of a bundle is expected: export it into "
+                                  "the image beforehand, or mount the bucket");
+  }
+  for (const auto& [key, route] : {std::pair{"vertex.predict_route", &config.vertex.predict_route},
+                                   {"vertex.health_route", &config.vertex.health_route}})
+    if (!route->starts_with('/') || route->find_first_of("?# ") != route->npos)
+      throw std::invalid_argument(std::string(key) + ": \"" + *route + "\" cannot be; a path as \"/predict\" is expected");
+  if (config.vertex.predict_route == config.vertex.health_route)
+    throw std::invalid_argument("vertex.health_route: is that of predictions, too");
+}
+
 Config read(Value file) {
   if (!file.is_object()) throw std::invalid_argument("a JSON object is expected");
   Config config;
   Reader reader(std::move(file));
   describe(reader, config);
   reader.finish();
+  apply_vertex(config);
   if (config.bundle.empty() == config.releases.path.empty())
     throw std::invalid_argument(config.bundle.empty() ? "bundle: is missing; a directory is expected here or at releases.path"
                                                       : "bundle: cannot be beside releases.path; one of them is expected");

@@ -64,11 +64,11 @@ struct KeysOptions {
 
 struct ArmOptions {
   std::string name;
-  int share = 0;              // of 10,000 visitors
-  std::string zone;           // whose rules apply in place of those of the zone that was asked for; empty: the same
-  std::string bundle;         // that answers in place of the one that is served; empty: the same
-  double explore = 0;         // strength of exploration, in units of scores; 0: none
-  int explore_among = 50;     // the best, which are reordered
+  int share = 0;           // of 10,000 visitors
+  std::string zone;        // whose rules apply in place of those of the zone that was asked for; empty: the same
+  std::string bundle;      // that answers in place of the one that is served; empty: the same
+  double explore = 0;      // strength of exploration, in units of scores; 0: none
+  int explore_among = 50;  // the best, which are reordered
 };
 
 struct ExperimentOptions {
@@ -76,6 +76,12 @@ struct ExperimentOptions {
   std::string salt;                // empty: the name
   std::vector<std::string> zones;  // empty: all of them
   std::vector<ArmOptions> arms;
+};
+
+// The paths that Vertex AI is told of, or tells: a container finds them in AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE.
+struct VertexOptions {
+  std::string predict_route = "/vertex/predict";
+  std::string health_route = "/vertex/health";
 };
 
 struct Config {
@@ -90,10 +96,13 @@ struct Config {
   std::vector<ExperimentOptions> experiments;
   ExposureOptions exposures;
   KeysOptions keys;
+  VertexOptions vertex;
 };
 
 // Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value
-// that cannot be, or one of `bundle` and `releases.path` too many or too few, in the file or in the environment (STAMP_SERVER_HTTP_PORT for http.port).
+// that cannot be, or one of `bundle` and `releases.path` too many or too few, in the file or in the environment
+// (STAMP_SERVER_HTTP_PORT for http.port; in a container of Vertex AI AIP_HTTP_PORT, AIP_PREDICT_ROUTE, AIP_HEALTH_ROUTE
+// and AIP_STORAGE_URI, which is the bundle).
 Config read_config(const std::string& path);
 Config default_config();  // of the environment alone
 

@@ -39,7 +39,7 @@ std::string error_body(int status, std::string_view message) {
     JsonObject outer(body);
     JsonObject error(outer.at("error"));
     error.add("code", status);
-    error.add("message", message);
+    error.add("message", valid_utf8(message));
     error.add("status", name_of(status));
   }
   return body;

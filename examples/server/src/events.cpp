@@ -27,7 +27,6 @@ std::int64_t read_time(const Json& value) {
   std::int64_t time;
   if (value.is_integer()) {
     time = value.integer(INT64_MIN, INT64_MAX);
-    if (time < kYear2000) value.wrong(std::to_string(time) + " is before the year 2000; milliseconds since 1970 are expected");
   } else {
     try {
       time = parse_time(value.text());
@@ -35,6 +34,9 @@ std::int64_t read_time(const Json& value) {
       value.wrong(error.what());
     }
   }
+  if (time < kYear2000)
+    value.wrong(value.is_integer() ? std::to_string(time) + " is before the year 2000; milliseconds since 1970 are expected"
+                                   : format_time(time) + " is before the year 2000");
   return time;
 }
 
@@ -68,12 +70,13 @@ UserEvent read_user_event(const Json& event, stamp::Catalog::Kind kind) {
     if (key == "eventType") {
       read.type = value.text(1, 64);
     } else if (key == "visitorId") {
-      read.visitor = value.text(1, 128);
+      read.visitor = value.text(1, kMaxVisitorBytes);
     } else if (key == "eventTime") {
       read.time = read_time(value);
     } else if (key == "attributionToken") {
       read.token = value.text(0, 1024);
     } else if (key == "productDetails") {
+      read.products.clear();
       value.each_item(kProducts, [&](const Json& detail) {
         bool has_product = false;
         detail.each_key([&](std::string_view part, const Json& product) {
@@ -96,9 +99,9 @@ UserEvent read_user_event(const Json& event, stamp::Catalog::Kind kind) {
 std::vector<Event> stored(const UserEvent& event, std::int64_t now, std::int64_t skew_ms) {
   if (event.visitor.empty()) throw Error(400, "visitorId: is missing");
   if (event.type.empty()) throw Error(400, "eventType: is missing");
-  if (event.time > now + skew_ms)
-    throw Error(400, "eventTime: " + format_time(event.time) + " is in the future; it is " + format_time(now));
-  const std::int64_t time = event.time == 0 ? now : event.time;
+  const std::int64_t time = event.time.value_or(now);
+  if (time > now + skew_ms)
+    throw Error(400, "eventTime: " + format_time(time) + " is in the future; it is " + format_time(now));
   std::vector<Event> events;
   for (const stamp::Id& product : event.products) events.push_back({time, event.type, stamp::to_string(product)});
   if (events.empty()) events.push_back({time, event.type, ""});

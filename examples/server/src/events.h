@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,12 @@ namespace server {
 
 struct UserEvent {
   std::string type, visitor;
-  std::int64_t time = 0;  // ms; 0 where the event has none
+  std::optional<std::int64_t> time = {};  // ms
   std::vector<stamp::Id> products;
   std::string token;  // of the answer that led to it
 };
+
+constexpr std::size_t kMaxVisitorBytes = 128;
 
 // A product's id, as the catalog's ids are: a string of digits is an integer where these are.
 stamp::Id read_product_id(const Json& value, stamp::Catalog::Kind kind);

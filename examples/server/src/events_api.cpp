@@ -48,6 +48,7 @@ std::vector<UserEvent> read_import(std::string_view body, stamp::Catalog::Kind k
         if (source != "userEventInlineSource") return false;
         inlined.each_key([&](std::string_view list, const Json& all) {
           if (list != "userEvents") return false;
+          events.clear();
           all.each_item(kEvents, [&](const Json& event) { events.push_back(read_user_event(event, kind)); });
           return true;
         });
@@ -70,6 +71,9 @@ Purge read_purge(std::string_view body) {
       } else if (key == "filter") {
         const std::string_view filter = value.text(1, 1024);
         purge.visitor = quoted_after(filter, "visitorId", '=');
+        if (purge.visitor && purge.visitor->size() > kMaxVisitorBytes)
+          value.wrong("names a visitor of " + std::to_string(purge.visitor->size()) + " bytes; 1 to " +
+                      std::to_string(kMaxVisitorBytes) + " are expected");
         if (const auto time = quoted_after(filter, "eventTime", '<')) {
           try {
             purge.before = parse_time(*time);

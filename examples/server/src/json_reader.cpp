@@ -66,7 +66,10 @@ bool Json::boolean() const {
   return value;
 }
 
-std::string Json::raw() const { return simdjson::minify(value_); }
+std::string Json::raw_array() const {
+  if (!is_array()) expected("an array");
+  return simdjson::minify(value_);
+}
 
 void parse_json(std::string_view text, simdjson::dom::element& document) {
   if (text.empty()) throw Error(400, "body: is empty; a JSON object is expected");

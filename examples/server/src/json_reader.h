@@ -38,7 +38,8 @@ class Json {
   std::string_view text(std::size_t least, std::size_t most) const;  // bytes
   std::int64_t integer(std::int64_t least, std::int64_t most) const;
   bool boolean() const;
-  std::string raw() const;  // the value as JSON, without spaces
+  std::string raw_array() const;  // as JSON, without spaces
+  bool is_array() const { return value_.is_array(); }
   bool is_text() const { return value_.is_string(); }
   bool is_integer() const { return value_.is_int64(); }
 

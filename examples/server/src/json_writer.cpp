@@ -1,5 +1,9 @@
 #include "json_writer.h"
 
+#include <simdjson.h>
+
+#include <algorithm>
+
 namespace server {
 
 void append_json(std::string& out, std::string_view text) {
@@ -22,6 +26,18 @@ void append_json(std::string& out, std::string_view text) {
   }
   out.append(text.substr(plain));
   out += '"';
+}
+
+std::string valid_utf8(std::string_view text) {
+  if (simdjson::validate_utf8(text.data(), text.size())) return std::string(text);
+  std::string valid;
+  while (!text.empty()) {
+    std::size_t n = 1;  // of a whole character
+    while (n <= 4 && !simdjson::validate_utf8(text.data(), std::min(n, text.size()))) ++n;
+    valid += n <= 4 ? text.substr(0, n) : "\uFFFD";
+    text.remove_prefix(n <= 4 ? n : 1);
+  }
+  return valid;
 }
 
 }  // namespace server

@@ -13,6 +13,9 @@ namespace server {
 // Escapes what JSON must have escaped. The text is UTF-8.
 void append_json(std::string& out, std::string_view text);
 
+// With U+FFFD in the place of each byte that is none of UTF-8: for texts that callers sent, and texts cut short.
+std::string valid_utf8(std::string_view text);
+
 template <std::integral T>
   requires(!std::same_as<T, bool>)
 void append_json(std::string& out, T value) {

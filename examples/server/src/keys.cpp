@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iostream>
 #include <sstream>
 #include <stdexcept>
 
 #include "error.h"
+#include "log.h"
 #include "stamp/files.h"
 
 namespace server {
@@ -110,10 +110,10 @@ void Keys::look() {
   state_ = std::move(state);
   try {
     keys_ = read(file_);
-    std::cerr << "stamp-server: " << file_ << ": " << keys_.size() << " keys\n";
+    log(file_ + ": " + std::to_string(keys_.size()) + " keys");
   } catch (const std::exception& error) {
     failures_.add();
-    std::cerr << "stamp-server: keys are those of before: " << error.what() << '\n';
+    log(std::string("keys are those of before: ") + error.what());
   }
 }
 

@@ -12,6 +12,7 @@
 #include "config.h"
 #include "http.h"
 #include "keys.h"
+#include "log.h"
 #include "predictor.h"
 #include "routes.h"
 #include "stamp/device.h"
@@ -73,12 +74,12 @@ int serve(const server::Config& config, const sigset_t& ends) {
   const auto name_of = [](const server::Releases::Status& status) {
     return status.current ? "release " + status.current->name : "no release yet";
   };
-  std::cerr << "stamp-server: " << name_of(releases.status()) << " at http://" << config.http.address << ':'
-            << http.port() << ", health and metrics at http://" << config.admin.address << ':' << admin.port() << '\n';
+  server::log(name_of(releases.status()) + " at http://" + config.http.address + ':' + std::to_string(http.port()) +
+              ", health and metrics at http://" + config.admin.address + ':' + std::to_string(admin.port()));
 
   int signal;
   sigwait(&ends, &signal);
-  std::cerr << "stamp-server: " << strsignal(signal) << ", draining\n";
+  server::log(std::string(strsignal(signal)) + ", draining");
   admin.drain();
   http.stop(std::chrono::steady_clock::now() + std::chrono::milliseconds(config.http.request_timeout_ms));
   releases.stop();
@@ -104,7 +105,7 @@ int main(int argc, char** argv) {
         std::cout << server::Keys::new_key(argv[++i]);
         return 0;
       } catch (const std::exception& error) {
-        std::cerr << "stamp-server: " << error.what() << '\n';
+        server::log(error.what());
         return 1;
       }
     } else if (argument == "--help") {
@@ -130,7 +131,7 @@ int main(int argc, char** argv) {
     }
     return serve(config, ends);
   } catch (const std::exception& error) {
-    std::cerr << "stamp-server: " << error.what() << '\n';
+    server::log(error.what());
     return 1;
   }
 }

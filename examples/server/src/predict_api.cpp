@@ -2,21 +2,19 @@
 
 #include "error.h"
 #include "events.h"
-#include "json_reader.h"
-#include "json_writer.h"
 #include "failures.h"
+#include "json_writer.h"
 
 namespace server {
 
 namespace {
 
-constexpr std::size_t kIds = 10000;     // of one list
 constexpr std::size_t kZones = 32;      // of one page
 constexpr int kHistory = 10000;
 
 std::vector<stamp::Id> read_ids(const Json& value, stamp::Catalog::Kind kind) {
   std::vector<stamp::Id> ids;
-  value.each_item(kIds, [&](const Json& id) { ids.push_back(read_product_id(id, kind)); });
+  value.each_item(kMaxIds, [&](const Json& id) { ids.push_back(read_product_id(id, kind)); });
   return ids;
 }
 
@@ -39,7 +37,7 @@ bool read_own(std::string_view key, const Json& value, stamp::Catalog::Kind kind
   else if (key == "history")
     asked.history = value.integer(1, kHistory);
   else if (key == "rules")
-    asked.rules = value.raw();
+    asked.rules = value.raw_array();
   else if (key == "exclude")
     asked.exclude = read_ids(value, kind);
   else if (key == "only")
@@ -73,7 +71,7 @@ bool read_shared(std::string_view key, const Json& value, stamp::Catalog::Kind k
   return true;
 }
 
-void append_answer(std::string& out, const Prediction& asked, const Predicted& answer) {
+void append_list(std::string& out, const Prediction& asked, const Predicted& answer) {
   JsonObject body(out);
   {
     JsonArray results(body.at("results"));
@@ -114,12 +112,16 @@ void append_answer(std::string& out, const Prediction& asked, const Predicted& a
 
 }  // namespace
 
+bool read_predict_key(std::string_view key, const Json& value, stamp::Catalog::Kind kind, int max_k, Prediction& asked) {
+  return read_own(key, value, kind, max_k, asked) || read_shared(key, value, kind, asked);
+}
+
 Prediction read_predict(std::string_view body, std::string_view zone, stamp::Catalog::Kind kind, int max_k) {
   Prediction asked;
   asked.zone = zone;
   read_json(body, [&](const Json& document) {
     document.each_key([&](std::string_view key, const Json& value) {
-      return read_own(key, value, kind, max_k, asked) || read_shared(key, value, kind, asked);
+      return read_predict_key(key, value, kind, max_k, asked);
     });
   });
   return asked;
@@ -131,11 +133,12 @@ std::vector<Prediction> read_batch_predict(std::string_view body, stamp::Catalog
   read_json(body, [&](const Json& document) {
     document.each_key([&](std::string_view key, const Json& value) {
       if (key != "requests") return read_shared(key, value, kind, shared);
+      asked.clear();
       value.each_item(kZones, [&](const Json& request) {
         Prediction& own = asked.emplace_back();
         request.each_key([&](std::string_view part, const Json& content) {
           if (part != "zone") return read_own(part, content, kind, max_k, own);
-          own.zone = content.text();
+          own.zone = content.text(1, kMaxZoneBytes);
           return true;
         });
       });
@@ -156,7 +159,7 @@ std::vector<Prediction> read_batch_predict(std::string_view body, stamp::Catalog
 std::string predict_body(const Prediction& asked, const Predicted& answer) {
   std::string body;
   body.reserve(128 + 48 * answer.list.items.size() + answer.list.explanation.size());
-  append_answer(body, asked, answer);
+  append_list(body, asked, answer);
   return body;
 }
 
@@ -165,17 +168,15 @@ std::string batch_predict_body(const std::vector<Prediction>& asked, const std::
   {
     JsonObject page(body);
     JsonArray responses(page.at("responses"));
-    for (std::size_t i = 0; i < asked.size(); ++i) {
-      std::string& at = responses.next();
-      if (answers[i].error) {
-        const Failure failure = failure_of(answers[i].error);
-        at += error_body(failure.status, failure.message);
-      } else {
-        append_answer(at, asked[i], answers[i]);
-      }
-    }
+    for (std::size_t i = 0; i < asked.size(); ++i) append_answer(responses.next(), asked[i], answers[i]);
   }
   return body;
+}
+
+void append_answer(std::string& out, const Prediction& asked, const Predicted& answer) {
+  if (!answer.error) return append_list(out, asked, answer);
+  const Failure failure = failure_of(answer.error);
+  out += error_body(failure.status, failure.message);
 }
 
 }  // namespace server

@@ -5,11 +5,14 @@
 #include <exception>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "stamp/recommender.h"
 
 namespace server {
+
+inline constexpr std::string_view kDefaultZone = "default";  // of a bundle that has no zone of the name: no zone's rules
 
 // Product ids stand as the catalog's kind.
 struct Prediction {

@@ -141,7 +141,8 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
       answer.experiment = making.assignment.experiment->name;
       answer.arm = arm->name;
     }
-    const std::string& zone = making.zone = arm && !arm->zone.empty() ? arm->zone : asked.zone;
+    std::string& zone = making.zone = arm && !arm->zone.empty() ? arm->zone : asked.zone;
+    if (zone == kDefaultZone && !making.serving->has_zone(zone)) zone.clear();
     if (!zone.empty() && !making.serving->has_zone(zone)) {
       answer.error = std::make_exception_ptr(
           Error(404, "zone: there is no \"" + zone + "\"; there are " + joined(making.serving->zones)));

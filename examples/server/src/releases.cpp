@@ -1,12 +1,12 @@
 #include "releases.h"
 
 #include <algorithm>
-#include <iostream>
 #include <stdexcept>
 #include <utility>
 
 #include "clock.h"
 #include "error.h"
+#include "log.h"
 #include "json_writer.h"
 #include "release_digest.h"
 
@@ -21,8 +21,6 @@ constexpr int kFirstPause = 10, kLastPause = 300;  // polls between tries
 constexpr std::size_t kMostRefused = 10;
 constexpr std::int64_t kMadeUp = 32;   // requests to warm the first release with
 constexpr milliseconds kHeldPoll{50};  // between looks at who holds what is done with
-
-void log(const std::string& text) { std::cerr << "stamp-server: " + text + '\n'; }
 
 // Looks at products from all over the catalog, in each zone in turn.
 std::vector<stamp::Request> made_up_requests(const Serving& serving) {

@@ -8,6 +8,9 @@
 #include "error.h"
 #include "events_api.h"
 #include "failures.h"
+#include "inference_api.h"
+#include "json_writer.h"
+#include "openapi.h"
 #include "predict_api.h"
 
 namespace server {
@@ -18,7 +21,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kZones = "/v1/servingConfigs/", kPredict = ":predict";
 constexpr std::string_view kEvents = "/v1/userEvents:";
-constexpr std::string_view kDefaultZone = "default";  // of a bundle that has none of the name: no zone's rules
+constexpr std::string_view kInference = "/v2", kModels = "/v2/models/", kInfer = "/infer", kReady = "/ready";
 
 std::string new_request_id() {
   thread_local std::mt19937_64 random(std::random_device{}());
@@ -33,6 +36,10 @@ std::string request_id_of(std::string_view given) {
   for (const char c : given)
     if (c <= ' ' || c > '~' || c == '"' || c == '\\') return new_request_id();
   return std::string(given);
+}
+
+Error nothing_at(std::string_view path) {
+  return Error(404, "there is nothing at " + std::string(path.substr(0, 256)) + "; /openapi.json says what there is");
 }
 
 std::string from_percent(std::string_view text) {
@@ -50,9 +57,13 @@ std::string from_percent(std::string_view text) {
   return plain;
 }
 
-void check_json_post(const HttpRequest& request) {
+void check_post(const HttpRequest& request) {
   if (request.method != "POST")
     throw Error(405, std::string(request.method) + ": POST is expected at " + std::string(request.path));
+}
+
+void check_json_post(const HttpRequest& request) {
+  check_post(request);
   const std::string_view type = request.content_type.substr(0, request.content_type.find(';'));
   if (type != "application/json")
     throw Error(415, "content-type: \"" + std::string(type.substr(0, 64)) + "\"; application/json is expected");
@@ -62,23 +73,32 @@ void check_json_post(const HttpRequest& request) {
 
 struct Routes::Call {
   Call(Routes& r, HttpReply to, const HttpRequest& request)
-      : routes(r), reply(std::move(to)), request_id(request_id_of(request.request_id)), arrived(request.arrived) {}
+      : routes(r), reply(std::move(to)), request_id(request_id_of(request.request_id)), arrived(request.arrived),
+        is_inference(request.path == kInference || request.path.starts_with("/v2/")) {}
 
   Routes& routes;
   HttpReply reply;
   std::string request_id;
   Clock::time_point arrived;
+  bool is_inference;  // by the Open Inference Protocol, which has errors of its own form
+  std::string_view allow = "POST";
 
+  void check_get(const HttpRequest& request) {
+    allow = "GET, HEAD";
+    if (request.method != "GET" && request.method != "HEAD")
+      throw Error(405, std::string(request.method) + ": GET is expected at " + std::string(request.path));
+  }
   void answer(std::string body, int status = 200) {
     HttpResponse response{.status = status, .body = std::move(body), .headers = error_headers(status)};
     response.headers.emplace_back("X-Request-Id", request_id);
-    if (status == 405) response.headers.emplace_back("Allow", "POST");
+    if (status == 405) response.headers.emplace_back("Allow", allow);
     routes.count(status);
     reply(std::move(response));
   }
   void fail(const std::exception_ptr& error) {
     const Failure failure = failure_of(error);
-    answer(error_body(failure.status, failure.message), failure.status);
+    answer(is_inference ? inference_error_body(failure.message) : error_body(failure.status, failure.message),
+           failure.status);
   }
 };
 
@@ -90,6 +110,7 @@ Routes::Routes(const Config& config, const Releases& releases, Predictor& predic
       visits_(visits),
       keys_(keys),
       metrics_(metrics),
+      openapi_(openapi_json(config)),
       time_(metrics.histogram("stamp_predict_seconds", "Predictions, from the last byte in to the answer.")),
       events_(metrics.counter("stamp_events_total", "Events that were stored.")) {
   for (const int status : {200, 400, 401, 403, 404, 405, 415, 429, 500, 501, 503})
@@ -118,8 +139,22 @@ void Routes::operator()(const HttpRequest& request, HttpReply reply) {
     } else if (request.path == "/v1/userEvents:purge") {
       check_json_post(request);
       purge_events(call, request);
+    } else if (request.path.starts_with(kModels) && request.path.ends_with(kInfer)) {
+      check_post(request);  // its clients name no content type
+      infer(call, request, from_percent(request.path.substr(kModels.size(), request.path.size() - kModels.size() - kInfer.size())));
+    } else if (call->is_inference) {
+      get_inference(call, request);
+    } else if (request.path == "/openapi.json") {
+      call->check_get(request);
+      call->answer(openapi_);
+    } else if (request.path == config_.vertex.predict_route) {
+      check_json_post(request);
+      predict_instances(call, request);
+    } else if (request.path == config_.vertex.health_route) {
+      call->check_get(request);
+      call->answer("{\"ready\":true}");
     } else {
-      throw Error(404, "there is nothing at " + std::string(request.path.substr(0, 256)) + "; /openapi.json says what there is");
+      throw nothing_at(request.path);
     }
   } catch (...) {
     call->fail(std::current_exception());
@@ -127,9 +162,7 @@ void Routes::operator()(const HttpRequest& request, HttpReply reply) {
 }
 
 void Routes::predict(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone) {
-  const std::shared_ptr<Serving> serving = releases_.current();
-  if (zone == kDefaultZone && !serving->has_zone(zone)) zone.clear();
-  std::vector<Prediction> asked{read_predict(request.body, zone, serving->kind, config_.predict.max_k)};
+  std::vector<Prediction> asked{read_predict(request.body, zone, releases_.current()->kind, config_.predict.max_k)};
   predictor_.predict(std::move(asked), request.arrived, call->request_id,
                      [this, call](const std::vector<Prediction>& questions, std::vector<Predicted> answers) {
                        time_.observe(Clock::now() - call->arrived);
@@ -145,6 +178,74 @@ void Routes::batch_predict(const std::shared_ptr<Call>& call, const HttpRequest&
                        time_.observe(Clock::now() - call->arrived);
                        call->answer(batch_predict_body(questions, answers));
                      });
+}
+
+void Routes::get_inference(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  constexpr std::string_view kLive = "/v2/health/live", kAllReady = "/v2/health/ready";
+  std::string_view path = request.path;
+  if (path != kInference && path != kLive && path != kAllReady && !path.starts_with(kModels)) throw nothing_at(path);
+  call->check_get(request);
+  if (path == kInference) return call->answer(inference_server_body());
+  if (path == kLive) return call->answer("{\"live\":true}");
+  if (path == kAllReady) return call->answer("{\"ready\":true}");
+  path.remove_prefix(kModels.size());
+  const bool is_ready = path.ends_with(kReady);
+  if (is_ready) path.remove_suffix(kReady.size());
+  const std::string model = from_percent(path);
+  const std::shared_ptr<Serving> serving = releases_.current();
+  if (model != kDefaultZone && !serving->has_zone(model))
+    throw Error(404, "there is no zone \"" + model + "\", which would be a model");
+  if (!is_ready) return call->answer(inference_model_body(model, serving->name));
+  std::string body;
+  {
+    JsonObject ready(body);
+    ready.add("name", model);
+    ready.add("ready", true);
+  }
+  call->answer(std::move(body));
+}
+
+void Routes::infer(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone) {
+  auto inference =
+      std::make_shared<Inference>(read_inference(request.body, zone, releases_.current()->kind, config_.predict.max_k));
+  predictor_.predict({inference->asked}, request.arrived, call->request_id,
+                     [this, call, inference, zone](const std::vector<Prediction>&, std::vector<Predicted> answers) {
+                       time_.observe(Clock::now() - call->arrived);
+                       if (answers[0].error) return call->fail(answers[0].error);
+                       call->answer(inference_body(*inference, zone, answers[0]));
+                     });
+}
+
+// Each instance has a visitor of its own; the answer waits for all of them.
+void Routes::predict_instances(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  struct Instances {
+    std::vector<Prediction> asked;
+    std::vector<Predicted> answers;
+    std::atomic<std::size_t> left;
+  };
+  const auto all = std::make_shared<Instances>();
+  all->asked = read_instances(request.body, releases_.current()->kind, config_.predict.max_k);
+  all->answers.resize(all->asked.size());
+  all->left = all->asked.size();
+  const auto finish = [this, call, all] {
+    if (all->left.fetch_sub(1) > 1) return;
+    time_.observe(Clock::now() - call->arrived);
+    for (const Predicted& answer : all->answers)
+      if (!answer.error) return call->answer(predictions_body(all->asked, all->answers));
+    call->fail(all->answers[0].error);  // none of them has a list
+  };
+  for (std::size_t i = 0; i < all->asked.size(); ++i) {
+    try {
+      predictor_.predict({all->asked[i]}, request.arrived, call->request_id,
+                         [all, i, finish](const std::vector<Prediction>&, std::vector<Predicted> answers) {
+                           all->answers[i] = std::move(answers[0]);
+                           finish();
+                         });
+    } catch (...) {
+      all->answers[i].error = std::current_exception();
+      finish();
+    }
+  }
 }
 
 Visits& Routes::store() const {

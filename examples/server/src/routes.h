@@ -25,6 +25,9 @@ class Routes {
 
  private:
   struct Call;  // a request on its way, and where its answer goes
+  void get_inference(const std::shared_ptr<Call>& call, const HttpRequest& request);
+  void infer(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone);
+  void predict_instances(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void predict(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone);
   void batch_predict(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void write_event(const std::shared_ptr<Call>& call, const HttpRequest& request);
@@ -39,6 +42,7 @@ class Routes {
   Visits* visits_;
   Keys& keys_;
   Metrics& metrics_;
+  const std::string openapi_;
   std::map<int, Sum*> responses_;  // by status; complete when constructed
   Histogram& time_;
   Sum& events_;

@@ -96,8 +96,14 @@ class Server:
         """What it exits with."""
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
-        self.log += self.process.stderr.readlines()
-        return self.process.wait(30)
+        try:
+            self.log += self.process.communicate(timeout=30)[1].splitlines(keepends=True)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            raise
+        except ValueError:  # it has been ended before
+            pass
+        return self.process.wait()
 
 
 def ids(reply: Reply) -> list[str]:

@@ -19,6 +19,7 @@ def import_of(*events):
     [
         ("/v1/servingConfigs/nowhere:predict", {}, 404, 'zone: there is no "nowhere"; there are "home", "product_page"'),
         ("/v1/nothing", {}, 404, "/v1/nothing"),
+        ("/v1/servingConfigs/%FF:predict", {}, 404, 'zone: there is no "\ufffd"'),  # and the answer is UTF-8
         (PREDICT, {"colour": 1}, 400, "colour: there is no such key"),
         (PREDICT, {"userEvent": {"colour": 1}}, 400, "userEvent.colour: there is no such key"),
         (PREDICT, {"params": {"diversity-level": "x"}}, 400, "params.diversity-level"),
@@ -49,6 +50,7 @@ def import_of(*events):
         (WRITE, {k: v for k, v in VIEW.items() if k != "eventType"}, 400, "eventType: is missing"),
         (WRITE, VIEW | {"eventTime": 1764300000}, 400, "eventTime: 1764300000 is before the year 2000; milliseconds"),
         (WRITE, VIEW | {"eventTime": "2039-01-01T00:00:00Z"}, 400, "eventTime: 2039-01-01T00:00:00.000Z is in the future"),
+        (WRITE, VIEW | {"eventTime": "1970-01-01T00:00:00Z"}, 400, "eventTime: 1970-01-01T00:00:00.000Z is before the year 2000"),
         (WRITE, VIEW | {"eventTime": "yesterday"}, 400, 'eventTime: "yesterday" is no time; RFC 3339'),
         (WRITE, VIEW | {"eventTime": "2026-02-30T00:00:00Z"}, 400, "eventTime"),
         (WRITE, VIEW | {"eventTime": "2026-02-20T00:00:00"}, 400, "eventTime"),
@@ -58,6 +60,7 @@ def import_of(*events):
         (IMPORT, import_of(VIEW, {"eventType": "x"}), 400, "userEvents[1].visitorId: is missing"),
         (PURGE, {"filter": 'visitorId = "v"'}, 400, '"force": true'),
         (PURGE, {"filter": "*", "force": True}, 400, "filter: `visitorId = "),
+        (PURGE, {"filter": f'visitorId = "{"v" * 129}"', "force": True}, 400, "filter: names a visitor of 129 bytes; 1 to 128"),
         (PURGE, {"force": True}, 400, '"filter" is missing'),
     ],
 )  # fmt: skip
@@ -65,6 +68,18 @@ def test_bodies(server, path, body, status, says):
     reply = server.post(path, body)
     assert reply.status == status, reply.body
     assert says in reply.error
+
+
+def test_a_key_that_stands_twice_counts_once(server):
+    requests = json.dumps({"requests": [{"zone": "home"}] * 32})
+    reply = server.post("/v1/servingConfigs:batchPredict", f"{requests[:-1]}, {requests[1:]}".encode())
+    assert len(reply.json["responses"]) == 32
+    products = json.dumps({"productDetails": VIEW["productDetails"] * 100})
+    twice = f"{json.dumps(event('twice'))[:-1]}, {products[1:-1]}, {products[1:]}".encode()
+    assert server.post(WRITE, twice).status == 200
+    before = server.metric("stamp_events_total")
+    assert server.post(WRITE, twice).status == 200
+    assert server.metric("stamp_events_total") - before == 100
 
 
 def test_methods_and_content_types(server):

@@ -123,6 +123,14 @@ def test_a_page_of_zones_is_one_request_and_one_bad_zone_fails_alone(server, rec
     assert [r["id"] for r in page["results"]] == expected(recommender, EVENTS, zone="product_page", k=2)
 
 
+def test_the_zone_that_no_bundle_needs(server, recommender):
+    """ "default", alone or on a page, or none said: a list without a zone's rules."""
+    truth = expected(recommender, EVENTS)
+    page = server.post("/v1/servingConfigs:batchPredict", {"events": EVENTS, "requests": [{"zone": "default"}, {}]})
+    lists = [server.predict("default", events=EVENTS).json, *page.json["responses"]]
+    assert [[result["id"] for result in one["results"]] for one in lists] == [truth] * 3
+
+
 def test_request_ids_are_taken_or_made(server):
     made = [server.predict(events=EVENTS).headers["X-Request-Id"] for _ in range(2)]
     assert made[0] != made[1]

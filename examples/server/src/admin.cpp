@@ -62,7 +62,6 @@ std::string release_body(const Releases::Status& status) {
 }
 
 HttpResponse ready(const Releases::Status& status) {
-  if (!status.current) return refusal(503, "no release yet: " + status.why_none);
   std::string body;
   {
     JsonObject out(body);
@@ -76,9 +75,10 @@ HttpResponse ready(const Releases::Status& status) {
 
 }  // namespace
 
-Admin::Admin(const Config& config, Releases& releases, Keys& keys, const Metrics& metrics)
+Admin::Admin(const Config& config, Releases& releases, const Readiness& readiness, Keys& keys, const Metrics& metrics)
     : config_(config),
       releases_(releases),
+      readiness_(readiness),
       keys_(keys),
       metrics_(metrics),
       is_local_(is_loopback(config.admin.address)),
@@ -98,7 +98,14 @@ HttpResponse Admin::get(const HttpRequest& request) const {
     return response;
   }
   if (request.path == "/healthz") return {.body = "{\"live\":true}"};
-  if (request.path == "/readyz") return draining_ ? refusal(503, "the server is ending") : ready(releases_.status());
+  if (request.path == "/readyz") {
+    try {
+      readiness_.check();
+      return ready(releases_.status());
+    } catch (...) {
+      return refusal(std::current_exception());
+    }
+  }
   if (request.path == "/metrics") return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4"};
   if (request.path == "/config") return {.body = config_text(config_)};
   if (request.path == "/release") return {.body = release_body(releases_.status())};

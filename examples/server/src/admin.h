@@ -1,20 +1,20 @@
 // Health, metrics and administration, on a port of their own that load never reaches.
 #pragma once
 
-#include <atomic>
-
 #include "config.h"
 #include "http.h"
 #include "keys.h"
 #include "metrics.h"
+#include "readiness.h"
 #include "releases.h"
 
 namespace server {
 
 //  GET /healthz        the process lives
-//  GET /readyz         requests are welcome: a release is loaded and warm; 503 with the reason before, and from drain()
-//  on GET /metrics        for Prometheus GET /release        what is served, what was before, whether it is pinned,
-//  what was refused since GET /config         what is in force
+//  GET /readyz    requests are welcome: a release is loaded and warm; else 503 with the reason
+//  GET /metrics   for Prometheus
+//  GET /release   what is served, what was before, whether it is pinned, what was refused since
+//  GET /config    what is in force
 //
 // With a key that may administer (where there is no file of keys, from this machine alone), each answers as /release
 // does, 409 where it cannot be:
@@ -24,10 +24,9 @@ namespace server {
 //  POST /release:unpin     what the pointer says is served again
 class Admin {
  public:
-  Admin(const Config& config, Releases& releases, Keys& keys, const Metrics& metrics);
+  Admin(const Config& config, Releases& releases, const Readiness& readiness, Keys& keys, const Metrics& metrics);
 
   int port() const { return http_.port(); }
-  void drain() { draining_ = true; }
 
  private:
   HttpResponse get(const HttpRequest& request) const;
@@ -35,10 +34,10 @@ class Admin {
 
   const Config& config_;
   Releases& releases_;
+  const Readiness& readiness_;
   Keys& keys_;
   const Metrics& metrics_;
   const bool is_local_;
-  std::atomic<bool> draining_{false};
   HttpServer http_;
 };
 

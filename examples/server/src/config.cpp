@@ -53,6 +53,9 @@ void describe(Visitor& v, Config& c) {
               "From a request's first byte to its last, and for its answer to be taken.");
     v.integer("idle_timeout_ms", c.http.idle_timeout_ms, 1, kMost,
               "Between requests of a connection. Longer than a load balancer in front keeps its own.");
+    v.integer("grace_ms", c.http.grace_ms, 0, 600000,
+              "After SIGTERM the server is not ready and goes on serving for so long, until whoever sends requests has "
+              "heard of it; then it ends as requests are answered. SIGINT, and a second signal, end it at once.");
   });
   v.group("admin", "Health, metrics and administration, on a port of their own.", [&] {
     v.text("address", c.admin.address,

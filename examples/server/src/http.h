@@ -22,6 +22,7 @@ struct HttpOptions {
   int max_import_bytes = 4194304;  // of requests that the handler's `is_import` picks
   int request_timeout_ms = 5000;   // from the first byte of a request to its last, and for an answer to be taken
   int idle_timeout_ms = 75000;     // between requests
+  int grace_ms = 5000;             // from SIGTERM until nobody is accepted any more
 };
 
 // Views are good until the reply.

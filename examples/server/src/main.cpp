@@ -1,6 +1,5 @@
 // stamp-server: serves a bundle. stamp-server [--config FILE] [--check | --schema | --new-key NAME]
 #include <csignal>
-#include <cstring>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "keys.h"
 #include "log.h"
 #include "predictor.h"
+#include "readiness.h"
 #include "routes.h"
 #include "stamp/device.h"
 #include "visits_embedded.h"
@@ -44,6 +44,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Metrics metrics;
   server::Keys keys(config.keys.file, metrics);
   server::Releases releases(config, {}, metrics);
+  server::Readiness readiness(releases);
   const std::unique_ptr<server::Visits> visits = open_visits(config.visits);
   const server::Secret secret(config.secret_file);
   const server::Experiments experiments(config.experiments, {});
@@ -53,7 +54,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Predictor predictor({config, releases, visits.get(), experiments, exposures ? &*exposures : nullptr, secret,
                                admission},
                               metrics);
-  server::Routes routes(config, releases, predictor, visits.get(), keys, metrics);
+  server::Routes routes(config, releases, predictor, visits.get(), readiness, keys, metrics);
   server::HttpServer http(config.http,
                           [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });
   for (const auto& [name, help, figure] : {
@@ -69,7 +70,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
       for (const auto& [name, value] : visits->figures()) samples.emplace_back("what=\"" + name + '"', value);
       return samples;
     });
-  server::Admin admin(config, releases, keys, metrics);
+  server::Admin admin(config, releases, readiness, keys, metrics);
   http.start();
   const auto name_of = [](const server::Releases::Status& status) {
     return status.current ? "release " + status.current->name : "no release yet";
@@ -79,8 +80,13 @@ int serve(const server::Config& config, const sigset_t& ends) {
 
   int signal;
   sigwait(&ends, &signal);
-  server::log(std::string(strsignal(signal)) + ", draining");
-  admin.drain();
+  readiness.end();
+  if (signal == SIGTERM && config.http.grace_ms > 0) {
+    server::log("Terminated: serving for " + std::to_string(config.http.grace_ms) + " ms more");
+    const timespec grace{config.http.grace_ms / 1000, config.http.grace_ms % 1000 * 1000000l};
+    sigtimedwait(&ends, nullptr, &grace);
+  }
+  server::log("ending as requests are answered");
   http.stop(std::chrono::steady_clock::now() + std::chrono::milliseconds(config.http.request_timeout_ms));
   releases.stop();
   return 0;

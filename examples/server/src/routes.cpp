@@ -102,12 +102,13 @@ struct Routes::Call {
   }
 };
 
-Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Keys& keys,
+Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Readiness& readiness, Keys& keys,
                Metrics& metrics)
     : config_(config),
       releases_(releases),
       predictor_(predictor),
       visits_(visits),
+      readiness_(readiness),
       keys_(keys),
       metrics_(metrics),
       openapi_(openapi_json(config)),
@@ -152,7 +153,7 @@ void Routes::operator()(const HttpRequest& request, HttpReply reply) {
       predict_instances(call, request);
     } else if (request.path == config_.vertex.health_route) {
       call->check_get(request);
-      call->answer("{\"ready\":true}");
+      ready(call);
     } else {
       throw nothing_at(request.path);
     }
@@ -180,6 +181,11 @@ void Routes::batch_predict(const std::shared_ptr<Call>& call, const HttpRequest&
                      });
 }
 
+void Routes::ready(const std::shared_ptr<Call>& call) {
+  readiness_.check();
+  call->answer("{\"ready\":true}");
+}
+
 void Routes::get_inference(const std::shared_ptr<Call>& call, const HttpRequest& request) {
   constexpr std::string_view kLive = "/v2/health/live", kAllReady = "/v2/health/ready";
   std::string_view path = request.path;
@@ -187,7 +193,7 @@ void Routes::get_inference(const std::shared_ptr<Call>& call, const HttpRequest&
   call->check_get(request);
   if (path == kInference) return call->answer(inference_server_body());
   if (path == kLive) return call->answer("{\"live\":true}");
-  if (path == kAllReady) return call->answer("{\"ready\":true}");
+  if (path == kAllReady) return ready(call);
   path.remove_prefix(kModels.size());
   const bool is_ready = path.ends_with(kReady);
   if (is_ready) path.remove_suffix(kReady.size());

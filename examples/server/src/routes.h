@@ -10,6 +10,7 @@
 #include "keys.h"
 #include "metrics.h"
 #include "predictor.h"
+#include "readiness.h"
 #include "releases.h"
 #include "visits.h"
 
@@ -18,13 +19,14 @@ namespace server {
 // What visitors and their shop ask.
 class Routes {
  public:
-  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Keys& keys,
+  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Readiness& readiness, Keys& keys,
          Metrics& metrics);
 
   void operator()(const HttpRequest& request, HttpReply reply);
 
  private:
   struct Call;  // a request on its way, and where its answer goes
+  void ready(const std::shared_ptr<Call>& call);
   void get_inference(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void infer(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone);
   void predict_instances(const std::shared_ptr<Call>& call, const HttpRequest& request);
@@ -40,6 +42,7 @@ class Routes {
   const Releases& releases_;
   Predictor& predictor_;
   Visits* visits_;
+  const Readiness& readiness_;
   Keys& keys_;
   Metrics& metrics_;
   const std::string openapi_;

@@ -41,7 +41,7 @@ class Server:
     def __init__(self, config: dict, path: pathlib.Path, environment: dict[str, str] | None = None) -> None:
         config = {
             **config,
-            "http": {"port": 0, **config.get("http", {})},
+            "http": {"port": 0, "grace_ms": 0, **config.get("http", {})},
             "admin": {"port": 0, **config.get("admin", {})},
         }
         path.write_text(json.dumps(config))

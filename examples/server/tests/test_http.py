@@ -201,6 +201,20 @@ def test_ending_answers_what_is_under_way(start):
     assert server.end() == 0
 
 
+def test_told_to_end_it_serves_on_until_all_have_heard(start):
+    server = start(http={"grace_ms": 1500})
+    assert server.get("/v2/health/ready", admin=False).status == server.get("/vertex/health", admin=False).status == 200
+    server.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while server.get("/readyz").status == 200 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for path, admin in (("/readyz", True), ("/v2/health/ready", False), ("/vertex/health", False)):
+        assert server.get(path, admin=admin).status == 503
+    assert server.get("/healthz").status == 200
+    assert server.predict("home", events=["sku-00010"]).status == 200
+    assert server.end() == 0  # a second signal ends it at once
+
+
 def test_health_release_and_configuration(server):
     assert server.get("/healthz").status == server.get("/readyz").status == 200
     release = server.get("/release").json

@@ -456,7 +456,10 @@ TEST_CASE("what nobody can read any more leaves the disk") {
       options.max_events = 10000;
       EmbeddedVisits visits(options);
       most = std::max(most, last(visits, "a", 10000).size());
-      CHECK(last(visits, "b").size() == std::min<std::size_t>(1000, 10 * ++round));
+      // Beyond 20 they may be trimmed to as many, at random.
+      const std::size_t appended = 10 * ++round, kept = last(visits, "b").size();
+      CHECK(kept >= std::min<std::size_t>(20, appended));
+      CHECK(kept <= appended);
       return round == 5;
     }));
     CHECK(most < 600);

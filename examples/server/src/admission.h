@@ -10,7 +10,7 @@ namespace server {
 
 struct AdmissionOptions {
   int max_in_flight = 4096;
-  int queue_ms = 20;  // a request that would wait longer is refused
+  int queue_ms = 10;  // a request that would wait longer is refused
 };
 
 // By Little's law a request waits as long as those before it take to leave: their number times the mean time between

@@ -3,7 +3,7 @@
     .venv/bin/python examples/server/ab_test.py --exposures exposures --experiment wider --secret secret orders.csv
 
 orders.csv has a line for each order: visitor_id[, revenue]. The log has visitors as keyed hashes, which the server's secret
-file makes here, too. A visitor counts from the first list of the experiment that they were shown.
+file makes here, too. Orders are those of the test's days: all of a visitor's count.
 """
 
 import argparse
@@ -28,7 +28,10 @@ def arms_of(exposures: pathlib.Path, experiment: str) -> dict[str, str]:
     arms: dict[str, str] = {}
     moved = set()
     for file in sorted(exposures.glob("exposures*.jsonl")):
-        for line in map(json.loads, file.read_text().splitlines()):
+        for text in file.read_text().splitlines(keepends=True):
+            if not text.endswith("\n"):  # is being written
+                continue
+            line = json.loads(text)
             if line["experiment"] == experiment and arms.setdefault(line["visitor"], line["arm"]) != line["arm"]:
                 moved.add(line["visitor"])
     return {visitor: arm for visitor, arm in arms.items() if visitor not in moved}

@@ -3,16 +3,15 @@
 # bundle (or one of your events: --data FILE), serves it on this machine, and says how to ask. Ends with Ctrl-C.
 #   examples/server/run.sh [--config FILE] [--data FILE]
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-
 config= data=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --config) config=$2; shift 2 ;;
-    --data) data=(--data "$2"); shift 2 ;;
+    --config) config=$(realpath "$2"); shift 2 ;;
+    --data) data=(--data "$(realpath "$2")"); shift 2 ;;
     *) echo "unknown argument $1; --config FILE and --data FILE are known" >&2; exit 2 ;;
   esac
 done
+cd "$(dirname "$0")/../.."
 
 . examples/setup.sh
 printf '\n== Building stamp-server\n'

@@ -85,7 +85,11 @@ Admin::Admin(const Config& config, Releases& releases, const Readiness& readines
       http_(HttpOptions{.address = config.admin.address, .port = config.admin.port},
             [this](const HttpRequest& request, HttpReply reply) {
               if (request.method == "POST" && request.path.starts_with(kAction)) return post(request, std::move(reply));
-              reply(get(request));
+              try {
+                reply(get(request));
+              } catch (...) {
+                reply(refusal(std::current_exception()));
+              }
             }) {
   http_.start();
 }

@@ -173,7 +173,7 @@ class Reader : public Walker {
   explicit Reader(Value file) : file_(std::move(file)) { at_ = &file_; }
 
   void text(const char* key, std::string& out, const char*) {
-    take(key, [&](const Value& value) { out = of<std::string>(key, value, value.is_string(), "a string"); });
+    take(key, [&](const Value& value) { out = of<std::string>(key, value, value.is_string(), "a string"); }, true);
   }
   template <class T>
   void integer(const char* key, T& out, std::int64_t least, std::int64_t most, const char*) {
@@ -250,21 +250,21 @@ class Reader : public Walker {
     at_ = outer;
   }
   template <class Use>
-  void take(const char* key, Use&& use) {
+  void take(const char* key, Use&& use, bool is_text = false) {
     known_.insert(key);
     if (const auto found = at_->find(key); found != at_->end()) use(*found);
     std::string variable = "STAMP_SERVER_" + way(key);
     for (char& c : variable) c = c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    use_environment(variable, use);
+    use_environment(variable, use, is_text);
     for (const auto& [known_as, other] : kVertex)
-      if (way(key) == known_as) use_environment(other, use);
+      if (way(key) == known_as) use_environment(other, use, is_text);
   }
   template <class Use>
-  static void use_environment(const std::string& variable, Use&& use) {
+  static void use_environment(const std::string& variable, Use&& use, bool is_text) {
     const char* set = std::getenv(variable.c_str());
     if (!set) return;
     try {
-      use(from_environment(set));
+      use(is_text ? Value(set) : from_environment(set));
     } catch (const std::invalid_argument& error) {
       throw std::invalid_argument(variable + ", which stands for " + error.what());
     }

@@ -12,13 +12,22 @@ namespace {
 
 constexpr int kWhole = 10000;
 
-void check(const ExperimentOptions& experiment, const std::string& way) {
-  if (experiment.name.empty()) throw std::invalid_argument(way + ".name: is missing");
+// Names stand in metrics and tokens.
+void check_name(const std::string& name, const std::string& way, std::set<std::string>& others) {
+  constexpr std::string_view kSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+  if (name.empty()) throw std::invalid_argument(way + ".name: is missing");
+  if (name.size() > 64 || name.find_first_not_of(kSigns) != name.npos)
+    throw std::invalid_argument(way + ".name: \"" + name + "\"; letters, digits, _, - and . are expected, 64 at most");
+  if (!others.insert(name).second) throw std::invalid_argument(way + ".name: there are two of \"" + name + '"');
+}
+
+void check(const ExperimentOptions& experiment, const std::string& way, std::set<std::string>& experiments) {
+  check_name(experiment.name, way, experiments);
   std::set<std::string> names;
   int share = 0;
-  for (const ArmOptions& arm : experiment.arms) {
-    if (arm.name.empty() || !names.insert(arm.name).second)
-      throw std::invalid_argument(way + ".arms: every arm needs a name of its own");
+  for (std::size_t i = 0; i < experiment.arms.size(); ++i) {
+    const ArmOptions& arm = experiment.arms[i];
+    check_name(arm.name, way + ".arms[" + std::to_string(i) + "]", names);
     if (!arm.zone.empty() && experiment.zones.size() != 1)
       throw std::invalid_argument(way + ".arms: arm \"" + arm.name + "\" has a zone; then the experiment is about one zone");
     share += arm.share;
@@ -41,9 +50,10 @@ int bucket_of(std::string_view salt, std::string_view visitor) {
 
 Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release)
     : options_(std::move(options)) {
+  std::set<std::string> names;
   for (std::size_t i = 0; i < options_.size(); ++i) {
     ExperimentOptions& experiment = options_[i];
-    check(experiment, "experiments[" + std::to_string(i) + "]");
+    check(experiment, "experiments[" + std::to_string(i) + "]", names);
     if (experiment.salt.empty()) experiment.salt = experiment.name;
     auto& serving = serving_.emplace_back();
     for (const ArmOptions& arm : experiment.arms) {

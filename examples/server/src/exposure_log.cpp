@@ -1,5 +1,8 @@
 #include "exposure_log.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -23,10 +26,11 @@ constexpr std::chrono::milliseconds kPause{200};  // between writes: lines of a 
 ExposureLog::ExposureLog(const ExposureOptions& options) : options_(options) {
   std::error_code error;
   std::filesystem::create_directories(options_.directory, error);
-  file_ = std::fopen(current().c_str(), "ab");
-  if (!file_)
-    throw std::runtime_error("exposures.directory: " + current().string() + " cannot be written: " + std::strerror(errno));
-  bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(current(), error));
+  try {
+    open();
+  } catch (const std::exception& why) {
+    throw std::runtime_error("exposures.directory: " + current().string() + " cannot be written: " + why.what());
+  }
   writer_ = std::thread([this] { run(); });
 }
 
@@ -37,7 +41,7 @@ ExposureLog::~ExposureLog() {
   }
   some_.notify_one();
   writer_.join();
-  if (file_) std::fclose(file_);
+  if (file_ >= 0) ::close(file_);
 }
 
 std::filesystem::path ExposureLog::current() const { return std::filesystem::path(options_.directory) / kCurrent; }
@@ -80,19 +84,37 @@ void ExposureLog::run() {
   }
 }
 
+// A process that was killed may have left half a line, which goes.
+void ExposureLog::open() {
+  file_ = ::open(current().c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (file_ < 0) throw std::runtime_error(std::strerror(errno));
+  bytes_ = ::lseek(file_, 0, SEEK_END);
+  for (char last = 0; bytes_ > 0; --bytes_)
+    if (::pread(file_, &last, 1, bytes_ - 1) == 1 && last == '\n') break;
+  if (::ftruncate(file_, bytes_) != 0) throw std::runtime_error(std::strerror(errno));
+}
+
 void ExposureLog::write(const std::string& lines) {
-  if (!file_ || bytes_ >= options_.file_bytes) rotate();
-  if (std::fwrite(lines.data(), 1, lines.size(), file_) != lines.size() || std::fflush(file_) != 0) {
-    // Half a line may stand there: what follows begins in a file of its own.
-    bytes_ = options_.file_bytes;
-    throw std::runtime_error(std::strerror(errno));
+  if (file_ < 0)
+    open();
+  else if (bytes_ >= options_.file_bytes)
+    rotate();
+  for (std::size_t at = 0; at < lines.size();) {
+    const ssize_t n = ::write(file_, lines.data() + at, lines.size() - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {  // a full disk: of what was written nothing is left, and the next lines stand where these would
+      const std::string why = std::strerror(errno);
+      if (::ftruncate(file_, bytes_) != 0) ::close(std::exchange(file_, -1));
+      throw std::runtime_error(why);
+    }
+    at += static_cast<std::size_t>(n);
   }
   bytes_ += static_cast<std::int64_t>(lines.size());
 }
 
 void ExposureLog::rotate() {
   namespace fs = std::filesystem;
-  if (file_) std::fclose(std::exchange(file_, nullptr));
+  ::close(std::exchange(file_, -1));
   std::string time = format_time(now_ms());  // 2026-11-28T09:30:00.250Z
   std::erase_if(time, [](char c) { return c == ':' || c == '-'; });
   fs::path name;
@@ -107,9 +129,7 @@ void ExposureLog::rotate() {
   }
   std::ranges::sort(rotated);
   for (std::size_t i = 0; i + options_.files < rotated.size(); ++i) fs::remove(rotated[i], error);
-  file_ = std::fopen(current().c_str(), "ab");
-  bytes_ = 0;
-  if (!file_) throw std::runtime_error(std::strerror(errno));
+  open();
 }
 
 }  // namespace server

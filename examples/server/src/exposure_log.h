@@ -5,7 +5,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <mutex>
 #include <string>
@@ -35,6 +34,7 @@ class ExposureLog {
   static constexpr std::size_t kWaiting = 8 << 20;  // bytes
 
   void run();
+  void open();
   void write(const std::string& lines);
   void rotate();
   std::filesystem::path current() const;
@@ -46,8 +46,8 @@ class ExposureLog {
   std::uint64_t lines_waiting_ = 0;
   bool ending_ = false;
   std::atomic<std::uint64_t> written_{0}, dropped_{0};
-  std::FILE* file_ = nullptr;  // of the writer, as what follows
-  std::int64_t bytes_ = 0;
+  int file_ = -1;  // of the writer, as what follows
+  std::int64_t bytes_ = 0;  // whole lines
   std::thread writer_;
 };
 

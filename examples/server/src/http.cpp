@@ -15,6 +15,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -110,7 +111,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     state_ = State::reading;
     parser_.emplace();
     parser_->header_limit(loop_.options.max_header_bytes);
-    parser_->body_limit(loop_.options.max_import_bytes);
+    parser_->body_limit(std::max(loop_.options.max_body_bytes, loop_.options.max_import_bytes));  // until it is known whose
     stream_.expires_after(milliseconds(loop_.options.request_timeout_ms));
     http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](error_code error, std::size_t) {
       if (error) return self->refuse(error);
@@ -120,9 +121,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   void read_body() {
     const auto& message = parser_->get();
-    const beast::string_view target = message.target();
-    target_is_import_ = view(target.substr(0, target.find('?'))).ends_with(":import");
-    const std::uint64_t limit = target_is_import_ ? loop_.options.max_import_bytes : loop_.options.max_body_bytes;
+    const std::uint64_t limit = is_import() ? loop_.options.max_import_bytes : loop_.options.max_body_bytes;
     if (parser_->content_length().value_or(0) > limit) return refuse(http::error::body_limit);
     parser_->body_limit(limit);
     if (parser_->is_done()) return handle();
@@ -167,6 +166,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     loop_.handler(request, HttpReply(shared_from_this()));
   }
 
+  bool is_import() const {  // by the header, once it is read
+    const beast::string_view target = parser_->get().target();
+    return view(target.substr(0, target.find('?'))).ends_with(":import");
+  }
+
   // What cannot be read has one answer, and is the last of its connection.
   void refuse(error_code error) {
     if (error == beast::error::timeout) {
@@ -186,7 +190,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     } else if (error == http::error::body_limit) {
       response.status = 413;
       response.body = error_body(
-          413, target_is_import_
+          413, is_import()
                    ? "body: is larger than " + std::to_string(loop_.options.max_import_bytes) +
                          " bytes (http.max_import_bytes)"
                    : "body: is larger than " + std::to_string(loop_.options.max_body_bytes) +
@@ -219,7 +223,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     asio::async_write(stream_, parts, [self = shared_from_this()](error_code error, std::size_t) {
       if (error == beast::error::timeout) self->loop_.counters.timeouts.fetch_add(1, std::memory_order_relaxed);
       if (error) return self->close();
-      if (self->keep_alive_) return self->wait_for_request();
+      if (self->keep_alive_ && !self->loop_.draining) return self->wait_for_request();
       self->linger();
     });
   }
@@ -252,7 +256,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   beast::flat_buffer buffer_{std::size_t{1} << 23};
   std::optional<http::request_parser<http::string_body>> parser_;
   std::string head_, body_;
-  bool keep_alive_ = false, is_head_ = false, target_is_import_ = false;
+  bool keep_alive_ = false, is_head_ = false;
   std::size_t dropped_ = 0;
 };
 
@@ -261,7 +265,7 @@ HttpReply::~HttpReply() {
 }
 
 void HttpReply::operator()(HttpResponse response) {
-  std::exchange(connection_, nullptr)->reply(std::move(response));
+  if (const auto connection = std::exchange(connection_, nullptr)) connection->reply(std::move(response));
 }
 
 class HttpServer::Impl {
@@ -329,9 +333,10 @@ class HttpServer::Impl {
 
  private:
   void accept() {
+    if (!acceptor_->is_open()) return;  // nobody is accepted any more
     HttpLoop& loop = *loops_[next_++ % loops_.size()];
     acceptor_->async_accept(loop.io, [this, &loop](error_code error, HttpConnection::Stream::socket_type socket) {
-      if (error == asio::error::operation_aborted) return;
+      if (error == asio::error::operation_aborted || !acceptor_->is_open()) return;
       if (error) {  // out of descriptors, say: others close
         timer_->expires_after(milliseconds(100));
         timer_->async_wait([this](error_code aborted) {

@@ -45,7 +45,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Keys keys(config.keys.file, metrics);
   server::Releases releases(config, {}, metrics);
   server::Readiness readiness(releases);
-  const std::unique_ptr<server::Visits> visits = open_visits(config.visits);
+  std::unique_ptr<server::Visits> visits = open_visits(config.visits);
   const server::Secret secret(config.secret_file);
   const server::Experiments experiments(config.experiments, {});
   std::optional<server::ExposureLog> exposures;
@@ -70,13 +70,19 @@ int serve(const server::Config& config, const sigset_t& ends) {
       for (const auto& [name, value] : visits->figures()) samples.emplace_back("what=\"" + name + '"', value);
       return samples;
     });
-  server::Admin admin(config, releases, readiness, keys, metrics);
+  if (exposures) {
+    metrics.gauge("stamp_exposures_written", "Lines of the exposure log so far.",
+                  [&] { return static_cast<double>(exposures->written()); });
+    metrics.gauge("stamp_exposures_dropped", "Lines that the disk did not take.",
+                  [&] { return static_cast<double>(exposures->dropped()); });
+  }
+  std::optional<server::Admin> admin(std::in_place, config, releases, readiness, keys, metrics);
   http.start();
   const auto name_of = [](const server::Releases::Status& status) {
     return status.current ? "release " + status.current->name : "no release yet";
   };
   server::log(name_of(releases.status()) + " at http://" + config.http.address + ':' + std::to_string(http.port()) +
-              ", health and metrics at http://" + config.admin.address + ':' + std::to_string(admin.port()));
+              ", health and metrics at http://" + config.admin.address + ':' + std::to_string(admin->port()));
 
   int signal;
   sigwait(&ends, &signal);
@@ -88,6 +94,9 @@ int serve(const server::Config& config, const sigset_t& ends) {
   }
   server::log("ending as requests are answered");
   http.stop(std::chrono::steady_clock::now() + std::chrono::milliseconds(config.http.request_timeout_ms));
+  routes.stop();
+  admin.reset();   // it looks at the store
+  visits.reset();  // whoever still waits for it is told, and answers
   releases.stop();
   return 0;
 }

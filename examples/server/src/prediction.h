@@ -27,13 +27,13 @@ struct Prediction {
   std::string rules = {};
   bool explain = false;
   bool with_scores = false;
-  bool strict = true;          // false: popular products where the request's own rules leave none
+  bool strict = true;          // false: the list without the request's own rules, where these leave none
   bool validate_only = false;  // check, and list nothing
 };
 
 struct Predicted {
   stamp::Recommendation list;
-  std::vector<std::string> degraded = {};  // parts that the answer does without: "events", "explanation", "model"
+  std::vector<std::string> degraded = {};  // parts that the answer does without: "events", "diversity", "explanation", "model"
   std::string release;
   std::string experiment, arm;  // empty: in none
   std::string token;           // names this answer in events that it leads to

@@ -26,6 +26,13 @@ std::optional<stamp::Id> id_of(const std::string& item, stamp::Catalog::Kind kin
   return number;
 }
 
+// A release may be without the zone of an arm, or have ids of another kind than its bundle: the arm is nobody's then.
+bool can_be(const Assignment& assignment, const Serving& served) {
+  if (!assignment.arm) return true;
+  const Serving& serving = assignment.serving ? *assignment.serving : served;
+  return serving.kind == served.kind && (assignment.arm->zone.empty() || serving.has_zone(assignment.arm->zone));
+}
+
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) ((text += text.empty() ? "\"" : ", \"") += name) += '"';
@@ -40,6 +47,7 @@ struct Making {
   std::shared_ptr<Serving> serving;
   std::string zone;
   int explored_k = 0;  // where the order is explored: how long the list is
+  std::optional<stamp::Request> without_own_rules = {};  // what is asked where these leave nothing
 };
 
 struct Predictor::Page {
@@ -53,6 +61,13 @@ struct Predictor::Page {
   std::string request_id;
   std::atomic<std::size_t> left;
   Done done;
+  Admission* admission = nullptr;  // that it is to leave
+  bool is_queued = false;
+
+  void leave() {
+    if (admission) std::exchange(admission, nullptr)->leave(is_queued);
+  }
+  ~Page() { leave(); }
 };
 
 Predictor::Predictor(const Parts& parts, Metrics& metrics)
@@ -87,6 +102,7 @@ void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived
     refused_.add();
     throw Error(503, "the server is at its limit; come again later");
   }
+  page->admission = &admission_;
   page->asked = std::move(asked);
   page->answers.resize(page->asked.size());
   page->deadline = arrived + std::chrono::milliseconds(config_.predict.deadline_ms);
@@ -127,6 +143,8 @@ void Predictor::read_events(Page& page, const std::vector<Event>& events) const 
 }
 
 void Predictor::list(const std::shared_ptr<Page>& page) const {
+  admission_.queue();
+  page->is_queued = true;
   page->makings.resize(page->asked.size());
   // The last list to be answered ends the page, perhaps before this returns.
   for (std::size_t i = 0; i < page->asked.size(); ++i) {
@@ -134,6 +152,7 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
     Predicted& answer = page->answers[i];
     Making& making = page->makings[i];
     making.assignment = experiments_.assign(asked.visitor, asked.zone);
+    if (!can_be(making.assignment, *page->serving)) making.assignment = {};
     const ArmOptions* arm = making.assignment.arm;
     making.serving = making.assignment.serving ? making.assignment.serving : page->serving;
     answer.release = making.serving->name;
@@ -176,6 +195,11 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
       request.events.clear();
       answer.degraded.push_back("model");
     }
+    if (!asked.strict && (!asked.rules.empty() || asked.only)) {
+      making.without_own_rules = request;
+      making.without_own_rules->rules.clear();
+      making.without_own_rules->only.reset();
+    }
     releases_.remember(request);
     submit(page, i, std::move(request));
   }
@@ -199,19 +223,15 @@ void Predictor::submit(const std::shared_ptr<Page>& page, std::size_t i, stamp::
 
 void Predictor::answer(const std::shared_ptr<Page>& page, std::size_t i,
                        stamp::Answer<stamp::Recommendation> list) const {
-  Prediction& asked = page->asked[i];
+  const Prediction& asked = page->asked[i];
   Predicted& answer = page->answers[i];
   if (!list) {
     answer.error = list.error();
     return finish(page);
   }
   answer.list = std::move(list).get();
-  if (answer.list.items.empty() && !asked.strict && (!asked.rules.empty() || asked.only)) {
-    stamp::Request popular{.events = {}, .exclude = asked.exclude, .k = asked.k, .zone = page->makings[i].zone, .explain = asked.explain};
-    asked.rules.clear();
-    asked.only.reset();
-    return submit(page, i, std::move(popular));
-  }
+  if (answer.list.items.empty() && page->makings[i].without_own_rules)
+    return submit(page, i, *std::exchange(page->makings[i].without_own_rules, std::nullopt));
   by_path_[static_cast<std::size_t>(answer.list.path)]->add();
   std::string candidates;
   if (page->makings[i].explored_k > 0) candidates = explored(*page, i);
@@ -230,7 +250,7 @@ std::string Predictor::explored(Page& page, std::size_t i) const {
   stamp::Recommendation& list = page.answers[i].list;
   const Making& making = page.makings[i];
   const ArmOptions& arm = *making.assignment.arm;
-  const Explored drawn = explore(list.scores, making.explored_k, arm.explore, std::hash<std::string>()(page.request_id) + i);
+  const Explored drawn = explore(list.scores, making.explored_k, arm.explore, std::hash<std::string>()(page.request_id + '\0' + page.asked[i].visitor + '\0' + page.asked[i].zone));
   std::string out;
   {
     JsonObject exploration(out);
@@ -285,7 +305,7 @@ void Predictor::expose(const Page& page, std::size_t i, std::string candidates) 
 
 void Predictor::finish(const std::shared_ptr<Page>& page) const {
   if (page->left.fetch_sub(1) > 1) return;
-  admission_.leave();
+  page->leave();
   list_time_.observe(Clock::now() - page->began);
   page->done(page->asked, std::move(page->answers));
 }

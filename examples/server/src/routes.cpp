@@ -1,6 +1,5 @@
 #include "routes.h"
 
-#include <atomic>
 #include <charconv>
 #include <random>
 
@@ -8,6 +7,7 @@
 #include "error.h"
 #include "events_api.h"
 #include "failures.h"
+#include "import.h"
 #include "inference_api.h"
 #include "json_writer.h"
 #include "openapi.h"
@@ -19,6 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::size_t kImports = 8;  // that wait
 constexpr std::string_view kZones = "/v1/servingConfigs/", kPredict = ":predict";
 constexpr std::string_view kEvents = "/v1/userEvents:";
 constexpr std::string_view kInference = "/v2", kModels = "/v2/models/", kInfer = "/infer", kReady = "/ready";
@@ -113,7 +114,8 @@ Routes::Routes(const Config& config, const Releases& releases, Predictor& predic
       metrics_(metrics),
       openapi_(openapi_json(config)),
       time_(metrics.histogram("stamp_predict_seconds", "Predictions, from the last byte in to the answer.")),
-      events_(metrics.counter("stamp_events_total", "Events that were stored.")) {
+      events_(metrics.counter("stamp_events_total", "Events that were stored.")),
+      imports_(kImports) {
   for (const int status : {200, 400, 401, 403, 404, 405, 415, 429, 500, 501, 503})
     responses_[status] = &metrics.counter("stamp_responses_total", "Answers by status of HTTP.",
                                           "status=\"" + std::to_string(status) + '"');
@@ -273,38 +275,33 @@ void Routes::write_event(const std::shared_ptr<Call>& call, const HttpRequest& r
 }
 
 void Routes::import_events(const std::shared_ptr<Call>& call, const HttpRequest& request) {
-  struct Import {
-    std::atomic<std::size_t> left;
-    std::atomic_flag failed;
-    std::exception_ptr error;  // the first
-    std::size_t events, stored = 0;
-  };
   const std::vector<UserEvent> events = read_import(request.body, releases_.current()->kind);
-  std::vector<std::pair<std::string, std::vector<Event>>> appends;
+  std::map<std::string, std::vector<Event>> by_visitor;
   const std::int64_t now = now_ms();
+  std::size_t n = 0;
   for (std::size_t i = 0; i < events.size(); ++i) {
     try {
-      appends.emplace_back(events[i].visitor, stored(events[i], now, 1000ll * config_.visits.clock_skew_s));
+      for (Event& event : stored(events[i], now, 1000ll * config_.visits.clock_skew_s)) {
+        by_visitor[events[i].visitor].push_back(std::move(event));
+        ++n;
+      }
     } catch (const Error& error) {
       throw Error(error.status(), "inputConfig.userEventInlineSource.userEvents[" + std::to_string(i) + "]." + error.what());
     }
   }
-  const auto import = std::make_shared<Import>();
-  import->left = appends.size();
-  import->events = events.size();
+  std::vector<std::pair<std::string, std::vector<Event>>> visitors(by_visitor.begin(), by_visitor.end());
   const auto deadline = request.arrived + std::chrono::milliseconds(config_.http.request_timeout_ms);
-  for (auto& [visitor, list] : appends) {
-    const std::size_t n = list.size();
-    store().append(visitor, std::move(list), deadline, [this, call, import, n](std::exception_ptr error) {
-      if (!error)
-        events_.add(n);
-      else if (!import->failed.test_and_set())
-        import->error = error;
-      if (import->left.fetch_sub(1) > 1) return;
-      if (import->failed.test()) return call->fail(import->error);
-      call->answer(imported_body(import->events));
-    });
-  }
+  const bool is_taken = imports_.add([this, call, &visits = store(), visitors = std::move(visitors), deadline, n,
+                                      m = events.size()]() mutable {
+    try {
+      server::import_events(visits, std::move(visitors), deadline);
+      events_.add(n);
+      call->answer(imported_body(m));
+    } catch (...) {
+      call->fail(std::current_exception());
+    }
+  });
+  if (!is_taken) throw Error(503, "other imports are under way; come again later");
 }
 
 void Routes::purge_events(const std::shared_ptr<Call>& call, const HttpRequest& request) {

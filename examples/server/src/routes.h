@@ -13,6 +13,7 @@
 #include "readiness.h"
 #include "releases.h"
 #include "visits.h"
+#include "work_queue.h"
 
 namespace server {
 
@@ -23,6 +24,7 @@ class Routes {
          Metrics& metrics);
 
   void operator()(const HttpRequest& request, HttpReply reply);
+  void stop() { imports_.stop(); }  // ends what is under way; nobody may ask from now on
 
  private:
   struct Call;  // a request on its way, and where its answer goes
@@ -49,6 +51,7 @@ class Routes {
   std::map<int, Sum*> responses_;  // by status; complete when constructed
   Histogram& time_;
   Sum& events_;
+  WorkQueue imports_;  // goes first: its work uses the others
 };
 
 }  // namespace server

@@ -63,6 +63,20 @@ def test_an_arm_answers_by_another_zone_or_another_release(start, shop, recommen
     assert ids(page) != recommender.recommend(EVENTS, zone="product_page").ids.tolist()
 
 
+def test_an_arm_that_the_release_cannot_be_is_nobodys(start, recommender):
+    server = start(experiments=[experiment({"name": "a", "share": 10_000, "zone": "gone"}, zones=["home"])])
+    answer = server.predict("home", events=EVENTS, userEvent={"visitorId": "v"})
+    assert ids(answer) == recommender.recommend(EVENTS, zone="home").ids.tolist() and "experiment" not in answer.json
+
+
+def test_a_log_that_was_cut_short_goes_on_with_whole_lines(start, tmp_path):
+    (tmp_path / "exposures.jsonl").write_text('{"arm": "before"}\n{"arm": "a", "items": ["half')
+    server = start(experiments=[experiment({"name": "a", "share": 10_000})], exposures={"directory": str(tmp_path)})
+    server.predict("home", userEvent={"visitorId": "v"})
+    server.end()
+    assert [line["arm"] for line in lines_of(tmp_path)] == ["before", "a"]
+
+
 def test_exposures_are_written_without_visitors_ids(start, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("0123456789abcdef" * 4)
@@ -162,11 +176,25 @@ def test_exploration_says_how_likely_what_was_shown_was(start, recommender, tmp_
     assert statistic < chi2.isf(1e-5, max(1, keep.sum() - 1))
 
 
+def test_exploring_nearly_nothing_has_propensities_too(start, tmp_path):
+    server = start(
+        experiments=[experiment({"name": "x", "share": 10_000, "explore": 1e-6, "explore_among": 8})],
+        exposures={"directory": str(tmp_path)},
+    )
+    answer = server.predict("home", events=EVENTS, userEvent={"visitorId": "v"})
+    server.end()
+    [line] = lines_of(tmp_path)
+    assert line["items"] == ids(answer) == line["exploration"]["candidates"][:4]
+    assert line["exploration"]["propensities"] == pytest.approx([1] * 4)
+
+
 @pytest.mark.parametrize(
     ("experiments", "says"),
     [
         ([experiment({"name": "a", "share": 6000}, {"name": "b", "share": 6000})], "shares add up to 12000"),
-        ([experiment({"name": "a"}, {"name": "a"})], "a name of its own"),
+        ([experiment({"name": "a"}, {"name": "a"})], 'experiments[0].arms[1].name: there are two of "a"'),
+        ([experiment({"name": 'a"'})], "letters, digits"),
+        ([experiment({"name": "a"}), experiment({"name": "a"})], 'experiments[1].name: there are two of "test"'),
         ([{"arms": [{"name": "a"}]}], "experiments[0].name: is missing"),
         ([experiment({"name": "a", "zone": "home"})], "then the experiment is about one zone"),
         ([experiment({"name": "a", "share": "all"})], 'experiments[0].arms[0].share: "all"'),

@@ -11,13 +11,10 @@ namespace {
 
 constexpr std::size_t kMaxRowBytes = 16 << 20;
 
-// Bigtable's message, unless it names a visitor: errors are logged.
-std::exception_ptr unavailable(const grpc::Status& status, const std::string& key) {
-  constexpr std::size_t kMost = 200;
-  std::string text = "Bigtable failed with code " + std::to_string(status.error_code()) + " of gRPC";
-  if (!status.error_message().empty() && status.error_message().find(key) == std::string::npos)
-    text += ": " + status.error_message().substr(0, kMost);
-  return std::make_exception_ptr(StoreUnavailable(text));
+// Without Bigtable's message: it may name another visitor of the batch, and callers are told.
+std::exception_ptr unavailable(const grpc::Status& status) {
+  return std::make_exception_ptr(
+      StoreUnavailable("Bigtable failed with code " + std::to_string(status.error_code()) + " of gRPC"));
 }
 
 }  // namespace
@@ -71,7 +68,7 @@ void Batch<Request>::end(Kind kind, const Outcome& outcome) {
 template <class Request>
 void Batch<Request>::fail(Request& request, const grpc::Status& status) {
   connection_.deadlines.remove(request);
-  request.fail(unavailable(status, request.key));
+  request.fail(unavailable(status));
 }
 
 template class Batch<Read>;

@@ -11,10 +11,17 @@ namespace {
 
 constexpr std::size_t kMaxRowBytes = 16 << 20;
 
-// Without Bigtable's message: it may name another visitor of the batch, and callers are told.
-std::exception_ptr unavailable(const grpc::Status& status) {
-  return std::make_exception_ptr(
-      StoreUnavailable("Bigtable failed with code " + std::to_string(status.error_code()) + " of gRPC"));
+// Bigtable's message goes to callers, unless it names a visitor, of this request or of another in the call.
+bool names_none(const std::string& message, const std::vector<std::string>& keys) {
+  return std::ranges::none_of(keys, [&](const std::string& key) { return message.find(key) != message.npos; });
+}
+
+std::exception_ptr unavailable(const grpc::Status& status, const std::vector<std::string>& keys) {
+  constexpr std::size_t kMost = 200;
+  std::string text = "Bigtable failed with code " + std::to_string(status.error_code()) + " of gRPC";
+  if (!status.error_message().empty() && names_none(status.error_message(), keys))
+    text += ": " + status.error_message().substr(0, kMost);
+  return std::make_exception_ptr(StoreUnavailable(text));
 }
 
 }  // namespace
@@ -68,7 +75,7 @@ void Batch<Request>::end(Kind kind, const Outcome& outcome) {
 template <class Request>
 void Batch<Request>::fail(Request& request, const grpc::Status& status) {
   connection_.deadlines.remove(request);
-  request.fail(unavailable(status));
+  request.fail(unavailable(status, keys_));
 }
 
 template class Batch<Read>;

@@ -89,7 +89,9 @@ class Batch : public std::enable_shared_from_this<Batch<Request>> {
   using Requests = std::vector<std::shared_ptr<Request>>;
 
   Batch(Connection& connection, Requests requests, std::function<void()> ended)
-      : connection_(connection), requests_(std::move(requests)), ended_(std::move(ended)) {}
+      : connection_(connection), requests_(std::move(requests)), ended_(std::move(ended)) {
+    for (const auto& request : requests_) keys_.push_back(request->key);
+  }
   virtual ~Batch() = default;
 
   void send(const Headers& cookies = {});
@@ -106,6 +108,7 @@ class Batch : public std::enable_shared_from_this<Batch<Request>> {
 
  private:
   const std::function<void()> ended_;
+  std::vector<std::string> keys_;  // of all requests, those that have ended, too
   bool repeated_ = false;
 };
 

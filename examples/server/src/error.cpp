@@ -11,22 +11,16 @@ std::string_view name_of(int status) {
   switch (status) {
     case 400:
     case 405:
-    case 411:
     case 413:
-    case 414:
     case 415:
-    case 417:
     case 431: return "INVALID_ARGUMENT";
     case 401: return "UNAUTHENTICATED";
     case 403: return "PERMISSION_DENIED";
     case 404: return "NOT_FOUND";
     case 409: return "ABORTED";
     case 429: return "RESOURCE_EXHAUSTED";
-    case 499: return "CANCELLED";
     case 501: return "UNIMPLEMENTED";
     case 503: return "UNAVAILABLE";
-    case 504:
-    case 408: return "DEADLINE_EXCEEDED";
     default: return "INTERNAL";
   }
 }

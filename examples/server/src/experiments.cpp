@@ -21,7 +21,7 @@ void check_name(const std::string& name, const std::string& way, std::set<std::s
   if (!others.insert(name).second) throw std::invalid_argument(way + ".name: there are two of \"" + name + '"');
 }
 
-void check(const ExperimentOptions& experiment, const std::string& way, std::set<std::string>& experiments) {
+void check_one(const ExperimentOptions& experiment, const std::string& way, std::set<std::string>& experiments) {
   check_name(experiment.name, way, experiments);
   std::set<std::string> names;
   int share = 0;
@@ -48,12 +48,15 @@ int bucket_of(std::string_view salt, std::string_view visitor) {
   return static_cast<int>(first % kWhole);
 }
 
+void Experiments::check(const std::vector<ExperimentOptions>& options) {
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < options.size(); ++i) check_one(options[i], "experiments[" + std::to_string(i) + "]", names);
+}
+
 Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release)
     : options_(std::move(options)) {
-  std::set<std::string> names;
-  for (std::size_t i = 0; i < options_.size(); ++i) {
-    ExperimentOptions& experiment = options_[i];
-    check(experiment, "experiments[" + std::to_string(i) + "]", names);
+  check(options_);
+  for (ExperimentOptions& experiment : options_) {
     if (experiment.salt.empty()) experiment.salt = experiment.name;
     auto& serving = serving_.emplace_back();
     for (const ArmOptions& arm : experiment.arms) {

@@ -19,7 +19,9 @@ struct Assignment {
 
 class Experiments {
  public:
-  // Loads the bundles of arms. Throws std::invalid_argument for experiments or arms that cannot be.
+  // Throws std::invalid_argument, with the key, for experiments or arms that cannot be.
+  static void check(const std::vector<ExperimentOptions>& options);
+  // Checks, and loads the bundles of arms.
   Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release);
 
   const std::vector<ExperimentOptions>& options() const { return options_; }

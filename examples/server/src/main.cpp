@@ -15,6 +15,7 @@
 #include "predictor.h"
 #include "readiness.h"
 #include "routes.h"
+#include "secret.h"
 #include "stamp/device.h"
 #include "visits_embedded.h"
 #include "visits_memory.h"
@@ -47,14 +48,15 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Readiness readiness(releases);
   std::unique_ptr<server::Visits> visits = open_visits(config.visits);
   const server::Secret secret(config.secret_file);
+  const server::Tokens tokens(secret);
   const server::Experiments experiments(config.experiments, {});
   std::optional<server::ExposureLog> exposures;
   if (!config.exposures.directory.empty()) exposures.emplace(config.exposures);
   server::Admission admission(config.admission, stamp::num_threads());
   server::Predictor predictor({config, releases, visits.get(), experiments, exposures ? &*exposures : nullptr, secret,
-                               admission},
+                               tokens, admission},
                               metrics);
-  server::Routes routes(config, releases, predictor, visits.get(), readiness, keys, metrics);
+  server::Routes routes(config, releases, predictor, visits.get(), tokens, readiness, keys, metrics);
   server::HttpServer http(config.http,
                           [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });
   for (const auto& [name, help, figure] : {
@@ -141,6 +143,8 @@ int main(int argc, char** argv) {
   try {
     const server::Config config = path.empty() ? server::default_config() : server::read_config(path);
     if (check) {
+      server::Experiments::check(config.experiments);
+      if (config.visits.store == "bigtable") server::BigtableVisits::check(config.visits);
       std::cout << server::config_text(config);
       return 0;
     }

@@ -77,7 +77,7 @@ Predictor::Predictor(const Parts& parts, Metrics& metrics)
       experiments_(parts.experiments),
       exposures_(parts.exposures),
       secret_(parts.secret),
-      tokens_(parts.secret),
+      tokens_(parts.tokens),
       admission_(parts.admission),
       refused_(metrics.counter("stamp_refused_total", "Requests that would have waited too long.")),
       without_events_(metrics.counter("stamp_degraded_total", "Answers that do without a part.", "part=\"events\"")),

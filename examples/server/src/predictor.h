@@ -33,6 +33,7 @@ class Predictor {
     const Experiments& experiments;
     ExposureLog* exposures;  // null: there is no log
     const Secret& secret;
+    const Tokens& tokens;
     Admission& admission;
   };
   Predictor(const Parts& parts, Metrics& metrics);
@@ -58,7 +59,7 @@ class Predictor {
   const Experiments& experiments_;
   ExposureLog* exposures_;
   const Secret& secret_;
-  const Tokens tokens_;
+  const Tokens& tokens_;
   Admission& admission_;
   Sum& refused_;
   Sum& without_events_;

@@ -103,18 +103,20 @@ struct Routes::Call {
   }
 };
 
-Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Readiness& readiness, Keys& keys,
+Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Tokens& tokens, const Readiness& readiness, Keys& keys,
                Metrics& metrics)
     : config_(config),
       releases_(releases),
       predictor_(predictor),
       visits_(visits),
+      tokens_(tokens),
       readiness_(readiness),
       keys_(keys),
       metrics_(metrics),
       openapi_(openapi_json(config)),
       time_(metrics.histogram("stamp_predict_seconds", "Predictions, from the last byte in to the answer.")),
       events_(metrics.counter("stamp_events_total", "Events that were stored.")),
+      attributed_(metrics.counter("stamp_attributed_events_total", "User events that named the answer they follow.")),
       imports_(kImports) {
   for (const int status : {200, 400, 401, 403, 404, 405, 415, 429, 500, 501, 503})
     responses_[status] = &metrics.counter("stamp_responses_total", "Answers by status of HTTP.",
@@ -261,8 +263,18 @@ Visits& Routes::store() const {
   return *visits_;
 }
 
+// Where the secret is this process's own, answers of an earlier one are not known, and no reason to lose an event.
+void Routes::check_token(const UserEvent& event) const {
+  if (event.token.empty()) return;
+  if (tokens_.read(event.token))
+    attributed_.add();
+  else if (!config_.secret_file.empty())
+    throw Error(400, "attributionToken: is none that was given with an answer");
+}
+
 void Routes::write_event(const std::shared_ptr<Call>& call, const HttpRequest& request) {
   UserEvent event = read_write(request.body, releases_.current()->kind);
+  check_token(event);
   std::vector<Event> events = stored(event, now_ms(), 1000ll * config_.visits.clock_skew_s);
   const std::int64_t time = events.front().time;
   const std::size_t n = events.size();
@@ -281,6 +293,7 @@ void Routes::import_events(const std::shared_ptr<Call>& call, const HttpRequest&
   std::size_t n = 0;
   for (std::size_t i = 0; i < events.size(); ++i) {
     try {
+      check_token(events[i]);
       for (Event& event : stored(events[i], now, 1000ll * config_.visits.clock_skew_s)) {
         by_visitor[events[i].visitor].push_back(std::move(event));
         ++n;

@@ -6,12 +6,14 @@
 #include <string>
 
 #include "config.h"
+#include "events.h"
 #include "http.h"
 #include "keys.h"
 #include "metrics.h"
 #include "predictor.h"
 #include "readiness.h"
 #include "releases.h"
+#include "tokens.h"
 #include "visits.h"
 #include "work_queue.h"
 
@@ -20,7 +22,7 @@ namespace server {
 // What visitors and their shop ask.
 class Routes {
  public:
-  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Readiness& readiness, Keys& keys,
+  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Tokens& tokens, const Readiness& readiness, Keys& keys,
          Metrics& metrics);
 
   void operator()(const HttpRequest& request, HttpReply reply);
@@ -34,6 +36,7 @@ class Routes {
   void predict_instances(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void predict(const std::shared_ptr<Call>& call, const HttpRequest& request, std::string zone);
   void batch_predict(const std::shared_ptr<Call>& call, const HttpRequest& request);
+  void check_token(const UserEvent& event) const;
   void write_event(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void import_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void purge_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
@@ -44,6 +47,7 @@ class Routes {
   const Releases& releases_;
   Predictor& predictor_;
   Visits* visits_;
+  const Tokens& tokens_;
   const Readiness& readiness_;
   Keys& keys_;
   Metrics& metrics_;
@@ -51,6 +55,7 @@ class Routes {
   std::map<int, Sum*> responses_;  // by status; complete when constructed
   Histogram& time_;
   Sum& events_;
+  Sum& attributed_;  // of these
   WorkQueue imports_;  // goes first: its work uses the others
 };
 

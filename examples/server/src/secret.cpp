@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "sha256.h"
 #include "stamp/files.h"
 
 namespace server {
@@ -38,11 +39,6 @@ Secret::Signature Secret::sign(std::string_view use, std::string_view text) cons
   return part;
 }
 
-std::string Secret::hex(std::string_view use, std::string_view text) const {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string digits;
-  for (const unsigned char byte : sign(use, text)) (digits += kHex[byte >> 4]) += kHex[byte & 15];
-  return digits;
-}
+std::string Secret::hex(std::string_view use, std::string_view text) const { return hexadecimal(sign(use, text)); }
 
 }  // namespace server

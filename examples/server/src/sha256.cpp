@@ -28,7 +28,7 @@ Sha256::Bytes sha256(std::string_view text) {
   return hash.finish();
 }
 
-std::string hexadecimal(const Sha256::Bytes& bytes) {
+std::string hexadecimal(std::span<const unsigned char> bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text;
   for (const unsigned char byte : bytes) {

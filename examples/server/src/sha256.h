@@ -2,7 +2,7 @@
 #pragma once
 
 #include <array>
-#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,6 +25,6 @@ class Sha256 {
 };
 
 Sha256::Bytes sha256(std::string_view text);
-std::string hexadecimal(const Sha256::Bytes& bytes);  // 64 small digits
+std::string hexadecimal(std::span<const unsigned char> bytes);  // in small digits
 
 }  // namespace server

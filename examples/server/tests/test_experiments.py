@@ -3,10 +3,11 @@
 import hashlib
 import json
 import math
+import subprocess
 
 import numpy as np
 import pytest
-from serving import ids
+from serving import PROGRAM, ids
 
 import stamp
 from conftest import bundle_of
@@ -201,7 +202,10 @@ def test_exploring_nearly_nothing_has_propensities_too(start, tmp_path):
         ([experiment({"name": "a", "colour": 1})], "experiments[0].arms[0].colour: there is no such key"),
     ],
 )
-def test_experiments_that_cannot_be(start, experiments, says):
-    with pytest.raises(RuntimeError, match="stamp-server ended with 1") as error:
-        start(experiments=experiments)
-    assert says in str(error.value)
+def test_experiments_that_cannot_be(experiments, says, bundle, tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"bundle": str(bundle), "experiments": experiments}))
+    for options in ([], ["--check"]):
+        done = subprocess.run(
+            [PROGRAM, "--config", tmp_path / "c.json", *options], capture_output=True, text=True, timeout=20
+        )
+        assert done.returncode == 1 and says in done.stderr

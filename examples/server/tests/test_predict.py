@@ -179,3 +179,24 @@ def test_threads_that_make_lists_leave_cores_to_those_that_read_requests(server)
     nice = Counter(int(stat.read_text().rpartition(")")[2].split()[16]) for stat in stats)
     least = min(nice)
     assert nice[least + 5] >= 1 and nice[least] >= 2  # lists; HTTP, administration
+
+
+def test_events_that_an_answer_led_to_are_counted(start, tmp_path):
+    (tmp_path / "secret").write_text("a secret of the shop's, for this test")
+    server = start(secret_file=str(tmp_path / "secret"))
+    token = server.predict("home", events=EVENTS).json["attributionToken"]
+    assert server.write("v", "sku-00010", attributionToken=token).status == 200
+    imported = [event("v", "sku-00010") | {"attributionToken": token}, event("v", "sku-00011")]
+    body = {"inputConfig": {"userEventInlineSource": {"userEvents": imported}}}
+    assert server.post("/v1/userEvents:import", body).status == 200
+    assert server.metric("stamp_attributed_events_total") == 2
+
+
+def test_a_token_of_another_secret_is_refused(start, tmp_path):
+    (tmp_path / "secret").write_text("a secret of the shop's, for this test")
+    token = start().predict("home", events=EVENTS).json["attributionToken"]
+    server = start(secret_file=str(tmp_path / "secret"))
+    refused = server.write("v", "sku-00010", attributionToken=token)
+    assert refused.status == 400 and "attributionToken" in refused.error
+    # A secret that lasts as long as the process knows nothing of those before it.
+    assert start().write("v", "sku-00010", attributionToken=token).status == 200

@@ -48,10 +48,6 @@ class Gather {
     return take(waiting_.size());
   }
 
-  std::size_t waiting() const {
-    const std::lock_guard lock(mutex_);
-    return waiting_.size();
-  }
 
  private:
   void start_those_that_wait(std::unique_lock<std::mutex>& lock) {

@@ -1,6 +1,5 @@
 #include "rows.h"
 
-#include <openssl/sha.h>
 #include <simdjson.h>
 
 #include <algorithm>
@@ -9,6 +8,8 @@
 #include <iterator>
 #include <random>
 #include <stdexcept>
+
+#include "sha256.h"
 
 namespace server::bigtable {
 
@@ -22,23 +23,11 @@ constexpr std::int64_t kMaxTime = (std::int64_t{1} << 48) - 1;  // ms: the year 
 constexpr std::int64_t kMaxSequence = (std::int64_t{1} << 52) - 1;
 constexpr std::size_t kMaxTypeBytes = 64;
 
-constexpr char kHex[] = "0123456789abcdef";
-
 std::string hex(std::uint64_t value, int digits) {
+  constexpr char kHex[] = "0123456789abcdef";
   std::string text(digits, '0');
   for (int i = digits - 1; i >= 0; --i, value >>= 4) text[i] = kHex[value & 15];
   return text;
-}
-
-std::string sha256(std::string_view text) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
-  std::string out;
-  for (const unsigned char byte : digest) {
-    out += kHex[byte >> 4];
-    out += kHex[byte & 15];
-  }
-  return out;
 }
 
 std::string reversed(std::string_view text) {
@@ -111,7 +100,7 @@ std::string RowKeys::of(std::string_view visitor) const {
         key += reversed(visitor);
         break;
       case Kind::kHash:
-        key += sha256(visitor).substr(0, part.digits);
+        key += hexadecimal(sha256(visitor)).substr(0, part.digits);
         break;
     }
   }

@@ -17,6 +17,12 @@ std::exception_ptr unavailable(const char* why) { return std::make_exception_ptr
 
 }  // namespace
 
+void BigtableVisits::check(const VisitsOptions& options) {
+  bigtable::Table{options.bigtable};
+  bigtable::RowKeys{options.bigtable.row_key};
+  bigtable::Cells{options.bigtable};
+}
+
 BigtableVisits::BigtableVisits(const VisitsOptions& options)
     : BigtableVisits(options, ChannelOptions::of(options.bigtable)) {}
 

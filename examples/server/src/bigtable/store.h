@@ -30,6 +30,7 @@ class BigtableVisits : public Visits {
   // Connects aside: requests wait for the first connection, by their deadlines. Throws std::invalid_argument with the
   // key of what cannot be.
   explicit BigtableVisits(const VisitsOptions& options);
+  static void check(const VisitsOptions& options);  // throws the same, and connects to nothing
   BigtableVisits(const VisitsOptions& options, bigtable::ChannelOptions channels);
   ~BigtableVisits() override;  // whoever waits is told StoreUnavailable; not from a callback
 

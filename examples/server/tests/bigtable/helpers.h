@@ -1,10 +1,20 @@
-// For tests of the store in Bigtable: calls that wait for their answers.
+// For tests of the store in Bigtable: calls that wait for their answers, servers that make them wait.
 #pragma once
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <chrono>
+#include <condition_variable>
 #include <future>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -67,5 +77,128 @@ inline std::future<void> erase_before(Visits& store, std::int64_t time, Deadline
   });
   return answer->get_future();
 }
+
+// Four events of two visitors, and the three of "ann", oldest first.
+inline std::vector<Event> write_some(Visits& store) {
+  append(store, "ann", {{2000, "search", ""}, {1000, "detail-page-view", "p1"}}, in(kPlenty)).get();
+  append(store, "ann", {{2000, "purchase-complete", "p2"}}, in(kPlenty)).get();
+  append(store, "bob", {{3000, "detail-page-view", "p3"}}, in(kPlenty)).get();
+  return {{1000, "detail-page-view", "p1"}, {2000, "search", ""}, {2000, "purchase-complete", "p2"}};
+}
+
+inline const grpc::Status kAway(grpc::UNAVAILABLE, "away");
+
+// Until the client has had enough, or the server ends.
+inline grpc::Status hang(grpc::ServerContext& context) {
+  while (!context.IsCancelled()) std::this_thread::sleep_for(milliseconds(1));
+  return grpc::Status::CANCELLED;
+}
+
+// Calls wait here until it is opened.
+class Gate {
+ public:
+  void wait(int count = 1) {  // until so many have come
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return came_ >= count; });
+  }
+  void open() {
+    const std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  void pass() {
+    std::unique_lock lock(mutex_);
+    ++came_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return open_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int came_ = 0;
+  bool open_ = false;
+};
+
+inline void add_cell(v2::ReadRowsResponse& response, const std::string& row, std::int64_t micros, const std::string& value,
+              bool commit) {
+  auto& chunk = *response.add_chunks();
+  chunk.set_row_key(row);
+  chunk.mutable_family_name()->set_value("visits");
+  chunk.mutable_qualifier()->set_value("view");
+  chunk.set_timestamp_micros(micros);
+  chunk.set_value(value);
+  if (commit) chunk.set_commit_row(true);
+}
+
+inline VisitsOptions options_with_views() {
+  VisitsOptions options = options_of_test();
+  options.bigtable.other_columns = {"view=detail-page-view"};
+  return options;
+}
+
+inline grpc::Status with_retry_info(grpc::StatusCode code, milliseconds delay) {
+  v2::RetryInfo info;
+  info.mutable_retry_delay()->set_seconds(delay.count() / 1000);
+  info.mutable_retry_delay()->set_nanos(static_cast<int>(delay.count() % 1000 * 1000000));
+  v2::Status details;
+  details.set_code(code);
+  auto& any = *details.add_details();
+  any.set_type_url("type.googleapis.com/google.rpc.RetryInfo");
+  any.set_value(info.SerializeAsString());
+  return grpc::Status(code, "later", details.SerializeAsString());
+}
+
+inline std::vector<std::string> values(const std::multimap<std::string, std::string>& headers, const std::string& name) {
+  std::vector<std::string> out;
+  for (auto [at, end] = headers.equal_range(name); at != end; ++at) out.push_back(at->second);
+  return out;
+}
+
+inline double figure(const Visits& store, const std::string& name) {
+  for (const auto& [key, value] : store.figures())
+    if (key == name) return value;
+  throw std::out_of_range(name);
+}
+
+inline std::string message_of(std::future<std::vector<Event>> answer) {
+  try {
+    answer.get();
+  } catch (const StoreUnavailable& error) {
+    return error.what();
+  }
+  return "";
+}
+
+template <class Answer>
+bool succeeds(std::future<Answer> answer) {
+  try {
+    answer.get();
+    return true;
+  } catch (const StoreUnavailable&) {
+    return false;
+  }
+}
+
+// A port that takes connections and says nothing, ever.
+class Mute {
+ public:
+  Mute() : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    if (bind(socket_, reinterpret_cast<sockaddr*>(&address), size) != 0 || listen(socket_, 64) != 0 ||
+        getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+      throw std::runtime_error("cannot listen");
+    port_ = ntohs(address.sin_port);
+  }
+  ~Mute() { close(socket_); }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  const int socket_;
+  int port_;
+};
 
 }  // namespace server::bigtable::testing

@@ -47,11 +47,7 @@ TEST_CASE("emulator: what is written is read, by number and age, and erased") {
   setenv("BIGTABLE_EMULATOR_HOST", emulator->address().c_str(), 1);
   BigtableVisits store(options);
   unsetenv("BIGTABLE_EMULATOR_HOST");
-  append(store, "ann", {{2000, "search", ""}, {1000, "detail-page-view", "p1"}}, in(kPlenty)).get();
-  append(store, "ann", {{2000, "purchase-complete", "p2"}}, in(kPlenty)).get();
-  append(store, "bob", {{3000, "detail-page-view", "p3"}}, in(kPlenty)).get();
-  const std::vector<Event> all{
-      {1000, "detail-page-view", "p1"}, {2000, "search", ""}, {2000, "purchase-complete", "p2"}};
+  const std::vector<Event> all = write_some(store);
   CHECK(last(store, "ann", 10, 0, in(kPlenty)).get() == all);
   CHECK(last(store, "ann", 2, 0, in(kPlenty)).get() == std::vector<Event>(all.begin() + 1, all.end()));
   CHECK(last(store, "ann", 10, 2001, in(kPlenty)).get().empty());

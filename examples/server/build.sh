@@ -13,9 +13,10 @@ prefix=${1:-$PWD/build/server/prefix}
 
 . tests/setup.sh
 . examples/server/setup.sh
-if [ ! -e build/release/build.ninja ]; then
-  cmake --preset release -DSTAMP_CUDA=OFF -DSTAMP_BUILD_PYTHON=OFF -DSTAMP_BUILD_TESTS=OFF >/dev/null
-fi
+# Where pip built the library last, what it built the Python module with is gone: without that.
+configured=()
+[ -e build/release/CMakeCache.txt ] || configured=(-DSTAMP_CUDA=OFF -DSTAMP_BUILD_TESTS=OFF)
+cmake --preset release -DSTAMP_BUILD_PYTHON=OFF "${configured[@]}" >/dev/null
 cmake --build build/release --target stamp
 cmake --install build/release --prefix "$prefix" --component library >/dev/null
 cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DSTAMP_SERVER_TESTS=$tests \

@@ -156,6 +156,17 @@ void bind_serving(py::module_& m) {
                                return ids;
                              })
       .def(
+          "set_numbers",
+          [](Release& release, const std::string& attribute, const Rows& rows, const std::vector<float>& values) {
+            const std::int32_t column = release.number_column(attribute);
+            std::vector<NumberChange> changes;
+            for (std::size_t i = 0; i < rows.size(); ++i)
+              if (rows[i] != Catalog::kUnknown) changes.push_back({rows[i], column, values.at(i)});
+            const Unlocked unlocked;
+            release.set_numbers(changes);
+          },
+          py::arg("attribute"), py::arg("rows"), py::arg("values"))
+      .def(
           "list",
           [](const Release& release, const Rows& events, const Rows& bought, std::int64_t k, std::int64_t history,
              Rows exclude, OptionalRows only, std::string zone, std::string rules, bool popular, bool explain) {

@@ -207,7 +207,8 @@ void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& 
   for (const Cluster& cluster : bundle.clusters)
     require(cluster.model != nullptr, "save_bundle: the model of cluster ", cluster.id, " is not loaded");
   std::vector<std::uint8_t> listed;  // [V]
-  if (options.scan_tables) listed = recommendable(bundle.rules, bundle.catalog, bundle.attributes);
+  if (options.scan_tables)
+    listed = recommendable(build_rules(bundle.rules, bundle.catalog, bundle.attributes), bundle.attributes);
   write_directory(path, foreign_to_bundle, [&](const fs::path& folder) {
     Json files;
     const auto written = [&](const std::string& name) { files[name] = described(folder / name); };

@@ -8,6 +8,15 @@ namespace stamp {
 
 namespace {
 
+void check_kind(const Id& id, const char* call, const char* argument, std::size_t i, Catalog::Kind kind) {
+  const bool integers = kind == Catalog::Kind::integers;
+  if (std::holds_alternative<std::int64_t>(id) != integers)
+    throw std::invalid_argument(concat(call, ": ", argument, "[", i, "] is ",
+                                       integers ? "the string '" : "the integer ", to_string(id),
+                                       integers ? "', expected an integer" : ", expected a string",
+                                       ", as this catalog's ids are"));
+}
+
 // A request in the rows of one release.
 struct Rows {
   std::vector<std::int32_t> events, bought, exclude, only;
@@ -15,15 +24,10 @@ struct Rows {
 
   Rows() = default;
   Rows(const Request& request, const Release& release) {
-    const bool integers = release.catalog().kind() == Catalog::Kind::integers;
     const auto find = [&](const char* argument, const std::vector<Id>& ids, std::vector<std::int32_t>& rows) {
       rows.reserve(ids.size());
       for (const Id& id : ids) {
-        if (std::holds_alternative<std::int64_t>(id) != integers)
-          throw std::invalid_argument(concat("recommend: ", argument, "[", rows.size(), "] is ",
-                                             integers ? "the string '" : "the integer ", to_string(id),
-                                             integers ? "', expected an integer" : ", expected a string",
-                                             ", as this catalog's ids are"));
+        check_kind(id, "recommend", argument, rows.size(), release.catalog().kind());
         rows.push_back(release.catalog().find(id));
       }
     };
@@ -121,13 +125,32 @@ void Recommender::reload() { reload(path()); }
 
 void Recommender::reload(const std::filesystem::path& bundle) {
   std::lock_guard one_at_a_time(reloading_);
-  std::shared_ptr<const Release> next = std::make_shared<Release>(bundle, options_);
+  std::shared_ptr<Release> next = std::make_shared<Release>(bundle, options_);
   {
     std::lock_guard lock(mutex_);
     release_.swap(next);
     path_ = bundle;
   }
   // The old one goes here, or with its last request.
+}
+
+std::size_t Recommender::set_numbers(std::span<const ProductNumber> numbers) {
+  const std::shared_ptr<Release> release = [this] {
+    std::lock_guard lock(mutex_);
+    return release_;
+  }();
+  const Catalog& catalog = release->catalog();
+  std::vector<NumberChange> changes;
+  changes.reserve(numbers.size());
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const ProductNumber& number = numbers[i];
+    check_kind(number.product, "set_numbers", "numbers", i, catalog.kind());
+    const std::int32_t column = release->number_column(number.attribute);
+    if (const std::int32_t row = catalog.find(number.product); row != Catalog::kUnknown)
+      changes.push_back({row, column, number.value});
+  }
+  release->set_numbers(changes);
+  return numbers.size() - changes.size();
 }
 
 std::shared_ptr<const Release> Recommender::release() const {

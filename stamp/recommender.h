@@ -42,6 +42,13 @@ struct Recommendation {
   std::string explanation;    // JSON, where asked for
 };
 
+// A number of a product that changes while the bundle is served: its price, or whether it can be bought.
+struct ProductNumber {
+  Id product;
+  std::string attribute;
+  float value;  // NaN: missing
+};
+
 // Why a request that was submitted has no recommendation, besides what recommend() throws.
 class STAMP_API DeadlineExceeded : public std::runtime_error {
  public:
@@ -104,6 +111,11 @@ class STAMP_API Recommender {
   void reload();
   void reload(const std::filesystem::path& bundle);
 
+  // From the next request on in force in every rule (Release::set_numbers); a bundle that is loaded later has its own
+  // numbers again. Returns how many are of products that the catalog does not know, and are left out. Throws
+  // std::invalid_argument, and sets nothing, for an attribute that is no number of the catalog's, an id of another kind.
+  std::size_t set_numbers(std::span<const ProductNumber> numbers);
+
   std::shared_ptr<const Release> release() const;
   std::filesystem::path path() const;
 
@@ -111,7 +123,7 @@ class STAMP_API Recommender {
   ReleaseOptions options_;
   mutable std::mutex mutex_;  // of the two below; held for a moment
   std::filesystem::path path_;
-  std::shared_ptr<const Release> release_;
+  std::shared_ptr<Release> release_;
   std::mutex reloading_;
 
   class InFlight;

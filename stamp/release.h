@@ -1,4 +1,5 @@
-// A loaded bundle: routes each query to a model, scans it, applies rules. Immutable, in rows of its catalog.
+// A loaded bundle: routes each query to a model, scans it, applies rules. Immutable but for numbers of products, which
+// are set while it is served; in rows of its catalog.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include "stamp/rules.h"
 #include "stamp/scanner.h"
 #include "stamp/selection.h"
+#include "stamp/versions.h"
 
 namespace stamp {
 
@@ -58,6 +60,13 @@ struct Listing {
   std::string explanation;    // JSON, where asked for: what rules removed and moved (docs/rules.md)
 };
 
+// A number of a product, a price say, or whether it can be bought.
+struct NumberChange {
+  std::int32_t row;
+  std::int32_t column;  // of Release::numbers()
+  float value;          // NaN: missing
+};
+
 struct ReleaseOptions {
   std::string device = "auto";
   Precision precision = Precision::automatic;
@@ -85,6 +94,14 @@ class STAMP_API Release {
   // Products that a list of the zone has where a query does not say. Throws std::invalid_argument for an unknown zone.
   std::int64_t list_size(std::string_view zone) const;
 
+  // From the next query on in force in every rule, those of the build included; a query that is under way may see a part.
+  // Changes apply in order, all or, where this throws std::invalid_argument for a row or a column that there is not,
+  // none. Costs what it changes; what the first two calls copy is kept, and is what this takes of memory.
+  void set_numbers(std::span<const NumberChange> changes);
+  std::shared_ptr<const std::vector<NumberAttribute>> numbers() const;  // [columns] as they stand
+  // Throws std::invalid_argument for what is no number attribute of the catalog's.
+  std::int32_t number_column(const std::string& attribute) const;
+
   // Rules of queries: parsed, or found among those asked for lately. Throws std::invalid_argument with the path of the
   // key.
   std::shared_ptr<const Rules> rules(const std::string& json) const;
@@ -100,11 +117,12 @@ class STAMP_API Release {
     std::int64_t k, history;
     Rules rules;
   };
-  // What one scan can list, and what the rules of each zone do to it.
+  // What one scan can list, and what the rules of each zone do to it, as numbers stand.
   struct Shelf {
     Candidates candidates;
     std::map<std::string, FixedRules, std::less<>> fixed;
   };
+  using Shelves = Versions<Shelf, NumberChange>;
   struct Loaded;  // a model, ready to scan
   struct Slot {
     std::shared_ptr<const Loaded> loaded;
@@ -121,7 +139,8 @@ class STAMP_API Release {
   void set_up();
   void set_up_routes();
   void read_rules();
-  Shelf shelf_of(std::vector<std::int32_t> rows) const;
+  std::shared_ptr<const Shelf> shelf_of(std::vector<std::int32_t> rows) const;
+  void change(Shelf& shelf, std::span<const NumberChange> changes) const;
   std::int64_t bytes_of(std::size_t cluster) const;
   std::shared_ptr<const Loaded> loaded(std::size_t cluster) const;
   void make_room(std::int64_t bytes) const;
@@ -130,9 +149,9 @@ class STAMP_API Release {
   void give_back(std::unique_ptr<Job> job) const;
   std::unique_ptr<Room> borrow_room() const;
   void check(const Query& query) const;
-  const Zone* zone_of(std::string_view name) const;
-  static std::int64_t list_size(const Zone* zone);
-  std::span<const std::int32_t> events_read(const Query& query, const Zone* zone) const;
+  const Zone& zone_of(std::string_view name) const;
+  static std::int64_t list_size(const Zone& zone);
+  std::span<const std::int32_t> events_read(const Query& query, const Zone& zone) const;
   Route route(const Query& query) const;
   Path popular_path(const Query& query, const Route& route) const;
   void start(const Query& query, const Route& route, std::shared_ptr<const Loaded> model, Job& job) const;
@@ -149,19 +168,21 @@ class STAMP_API Release {
   std::shared_ptr<Device> device_;
   mutable std::optional<BundleReader> reader_;  // used while loading_ is held
   Bundle bundle_;
-  std::map<std::string, Zone, std::less<>> zones_;
-  std::vector<std::uint8_t> recommendable_;  // [V] by the rules of the build
+  std::map<std::string, Zone, std::less<>> zones_;  // "" is no zone; the build's rules that look at numbers go first
+  std::vector<std::uint8_t> recommendable_;         // [V] by the other rules of the build
   std::vector<std::int32_t> owner_;          // [V] index of the product's cluster, or -1
   std::vector<std::int32_t> model_row_;      // [V] its row there
   std::vector<std::int32_t> group_;          // [V] attribute group, or -1
   std::vector<std::int32_t> group_cluster_;  // of each group, or -1
   std::vector<std::vector<std::int32_t>> group_rows_;
-  Shelf all_;                            // every product that can be recommended
+  std::optional<Versions<std::vector<NumberAttribute>, NumberChange>> numbers_;
+  std::optional<Shelves> all_;           // every product that can be recommended
   std::vector<std::int32_t> place_;      // [V] on it, or -1
   std::vector<std::int32_t> by_clicks_;  // places on it, most clicked first
   std::vector<float> popularity_;        // by place: ln(1 + clicks)
 
-  mutable std::mutex loading_;  // models are loaded one after the other, through device_
+  // Models are loaded one after the other, through device_, and not while numbers change.
+  mutable std::mutex loading_;
   mutable std::mutex mutex_;    // of what follows; held for a moment
   mutable std::vector<Slot> slots_;
   mutable std::uint64_t clock_ = 0;

@@ -30,7 +30,7 @@ std::unique_ptr<Release::Job> Release::borrow() const {
 }
 
 void Release::give_back(std::unique_ptr<Job> job) const {
-  job->loaded.reset();
+  job->let_go();
   jobs_.give_back(std::move(job));
 }
 
@@ -44,7 +44,7 @@ std::unique_ptr<Release::Room> Release::borrow_room() const {
 
 // `model` is the route's, null where it has none.
 void Release::start(const Query& query, const Route& found, std::shared_ptr<const Loaded> model, Job& job) const {
-  const Zone* zone = zone_of(query.zone);
+  const Zone& zone = zone_of(query.zone);
   Route& route = job.route;
   route = found;
   job.query = &query;
@@ -69,16 +69,18 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
   }
   if (route.path == Path::none) return;
 
-  const Shelf& shelf = job.loaded ? job.loaded->shelf : all_;
+  job.numbers = numbers();
+  job.shelf = (job.loaded ? job.loaded->shelves : *all_).latest();
   job.rules.clear();
-  if (zone) job.rules.push_back({&zone->rules, &shelf.fixed.find(query.zone)->second});
+  job.rules.push_back({&zone.rules, &job.shelf->fixed.find(query.zone)->second});
   if (query.rules) job.rules.push_back({query.rules, nullptr});
   job.problem = {.catalog = &bundle_.catalog,
-                 .candidates = &shelf.candidates,
+                 .candidates = &job.shelf->candidates,
                  .outside = nullptr,
                  .recommendable = recommendable_,
                  .rules = job.rules,
                  .visit = {.attributes = &bundle_.attributes,
+                           .numbers = job.numbers.get(),
                            .anchor = query.events.empty() ? Catalog::kUnknown : query.events.back(),
                            .seen = query.events,
                            .bought = query.bought},
@@ -93,7 +95,7 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
   if (route.path == Path::category || route.path == Path::fallback) {
     const std::span<const std::int32_t> inside =
         route.path == Path::category ? std::span<const std::int32_t>(group_rows_[route.group]) : job.scored.rows;
-    job.outside.reset(all_.candidates.size());
+    job.outside.reset(job.shelf->candidates.size());
     job.outside.add_all_but([&](auto&& keep) {
       for (std::int32_t row : inside)
         if (place_[row] >= 0) keep(std::span(&place_[row], 1));
@@ -297,7 +299,7 @@ std::vector<Answer<Listing>> Release::list(std::span<const Query> queries, int t
     each(group, [&](std::int64_t i) { answers[group[i]] = finish(*jobs[i]); });
     for (std::size_t i = 0; i < group.size(); ++i)
       if (answers[group[i]])
-        jobs[i]->loaded.reset();
+        jobs[i]->let_go();
       else
         jobs[i] = borrow();  // nobody knows what a failure left in it
   }

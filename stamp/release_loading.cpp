@@ -76,13 +76,15 @@ void Release::set_up() {
   std::vector<std::int32_t> rows;
   for (std::size_t row = 0; row < V; ++row)
     if (recommendable_[row]) rows.push_back(static_cast<std::int32_t>(row));
-  all_ = shelf_of(std::move(rows));
   place_.assign(V, -1);
-  for (std::size_t place = 0; place < all_.candidates.rows.size(); ++place)
-    place_[all_.candidates.rows[place]] = static_cast<std::int32_t>(place);
+  for (std::size_t place = 0; place < rows.size(); ++place) place_[rows[place]] = static_cast<std::int32_t>(place);
   std::vector<std::int64_t> clicks;
-  clicks.reserve(all_.candidates.rows.size());
-  for (std::int32_t row : all_.candidates.rows) clicks.push_back(bundle_.counts[row]);
+  clicks.reserve(rows.size());
+  for (std::int32_t row : rows) clicks.push_back(bundle_.counts[row]);
+  // The first version of the numbers is the bundle's own, which nobody owns beside it.
+  numbers_.emplace(std::shared_ptr<const std::vector<NumberAttribute>>(std::shared_ptr<void>(),
+                                                                       &bundle_.attributes.numbers()));
+  all_.emplace(shelf_of(std::move(rows)));
   by_clicks_ = by_falling_clicks(clicks);
   popularity_.resize(clicks.size());
   std::int64_t of = 0;  // clicks, and the score of as many
@@ -95,7 +97,9 @@ void Release::set_up() {
 
 // {"build": [rules], "zones": {name: {"k": …, "history": …, "rules": [rules]}}}
 void Release::read_rules() {
-  recommendable_ = recommendable(bundle_.rules, bundle_.catalog, bundle_.attributes);
+  const Rules build = build_rules(bundle_.rules, bundle_.catalog, bundle_.attributes);
+  recommendable_ = recommendable(build, bundle_.attributes);
+  const Rules first = changing(build);
   const Json file = Json::parse(bundle_.rules);
   const auto keys = [](const Json& object, const std::string& where, std::initializer_list<const char*> known) {
     require(object.is_object(), where, " is ", object.dump(), ", expected an object");
@@ -112,28 +116,38 @@ void Release::read_rules() {
   };
   keys(file, "rules.json", {"build", "zones"});
 
+  zones_.emplace("", Zone{.k = 0, .history = 0, .rules = first});
   const Json zones = file.value("zones", Json::object());
   require(zones.is_object(), "zones is ", zones.dump(), ", expected an object");
   for (const auto& [name, zone] : zones.members()) {
     const std::string where = "zones." + name;
     require(!name.empty(), "zones has a zone without a name");
     keys(zone, where, {"k", "history", "rules"});
+    Rules rules = first;
+    rules.append(Rules::parse(zone.value("rules", Json::array()).dump(), bundle_.catalog, bundle_.attributes,
+                              where + ".rules"));
     zones_.emplace(name, Zone{.k = natural(zone, "k", where),
                               .history = natural(zone, "history", where),
-                              .rules = Rules::parse(zone.value("rules", Json::array()).dump(), bundle_.catalog,
-                                                    bundle_.attributes, where + ".rules")});
+                              .rules = std::move(rules)});
   }
 }
 
-Release::Shelf Release::shelf_of(std::vector<std::int32_t> rows) const {
+std::shared_ptr<const Release::Shelf> Release::shelf_of(std::vector<std::int32_t> rows) const {
   Shelf shelf{.candidates = Candidates(std::move(rows), bundle_.attributes), .fixed = {}};
+  const auto now = numbers();
+  if (now.get() != &bundle_.attributes.numbers())
+    for (std::size_t column = 0; column < now->size(); ++column)
+      for (std::int32_t place = 0; place < shelf.candidates.size(); ++place)
+        shelf.candidates.set_number(static_cast<std::int32_t>(column), place,
+                                    (*now)[column].values[shelf.candidates.rows()[place]]);
   for (const auto& [name, zone] : zones_) shelf.fixed.emplace(name, zone.rules.fixed(shelf.candidates));
-  return shelf;
+  return std::make_shared<const Shelf>(std::move(shelf));
 }
 
 std::vector<std::string> Release::zones() const {
   std::vector<std::string> names;
-  for (const auto& [name, zone] : zones_) names.push_back(name);
+  for (const auto& [name, zone] : zones_)
+    if (!name.empty()) names.push_back(name);
   return names;
 }
 

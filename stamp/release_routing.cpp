@@ -87,25 +87,24 @@ void Release::check(const Query& query) const {
   check_rows(query.only, "only");
 }
 
-const Release::Zone* Release::zone_of(std::string_view zone) const {
-  if (zone.empty()) return nullptr;
+const Release::Zone& Release::zone_of(std::string_view zone) const {
   const auto found = zones_.find(zone);
-  if (found != zones_.end()) return &found->second;
+  if (found != zones_.end()) return found->second;
   std::string names;
-  for (const auto& [name, other] : zones_) names += (names.empty() ? "" : ", ") + name;
+  for (const std::string& name : zones()) names += (names.empty() ? "" : ", ") + name;
   throw std::invalid_argument(concat("recommend: zone is '", zone, "', expected ",
                                      names.empty() ? "none, this bundle has no zones" : "one of " + names));
 }
 
-std::int64_t Release::list_size(const Zone* zone) {
+std::int64_t Release::list_size(const Zone& zone) {
   constexpr std::int64_t kListed = 20;  // where nobody says how many
-  return zone && zone->k > 0 ? zone->k : kListed;
+  return zone.k > 0 ? zone.k : kListed;
 }
 
 std::int64_t Release::list_size(std::string_view zone) const { return list_size(zone_of(zone)); }
 
-std::span<const std::int32_t> Release::events_read(const Query& query, const Zone* zone) const {
-  const auto limit = static_cast<std::size_t>(query.history > 0 ? query.history : zone ? zone->history : 0);
+std::span<const std::int32_t> Release::events_read(const Query& query, const Zone& zone) const {
+  const auto limit = static_cast<std::size_t>(query.history > 0 ? query.history : zone.history);
   return limit > 0 && limit < query.events.size() ? query.events.last(limit) : query.events;
 }
 

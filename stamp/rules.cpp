@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -244,6 +245,9 @@ class Reader {
   std::int64_t unknown_products_ = 0;
 };
 
+// Whether what a rule excludes in every visit changes with numbers.
+bool is_changing(const Rule& rule) { return rule.type == Type::only_available; }
+
 bool contains(std::span<const std::int32_t> rows, std::int32_t row) {
   return std::find(rows.begin(), rows.end(), row) != rows.end();
 }
@@ -265,9 +269,13 @@ std::int32_t anchor_code(const Rule& rule, const Visit& visit) {
                                            : visit.attributes->texts()[rule.column].codes[visit.anchor];
 }
 
+float number_of(const Rule& rule, const Visit& visit, std::int32_t row) {
+  return (visit.numbers ? *visit.numbers : visit.attributes->numbers())[rule.column].values[row];
+}
+
 float anchor_number(const Rule& rule, const Visit& visit) {
   return visit.anchor == Catalog::kUnknown ? std::numeric_limits<float>::quiet_NaN()
-                                           : visit.attributes->numbers()[rule.column].values[visit.anchor];
+                                           : number_of(rule, visit, visit.anchor);
 }
 
 // The least float that is not below x, and the largest that is not above: comparing with them is comparing with x.
@@ -309,7 +317,9 @@ void mark(std::span<const float> values, Band band, bool inside, PlaceSet& place
 
 }  // namespace
 
-Candidates::Candidates(std::vector<std::int32_t> of, const Attributes& attributes) : rows(std::move(of)) {
+Candidates::Candidates(std::vector<std::int32_t> of, const Attributes& attributes) {
+  auto index = std::make_shared<Index>(Index{.rows = std::move(of), .values = {}});
+  const auto& rows = index->rows;
   for (const TextAttribute& text : attributes.texts()) {
     std::vector<std::int32_t> next(text.values.size() + 1);  // by code + 1: how many there are, then where they go
     for (std::int32_t row : rows) ++next[1 + text.codes[row]];
@@ -327,17 +337,18 @@ Candidates::Candidates(std::vector<std::int32_t> of, const Attributes& attribute
     for (std::size_t place = 0; place < rows.size(); ++place)
       if (const std::int32_t code = text.codes[rows[place]]; code != TextAttribute::kMissing)
         values.places[next[1 + code]++] = static_cast<std::int32_t>(place);
-    values_.push_back(std::move(values));
+    index->values.push_back(std::move(values));
   }
+  index_ = std::move(index);
   for (const NumberAttribute& number : attributes.numbers()) {
     auto& taken = numbers_.emplace_back();
-    taken.reserve(rows.size());
-    for (std::int32_t row : rows) taken.push_back(number.values[row]);
+    taken.reserve(index_->rows.size());
+    for (std::int32_t row : index_->rows) taken.push_back(number.values[row]);
   }
 }
 
 std::span<const std::int32_t> Candidates::with_value(std::int32_t column, std::int32_t code) const {
-  const Values& values = values_[column];
+  const Values& values = index_->values[column];
   const auto found = std::lower_bound(values.codes.begin(), values.codes.end(), code);
   if (found == values.codes.end() || *found != code) return {};
   const auto i = static_cast<std::size_t>(found - values.codes.begin());
@@ -345,8 +356,8 @@ std::span<const std::int32_t> Candidates::with_value(std::int32_t column, std::i
 }
 
 std::int32_t Candidates::find(std::int32_t row) const {
-  const auto found = std::lower_bound(rows.begin(), rows.end(), row);
-  return found == rows.end() || *found != row ? -1 : static_cast<std::int32_t>(found - rows.begin());
+  const auto found = std::lower_bound(rows().begin(), rows().end(), row);
+  return found == rows().end() || *found != row ? -1 : static_cast<std::int32_t>(found - rows().begin());
 }
 
 std::string_view to_string(Rule::Type type) {
@@ -368,7 +379,7 @@ std::string does_not_apply(const Rule& rule, const Visit& visit) {
 
 bool forbids(const Rule& rule, const Visit& visit, std::int32_t row) {
   const auto code = [&] { return visit.attributes->texts()[rule.column].codes[row]; };
-  const auto number = [&] { return visit.attributes->numbers()[rule.column].values[row]; };
+  const auto number = [&] { return number_of(rule, visit, row); };
   switch (rule.type) {
     case Type::exclude_products:
     case Type::exclude_seen:
@@ -462,24 +473,48 @@ Rules Rules::parse(const std::string& text, const Catalog& catalog, const Attrib
   return rules;
 }
 
+void Rules::append(const Rules& others) {
+  list_.insert(list_.end(), others.list_.begin(), others.list_.end());
+  unknown_products_ += others.unknown_products_;
+}
+
 FixedRules Rules::fixed(const Candidates& candidates) const {
   FixedRules fixed;
   PlaceSet excluded(candidates.size());
+  std::vector<float> boosts;
   for (const Rule& rule : list_) {
     if (is_fixed_exclusion(rule)) forbid(rule, Visit(), candidates, excluded);
     if (rule.type == Type::boost) {
-      fixed.boosts.resize(candidates.rows.size());
-      add_boost(rule, candidates, fixed.boosts);
+      boosts.resize(candidates.rows().size());
+      add_boost(rule, candidates, boosts);
     }
   }
   fixed.excluded.assign(excluded.bits().begin(), excluded.bits().end());
   fixed.excluded.resize(candidates.words());
   fixed.count = excluded.count();
+  if (!boosts.empty()) fixed.boosts_of = std::make_shared<const std::vector<float>>(std::move(boosts));
   return fixed;
 }
 
-std::vector<std::uint8_t> recommendable(const std::string& rules, const Catalog& catalog,
-                                        const Attributes& attributes) {
+bool Rules::fixed_by(std::int32_t number_column) const {
+  return std::any_of(list_.begin(), list_.end(), [&](const Rule& rule) {
+    return is_changing(rule) && rule.column == number_column;
+  });
+}
+
+void Rules::renew(FixedRules& fixed, const Candidates& candidates, std::int32_t place, const Visit& visit) const {
+  const std::int32_t row = candidates.rows()[place];
+  const bool is_excluded = std::any_of(list_.begin(), list_.end(), [&](const Rule& rule) {
+    return is_fixed_exclusion(rule) && forbids(rule, visit, row);
+  });
+  std::uint64_t& word = fixed.excluded[place / 64];
+  const std::uint64_t bit = std::uint64_t{1} << (place % 64);
+  if (is_excluded == ((word & bit) != 0)) return;
+  word ^= bit;
+  fixed.count += is_excluded ? 1 : -1;
+}
+
+Rules build_rules(const std::string& rules, const Catalog& catalog, const Attributes& attributes) {
   Json file;
   try {
     file = Json::parse(rules);
@@ -487,16 +522,23 @@ std::vector<std::uint8_t> recommendable(const std::string& rules, const Catalog&
     throw std::invalid_argument(concat("rules.json is not JSON: ", error.what()));
   }
   require(file.is_object(), "rules.json is ", file.dump(), ", expected an object");
-  const Rules build = Rules::parse(file.value("build", Json::array()).dump(), catalog, attributes, "build");
+  Rules build = Rules::parse(file.value("build", Json::array()).dump(), catalog, attributes, "build");
   for (const Rule& rule : build.list())
     require(is_fixed_exclusion(rule), rule.path, ".rule is '", to_string(rule.type),
-            "', which depends on the visit or on scores; expected one that excludes products for good");
-  const std::int64_t V = catalog.size();
-  std::vector<std::int32_t> rows(static_cast<std::size_t>(V));
+            "', which depends on the visit or on scores; expected one that excludes products whatever the visit");
+  return build;
+}
+
+Rules changing(const Rules& build) {
+  return build.those(is_changing);
+}
+
+std::vector<std::uint8_t> recommendable(const Rules& build, const Attributes& attributes) {
+  std::vector<std::int32_t> rows(static_cast<std::size_t>(attributes.V()));
   std::iota(rows.begin(), rows.end(), 0);
-  const FixedRules fixed = build.fixed(Candidates(std::move(rows), attributes));
-  std::vector<std::uint8_t> left(static_cast<std::size_t>(V));
-  for (std::int64_t row = 0; row < V; ++row) left[row] = !(fixed.excluded[row / 64] >> (row % 64) & 1);
+  const FixedRules fixed = build.those(std::not_fn(is_changing)).fixed(Candidates(std::move(rows), attributes));
+  std::vector<std::uint8_t> left(static_cast<std::size_t>(attributes.V()));
+  for (std::size_t row = 0; row < left.size(); ++row) left[row] = !(fixed.excluded[row / 64] >> (row % 64) & 1);
   return left;
 }
 

@@ -2,7 +2,10 @@
 // each means and how several go together; stamp/selection.h applies them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,20 +19,21 @@ namespace stamp {
 
 // The products that one scan can list, by place, with an index of what rules ask of them. Places follow the rows, so
 // that ties go to the lower row.
-struct STAMP_API Candidates {
-  std::vector<std::int32_t> rows;  // [n] catalog rows, ascending
-
-  Candidates() = default;
-  // `attributes` of the whole catalog; they are not needed any more afterwards.
+class STAMP_API Candidates {
+ public:
+  Candidates() : Candidates({}, Attributes()) {}
+  // `attributes` of the whole catalog; they are not needed any more afterwards. Numbers as they are there.
   Candidates(std::vector<std::int32_t> rows, const Attributes& attributes);
 
-  std::int64_t size() const { return static_cast<std::int64_t>(rows.size()); }
-  std::size_t words() const { return (rows.size() + 63) / 64; }  // of a bit set over places
-  std::int32_t find(std::int32_t row) const;                     // its place, or -1
+  const std::vector<std::int32_t>& rows() const { return index_->rows; }  // [n] of the catalog, ascending
+  std::int64_t size() const { return static_cast<std::int64_t>(rows().size()); }
+  std::size_t words() const { return (rows().size() + 63) / 64; }  // of a bit set over places
+  std::int32_t find(std::int32_t row) const;                       // its place, or -1
   // The places whose product has a value of a text attribute, by the catalog's column and code, ascending.
   std::span<const std::int32_t> with_value(std::int32_t column, std::int32_t code) const;
   // [n] the catalog's column of numbers, by place.
   std::span<const float> numbers(std::int32_t column) const { return numbers_[column]; }
+  void set_number(std::int32_t column, std::int32_t place, float value) { numbers_[column][place] = value; }
 
  private:
   struct Values {
@@ -37,13 +41,18 @@ struct STAMP_API Candidates {
     std::vector<std::int32_t> begin;   // [codes + 1] of their places
     std::vector<std::int32_t> places;  // by code, ascending each
   };
-  std::vector<Values> values_;  // of each text attribute
+  struct Index {
+    std::vector<std::int32_t> rows;
+    std::vector<Values> values;  // of each text attribute
+  };
+  std::shared_ptr<const Index> index_;  // copies share it
   std::vector<std::vector<float>> numbers_;
 };
 
 // What rules look at. Catalog rows; Catalog::kUnknown entries are skipped.
 struct Visit {
-  const Attributes* attributes = nullptr;  // of the whole catalog
+  const Attributes* attributes = nullptr;                 // of the whole catalog
+  const std::vector<NumberAttribute>* numbers = nullptr;  // as they stand now; null: as they stand in `attributes`
   std::int32_t anchor = Catalog::kUnknown;
   std::span<const std::int32_t> seen{}, bought{};
 };
@@ -103,9 +112,11 @@ STAMP_API void add_boost(const Rule& rule, const Candidates& candidates, std::sp
 
 // What rules do to candidates whatever the visit, worked out once.
 struct FixedRules {
-  std::vector<std::uint64_t> excluded;  // [candidates.words()]
-  std::vector<float> boosts;            // [n], or empty when no rule boosts
-  std::int64_t count = 0;               // of bits that are set in `excluded`
+  std::vector<std::uint64_t> excluded;                          // [candidates.words()]
+  std::int64_t count = 0;                                       // of bits that are set in `excluded`
+  std::shared_ptr<const std::vector<float>> boosts_of = {};     // [n], shared by copies; null when no rule boosts
+
+  std::span<const float> boosts() const { return boosts_of ? std::span(*boosts_of) : std::span<const float>(); }
 };
 
 // A list of rules, immutable.
@@ -123,17 +134,29 @@ class STAMP_API Rules {
 
   const std::vector<Rule>& list() const { return list_; }
   std::int64_t unknown_products() const { return unknown_products_; }
+  void append(const Rules& others);
+  template <class Predicate>
+  Rules those(const Predicate& predicate) const {  // of which it is true
+    Rules some;
+    std::copy_if(list_.begin(), list_.end(), std::back_inserter(some.list_), predicate);
+    return some;
+  }
   // Its exclusions that are fixed, and all its boosts.
   FixedRules fixed(const Candidates& candidates) const;
+  // Whether what is fixed depends on a column of numbers, and its exclusions of one candidate, worked out again.
+  bool fixed_by(std::int32_t number_column) const;
+  void renew(FixedRules& fixed, const Candidates& candidates, std::int32_t place, const Visit& visit) const;
 
  private:
   std::vector<Rule> list_;
   std::int64_t unknown_products_ = 0;
 };
 
-// [V] whether a product can be recommended: 0 of those that the rules of the build, "build" of a rules.json, exclude.
-// Throws std::invalid_argument with the path of the key.
-STAMP_API std::vector<std::uint8_t> recommendable(const std::string& rules, const Catalog& catalog,
-                                                  const Attributes& attributes);
+// The rules of the build, "build" of a rules.json. Throws std::invalid_argument with the path of the key.
+STAMP_API Rules build_rules(const std::string& rules, const Catalog& catalog, const Attributes& attributes);
+// Those of them that look at numbers, which may change while lists are made: they apply to every list.
+STAMP_API Rules changing(const Rules& build);
+// [V] whether a product can be recommended: 0 of those that the others exclude, for good.
+STAMP_API std::vector<std::uint8_t> recommendable(const Rules& build, const Attributes& attributes);
 
 }  // namespace stamp

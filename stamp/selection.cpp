@@ -39,7 +39,7 @@ class Similarity {
   Similarity(const SelectionProblem& problem, const Rule& rule, std::span<const Scored> pool,
              std::span<const Product> listed)
       : problem_(problem), rule_(rule), largest_(pool.size()) {
-    for (const Scored& scored : pool) rows_.push_back(problem.candidates->rows[scored.place]);
+    for (const Scored& scored : pool) rows_.push_back(problem.candidates->rows()[scored.place]);
     if (rule.column >= 0) {
       for (const Product& product : listed) choose_value(product.row);
       return;
@@ -184,7 +184,7 @@ void Selection::prepare_exclusions() {
 }
 
 void Selection::prepare_boosts() {
-  const auto n = problem_.candidates->rows.size();
+  const auto n = problem_.candidates->rows().size();
   boosts_ = {};
   const auto sum = [&]() -> std::span<float> {  // what there is so far, to be added to
     if (boosts_.empty())
@@ -196,7 +196,7 @@ void Selection::prepare_boosts() {
   };
   for (const RuleSource& source : problem_.rules) {
     if (source.fixed && boosts_.empty()) {
-      boosts_ = source.fixed->boosts;
+      boosts_ = source.fixed->boosts();
       continue;
     }
     for (const Rule& rule : source.rules->list())
@@ -254,7 +254,7 @@ bool Selection::next(const Scan& scan, Scored& scored) {
   do {
     while (at_ < list_.size() && !ended_) {
       scored = list_[at_++];
-      if (full_limit(problem_.candidates->rows[scored.place])) continue;
+      if (full_limit(problem_.candidates->rows()[scored.place])) continue;
       if (!min_score_ || scored.score >= min_score_->score) return true;
       ended_ = true;  // those after it score no more
     }
@@ -289,7 +289,7 @@ void Selection::take(std::int32_t row, float score, SelectedProducts& selected) 
 // Maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998): time after time the product of the pool with the
 // largest (1 - strength) · relevance - strength · (largest similarity to what is chosen), the earlier one of equals.
 void Selection::diversify(const Scan& scan, SelectedProducts& selected) {
-  const auto& rows = problem_.candidates->rows;
+  const auto& rows = problem_.candidates->rows();
   Scored scored;
   while (static_cast<std::int64_t>(pool_.size()) < diversify_->pool && next(scan, scored)) pool_.push_back(scored);
   if (pool_.empty()) return;
@@ -331,7 +331,7 @@ SelectedProducts Selection::select(std::span<const Scored> first, const Scan& sc
   const auto full = [&] { return static_cast<std::int64_t>(selected.rows.size()) == problem_.k; };
   if (!full() && diversify_ && can_diversify()) diversify(scan, selected);
   for (Scored scored; !full() && next(scan, scored);)
-    take(problem_.candidates->rows[scored.place], scored.score, selected);
+    take(problem_.candidates->rows()[scored.place], scored.score, selected);
   if (!full()) selected.reason = reason(selected.rows.size());
   if (explain) selected.explanation = explanation(selected, scan);
   return selected;
@@ -414,7 +414,7 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
   exclude_outside(outside);
   if (candidates() > 0) scan(std::min(problem_.k, candidates()), outside, {}, plain);
   for (std::size_t i = 0; i < plain.size(); ++i) {
-    const std::int32_t row = scanned.rows[plain[i].place];
+    const std::int32_t row = scanned.rows()[plain[i].place];
     if (std::find(selected.rows.begin(), selected.rows.end(), row) != selected.rows.end()) continue;
     const float score = plain[i].score + (boosts_.empty() ? 0 : boosts_[plain[i].place]);
     const auto excluder = std::find_if(rules_.begin(), rules_.end(), [&](const Rule* rule) {

@@ -75,8 +75,8 @@ T known_part(const char* call, const T& given) {
 
 std::string text_or(const char* text, const char* otherwise) { return text ? text : otherwise; }
 
-std::vector<Id> ids_of(const char* what, const stamp_id* ids, std::size_t n) {
-  require(ids || n == 0, "stamp_recommend: ", what, " is NULL, expected ", n, " ids");
+std::vector<Id> ids_of(const char* what, const stamp_id* ids, std::size_t n, const char* call = "stamp_recommend") {
+  require(ids || n == 0, call, ": ", what, " is NULL, expected ", n, " ids");
   std::vector<Id> result;
   result.reserve(n);
   for (std::size_t i = 0; i < n; ++i) {
@@ -182,6 +182,20 @@ stamp_status stamp_reload(stamp_recommender* recommender, const char* path) {
   return guarded([&] {
     require(recommender != nullptr, "stamp_reload: recommender is NULL");
     path ? recommender->recommender.reload(path) : recommender->recommender.reload();
+  });
+}
+
+stamp_status stamp_set_numbers(stamp_recommender* recommender, const char* attribute, const stamp_id* products,
+                               const float* values, size_t n, size_t* unknown) {
+  return guarded([&] {
+    require(recommender != nullptr && attribute != nullptr && (values != nullptr || n == 0),
+            "stamp_set_numbers: recommender, attribute or values is NULL");
+    std::vector<ProductNumber> numbers;
+    numbers.reserve(n);
+    for (Id& product : ids_of("products", products, n, "stamp_set_numbers"))
+      numbers.push_back({std::move(product), attribute, values[numbers.size()]});
+    const std::size_t left_out = recommender->recommender.set_numbers(numbers);
+    if (unknown) *unknown = left_out;
   });
 }
 

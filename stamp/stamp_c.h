@@ -75,6 +75,11 @@ STAMP_C_API const char* stamp_last_error(void);
 STAMP_C_API stamp_status stamp_load(const char* path, const stamp_options* options, stamp_recommender** recommender);
 /* Loads the bundle at `path` (NULL: where it came from), then answers from it; requests under way end in the old one. */
 STAMP_C_API stamp_status stamp_reload(stamp_recommender* recommender, const char* path);
+/* Sets a number attribute, "price" or "available" say, of n products, in force with the next request in every rule; NAN:
+ * missing. All or none. A bundle that is loaded later has its own numbers again. unknown: how many of the products the
+ * bundle does not know, which are left out; may be NULL. */
+STAMP_C_API stamp_status stamp_set_numbers(stamp_recommender* recommender, const char* attribute, const stamp_id* products,
+                                           const float* values, size_t n, size_t* unknown);
 /* NULL is allowed. Requests that were submitted and whose turn has not come are cancelled; returns when every callback has
  * been called, and so not in one. */
 STAMP_C_API void stamp_free(stamp_recommender* recommender);

@@ -211,6 +211,29 @@ int run_c_client(const char* bundle, const char* other) {
   CHECK(stamp_recommend_each(NULL, several, 1, each) == STAMP_INVALID && each[0] == NULL);
   CHECK(stamp_recommend_each(recommender, NULL, 0, NULL) == STAMP_OK);
 
+  /* Numbers, in force with the next request. */
+  request.k = 100;
+  request.n_exclude = 0;
+  request.rules = "[{\"rule\": \"only_available\", \"attribute\": \"stock\"}]";
+  const stamp_id sold_out[] = {{"sku-10", 0}, {"nothing", 0}, {"sku-1", 0}};
+  const float none_left[] = {0, 0, 0};
+  size_t unknown = 0;
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_size(answer) == 20);
+  stamp_answer_free(answer);
+  CHECK(stamp_set_numbers(recommender, "stock", sold_out, none_left, 3, &unknown) == STAMP_OK && unknown == 1);
+  CHECK(stamp_set_numbers(recommender, "stock", NULL, NULL, 0, NULL) == STAMP_OK);
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_size(answer) == 18);
+  stamp_answer_free(answer);
+  CHECK(stamp_set_numbers(recommender, "colour", sold_out, none_left, 3, &unknown) == STAMP_INVALID &&
+        strstr(stamp_last_error(), "attribute is 'colour'"));
+  CHECK(stamp_set_numbers(recommender, "stock", NULL, none_left, 3, NULL) == STAMP_INVALID &&
+        strstr(stamp_last_error(), "stamp_set_numbers: products is NULL"));
+  CHECK(stamp_set_numbers(recommender, "stock", sold_out, NULL, 3, NULL) == STAMP_INVALID);
+  CHECK(stamp_set_numbers(NULL, "stock", sold_out, none_left, 3, NULL) == STAMP_INVALID);
+  request.k = 5;
+  request.n_exclude = 1;
+  request.rules = NULL;
+
   CHECK(stamp_reload(recommender, "/nothing/here") == STAMP_FAILED);
   CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_scores(answer)[0] == best);
   stamp_answer_free(answer);

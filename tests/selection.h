@@ -73,7 +73,10 @@ inline Answer select(const Shop& shop, const Request& request, Selection& select
       .catalog = &shop.catalog,
       .candidates = &shop.candidates,
       .rules = sources,
-      .visit = {&shop.attributes, request.anchor, request.seen, request.bought},
+      .visit = {.attributes = &shop.attributes,
+                .anchor = request.anchor,
+                .seen = request.seen,
+                .bought = request.bought},
       .exclude = request.exclude,
       .only = request.only ? std::span<const std::int32_t>(*request.only) : std::span<const std::int32_t>(),
       .restricted = request.only.has_value(),
@@ -85,7 +88,7 @@ inline Answer select(const Shop& shop, const Request& request, Selection& select
     problem.embeddings = [&](std::span<const std::int32_t> places, std::vector<float>& rows) {
       rows.clear();
       for (std::int32_t place : places) {
-        const auto& row = shop.embeddings[shop.candidates.rows[place]];
+        const auto& row = shop.embeddings[shop.candidates.rows()[place]];
         rows.insert(rows.end(), row.begin(), row.end());
       }
     };

@@ -9,7 +9,7 @@ namespace shop {
 
 constexpr std::int64_t kProducts = 60, kClusters = 3;
 
-// Cluster c knows the products of remainder c; their `colour` is red where even, else blue. Releases of different
+// Cluster c knows the products of remainder c; their `colour` is red where even, else blue, their `stock` 1. Releases of different
 // `version` have models of their own and list different products first.
 inline stamp::Bundle bundle(std::uint64_t version) {
   stamp::Bundle bundle;
@@ -22,6 +22,7 @@ inline stamp::Bundle bundle(std::uint64_t version) {
   }
   bundle.attributes = stamp::Attributes(kProducts);
   bundle.attributes.add(colour);
+  bundle.attributes.add(stamp::NumberAttribute{.name = "stock", .values = std::vector<float>(kProducts, 1.0f)});
   bundle.rules = R"({"zones": {"red": {"k": 4, "rules": [{"rule": "only_values", "attribute": "colour",
                                                           "values": ["red"]}]}}})";
   for (std::int64_t c = 0; c < kClusters; ++c) {

@@ -65,6 +65,32 @@ TEST_CASE("ids go in and come out; the answer is the release's") {
   CHECK_THROWS_AS(Recommender(folder / "nothing"), std::runtime_error);
 }
 
+TEST_CASE("numbers are set by id and name, until another bundle comes") {
+  const check::Folder folder;
+  save_bundle(folder / "bundle", shop::bundle(1));
+  Recommender recommender(folder / "bundle", {.device = "cpu"});
+  const Request request{.events = {"sku-7"}, .k = 40, .rules = R"([{"rule": "only_available", "attribute": "stock"}])"};
+  const auto all = texts(recommender.recommend(request).items);
+  REQUIRE(all.size() == 20);
+  const std::vector<ProductNumber> sold_out{{"sku-10", "stock", 0}, {"nothing", "stock", 0}, {"sku-2", "stock", 0}};
+  CHECK(recommender.set_numbers(sold_out) == 1);
+  auto left = all;
+  std::erase(left, "sku-10");
+  CHECK(texts(recommender.recommend(request).items) == left);
+
+  const std::vector<ProductNumber> unknown{{"sku-13", "stock", 0}, {"sku-13", "colour", 0}};
+  CHECK_THROWS_WITH_AS(recommender.set_numbers(unknown),
+                       "set_numbers: attribute is 'colour', expected a number of the products, which have colour, stock",
+                       std::invalid_argument);
+  const std::vector<ProductNumber> mixed{{"sku-13", "stock", 0}, {std::int64_t{13}, "stock", 0}};
+  CHECK_THROWS_WITH_AS(recommender.set_numbers(mixed),
+                       "set_numbers: numbers[1] is the integer 13, expected a string, as this catalog's ids are",
+                       std::invalid_argument);
+  CHECK(texts(recommender.recommend(request).items) == left);
+  recommender.reload();
+  CHECK(texts(recommender.recommend(request).items) == all);
+}
+
 TEST_CASE("a bundle that cannot be loaded leaves the release at hand") {
   const check::Folder folder;
   save_bundle(folder / "bundle", shop::bundle(1));

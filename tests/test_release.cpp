@@ -290,14 +290,16 @@ TEST_CASE("routes: each answer comes from where it should, and says so") {
     const auto pins = release.rules(R"([{"rule": "pin", "products": [110, 102]}])");
     check(list({9}, {.rules = pins.get()}), Path::category, -1, {2, 9});
     check(list({2}, {.k = 2, .rules = pins.get()}), Path::anchor, 7, {2, by(0, {1})[by(0, {1})[0] == 2]});
-    CHECK(list({9}).reason == "1 of 20: 1 candidates");
+    CHECK(list({9}).reason == "1 of 20: 2 candidates, only_available available leaves 1");
     const std::vector<std::int32_t> only{3, 2, 7};
     const Listing some = list({9, 7}, {.only = only, .restricted = true, .explain = true});
     CHECK(some.reason == "2 of 20: 4 candidates, only leaves 2");
     CHECK(some.explanation.starts_with(
-        R"({"candidates":4,"rules":[{"path":"only","rule":"only_products","removed":2}])"));
+        R"({"candidates":4,"rules":[{"path":"build[0]","rule":"only_available","removed":0},)"
+        R"({"path":"only","rule":"only_products","removed":2}])"));
     CHECK(list({9}, {.explain = true}).explanation ==
-          R"({"candidates":1,"rules":[],"listed":[{"id":109}],"left":1,"missing":[]})");
+          R"({"candidates":2,"rules":[{"path":"build[0]","rule":"only_available","removed":1}],)"
+          R"("listed":[{"id":109}],"left":1,"missing":[{"id":110,"rank":1,"by":"build[0]"}]})");
   }
 }
 

@@ -165,9 +165,9 @@ TEST_CASE("rules are resolved against the catalog") {
   CHECK(some.find(4) == 2);
   CHECK(some.find(3) == -1);
   CHECK(some.find(-1) == -1);
-  CHECK(rules.fixed(some).boosts == std::vector<float>{0, 2, 2, 2});
+  CHECK(*rules.fixed(some).boosts_of == std::vector<float>{0, 2, 2, 2});
   CHECK(rules.fixed(some).excluded == std::vector<std::uint64_t>{0b1111});
-  CHECK(shop.parse("[]").fixed(some).boosts.empty());
+  CHECK(shop.parse("[]").fixed(some).boosts().empty());
 }
 
 TEST_CASE("candidates know the places of every value, and numbers by place") {
@@ -186,7 +186,7 @@ TEST_CASE("candidates know the places of every value, and numbers by place") {
     attributes.add(brand);
     attributes.add(price);
     const Candidates candidates(rows, attributes);
-    CHECK(candidates.rows == rows);
+    CHECK(candidates.rows() == rows);
     for (std::int32_t code = -1; code < 41; ++code) {
       std::vector<std::int32_t> expected;
       for (std::size_t place = 0; place < rows.size(); ++place)

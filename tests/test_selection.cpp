@@ -172,7 +172,7 @@ TEST_CASE("requests that cannot be are refused") {
   CHECK(complaint({.exclude = {3, 11}}) == "recommend: exclude holds row 11, expected below 10");
   CHECK(complaint({.only = {{-2}}}) == "recommend: only holds row -2, expected below 10");
   const Rules rules;
-  const FixedRules of_others{.excluded = {0, 0}, .boosts = {}};
+  const FixedRules of_others{.excluded = {0, 0}};
   const RuleSource source{&rules, &of_others};
   SelectionProblem problem{};
   problem.catalog = &shop.catalog;

@@ -86,7 +86,7 @@ std::vector<Listed> naive_list(const Shop& shop, const Request& request) {
   // All others in order.
   std::vector<Listed> all;
   for (std::size_t place = 0; place < shop.scores.size(); ++place) {
-    const std::int32_t row = shop.candidates.rows[place];
+    const std::int32_t row = shop.candidates.rows()[place];
     float boost = 0;
     bool enough = true;
     for (const Json& rule : rules)
@@ -327,7 +327,7 @@ TEST_CASE("a min_score ends a list where it keeps out a product that the limits 
     int below = 0, allowed = 0;
     for (std::size_t place = 0; place < shop.scores.size(); ++place) {
       if (shop.scores[place] >= least.at("score").get<float>()) continue;
-      const auto colour = shop.text("colour", shop.candidates.rows[place]);
+      const auto colour = shop.text("colour", shop.candidates.rows()[place]);
       const auto listed = std::count_if(selected.rows.begin(), selected.rows.end(),
                                         [&](std::int32_t row) { return shop.text("colour", row) == colour; });
       ++below;

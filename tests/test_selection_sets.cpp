@@ -109,7 +109,7 @@ TEST_CASE("a zone's set is pointed to, and stays what it is when requests exclud
     SelectionProblem problem = problem_of(shop, zone);
     selection.prepare(problem);
     CHECK(selection.excluded().bits().data() == zone.fixed.excluded.data());
-    CHECK(selection.boosts().data() == zone.fixed.boosts.data());
+    CHECK(selection.boosts().data() == zone.fixed.boosts().data());
     CHECK(selection.excluded().count() == 40);
 
     // An exclusion of what the zone excludes asks for no set of its own; one of another product does.
@@ -124,7 +124,7 @@ TEST_CASE("a zone's set is pointed to, and stays what it is when requests exclud
       if ((place + 2) % 10 == 3 || (place + 2) % 10 == 4 || place + 2 == 9) expected.push_back(place);
     CHECK(places(selection.excluded(), shop) == expected);
     CHECK(zone.fixed.excluded == before.excluded);
-    CHECK(zone.fixed.boosts == before.boosts);
+    CHECK(zone.fixed.boosts_of == before.boosts_of);
 
     problem = problem_of(shop, other);
     selection.prepare(problem);
@@ -177,7 +177,7 @@ TEST_CASE("scans go on where limits hold back more than the first one lists, and
   for (int id = 0; id < kProducts; ++id) brand.codes.push_back(id < kAlike ? 0 : id % 10);
   shop.attributes = Attributes(kProducts);
   shop.attributes.add(std::move(brand));
-  shop.make_candidates(shop.candidates.rows);
+  shop.make_candidates(shop.candidates.rows());
   // The three best; then the first of nine other brands, in turn.
   expected = {2, 3, 4};
   for (int id = kAlike; expected.size() < 20; ++id)
@@ -213,7 +213,7 @@ TEST_CASE("the embeddings of a pool and its pins are asked for at once") {
     asked.emplace_back(wanted.begin(), wanted.end());
     rows.clear();
     for (std::int32_t place : wanted) {
-      const auto& row = shop.embeddings[shop.candidates.rows[place]];
+      const auto& row = shop.embeddings[shop.candidates.rows()[place]];
       rows.insert(rows.end(), row.begin(), row.end());
     }
   };

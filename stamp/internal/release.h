@@ -9,11 +9,11 @@
 namespace stamp {
 
 struct Release::Loaded {
-  Loaded(std::shared_ptr<const Model> model, Shelf on, std::vector<std::int32_t> candidates, const ScanOptions& options,
-         std::shared_ptr<std::byte> packed)
-      : shelf(std::move(on)), scanner(std::move(model), std::move(candidates), options, std::move(packed)) {}
+  Loaded(std::shared_ptr<const Model> model, std::shared_ptr<const Shelf> shelf, std::vector<std::int32_t> candidates,
+         const ScanOptions& options, std::shared_ptr<std::byte> packed)
+      : shelves(std::move(shelf)), scanner(std::move(model), std::move(candidates), options, std::move(packed)) {}
 
-  Shelf shelf;
+  mutable Shelves shelves;
   Scanner scanner;
 };
 
@@ -22,6 +22,8 @@ struct Release::Job {
   Route route;
   std::int64_t unknown;
   std::shared_ptr<const Loaded> loaded;  // null where no model answers
+  std::shared_ptr<const std::vector<NumberAttribute>> numbers;
+  std::shared_ptr<const Shelf> shelf;
   std::vector<std::int32_t> history;     // rows of the model, or of the catalog for the fallback
   PlaceSet outside;                      // the places that are in another group, or that the fallback does not score
   std::vector<RuleSource> rules;
@@ -32,6 +34,12 @@ struct Release::Job {
   ScoredProducts scored;  // what the fallback says of this history,
   std::vector<std::int32_t> scored_rows;
   std::vector<float> scored_scores;
+
+  void let_go() {  // of what others may want to be rid of
+    loaded.reset();
+    numbers.reset();
+    shelf.reset();
+  }
 
   ScanRequest scan(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                    std::vector<Scored>& found) {

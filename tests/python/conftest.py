@@ -33,7 +33,9 @@ def events_file(shop, tmp_path_factory):
 @pytest.fixture(scope="session")
 def fitted(shop):
     train, _ = shop.sessions.split_last(0.2)
-    return stamp.StampRecommender(preset="official", device="cpu", dim=24, epochs=3, batch_size=128).fit(train, progress=False)
+    return stamp.StampRecommender(preset="official", device="cpu", dim=24, epochs=3, batch_size=128).fit(
+        train, progress=False
+    )
 
 
 @pytest.fixture(scope="session", params=["cpu", "cuda-sim", "cuda"])

@@ -245,7 +245,10 @@ def test_a_model_falls_back(fitted, parts, shop, tmp_path):
     for wrong, message in (
         (stamp.ItemKNNRecommender(), "not fitted"),
         (fitted, "fallback is StampRecommender, expected a fitted baseline"),
-        (stamp.ItemKNNRecommender().fit(stamp.Sessions.from_frame([[1, 2]])), "fallback has ids that are integers .*, those of the models are strings"),
+        (
+            stamp.ItemKNNRecommender().fit(stamp.Sessions.from_frame([[1, 2]])),
+            "fallback has ids that are integers .*, those of the models are strings",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             stamp.build_bundle({0: tmp_path / "model"}, out=tmp_path / "bundle", fallback=wrong)

@@ -135,7 +135,16 @@ def test_cluster(fitted, shop, tmp_path):
     )  # fmt: skip
     assert found.fingerprint == direct.fingerprint and made["report"] == direct.report
     said = run(
-        "cluster", *files, "--attribute", "category", "--attribute", "collection", "--previous", out, "--out", out,
+        "cluster",
+        *files,
+        "--attribute",
+        "category",
+        "--attribute",
+        "collection",
+        "--previous",
+        out,
+        "--out",
+        out,
         "--quiet",
     ).stdout
     assert "by category / collection" in said

@@ -79,7 +79,9 @@ def test_search(files, tmp_path, stamp_says, capsys):
 
 def test_cluster(files, tmp_path, stamp_says):
     common = ["--attribute", "category", "--clusters", 2, "--out", tmp_path / "clusters", "--json"]
-    plain = stamp_says("cluster", files / "model", files / "products.csv", files / "events.csv", "--product-id", "id", *common)
+    plain = stamp_says(
+        "cluster", files / "model", files / "products.csv", files / "events.csv", "--product-id", "id", *common
+    )
     raw = stamp_says("cluster", files / "model", files / "products.dat", files / "events.dat", *RAW, *NAMES, *common)
     assert raw["fingerprint"] == plain["fingerprint"]
     error = stamp_says("cluster", files / "model", files / "products.csv", files / "events.dat", *RAW[2:], *NAMES,
@@ -114,20 +116,36 @@ def test_clusters_are_trained(files, tmp_path, stamp_says):
 def test_report(files, tmp_path, stamp_says):
     zones = tmp_path / "zones.json"
     zones.write_text('[{"like": "home", "earlier_sessions": true}]')
-    common = ["--bundle", files / "model", "--zones", zones, "--resamples", 50, "--out", tmp_path / "page.html", "--json"]
+    common = [
+        "--bundle",
+        files / "model",
+        "--zones",
+        zones,
+        "--resamples",
+        50,
+        "--out",
+        tmp_path / "page.html",
+        "--json",
+    ]
     plain = stamp_says("report", "--sessions", files / "later.csv", *common)
     raw = tmp_path / "later.dat"
     raw.write_bytes((files / "later.dat").read_bytes().replace(b"caf\xe9", b"x"))  # a report reads all columns
     named = [*RAW, *NAMES, "--visitor-id", "uid", "--event-type", "kind"]
-    found = stamp_says("report", "--sessions", raw, *named, *common, "--products", files / "products.dat", "--cut", "event_type")
+    found = stamp_says(
+        "report", "--sessions", raw, *named, *common, "--products", files / "products.dat", "--cut", "event_type"
+    )
     (plain,), (found,) = plain["metrics"], found["metrics"]
     hits = [row for row in plain["rows"] if row["metric"] in ("hr@20", "mrr@20", "coverage@20")]
     assert found["title"] == plain["title"] and [row for row in found["rows"] if row in hits] == hits
-    command = "--session-id visit --item-id sku --timestamp when --visitor-id uid --event-type kind --separator &#x27;;&#x27;"
+    command = (
+        "--session-id visit --item-id sku --timestamp when --visitor-id uid --event-type kind --separator &#x27;;&#x27;"
+    )
     assert command in pathlib.Path(tmp_path / "page.html").read_text("utf-8")
 
 
-@pytest.mark.parametrize("column", ["session-id", "item-id", "items", "timestamp", "weight", "visitor-id", "event-type", "value"])
+@pytest.mark.parametrize(
+    "column", ["session-id", "item-id", "items", "timestamp", "weight", "visitor-id", "event-type", "value"]
+)
 @pytest.mark.parametrize(
     "verb",
     [
@@ -143,7 +161,12 @@ def test_report(files, tmp_path, stamp_says):
 )  # fmt: skip
 def test_a_column_that_is_not_there(files, tmp_path, monkeypatch, stamp_says, verb, column):
     monkeypatch.chdir(tmp_path)
-    for place, name in (("DATA", "events.csv"), ("MODEL", "model"), ("PRODUCTS", "products.csv"), ("CLUSTERS", "clusters")):
+    for place, name in (
+        ("DATA", "events.csv"),
+        ("MODEL", "model"),
+        ("PRODUCTS", "products.csv"),
+        ("CLUSTERS", "clusters"),
+    ):
         verb = [str(files / name) if word == place else word for word in verb]
     error = stamp_says(*verb, f"--{column}", "tiem", status=2)
     assert f"{files / 'events.csv'}: no column 'tiem' among session_id, visitor_id, item_id, timestamp" in error

@@ -500,7 +500,10 @@ def test_products_beyond_bounds_are_reported(mall):
         ({"sessions": stamp.Sessions.from_frame([["?", "!"]])}, "no session has two events of products"),
         ({"model": stamp.StampRecommender()}, "not fitted"),
         ({"model": None}, "model is NoneType"),
-        ({"items": {"item_id": [1], "category": ["x"]}}, "items has ids that are integers .*, those of the model are strings"),
+        (
+            {"items": {"item_id": [1], "category": ["x"]}},
+            "items has ids that are integers .*, those of the model are strings",
+        ),
         ({"items": {"item_id": ["x"]}}, "no column 'category'"),
     ],
 )

@@ -61,7 +61,9 @@ def test_a_preset_takes_its_options_along(cls, old, new, chosen):
 @pytest.mark.parametrize("cls,old,new,chosen", RECOMMENDERS)
 def test_a_clone_is_shown_as_what_it_is_of(cls, old, new, chosen):
     for model in (cls(preset=old), cls(preset=new, **chosen)):
-        assert repr(clone(model)) == repr(model) and repr(model).count("=") == 1 + len(model._given) - ("preset" in model._given)
+        assert repr(clone(model)) == repr(model) and repr(model).count("=") == 1 + len(model._given) - (
+            "preset" in model._given
+        )
 
 
 def test_baselines_are_cloned():
@@ -110,7 +112,9 @@ def test_fitted_recommenders_are_pickled_and_copied(recommenders, shop, way, tmp
         again = way(model)
         assert type(again) is type(model) and again is not model
         assert again.get_params() == model.get_params() and repr(again) == repr(model)
-        for (ids, scores), (ids_again, scores_again) in zip(model.recommend_batch(sessions), again.recommend_batch(sessions)):
+        for (ids, scores), (ids_again, scores_again) in zip(
+            model.recommend_batch(sessions), again.recommend_batch(sessions)
+        ):
             np.testing.assert_array_equal(ids, ids_again)
             np.testing.assert_array_equal(scores, scores_again)
         assert stamp.evaluate(again, shop.sessions).to_dict() == stamp.evaluate(model, shop.sessions).to_dict()
@@ -175,7 +179,9 @@ def test_products_and_clusters_are_pickled_and_copied(fitted, shop, way):
     assert repr(again) == repr(products) and again.item_ids.tolist() == products.item_ids.tolist()
     found = stamp.cluster_catalog(fitted, again, way(shop).sessions, attribute="category", clusters=3, progress=False)
     same = way(found)
-    assert same.fingerprint == found.fingerprint and same.label_of(found.item_ids[9]) == found.label_of(found.item_ids[9])
+    assert same.fingerprint == found.fingerprint and same.label_of(found.item_ids[9]) == found.label_of(
+        found.item_ids[9]
+    )
     assert same.dendrogram.names == found.dendrogram.names
 
 

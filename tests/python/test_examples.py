@@ -33,7 +33,11 @@ def test_a_made_up_shop(tmp_path):
     "dataset, sessions, options",
     [
         ("retailrocket_week", "sessions.tsv.gz", ("--attribute", "category_id", "--clusters", 3)),
-        ("eshop_clothing", "sessions.tsv.gz", ("--attribute", "main_category", "--clusters", 2, "--numbers", "price_usd")),
+        (
+            "eshop_clothing",
+            "sessions.tsv.gz",
+            ("--attribute", "main_category", "--clusters", 2, "--numbers", "price_usd"),
+        ),
     ],
 )
 def test_real_data(tmp_path, dataset, sessions, options):

@@ -84,7 +84,9 @@ def test_whole_numbers_of_numpy_are_whole_numbers(fitted, shop, bundle):
     for k in (np.int64(3), np.uint8(3), np.int32(3), 2**62):
         assert len(fitted.recommend(items, k=k)[0]) == min(3 if k != 2**62 else k, fitted.n_items_)
     recommender = stamp.Recommender(bundle, device="cpu")
-    assert recommender.recommend(items, k=np.int16(3), history=np.int64(1)) == recommender.recommend(items, k=3, history=1)
+    assert recommender.recommend(items, k=np.int16(3), history=np.int64(1)) == recommender.recommend(
+        items, k=3, history=1
+    )
     assert list(stamp.evaluate(fitted, shop.sessions, k=np.array([1, 5])).at) == [1, 5]
     assert list(stamp.evaluate(fitted, shop.sessions, k=np.int64(7)).at) == [7]
 
@@ -125,7 +127,10 @@ def test_no_signature_of_ours_is_shown(fitted, shop, bundle):
 
 
 def test_json_of_keys_of_numpy():
-    for text in (json_text({np.int64(1): {np.float64(0.5): 2}}), strict_json_text("x", {np.int64(1): {np.float64(0.5): 2}})):
+    for text in (
+        json_text({np.int64(1): {np.float64(0.5): 2}}),
+        strict_json_text("x", {np.int64(1): {np.float64(0.5): 2}}),
+    ):
         assert text == '{"1": {"0.5": 2}}'
 
 
@@ -163,7 +168,9 @@ def test_rules_hold_ids_and_numbers_of_numpy(tmp_path):
     asked = offline.replay({"a": model}, sessions, zones=zone)
     assert ids[0] not in asked.item_ids[asked.lists["a", "a"].rows[asked.lists["a", "a"].rows >= 0]]
     built = stamp.build_bundle(
-        {0: tmp_path / "model"}, out=tmp_path / "bundle", rules={"build": [{"rule": "exclude_products", "products": ids[:1]}]}
+        {0: tmp_path / "model"},
+        out=tmp_path / "bundle",
+        rules={"build": [{"rule": "exclude_products", "products": ids[:1]}]},
     )
     assert built["build_rules"] == 1
     for wrong in ([{"rule": "exclude_products", "products": [float("nan")]}], [{"rule": object()}], [{1j: 2}]):
@@ -193,5 +200,7 @@ def test_no_result_that_holds_arrays_is_compared_by_their_truth():
             continue
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if dataclasses.is_dataclass(cls) and cls.__module__ == module.name:
-                arrays = [f.name for f in dataclasses.fields(cls) if re.match(r"(dict\[str, )?np\.ndarray", str(f.type))]
+                arrays = [
+                    f.name for f in dataclasses.fields(cls) if re.match(r"(dict\[str, )?np\.ndarray", str(f.type))
+                ]
                 assert not (arrays and "__eq__" in vars(cls)), f"{cls}: {arrays}"

@@ -221,8 +221,7 @@ def test_what_cannot_be_judged_has_not_passed():
     judgement = judge(check, few)
     assert judgement.outcome == "not judged" and math.isnan(judgement.bound)
     assert judgement.sentence == (
-        "hr@20 in product_page could not be judged: its interval would be of 49 visitors or sessions, 50 are "
-        "needed."
+        "hr@20 in product_page could not be judged: its interval would be of 49 visitors or sessions, 50 are needed."
     )
     assert judge(check, few, min_units=49).outcome == "passed"
     assert judge(check, Estimate(value=math.nan)).outcome == "not judged"

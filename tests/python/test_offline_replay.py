@@ -407,6 +407,7 @@ def test_weight_0_is_history_only():
 
 def test_progress_and_errors_come_through(model, split, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # imported by tests of notebooks: bars would be drawn
+
     class Broken:
         def recommend(self, items, k):
             raise KeyError("no such table")

@@ -293,7 +293,7 @@ def test_page(made):
 
 def colors_of(svg, names):
     """(name, colour) in the order drawn: of each name the nearest mark in its line, left or right."""
-    texts = re.findall(r'<text [^>]*\((?:-0 )?([\d.]+) ([\d.]+)\)[^>]*>([^<]*)</text>', svg)
+    texts = re.findall(r"<text [^>]*\((?:-0 )?([\d.]+) ([\d.]+)\)[^>]*>([^<]*)</text>", svg)
     marks = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*?(var\(--series-\d\))', svg)
     found = []
     for y, x, name in sorted((float(y), float(x), text) for x, y, text in texts if text in names):

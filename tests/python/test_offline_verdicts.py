@@ -251,9 +251,7 @@ def test_verdicts():
     for metric in ("hr", "popularity"):
         given |= {(metric, "old"): base, (metric, "same"): base, (metric, "more"): base + random.random(n)}
         given[metric, "less"] = base - random.random(n)
-    result = offline.compare(
-        Simulated(given, session=np.arange(n)), baseline="old", metrics=["hr@20", "popularity@20"]
-    )
+    result = offline.compare(Simulated(given, session=np.arange(n)), baseline="old", metrics=["hr@20", "popularity@20"])
     verdicts = {(row.metric, row.recommender): row.verdict for row in result.rows}
     assert verdicts == {
         ("hr@20", "same"): "no difference shown",

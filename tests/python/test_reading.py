@@ -228,7 +228,9 @@ def test_uuids_and_decimals_pass():
     ids = [uuid.UUID(int=n) for n in (1, 2)]
     table = pa.table({"session_id": [1, 1], "item_id": pa.array([id.bytes for id in ids], pa.uuid())})
     assert lists(stamp.Sessions.from_frame(table)) == [[str(id) for id in ids]]
-    lists_of = pa.table({"items": pa.array([[id.bytes for id in ids]], pa.list_(pa.binary(16))).cast(pa.list_(pa.uuid()))})
+    lists_of = pa.table(
+        {"items": pa.array([[id.bytes for id in ids]], pa.list_(pa.binary(16))).cast(pa.list_(pa.uuid()))}
+    )
     assert lists(stamp.Sessions.from_frame(lists_of)) == [[str(id) for id in ids]]
     price = pa.array([decimal.Decimal("1.50"), None], pa.decimal128(9, 2))
     products = stamp.Products.from_frame({"item_id": [1, 2], "price": price})
@@ -287,11 +289,19 @@ def test_columns_by_name():
         "visitor_id": [5, 5, 6], "event_type": ["v", "b", "v"], "item_id": [7, 8, 9], "other": [0, 1, 2],
         "items": [[1], [2], [3]],
     }  # fmt: skip
-    assert sorted(stamp.Sessions.from_frame(data, **named, keep="other").columns) == ["event_type", "other", "visitor_id"]
+    assert sorted(stamp.Sessions.from_frame(data, **named, keep="other").columns) == [
+        "event_type",
+        "other",
+        "visitor_id",
+    ]
     assert sorted(stamp.Sessions.from_frame(data, **named, keep=()).columns) == ["event_type", "visitor_id"]
     by_session = stamp.Sessions.from_frame(data, items="items", visitor_id="visit", keep=["items", "sku"])
     assert lists(by_session) == [[1], [2], [3]] and by_session.columns["sku"].tolist() == ["a", "b", "c"]
-    assert listed(by_session.columns["visitor_id"]) == [1, 1, 2] and listed(by_session.columns["items"]) == [[1], [2], [3]]
+    assert listed(by_session.columns["visitor_id"]) == [1, 1, 2] and listed(by_session.columns["items"]) == [
+        [1],
+        [2],
+        [3],
+    ]
     shared = stamp.Sessions.from_frame(data, session_id="uid", item_id="sku", visitor_id="uid", keep=())
     assert listed(shared.columns["visitor_id"]) == [5, 5, 6]
 
@@ -356,7 +366,9 @@ def test_what_is_no_weight(weight, message):
         stamp.Sessions.from_frame({"session_id": [1], "item_id": [1], "weight": weight})
 
 
-@pytest.mark.parametrize("weight", [[True], [1], [1.0], ["1.0"], [decimal.Decimal(1)], np.float16([1]), pa.array(["1"])])
+@pytest.mark.parametrize(
+    "weight", [[True], [1], [1.0], ["1.0"], [decimal.Decimal(1)], np.float16([1]), pa.array(["1"])]
+)
 def test_weights_of_every_make(weight):
     sessions = stamp.Sessions.from_frame({"session_id": [1], "item_id": [1], "weight": weight})
     assert sessions._core.weights.tolist() == [1.0]

@@ -38,7 +38,11 @@ def test_separators_and_files_without_names(tmp_path):
         "sessionId;userId;itemId;timeframe;eventdate\n1;NA;81766;526309;2016-05-09\n1;NA;31331;1031018;2016-05-09\n"
     )
     diginetica = stamp.Sessions.from_frame(
-        tmp_path / "train-item-views.csv", separator=";", session_id="sessionId", item_id="itemId", timestamp="eventdate"
+        tmp_path / "train-item-views.csv",
+        separator=";",
+        session_id="sessionId",
+        item_id="itemId",
+        timestamp="eventdate",
     )
     assert lists(diginetica) == [[81766, 31331]] and str(diginetica.timestamps[0]) == "2016-05-09T00:00:00.000000"
     assert sorted(diginetica.columns) == ["timeframe", "userId"]
@@ -51,13 +55,17 @@ def test_separators_and_files_without_names(tmp_path):
         assert lists(yoochoose) == [[214536502, 214536500], [7]] and kept(yoochoose) == {"category": ["S", "0", "0"]}
         assert str(yoochoose.timestamps[0]) == "2014-04-07T10:51:09.277000"
 
-    (tmp_path / "events.csv").write_text("timestamp,visitorid,event,itemid\n2015,257597,view,355908\n2016,257597,addtocart,9\n")
+    (tmp_path / "events.csv").write_text(
+        "timestamp,visitorid,event,itemid\n2015,257597,view,355908\n2016,257597,addtocart,9\n"
+    )
     rocket = stamp.Sessions.from_frame(tmp_path / "events.csv", session_id="visitorid", item_id="itemid",
                                        visitor_id="visitorid", event_type="event")  # fmt: skip
     assert kept(rocket) == {"visitor_id": [257597, 257597], "event_type": ["view", "addtocart"]}
 
     (tmp_path / "u.data").write_text("196\t242\t3\t881250949\n186\t302\t3\t891717742\n")
-    lens = stamp.Sessions.from_frame(tmp_path / "u.data", separator="\t", names=["session_id", "item_id", "rating", "timestamp"])
+    lens = stamp.Sessions.from_frame(
+        tmp_path / "u.data", separator="\t", names=["session_id", "item_id", "rating", "timestamp"]
+    )
     assert lists(lens) == [[242], [302]]
 
     (tmp_path / "items.csv").write_text("7;shoes\n8;hats\n")
@@ -148,7 +156,11 @@ def test_folders_of_parquet(tmp_path):
     }
     assert kept(stamp.Sessions.from_frame(tmp_path, keep="day")) == {"day": days}
     assert kept(stamp.Sessions.from_frame(tmp_path / "day=2026-01-01", keep=["hour"])) == {"hour": [7, 7, 7]}
-    assert lists(stamp.Sessions.from_frame(tmp_path, session_id="day", keep=())) == [["x", "y", "x"], ["x", "y", "x"], ["x", "y", "z"]]
+    assert lists(stamp.Sessions.from_frame(tmp_path, session_id="day", keep=())) == [
+        ["x", "y", "x"],
+        ["x", "y", "x"],
+        ["x", "y", "z"],
+    ]
 
 
 def test_types_of_a_folder_that_differ(tmp_path, monkeypatch):
@@ -167,7 +179,9 @@ def test_types_of_a_folder_that_differ(tmp_path, monkeypatch):
     write(folder / "4.parquet", {"item_id": [1]})
     with pytest.raises(ValueError, match="events: column 'session_id' is missing in events/4.parquet"):
         stamp.Sessions.from_frame("events", keep=())
-    with pytest.raises(ValueError, match="column 'item_id' is string in events/1.parquet and int64 in events/4.parquet"):
+    with pytest.raises(
+        ValueError, match="column 'item_id' is string in events/1.parquet and int64 in events/4.parquet"
+    ):
         stamp.Products.from_frame("events", keep=())
     (folder / "5.parquet").write_bytes(b"hello")
     with pytest.raises(ValueError, match="^from_frame: events/5.parquet: Parquet"):
@@ -183,7 +197,14 @@ def test_folders_as_others_write_them(tmp_path):
     pl.DataFrame(EVENTS).with_columns(pl.col("shop").cast(pl.Categorical)).write_parquet(tmp_path / "a.parquet")
     pd.DataFrame(EVENTS).astype({"shop": "category"}).to_parquet(tmp_path / "b.parquet")
     sessions = stamp.Sessions.from_frame(tmp_path)
-    assert lists(sessions) == [["x", "y", "x", "y"], ["x", "x"]] and kept(sessions)["shop"] == ["p", "q", "p", "q", "p", "p"]
+    assert lists(sessions) == [["x", "y", "x", "y"], ["x", "x"]] and kept(sessions)["shop"] == [
+        "p",
+        "q",
+        "p",
+        "q",
+        "p",
+        "p",
+    ]
 
 
 def test_memory_of_a_folder(tmp_path):
@@ -286,7 +307,9 @@ def test_a_cast_that_fails_names_file_and_column(tmp_path):
 def test_only_text_files_have_a_separator(tmp_path):
     write(tmp_path / "events.parquet", EVENTS)
     for data in (EVENTS, pd.DataFrame(EVENTS), tmp_path / "events.parquet"):
-        with pytest.raises(ValueError, match="from_frame: separator is of a text file, not of (dict|DataFrame|/.*parquet)"):
+        with pytest.raises(
+            ValueError, match="from_frame: separator is of a text file, not of (dict|DataFrame|/.*parquet)"
+        ):
             stamp.Sessions.from_frame(data, separator=",")
 
 

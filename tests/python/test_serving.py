@@ -27,7 +27,7 @@ def test_routes(recommender):
     check(["b0", "x0"], "history", 3, b)  # nothing of A was seen
     check(["b0", "nobody"], "history", 3, b)
     popular = check(["x1"], "category", None, ["x1"])  # x2 is not available
-    assert popular.reason == "1 of 20: 1 candidates"
+    assert popular.reason == "1 of 20: 2 candidates, only_available available leaves 1"
     check(["x0"], "category", None, ["a1", "a0", "a3", "a2", "x0"])
     everything = ["a1", "b1", "a0", "a3", "b0", "a2", "b2", "x0", "x1", "x3"]
     for events in ([], ["x3"], ["nobody"]):
@@ -64,7 +64,7 @@ def test_empty_answers_say_why_and_rules_that_cannot_be_are_named(recommender):
     only_b = {"rule": "only_values", "attribute": "category", "values": ["B"]}
     answer = recommender.recommend(["b1"], rules=[only_b, {**only_b, "rule": "exclude_values"}], explain=True)
     assert answer.reason == "0 of 20: 3 candidates, exclude_values category leaves 0"
-    assert [rule["removed"] for rule in answer.explanation["rules"]] == [0, 3] and answer.explanation["left"] == 0
+    assert [rule["removed"] for rule in answer.explanation["rules"]] == [0, 0, 3] and answer.explanation["left"] == 0
     assert [item["by"] for item in answer.explanation["missing"]] == ["rules[1]"] * 3
     assert recommender.recommend(["a1"], only=[]).reason == "0 of 20: 4 candidates, only leaves 0"
     for rules, message in (
@@ -88,27 +88,29 @@ def test_explanations(recommender):
     explanation = answer.explanation
     assert explanation["candidates"] == 4
     assert [(rule["path"], rule.get("removed")) for rule in explanation["rules"]] == [
-        ("zones.cart.rules[0]", 1), ("rules[0]", None), ("rules[1]", None), ("exclude", int(plain[0] != "a1"))
+        ("build[0]", 0), ("zones.cart.rules[0]", 1), ("rules[0]", None), ("rules[1]", None), ("exclude", int(plain[0] != "a1"))
     ]  # fmt: skip
     assert explanation["listed"][0] == {"id": "b1", "pinned": "rules[0]"}
     assert explanation["missing"][0]["id"] == plain[0] and explanation["missing"][0]["rank"] == 1
     assert recommender.recommend(["a1"]).explanation is None
     category = recommender.recommend(["x0"], explain=True).explanation
-    assert category["candidates"] == 5 and category["rules"] == []  # the group's
+    assert category["candidates"] == 5 and [r["path"] for r in category["rules"]] == ["build[0]"]  # the group's
 
 
 def test_unavailable_products_are_in_no_answer(models, recommender, tmp_path):
-    """x2 is not available: neither listed nor pinned, and no candidate. Nor a1 in another build."""
+    """x2 is not available: neither listed nor pinned. Nor a1 in another build. Where a build excludes for good, nothing is
+    a candidate."""
     for events in ([], ["x1"], ["x2"], ["a1"]):
         for options in ({}, {"only": ["x2"]}, {"rules": [{"rule": "pin", "products": ["x2"]}]}):
             assert "x2" not in recommender.recommend(events, **options).ids
     assert recommender.recommend(["x2"]).path == "category"  # but what is asked about may be gone
-    assert recommender.recommend([], explain=True).explanation["candidates"] == len(IDS) - 1
+    explanation = recommender.recommend([], explain=True).explanation
+    assert explanation["candidates"] == len(IDS) and explanation["left"] == len(IDS) - 1
     items = {**ITEMS, "available": [1.0, 0.0] + [1.0] * 9}
     stamp.build_bundle(models, items, out=tmp_path / "other", rules=RULES, route_by="category")
     other = stamp.Recommender(tmp_path / "other", device="cpu")
     answer = other.recommend(["a1"], explain=True)
-    assert answer.path == "anchor" and answer.explanation["candidates"] == 3
+    assert answer.path == "anchor" and answer.explanation["left"] == 3
     plain = recommender.recommend(["a1"])
     kept = plain.ids != "a1"
     assert answer.ids.tolist() == plain.ids[kept].tolist() and answer.scores.tolist() == plain.scores[kept].tolist()
@@ -118,6 +120,36 @@ def test_unavailable_products_are_in_no_answer(models, recommender, tmp_path):
     for events in ([], ["x1"], ["a1"], ["a1", "x0"]):
         answer = empty.recommend(events, rules=[{"rule": "pin", "products": ["a1"]}], explain=True)
         assert len(answer) == 0 and answer.reason == "0 of 20: 0 candidates"
+
+
+def test_numbers_are_set_between_releases(models, built, tmp_path):
+    """As good as a bundle that was built with them, for whatever looks at them, until another bundle comes."""
+    recommender = stamp.Recommender(built, device="cpu")
+    available = dict(zip(IDS, ITEMS["available"]))
+    for change in ({"x2": 1, "a1": 0}, {"a1": None, "b0": 0.0, "x2": False}, {"a1": np.float32(1)}, {}):
+        assert recommender.set_numbers("available", change) == 0
+        available |= {id: 0.0 if value is None else float(value) for id, value in change.items()}
+        items = {**ITEMS, "available": [available[id] for id in IDS]}
+        stamp.build_bundle(models, items, out=tmp_path / "fresh", rules=RULES, route_by="category")
+        fresh = stamp.Recommender(tmp_path / "fresh", device="cpu")
+        for events in ([], ["a0"], ["b1"], ["x1"]):
+            for zone in (None, *recommender.zones):
+                assert same(recommender.recommend(events, zone=zone), fresh.recommend(events, zone=zone))
+    assert recommender.set_numbers("available", {"nobody": 1, "b0": 1}) == 1
+    for attribute, values, message in [
+        (
+            "category",
+            {"a0": 1},
+            "attribute is 'category', expected a number of the products, which have available, cat",
+        ),
+        ("available", {"a0": "yes"}, "values holds what is no number: could not convert"),
+        ("available", {7: 1}, "set_numbers: values"),
+        ("available", [("a0", 1)], "expected a dict of product ids to numbers"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            recommender.set_numbers(attribute, values)
+    recommender.reload()
+    assert same(recommender.recommend([]), stamp.Recommender(built, device="cpu").recommend([]))
 
 
 def test_pins_come_from_anywhere(recommender):

@@ -280,7 +280,11 @@ def test_floats_that_do_not_hold_a_second_are_refused(dtype):
     exact = 2.0 ** np.finfo(dtype).nmant
     for column in (np.array([0, exact, exact + 1], dtype), [dtype(0), dtype(exact), dtype(exact + 1)]):
         assert microseconds("time", column).tolist() == [0, exact * 10**6, (exact + 1) * 10**6]
-    for column in (np.array([0, 2 * exact], dtype), [dtype(0), dtype(2 * exact)], np.array([0, dtype(2 * exact)], object)):
+    for column in (
+        np.array([0, 2 * exact], dtype),
+        [dtype(0), dtype(2 * exact)],
+        np.array([0, dtype(2 * exact)], object),
+    ):
         with pytest.raises(ValueError, match=rf"row 1, which {np.dtype(dtype)} does not hold to the second"):
             microseconds("time", column)
     with pytest.raises(ValueError, match="float32"):

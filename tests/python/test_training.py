@@ -40,7 +40,9 @@ def test_examples_belong_to_the_cluster_of_their_anchor(small, members, trained)
         assert report.examples == len(pairs)
         assert report.inside == sum(b in own for _, b in pairs)
         assert report.ceiling == report.inside / report.examples
-        assert report.training["examples"] + report.training["calibration_examples"] == report.inside  # of the refit: all of them
+        assert (
+            report.training["examples"] + report.training["calibration_examples"] == report.inside
+        )  # of the refit: all of them
         model = stamp.load(report.path, device="cpu")
         assert set(model.item_ids_) == seen and report.products == len(seen)
         assert 0 < report.metrics["ceiling"] < 1 and report.metrics["hr@20"] <= report.metrics["ceiling"]

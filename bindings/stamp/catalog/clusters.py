@@ -467,7 +467,17 @@ def cluster_catalog(
             found.labels[found.leaves].astype(np.int32), np.stack([pairs.row, pairs.col], axis=1).astype(np.int32),
             pairs.data,
         )  # fmt: skip
-    return CatalogClusters(catalog_ids(grouping.catalog), labels, names, found.default, tuple(ids.tolist()), recommended, gone, report, tree)
+    return CatalogClusters(
+        catalog_ids(grouping.catalog),
+        labels,
+        names,
+        found.default,
+        tuple(ids.tolist()),
+        recommended,
+        gone,
+        report,
+        tree,
+    )
 
 
 def _by_way(how: np.ndarray) -> dict[str, int]:

@@ -165,7 +165,9 @@ def _attribute(what: str, column: Column, as_category: bool, as_number: bool) ->
         values = np.array([None if str(t) == "NaT" else str(t) for t in values], object)
     listed = values.tolist()
     if values.dtype.kind not in "biufUO" or any(isinstance(v, (list, tuple, dict, np.ndarray)) for v in listed):
-        raise ValueError(f"{what} has dtype {values.dtype} with values like {listed[0]!r}; attributes are texts or numbers")
+        raise ValueError(
+            f"{what} has dtype {values.dtype} with values like {listed[0]!r}; attributes are texts or numbers"
+        )
     present = np.fromiter((not is_missing(v) and v != "" for v in listed), bool, len(listed))
     kinds = {type(v) for v, there in zip(listed, present) if there}
     if all(issubclass(kind, (str, datetime.date)) for kind in kinds):

@@ -40,7 +40,7 @@ def build_bundle(
         As of :meth:`StampRecommender.save`.
     rules : dict, or path of a JSON file
         ``{"build": [rules], "zones": {name: {"k": 20, "history": 10, "rules": [rules]}}}`` (docs/rules.md). What the
-        rules of "build" exclude is never recommended, and not even scanned: ``{"rule": "only_available"}`` say.
+        rules of "build" exclude is never recommended: ``{"rule": "only_available"}`` say.
     route_by : name or sequence of names
         Text attributes: a product that no model knows is answered for by the cluster of most products that share these
         values.

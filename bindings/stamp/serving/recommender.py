@@ -252,6 +252,38 @@ class Recommender:
         """
         self._core.reload(None if path is None else os.fspath(path))
 
+    def set_numbers(self, attribute: str, values: Mapping[Any, float | None]) -> int:
+        """Set a number of products, whether each can be bought or its price, in force with the next request in every rule.
+
+        Parameters
+        ----------
+        attribute : str
+            A number attribute of the bundle's products, "available" or "price" say.
+        values : dict of product id to number
+            ``None`` where it is missing from now on. A bundle that is loaded later has its own numbers again.
+
+        Returns
+        -------
+        int
+            How many of the products the catalog does not know, which are left out.
+
+        Raises
+        ------
+        ValueError
+            The catalog has no such number, an id is of another kind than the catalog's, or a value is no number; then
+            nothing is set.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"set_numbers: values is {values!r}, expected a dict of product ids to numbers")
+        release = self._core.release()
+        rows = _rows(release, "set_numbers: values", list(values))
+        try:
+            numbers = np.array([np.nan if value is None else value for value in values.values()], np.float32)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"set_numbers: values holds what is no number: {error}") from None
+        release.set_numbers(attribute, rows, numbers)
+        return int(np.count_nonzero(rows < 0))
+
     def _named(
         self, release: _stamp.Release, ids: list[Any], rows: np.ndarray, answer: _stamp.Answer
     ) -> Recommendations:

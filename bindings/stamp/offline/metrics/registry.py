@@ -136,7 +136,7 @@ def find_metric(name: str) -> tuple[Metric, str | None]:
 
 
 def split_at(text: str) -> tuple[str, int | None]:
-    """"hr@20" as its name and k; k is None where the text has none."""
+    """ "hr@20" as its name and k; k is None where the text has none."""
     name, at, k = text.rpartition("@")
     if not at:
         return text, None

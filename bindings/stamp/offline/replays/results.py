@@ -286,9 +286,7 @@ class Replay(Recording):
             values[part.first : part.last] = metric.of_part(part, ks, kind)
         return values
 
-    def _aggregates(
-        self, text: str, name: str, zone: str, ks: Sequence[int], where: np.ndarray | None
-    ) -> list[float]:
+    def _aggregates(self, text: str, name: str, zone: str, ks: Sequence[int], where: np.ndarray | None) -> list[float]:
         metric, _, lists = self._found(text, name, zone, ks)
         chosen = self._where(where, zone)
         if metric.of_lists is not None:

@@ -1,0 +1,63 @@
+// Numbers of products that change while a release is served.
+#include "stamp/internal/release.h"
+
+namespace stamp {
+
+std::shared_ptr<const std::vector<NumberAttribute>> Release::numbers() const { return numbers_->latest(); }
+
+std::int32_t Release::number_column(const std::string& attribute) const {
+  const std::int32_t column = bundle_.attributes.find_number(attribute);
+  require(column >= 0, "set_numbers: attribute is '", attribute, "', expected a number of the products, which have ",
+          bundle_.attributes.names());
+  return column;
+}
+
+void Release::set_numbers(std::span<const NumberChange> changes) {
+  const auto columns = static_cast<std::int32_t>(bundle_.attributes.numbers().size());
+  const std::int64_t V = bundle_.catalog.size();
+  for (const NumberChange& change : changes) {
+    require(change.row >= 0 && change.row < V, "set_numbers: row is ", change.row, ", expected 0 or more, below ", V);
+    require(change.column >= 0 && change.column < columns, "set_numbers: column is ", change.column,
+            ", expected one of the ", columns, " of numbers that the catalog has");
+  }
+  if (changes.empty()) return;
+  std::lock_guard one_at_a_time(loading_);
+  std::vector<NumberChange> listed;                                 // of products that can be recommended,
+  std::vector<std::vector<NumberChange>> known(slots_.size());  // and by the model that knows them
+  for (const NumberChange& change : changes) {
+    if (!recommendable_[change.row]) continue;
+    listed.push_back(change);
+    if (owner_[change.row] >= 0) known[owner_[change.row]].push_back(change);
+  }
+  // A query takes the numbers first: what it finds excluded on a shelf is so by these numbers, or by later ones.
+  numbers_->change({changes.begin(), changes.end()}, [](std::vector<NumberAttribute>& numbers, const auto& some) {
+    for (const NumberChange& change : some) numbers[change.column].values[change.row] = change.value;
+  });
+  const auto apply = [this](Shelf& shelf, const auto& some) { this->change(shelf, some); };
+  all_->change(std::move(listed), apply);
+  for (std::size_t c = 0; c < known.size(); ++c) {
+    if (known[c].empty()) continue;
+    std::shared_ptr<const Loaded> loaded;
+    {
+      std::lock_guard lock(mutex_);
+      loaded = slots_[c].loaded;
+    }
+    if (loaded) loaded->shelves.change(std::move(known[c]), apply);
+  }
+}
+
+// Places of a shelf, and what rules of each zone that look at the numbers make of them now.
+void Release::change(Shelf& shelf, std::span<const NumberChange> changes) const {
+  const auto now = numbers();
+  const Visit visit{.attributes = &bundle_.attributes, .numbers = now.get()};
+  for (const NumberChange& change : changes) {
+    const std::int32_t place = shelf.candidates.find(change.row);
+    shelf.candidates.set_number(change.column, place, change.value);
+    for (auto& [name, fixed] : shelf.fixed) {
+      const Rules& rules = zones_.find(name)->second.rules;
+      if (rules.fixed_by(change.column)) rules.renew(fixed, shelf.candidates, place, visit);
+    }
+  }
+}
+
+}  // namespace stamp

@@ -264,13 +264,13 @@ void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& 
 
 // Everything is read through one descriptor of the directory, so that all of it is of one bundle. Where another bundle
 // has taken its place meanwhile, its files may be gone: then that one is opened.
-BundleReader::BundleReader(const fs::path& path, const std::shared_ptr<Device>& all) : path_(path) {
+BundleReader::BundleReader(const fs::path& path, const std::shared_ptr<Device>& all, int threads) : path_(path) {
   for (;;) {
     folder_.reset(std::fopen(path.c_str(), "re"));
     if (!folder_)
       fail("load_bundle: ", path.string(), " holds no ", kManifest, ": not a saved model (", std::strerror(errno), ")");
     try {
-      open(open_path(folder_.get()), all);
+      open(open_path(folder_.get()), all, threads);
       return;
     } catch (const std::runtime_error&) {
       struct stat opened, now;
@@ -283,7 +283,7 @@ BundleReader::BundleReader(const fs::path& path, const std::shared_ptr<Device>& 
   }
 }
 
-void BundleReader::open(const fs::path& folder, const std::shared_ptr<Device>& all) {
+void BundleReader::open(const fs::path& folder, const std::shared_ptr<Device>& all, int threads) {
   const Json manifest = read_manifest(folder, path_);
   const auto named = [&](const std::string& file) { return (path_ / file).string(); };
   try {
@@ -340,7 +340,7 @@ void BundleReader::open(const fs::path& folder, const std::shared_ptr<Device>& a
       tasks.emplace_back([&] { file.model = verified_model(file); });
       if (all->reads_host_memory()) tasks.emplace_back([&] { file.mapped_scan_table = verified_scan_table(file); });
     }
-    cpu::parallel_for(static_cast<std::int64_t>(tasks.size()), 0, [&](std::int64_t task) { tasks[task](); });
+    cpu::parallel_for(static_cast<std::int64_t>(tasks.size()), threads, [&](std::int64_t task) { tasks[task](); });
 
     verify(kRulesFile);
     bundle_.rules = read_file(folder / kRulesFile, named(kRulesFile));

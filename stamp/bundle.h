@@ -75,9 +75,10 @@ STAMP_API void check_bundle_target(const std::filesystem::path& path);
 // disagree.
 class STAMP_API BundleReader {
  public:
-  // all: the device on which every model will be loaded, once, where all will: their files are then verified here, on
-  // all cores, beside the catalog.
-  explicit BundleReader(const std::filesystem::path& path, const std::shared_ptr<Device>& all = nullptr);
+  // all: the device on which every model will be loaded, once, where all will: their files are then verified here,
+  // beside the catalog, on so many threads (0: num_threads()).
+  explicit BundleReader(const std::filesystem::path& path, const std::shared_ptr<Device>& all = nullptr,
+                        int threads = 0);
 
   const std::filesystem::path& path() const { return path_; }
   const Bundle& bundle() const { return bundle_; }
@@ -102,7 +103,7 @@ class STAMP_API BundleReader {
     std::shared_ptr<const MappedFile> model, mapped_scan_table;  // verified; null where they are not yet
   };
 
-  void open(const std::filesystem::path& folder, const std::shared_ptr<Device>& all);
+  void open(const std::filesystem::path& folder, const std::shared_ptr<Device>& all, int threads);
   std::shared_ptr<const MappedFile> verified_model(const File& file) const;
   // Null where there is none, or another bundle took this one's place.
   std::shared_ptr<const MappedFile> verified_scan_table(const File& file) const;

@@ -49,7 +49,8 @@ struct Rows {
             .zone = request.zone,
             .rules = rules.get(),
             .explain = request.explain,
-            .diversify = request.diversify};
+            .diversify = request.diversify,
+            .alone = request.alone};
   }
 };
 

@@ -30,6 +30,7 @@ struct Request {
   std::string rules = {};                    // JSON list of rules, besides the zone's (docs/rules.md); empty: none
   bool explain = false;
   bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
+  bool alone = false;     // its scan is shared with nobody: for a thread of low priority, whom others would wait for
 };
 
 struct Recommendation {

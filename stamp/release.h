@@ -48,6 +48,7 @@ struct Query {
   bool popular = true;           // answer with popular products where neither a model nor the fallback answers
   bool explain = false;
   bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
+  bool alone = false;     // its scan is shared with nobody: for a thread of low priority, whom others would wait for
 };
 
 struct Listing {
@@ -71,6 +72,7 @@ struct ReleaseOptions {
   std::string device = "auto";
   Precision precision = Precision::automatic;
   bool lazy = false;  // load a model when it is first asked for
+  int threads = 0;    // that loading uses: 0 for num_threads(), 1 to stay on the caller's
   // Bytes of models to hold, by an estimate; the least recently used go first, once nobody is using them. 0: no bound.
   // Attributes, rules and what requests need while they run come on top.
   std::int64_t memory = 0;

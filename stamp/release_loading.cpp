@@ -35,8 +35,8 @@ std::vector<std::int32_t> by_falling_clicks(std::span<const std::int64_t> clicks
 
 Release::Release(const std::filesystem::path& bundle, const ReleaseOptions& options)
     : options_(options),
-      device_(open_device(options.device, {.precision = options.precision})),
-      reader_(std::in_place, bundle, options.lazy || options.memory > 0 ? nullptr : device_),
+      device_(open_device(options.device, {.threads = options.threads, .precision = options.precision})),
+      reader_(std::in_place, bundle, options.lazy || options.memory > 0 ? nullptr : device_, options.threads),
       bundle_(reader_->take()) {
   require(options.memory >= 0, "Release: memory is ", options.memory, ", expected bytes, or 0 for no bound");
   set_up();

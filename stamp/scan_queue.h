@@ -35,6 +35,7 @@ struct ScanRequest {
   std::int64_t left = 0;                         // candidates that `excluded`, where there is one, leaves
   std::span<const float> boosts = {};            // added to the scores, by place; empty: none
   std::vector<Scored>* list = nullptr;           // receives them, best first, ties by lower place
+  bool alone = false;                            // in no pass of others: at once, on the thread that asks
 };
 
 using Pass = std::function<void(std::span<const ScanRequest>)>;

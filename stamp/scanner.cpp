@@ -122,7 +122,7 @@ void Scanner::scan(std::span<const ScanRequest> requests, std::span<std::excepti
 void Scanner::scan_shared(std::span<const ScanRequest> requests, std::span<std::exception_ptr> errors) const {
   std::size_t first = 0;  // of those that go into the queue together
   for (std::size_t i = 0; i <= requests.size(); ++i) {
-    if (i < requests.size() && queue_ && requests[i].n <= kSharedList) continue;
+    if (i < requests.size() && queue_ && requests[i].n <= kSharedList && !requests[i].alone) continue;
     if (queue_) queue_->scan(requests.subspan(first, i - first), errors.subspan(first, i - first));
     first = i + 1;
     if (i < requests.size())

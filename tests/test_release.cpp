@@ -368,6 +368,29 @@ TEST_CASE("damage of a model or its scan table is found when the bundle is opene
   }
 }
 
+TEST_CASE("a release that is to stay on one thread starts no other, neither to load nor to list") {
+  const auto threads = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
+  };
+  const check::Folder folder;
+  save_bundle(folder / "bundle", bundle_of(model_of(Score::dot, open_device("cpu"))), {.scan_tables = true});
+  const int before = num_threads();
+  set_num_threads(3);  // which ends those that there are
+  const auto alone = threads();
+  std::vector<std::int32_t> history{5, 6};
+  const Query query{.events = history, .k = 9, .alone = true};
+  const Release quiet(folder / "bundle", {.threads = 1});
+  const Listing listing = quiet.list(query);
+  CHECK(threads() == alone);
+  const Release loud(folder / "bundle");
+  CHECK(threads() > alone);
+  Query shared = query;
+  shared.alone = false;
+  CHECK(listing.items == loud.list(shared).items);
+  CHECK(listing.scores == loud.list(shared).scores);
+  set_num_threads(before);
+}
+
 TEST_CASE("models are loaded when they are asked for, and go when memory is short") {
   const check::Folder folder;
   const auto device = open_device("cpu");

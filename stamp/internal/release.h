@@ -48,7 +48,8 @@ struct Release::Job {
             .excluded = excluded.bits(),
             .left = excluded.left(),
             .boosts = boosts,
-            .list = &found};
+            .list = &found,
+            .alone = query->alone};
   }
 };
 

@@ -40,25 +40,39 @@ void add_refused(JsonObject& out, const Releases::Status& status) {
   }
 }
 
-std::string release_body(const Releases::Status& status) {
-  std::string body;
-  {
-    JsonObject out(body);
-    if (status.current) {
-      out.add("release", status.current->name);
-      if (!status.current->digest.empty()) out.add("digest", status.current->digest);
-      out.add("since", format_time(status.since));
-      out.add("products", status.current->recommender.release()->catalog().size());
-      JsonArray zones(out.at("zones"));
-      for (const std::string& zone : status.current->zones) zones.add(zone);
-    } else {
-      out.add("none", status.why_none);
-    }
-    if (status.previous) out.add("previous", status.previous->name);
-    out.add("pinned", status.pinned);
-    add_refused(out, status);
+void add_current(JsonObject& out, const Releases::Status& status) {
+  if (status.current) {
+    out.add("release", status.current->name);
+    if (!status.current->digest.empty()) out.add("digest", status.current->digest);
+    out.add("since", format_time(status.since));
+    out.add("products", status.current->recommender.release()->catalog().size());
+    JsonArray zones(out.at("zones"));
+    for (const std::string& zone : status.current->zones) zones.add(zone);
+  } else {
+    out.add("none", status.why_none);
   }
-  return body;
+}
+
+void add_candidate(JsonObject& out, const Shadow::Status& status) {
+  JsonObject candidate(out.at("candidate"));
+  add_current(candidate, status.candidate);
+  add_refused(candidate, status.candidate);
+  const Shadow::Figures& figures = status.figures;
+  if (!figures.beside.empty()) {
+    candidate.add("beside", figures.beside);
+    candidate.add("answered", figures.answered);
+    candidate.add("failed", figures.failed);
+    if (!figures.why_failed.empty()) candidate.add("whyFailed", figures.why_failed);
+    const auto add_mean = [&](const char* key, double sum, std::uint64_t n) {
+      if (n > 0) candidate.add(key, sum / static_cast<double>(n));
+    };
+    add_mean("overlap", figures.overlap, figures.compared);
+    add_mean("sameFirst", static_cast<double>(figures.same_first), figures.compared);
+    add_mean("empty", static_cast<double>(figures.empty_candidate), figures.answered);
+    add_mean("emptyServed", static_cast<double>(figures.empty_served), figures.answered);
+    add_mean("listSeconds", figures.candidate_s, figures.answered);
+    add_mean("listSecondsServed", figures.served_s, figures.answered);
+  }
 }
 
 HttpResponse ready(const Releases::Status& status) {
@@ -75,9 +89,11 @@ HttpResponse ready(const Releases::Status& status) {
 
 }  // namespace
 
-Admin::Admin(const Config& config, Releases& releases, const Readiness& readiness, Keys& keys, const Metrics& metrics)
+Admin::Admin(const Config& config, Releases& releases, const Shadow* shadow, const Readiness& readiness, Keys& keys,
+             const Metrics& metrics)
     : config_(config),
       releases_(releases),
+      shadow_(shadow),
       readiness_(readiness),
       keys_(keys),
       metrics_(metrics),
@@ -92,6 +108,20 @@ Admin::Admin(const Config& config, Releases& releases, const Readiness& readines
               }
             }) {
   http_.start();
+}
+
+std::string Admin::release_body() const {
+  const Releases::Status status = releases_.status();
+  std::string body;
+  {
+    JsonObject out(body);
+    add_current(out, status);
+    if (status.previous) out.add("previous", status.previous->name);
+    out.add("pinned", status.pinned);
+    add_refused(out, status);
+    if (shadow_) add_candidate(out, shadow_->status());
+  }
+  return body;
 }
 
 HttpResponse Admin::get(const HttpRequest& request) const {
@@ -112,14 +142,14 @@ HttpResponse Admin::get(const HttpRequest& request) const {
   }
   if (request.path == "/metrics") return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4"};
   if (request.path == "/config") return {.body = config_text(config_)};
-  if (request.path == "/release") return {.body = release_body(releases_.status())};
+  if (request.path == "/release") return {.body = release_body()};
   return refusal(404, "there is nothing at " + std::string(request.path.substr(0, 256)) +
                           "; there are /healthz, /readyz, /metrics, /release, /config");
 }
 
 void Admin::post(const HttpRequest& request, HttpReply reply) {
   const auto done = [this, reply = std::make_shared<HttpReply>(std::move(reply))](std::exception_ptr error) {
-    (*reply)(error ? refusal(error) : HttpResponse{.body = release_body(releases_.status())});
+    (*reply)(error ? refusal(error) : HttpResponse{.body = release_body()});
   };
   try {
     const std::string_view action = request.path.substr(kAction.size());

@@ -7,13 +7,14 @@
 #include "metrics.h"
 #include "readiness.h"
 #include "releases.h"
+#include "shadow.h"
 
 namespace server {
 
 //  GET /healthz        the process lives
 //  GET /readyz    requests are welcome: a release is loaded and warm; else 503 with the reason
 //  GET /metrics   for Prometheus
-//  GET /release   what is served, what was before, whether it is pinned, what was refused since
+//  GET /release   what is served, what was before, whether it is pinned, what was refused since; the candidate
 //  GET /config    what is in force
 //
 // With a key that may administer (where there is no file of keys, from this machine alone), each answers as /release
@@ -24,16 +25,20 @@ namespace server {
 //  POST /release:unpin     what the pointer says is served again
 class Admin {
  public:
-  Admin(const Config& config, Releases& releases, const Readiness& readiness, Keys& keys, const Metrics& metrics);
+  // shadow: null where there is none.
+  Admin(const Config& config, Releases& releases, const Shadow* shadow, const Readiness& readiness, Keys& keys,
+        const Metrics& metrics);
 
   int port() const { return http_.port(); }
 
  private:
   HttpResponse get(const HttpRequest& request) const;
   void post(const HttpRequest& request, HttpReply reply);
+  std::string release_body() const;
 
   const Config& config_;
   Releases& releases_;
+  const Shadow* shadow_;
   const Readiness& readiness_;
   Keys& keys_;
   const Metrics& metrics_;

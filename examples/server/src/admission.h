@@ -32,6 +32,8 @@ class Admission {
   void queue() { queued_.fetch_add(1, std::memory_order_relaxed); }
   void leave(bool was_queued);
 
+  // As many lists wait or are being made as cores make at once.
+  bool is_busy() const { return queued_.load(std::memory_order_relaxed) >= workers_; }
   std::int64_t in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
 
  private:

@@ -39,6 +39,16 @@ void describe(Visitor& v, Config& c) {
               "Between looks at current.json, or at the bundle's manifest. What cannot be loaded is tried again when it "
               "changes, or after 10 to 300 times as long where it may still be on its way.");
   });
+  v.group("shadow", "A candidate for release, which is asked for a share of the lists once more when they have been "
+          "answered, at low priority and never while cores are busy. Callers see nothing of it; metrics and /release "
+          "say how its lists differ. It is in memory beside what is served.", [&] {
+    v.integer("share", c.shadow.share, 0, 10000,
+              "Of 10,000 requests, by hash of their id: those that the candidate is asked, too. 0: no candidate is "
+              "loaded.");
+    v.text("bundle", c.shadow.bundle,
+           "Directory of the candidate's bundle, loaded again whenever its manifest changes. Empty: the release that "
+           "candidate.json in releases.path names, as current.json does. Either may come and go while the server runs.");
+  });
   v.text("secret_file", c.secret_file, "A file of 32 random bytes or more, the same for all replicas: signs attribution "
          "tokens and hides visitors in the exposure log. Empty: a secret of this process.");
   v.group("http", "Where visitors' requests come in.", [&] {
@@ -397,6 +407,8 @@ Config read(Value file) {
   if (config.bundle.empty() == config.releases.path.empty())
     throw std::invalid_argument(config.bundle.empty() ? "bundle: is missing; a directory is expected here or at releases.path"
                                                       : "bundle: cannot be beside releases.path; one of them is expected");
+  if (config.shadow.share > 0 && config.shadow.bundle.empty() && config.releases.path.empty())
+    throw std::invalid_argument("shadow.bundle: is missing; a directory is expected here, or at releases.path in place of bundle");
   return config;
 }
 

@@ -62,6 +62,11 @@ struct KeysOptions {
   std::string file;
 };
 
+struct ShadowOptions {
+  std::string bundle;
+  int share = 0;  // of 10,000 requests; 0: nobody looks for a candidate
+};
+
 struct ArmOptions {
   std::string name;
   int share = 0;           // of 10,000 visitors
@@ -88,6 +93,7 @@ struct Config {
   std::string bundle;
   std::string secret_file;
   ReleasesOptions releases;
+  ShadowOptions shadow;
   HttpOptions http;
   AdminOptions admin;
   VisitsOptions visits;
@@ -100,7 +106,7 @@ struct Config {
 };
 
 // Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value
-// that cannot be, or one of `bundle` and `releases.path` too many or too few, in the file or in the environment
+// that cannot be, or one of `bundle` and `releases.path` too many or too few, a shadow of nothing, in the file or in the environment
 // (STAMP_SERVER_HTTP_PORT for http.port; in a container of Vertex AI AIP_HTTP_PORT, AIP_PREDICT_ROUTE, AIP_HEALTH_ROUTE
 // and AIP_STORAGE_URI, which is the bundle).
 Config read_config(const std::string& path);

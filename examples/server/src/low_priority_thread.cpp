@@ -1,18 +1,10 @@
 #include "low_priority_thread.h"
 
-#include <sched.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <utility>
 
+#include "priority.h"
+
 namespace server {
-
-namespace {
-
-constexpr int kNice = 10;
-
-}  // namespace
 
 LowPriorityThread::LowPriorityThread() : thread_([this] { loop(); }) {}
 
@@ -34,9 +26,7 @@ void LowPriorityThread::run(const std::function<void()>& work) {
 }
 
 void LowPriorityThread::loop() {
-  const sched_param none{};
-  sched_setscheduler(0, SCHED_BATCH, &none);  // of this thread
-  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);
+  step_aside();
   std::unique_lock lock(mutex_);
   while (true) {
     wake_.wait(lock, [this] { return stopping_ || work_; });

@@ -9,8 +9,8 @@
 
 namespace server {
 
-// Of nice 10 and SCHED_BATCH, which threads that its work starts inherit. One for all of its work, so that what this
-// leaves in the allocator's arena of the thread is used again.
+// It has stepped aside (priority.h). One for all of its work, so that what this leaves in the allocator's arena of the
+// thread is used again.
 class LowPriorityThread {
  public:
   LowPriorityThread();

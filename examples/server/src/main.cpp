@@ -16,6 +16,7 @@
 #include "readiness.h"
 #include "routes.h"
 #include "secret.h"
+#include "shadow.h"
 #include "stamp/device.h"
 #include "visits_embedded.h"
 #include "visits_memory.h"
@@ -44,7 +45,8 @@ std::unique_ptr<server::Visits> open_visits(const server::VisitsOptions& options
 int serve(const server::Config& config, const sigset_t& ends) {
   server::Metrics metrics;
   server::Keys keys(config.keys.file, metrics);
-  server::Releases releases(config, {}, metrics);
+  server::RecentRequests recent;
+  server::Releases releases(config, server::Releases::Role::served, {}, recent, metrics);
   server::Readiness readiness(releases);
   std::unique_ptr<server::Visits> visits = open_visits(config.visits);
   const server::Secret secret(config.secret_file);
@@ -53,8 +55,10 @@ int serve(const server::Config& config, const sigset_t& ends) {
   std::optional<server::ExposureLog> exposures;
   if (!config.exposures.directory.empty()) exposures.emplace(config.exposures);
   server::Admission admission(config.admission, stamp::num_threads());
+  std::optional<server::Shadow> shadow;
+  if (config.shadow.share > 0) shadow.emplace(config, stamp::ReleaseOptions{}, recent, admission, metrics);
   server::Predictor predictor({config, releases, visits.get(), experiments, exposures ? &*exposures : nullptr, secret,
-                               tokens, admission},
+                               tokens, admission, shadow ? &*shadow : nullptr},
                               metrics);
   server::Routes routes(config, releases, predictor, visits.get(), tokens, readiness, keys, metrics);
   server::HttpServer http(config.http,
@@ -78,7 +82,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
     metrics.gauge("stamp_exposures_dropped", "Lines that the disk did not take.",
                   [&] { return static_cast<double>(exposures->dropped()); });
   }
-  std::optional<server::Admin> admin(std::in_place, config, releases, readiness, keys, metrics);
+  std::optional<server::Admin> admin(std::in_place, config, releases, shadow ? &*shadow : nullptr, readiness, keys, metrics);
   http.start();
   const auto name_of = [](const server::Releases::Status& status) {
     return status.current ? "release " + status.current->name : "no release yet";
@@ -99,6 +103,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
   routes.stop();
   admin.reset();   // it looks at the store
   visits.reset();  // whoever still waits for it is told, and answers
+  if (shadow) shadow->stop();  // it holds what is served
   releases.stop();
   return 0;
 }

@@ -22,9 +22,14 @@ std::uint64_t Sum::value() const {
 }
 
 void Histogram::observe(std::chrono::steady_clock::duration time) {
-  const auto us = std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::microseconds>(time).count());
-  counts_[std::lower_bound(kEdges.begin(), kEdges.end(), us) - kEdges.begin()].add();
-  microseconds_.add(us);
+  add(std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::microseconds>(time).count()));
+}
+
+void Histogram::observe(double share) { add(std::llround(1e6 * share)); }
+
+void Histogram::add(std::int64_t millionths) {
+  counts_[static_cast<std::size_t>(std::ranges::lower_bound(edges_, millionths) - edges_.begin())].add();
+  millionths_.add(static_cast<std::uint64_t>(millionths));
 }
 
 Metrics::Entry& Metrics::entry(const std::string& name, const std::string& help, const std::string& labels,
@@ -44,8 +49,19 @@ Sum& Metrics::counter(const std::string& name, const std::string& help, const st
   return entry(name, help, labels, "counter").sum;
 }
 
-Histogram& Metrics::histogram(const std::string& name, const std::string& help, const std::string& labels) {
-  return entry(name, help, labels, "histogram").histogram;
+Histogram& Metrics::histogram(const std::string& name, const std::string& help, const std::string& labels,
+                              std::span<const int> edges) {
+  Entry& of = entry(name, help, labels, "histogram");
+  const std::lock_guard lock(mutex_);
+  if (!of.histogram) of.histogram = std::make_unique<Histogram>(edges);
+  return *of.histogram;
+}
+
+std::string Metrics::label(std::string_view key, std::string_view value) {
+  std::string text(key);
+  text += '=';
+  append_json(text, value);  // Prometheus escapes as JSON does what names have
+  return text;
 }
 
 void Metrics::gauge(const std::string& name, const std::string& help, std::function<double()> value,
@@ -87,18 +103,20 @@ std::string Metrics::text() const {
       if (entry.values) {
         for (const auto& [labels, value] : entry.values()) line(entry.name, entry.labels, labels, value);
       } else if (entry.type == "histogram") {
+        if (!entry.histogram) continue;  // it is being made
+        const Histogram& histogram = *entry.histogram;
         std::uint64_t count = 0;
-        for (std::size_t i = 0; i <= Histogram::kEdges.size(); ++i) {
-          count += entry.histogram.counts_[i].value();
+        for (std::size_t i = 0; i <= histogram.edges_.size(); ++i) {
+          count += histogram.counts_[i].value();
           std::string edge = "+Inf";
-          if (i < Histogram::kEdges.size()) {
+          if (i < histogram.edges_.size()) {
             char text[32];
-            std::snprintf(text, sizeof text, "%g", Histogram::kEdges[i] / 1e6);
+            std::snprintf(text, sizeof text, "%g", histogram.edges_[i] / 1e6);
             edge = text;
           }
           line(entry.name + "_bucket", entry.labels, "le=\"" + edge + '"', static_cast<double>(count));
         }
-        line(entry.name + "_sum", entry.labels, "", static_cast<double>(entry.histogram.microseconds_.value()) / 1e6);
+        line(entry.name + "_sum", entry.labels, "", static_cast<double>(histogram.millionths_.value()) / 1e6);
         line(entry.name + "_count", entry.labels, "", static_cast<double>(count));
       } else {
         line(entry.name, entry.labels, "", static_cast<double>(entry.sum.value()));

@@ -8,8 +8,11 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,18 +33,27 @@ class Sum {
   std::array<Cell, kCells> cells_;
 };
 
-// Of durations, from 50 µs to 10 s.
+// Of durations or of shares, which are counted in millionths of a second or of the whole.
 class Histogram {
  public:
-  static constexpr std::array<int, 18> kEdges{50,    100,   200,    300,    500,    700,     1000,    1500,    2000,
-                                              3000,  5000,  7000,   10000,  20000,  50000,   100000,  1000000, 10000000};  // µs
+  // Where buckets end: from 50 µs to 10 s, and from none to all.
+  static constexpr std::array<int, 18> kTimes{50,   100,  200,  300,   500,   700,   1000,   1500,    2000,
+                                              3000, 5000, 7000, 10000, 20000, 50000, 100000, 1000000, 10000000};
+  static constexpr std::array<int, 11> kShares{0,      100000, 200000, 300000, 400000, 500000,
+                                               600000, 700000, 800000, 900000, 1000000};
+
+  explicit Histogram(std::span<const int> edges) : edges_(edges), counts_(edges.size() + 1) {}
 
   void observe(std::chrono::steady_clock::duration time);
+  void observe(double share);
 
  private:
   friend class Metrics;
-  std::array<Sum, kEdges.size() + 1> counts_;
-  Sum microseconds_;
+  void add(std::int64_t millionths);
+
+  std::span<const int> edges_;
+  std::vector<Sum> counts_;
+  Sum millionths_;
 };
 
 class Metrics {
@@ -49,7 +61,9 @@ class Metrics {
   // Labels as they are written: path="anchor",arm="b". What is handed out lives as long as the metrics; of one name and
   // labels there is one.
   Sum& counter(const std::string& name, const std::string& help, const std::string& labels = "");
-  Histogram& histogram(const std::string& name, const std::string& help, const std::string& labels = "");
+  Histogram& histogram(const std::string& name, const std::string& help, const std::string& labels = "",
+                       std::span<const int> edges = Histogram::kTimes);
+  static std::string label(std::string_view key, std::string_view value);
   // Asked when somebody reads. Whoever it looks at must outlive the metrics' last text().
   void gauge(const std::string& name, const std::string& help, std::function<double()> value,
              const std::string& labels = "");
@@ -63,7 +77,7 @@ class Metrics {
   struct Entry {
     std::string name, help, labels, type;
     Sum sum = {};
-    Histogram histogram = {};
+    std::unique_ptr<Histogram> histogram = {};
     std::function<Samples()> values = {};
   };
   Entry& entry(const std::string& name, const std::string& help, const std::string& labels, const char* type);

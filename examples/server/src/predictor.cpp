@@ -45,9 +45,9 @@ std::string joined(const std::vector<std::string>& names) {
 struct Making {
   Assignment assignment;
   std::shared_ptr<Serving> serving;
-  std::string zone;
   int explored_k = 0;  // where the order is explored: how long the list is
   std::optional<stamp::Request> without_own_rules = {};  // what is asked where these leave nothing
+  std::optional<Shadow::Asked> shadowed = {};            // what a candidate is asked afterwards
 };
 
 struct Predictor::Page {
@@ -79,6 +79,7 @@ Predictor::Predictor(const Parts& parts, Metrics& metrics)
       secret_(parts.secret),
       tokens_(parts.tokens),
       admission_(parts.admission),
+      shadow_(parts.shadow),
       refused_(metrics.counter("stamp_refused_total", "Requests that would have waited too long.")),
       without_events_(metrics.counter("stamp_degraded_total", "Answers that do without a part.", "part=\"events\"")),
       visits_time_(metrics.histogram("stamp_visits_read_seconds", "Reading a visitor's events.")),
@@ -146,6 +147,8 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
   admission_.queue();
   page->is_queued = true;
   page->makings.resize(page->asked.size());
+  std::shared_ptr<Serving> candidate;
+  if (shadow_ && page->level == Admission::Level::full) candidate = shadow_->candidate_for(page->request_id);
   // The last list to be answered ends the page, perhaps before this returns.
   for (std::size_t i = 0; i < page->asked.size(); ++i) {
     const Prediction& asked = page->asked[i];
@@ -160,8 +163,8 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
       answer.experiment = making.assignment.experiment->name;
       answer.arm = arm->name;
     }
-    std::string& zone = making.zone = arm && !arm->zone.empty() ? arm->zone : asked.zone;
-    if (zone == kDefaultZone && !making.serving->has_zone(zone)) zone.clear();
+    const std::string& wanted = arm && !arm->zone.empty() ? arm->zone : asked.zone;
+    const std::string zone = making.serving->rules_of(wanted);
     if (!zone.empty() && !making.serving->has_zone(zone)) {
       answer.error = std::make_exception_ptr(
           Error(404, "zone: there is no \"" + zone + "\"; there are " + joined(making.serving->zones)));
@@ -182,6 +185,8 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
     const bool is_written = !asked.events && !asked.current.empty() && !request.events.empty() &&
                             request.events.back() == asked.current.back();
     if (!is_written) request.events.insert(request.events.end(), asked.current.begin(), asked.current.end());
+    if (candidate && answer.degraded.empty() && making.serving == page->serving && !asked.validate_only)
+      making.shadowed = {request, wanted, making.serving, candidate};
     if (page->level != Admission::Level::full) {
       request.diversify = false;
       answer.degraded.push_back("diversity");
@@ -230,8 +235,10 @@ void Predictor::answer(const std::shared_ptr<Page>& page, std::size_t i,
     return finish(page);
   }
   answer.list = std::move(list).get();
-  if (answer.list.items.empty() && page->makings[i].without_own_rules)
-    return submit(page, i, *std::exchange(page->makings[i].without_own_rules, std::nullopt));
+  if (Making& making = page->makings[i]; answer.list.items.empty() && making.without_own_rules) {
+    if (making.shadowed) making.shadowed->request = *making.without_own_rules;
+    return submit(page, i, *std::exchange(making.without_own_rules, std::nullopt));
+  }
   by_path_[static_cast<std::size_t>(answer.list.path)]->add();
   std::string candidates;
   if (page->makings[i].explored_k > 0) candidates = explored(*page, i);
@@ -307,7 +314,11 @@ void Predictor::finish(const std::shared_ptr<Page>& page) const {
   if (page->left.fetch_sub(1) > 1) return;
   page->leave();
   list_time_.observe(Clock::now() - page->began);
+  for (std::size_t i = 0; i < page->makings.size(); ++i)
+    if (page->answers[i].error) page->makings[i].shadowed.reset();
   page->done(page->asked, std::move(page->answers));
+  for (Making& making : page->makings)  // callers have their answers
+    if (making.shadowed) shadow_->offer(*std::move(making.shadowed));
 }
 
 }  // namespace server

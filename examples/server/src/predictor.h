@@ -16,6 +16,7 @@
 #include "prediction.h"
 #include "releases.h"
 #include "secret.h"
+#include "shadow.h"
 #include "tokens.h"
 #include "visits.h"
 
@@ -35,6 +36,7 @@ class Predictor {
     const Secret& secret;
     const Tokens& tokens;
     Admission& admission;
+    Shadow* shadow;  // null: there is none
   };
   Predictor(const Parts& parts, Metrics& metrics);
 
@@ -61,6 +63,7 @@ class Predictor {
   const Secret& secret_;
   const Tokens& tokens_;
   Admission& admission_;
+  Shadow* shadow_;
   Sum& refused_;
   Sum& without_events_;
   Histogram& visits_time_;

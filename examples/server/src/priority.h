@@ -8,4 +8,7 @@ namespace server {
 // too much of it is let in too late.
 void step_back();
 
+// To all of them, and to what has stepped back: for work that nobody waits for. Threads that it starts inherit this.
+void step_aside();
+
 }  // namespace server

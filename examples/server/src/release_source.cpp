@@ -30,10 +30,8 @@ bool is_digest(const std::string& text) {
 
 }  // namespace
 
-ReleaseSource::ReleaseSource(std::filesystem::path directory, bool is_pointer)
-    : directory_(std::move(directory)),
-      watched_(directory_ / (is_pointer ? "current.json" : "manifest.json")),
-      is_pointer_(is_pointer) {}
+ReleaseSource::ReleaseSource(std::filesystem::path directory, const char* watched, bool is_pointer)
+    : directory_(std::move(directory)), watched_(directory_ / watched), is_pointer_(is_pointer) {}
 
 std::string ReleaseSource::state() const {
   struct stat file;

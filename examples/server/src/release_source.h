@@ -17,11 +17,15 @@ struct Wanted {
 //   BUNDLE/                     a bundle; its "release" in release.json is its name, else the directory is
 // or
 //   DIR/current.json            {"release": NAME, "digest": SHA256, "since": TIME}, written aside and renamed
+//   DIR/candidate.json          the same, of what may be served next
 //   DIR/releases/NAME/          a bundle
 class ReleaseSource {
  public:
-  static ReleaseSource bundle(std::filesystem::path bundle) { return {std::move(bundle), false}; }
-  static ReleaseSource pointer(std::filesystem::path directory) { return {std::move(directory), true}; }
+  static ReleaseSource bundle(std::filesystem::path bundle) { return {std::move(bundle), "manifest.json", false}; }
+  static ReleaseSource current(std::filesystem::path directory) { return {std::move(directory), "current.json", true}; }
+  static ReleaseSource candidate(std::filesystem::path directory) {
+    return {std::move(directory), "candidate.json", true};
+  }
 
   const std::filesystem::path& watched() const { return watched_; }  // the file whose change is a new release
 
@@ -33,7 +37,7 @@ class ReleaseSource {
   Wanted wanted(const std::string& state) const;
 
  private:
-  ReleaseSource(std::filesystem::path directory, bool is_pointer);
+  ReleaseSource(std::filesystem::path directory, const char* watched, bool is_pointer);
 
   std::filesystem::path directory_, watched_;
   bool is_pointer_;

@@ -7,7 +7,7 @@
 #include "clock.h"
 #include "error.h"
 #include "log.h"
-#include "json_writer.h"
+#include "prediction.h"
 #include "release_digest.h"
 
 namespace server {
@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 
 constexpr int kFirstPause = 10, kLastPause = 300;  // polls between tries
 constexpr std::size_t kMostRefused = 10;
-constexpr std::int64_t kMadeUp = 32;   // requests to warm the first release with
+constexpr std::int64_t kMadeUp = 32;   // requests to warm up with where nobody has asked yet
 constexpr milliseconds kHeldPoll{50};  // between looks at who holds what is done with
 
 // Looks at products from all over the catalog, in each zone in turn.
@@ -34,11 +34,10 @@ std::vector<stamp::Request> made_up_requests(const Serving& serving) {
   return requests;
 }
 
-std::string label(std::string_view key, std::string_view value) {
-  std::string text(key);
-  text += '=';
-  append_json(text, value);  // Prometheus escapes as JSON does what names of releases have
-  return text;
+ReleaseSource source_of(const Config& config, bool is_candidate) {
+  const std::string& bundle = is_candidate ? config.shadow.bundle : config.bundle;
+  if (!bundle.empty()) return ReleaseSource::bundle(bundle);
+  return is_candidate ? ReleaseSource::candidate(config.releases.path) : ReleaseSource::current(config.releases.path);
 }
 
 std::exception_ptr pinned_to(const std::string& name) {
@@ -59,36 +58,48 @@ Serving::Serving(const Wanted& wanted, const stamp::ReleaseOptions& options)
 
 bool Serving::has_zone(const std::string& zone) const { return std::ranges::binary_search(zones, zone); }
 
-Releases::Releases(const Config& config, const stamp::ReleaseOptions& options, Metrics& metrics)
-    : source_(config.bundle.empty() ? ReleaseSource::pointer(config.releases.path)
-                                    : ReleaseSource::bundle(config.bundle)),
+std::string Serving::rules_of(const std::string& zone) const {
+  return zone == kDefaultZone && !has_zone(zone) ? "" : zone;
+}
+
+Releases::Releases(const Config& config, Role role, const stamp::ReleaseOptions& options, RecentRequests& recent,
+                   Metrics& metrics)
+    : is_candidate_(role == Role::candidate),
+      called_(is_candidate_ ? "candidate" : "release"),
+      source_(source_of(config, is_candidate_)),
       poll_(config.releases.poll_ms),
       options_(options),
-      loads_(metrics.counter("stamp_reloads_total", "Releases that were loaded and served.")),
-      failures_(metrics.counter("stamp_reload_failures_total", "Releases that could not be loaded, each time.")),
+      loads_(is_candidate_ ? metrics.counter("stamp_shadow_reloads_total", "Candidates that were loaded.")
+                           : metrics.counter("stamp_reloads_total", "Releases that were loaded and served.")),
+      failures_(is_candidate_
+                    ? metrics.counter("stamp_shadow_reload_failures_total", "Candidates that could not be, each time.")
+                    : metrics.counter("stamp_reload_failures_total", "Releases that could not be loaded, each time.")),
+      recent_(recent),
       why_none_(source_.watched().string() + " has not been looked at yet") {
-  if (!config.bundle.empty()) {
+  if (!is_candidate_ && !config.bundle.empty()) {
     seen_ = source_.state();
     retry_ = Clock::time_point::max();
-    take(load(source_.wanted(*seen_)));
+    take(load(source_.wanted(*seen_), 0));
   }
-  metrics.gauges("stamp_release_info", "The release that is served.", [this] {
+  const std::string prefix = is_candidate_ ? "stamp_shadow_" : "stamp_";
+  const std::string subject = is_candidate_ ? "The candidate at hand" : "The release that is served";
+  metrics.gauges(prefix + "release_info", subject + ".", [this] {
     const std::lock_guard lock(mutex_);
-    return current_ ? Metrics::Samples{{label("release", current_->name), 1}} : Metrics::Samples{};
+    return current_ ? Metrics::Samples{{Metrics::label("release", current_->name), 1}} : Metrics::Samples{};
   });
-  metrics.gauges("stamp_release_loaded_seconds", "When the release that is served took its place, since 1970.", [this] {
+  metrics.gauges(prefix + "release_loaded_seconds", subject + ": when it took its place, since 1970.", [this] {
     const std::lock_guard lock(mutex_);
     return current_ ? Metrics::Samples{{"", 1e-3 * static_cast<double>(since_)}} : Metrics::Samples{};
   });
-  metrics.gauge("stamp_releases_in_memory", "The one that is served, the one before, and those that requests hold.",
-                [this] {
-                  const std::lock_guard lock(mutex_);
-                  return static_cast<double>((current_ != nullptr) + (previous_ != nullptr) + retired_.size());
-                });
-  metrics.gauge("stamp_release_pinned", "1 while the release that is served is pinned.", [this] {
+  metrics.gauge(prefix + "releases_in_memory", subject + ", the one before, and those that requests hold.", [this] {
     const std::lock_guard lock(mutex_);
-    return pinned_ ? 1. : 0.;
+    return static_cast<double>((current_ != nullptr) + (previous_ != nullptr) + retired_.size());
   });
+  if (!is_candidate_)
+    metrics.gauge("stamp_release_pinned", "1 while the release that is served is pinned.", [this] {
+      const std::lock_guard lock(mutex_);
+      return pinned_ ? 1. : 0.;
+    });
   thread_ = std::thread([this] { run(); });
 }
 
@@ -103,10 +114,14 @@ void Releases::stop() {
   wake_.notify_all();
   thread_.join();
   for (const Done& done : std::exchange(asked_, {})) done(std::make_exception_ptr(Error(503, "the server is ending")));
-  retired_.push_back(std::exchange(current_, nullptr));
-  retired_.push_back(std::exchange(previous_, nullptr));
-  std::erase(retired_, nullptr);
+  retire(current_);
+  retire(previous_);
   while (let_go()) std::this_thread::sleep_for(milliseconds(1));
+}
+
+std::shared_ptr<Serving> Releases::at_hand() const {
+  const std::lock_guard lock(mutex_);
+  return current_;
 }
 
 std::shared_ptr<Serving> Releases::current() const {
@@ -197,7 +212,7 @@ std::exception_ptr Releases::look(bool asked) {
   std::string name = source_.watched().filename();
   try {
     if (!trouble.empty()) throw std::runtime_error(trouble);
-    if (state.empty()) return refuse(name, source_.watched().string() + ": does not exist", false);
+    if (state.empty()) return none();
     const Wanted wanted = source_.wanted(state);
     name = wanted.name;
     if (has(wanted)) return nullptr;
@@ -227,30 +242,30 @@ bool Releases::has(const Wanted& wanted) {
   return true;
 }
 
-// The thread that loads takes no lock that requests wait for: it may be kept waiting with it. The first release, which
-// nobody waits for, is loaded on the thread that looks: others that the library starts then stay, and are for requests.
+// The thread that loads takes no lock that requests wait for: it may be kept waiting with it. And it does all of the
+// work itself: the library's own threads are of no low priority. The first release, which everybody waits for, is
+// loaded on all cores.
 std::shared_ptr<Serving> Releases::load_aside(const Wanted& wanted) {
-  if (!status().current) return load(wanted);
+  if (!is_candidate_ && !at_hand()) return load(wanted, 0);
   std::shared_ptr<Serving> serving;
-  loader_.run([&] { serving = load(wanted); });
+  loader_.run([&] { serving = load(wanted, 1); });
   return serving;
 }
 
-std::shared_ptr<Serving> Releases::load(const Wanted& wanted) const {
+std::shared_ptr<Serving> Releases::load(const Wanted& wanted, int threads) const {
   if (!wanted.digest.empty()) {
     const std::string digest = release_digest(wanted.path);
     if (digest != wanted.digest)
       throw std::invalid_argument(wanted.path.string() + ": the digest of its files is " + digest + ", and " +
                                   source_.watched().filename().string() + " says " + wanted.digest);
   }
-  auto serving = std::make_shared<Serving>(wanted, options_);
+  stamp::ReleaseOptions options = options_;
+  options.threads = threads;
+  auto serving = std::make_shared<Serving>(wanted, options);
   if (wanted.digest.empty() && source_.state() != wanted.identity)  // and the name may be the other one's
     throw std::runtime_error(wanted.path.string() + ": changed while it was being loaded");
-  const std::vector<stamp::Request> requests = recent_.all();
-  if (requests.empty()) {
-    serving->recommender.recommend(made_up_requests(*serving));  // on all cores
-    return serving;
-  }
+  std::vector<stamp::Request> requests = recent_.all();
+  if (requests.empty()) requests = made_up_requests(*serving);
   for (const stamp::Request& request : requests) {
     try {
       serving->recommender.recommend(request);
@@ -265,18 +280,34 @@ bool Releases::take(std::shared_ptr<Serving> fresh) {
   {
     const std::lock_guard lock(mutex_);
     if (pinned_) {
-      retired_.push_back(std::move(fresh));
+      retire(fresh);
       seen_.reset();
       return false;
     }
-    if (previous_) retired_.push_back(std::move(previous_));
-    previous_ = std::exchange(current_, std::move(fresh));
+    retire(is_candidate_ ? current_ : previous_);
+    if (current_) previous_ = std::move(current_);
+    current_ = std::move(fresh);
     since_ = now_ms();
     refused_.clear();
   }
   loads_.add();
-  log("release " + name + " is served");
+  log(called_ + ' ' + name + (is_candidate_ ? " is asked, too" : " is served"));
   return true;
+}
+
+std::exception_ptr Releases::none() {
+  const std::string why = source_.watched().string() + ": does not exist";
+  if (!is_candidate_) return refuse(source_.watched().filename(), why, false);
+  std::string name;
+  {
+    const std::lock_guard lock(mutex_);
+    if (current_) name = current_->name;
+    retire(current_);
+    refused_.clear();
+    why_none_ = why;
+  }
+  if (!name.empty()) log("candidate " + name + " is asked no more");
+  return nullptr;
 }
 
 std::exception_ptr Releases::refuse(const std::string& release, const std::string& why, bool may_come) {
@@ -294,8 +325,12 @@ std::exception_ptr Releases::refuse(const std::string& release, const std::strin
     refused_.push_back({release, why, now_ms()});
   }
   failures_.add();
-  log("release refused: " + release + ": " + why);
+  log(called_ + " refused: " + release + ": " + why);
   return error;
+}
+
+void Releases::retire(std::shared_ptr<Serving>& release) {
+  if (release) retired_.push_back(std::exchange(release, nullptr));
 }
 
 bool Releases::let_go() {

@@ -1,4 +1,4 @@
-// What is served: a release, the one before it, and a thread that looks for the next.
+// What is served: a release, the one before it, and a thread that looks for the next. And what may be: a candidate.
 #pragma once
 
 #include <chrono>
@@ -33,6 +33,8 @@ struct Serving {
   std::vector<std::string> zones;  // sorted
 
   bool has_zone(const std::string& zone) const;
+  // Whose rules apply where this one is asked for: nobody's for "default" where there is no such zone.
+  std::string rules_of(const std::string& zone) const;
 };
 
 // Thread-safe. A thread looks every releases.poll_ms for another release, has another one of low priority check its
@@ -42,13 +44,19 @@ struct Serving {
 // 300. In memory are two releases, and three while one is loaded; the third goes when the last request that it answers
 // has been answered.
 //
+// A candidate is looked for and loaded likewise, and the first one, too, is waited for by nobody. None stays when the
+// next comes, and where the pointer to it, or its bundle, goes, it goes.
+//
 // A stamp::Recommender must not end in a callback of its own, and a request may be the last to hold a release: those
 // that are done with are kept aside, and end on the thread when nobody else holds them.
 class Releases {
  public:
-  // With `bundle` loads it, and throws what is wrong with it; with `releases.path` begins without a release where there
-  // is none. The metrics outlive it.
-  Releases(const Config& config, const stamp::ReleaseOptions& options, Metrics& metrics);
+  enum class Role { served, candidate };
+
+  // What is to be served with `bundle` it loads, and throws what is wrong with it; else it begins without a release.
+  // `recent` are requests to warm up with; it and the metrics outlive this.
+  Releases(const Config& config, Role role, const stamp::ReleaseOptions& options, RecentRequests& recent,
+           Metrics& metrics);
   ~Releases();  // stops, if it has not
 
   // Looks no more, and returns when no request holds a release any more: nobody may ask from now on. Those who wait for
@@ -56,6 +64,7 @@ class Releases {
   void stop();
 
   std::shared_ptr<Serving> current() const;  // throws Error 503 where there is none yet
+  std::shared_ptr<Serving> at_hand() const;  // the same; null where there is none
   void remember(const stamp::Request& request) { recent_.add(request); }
 
   // Looks now, whatever was refused before. done is called once, perhaps on the thread: with null where what is wanted
@@ -83,19 +92,23 @@ class Releases {
  private:
   void run();
   std::exception_ptr look(bool asked);
-  std::shared_ptr<Serving> load(const Wanted& wanted) const;
+  std::shared_ptr<Serving> load(const Wanted& wanted, int threads) const;
   std::shared_ptr<Serving> load_aside(const Wanted& wanted);
   bool has(const Wanted& wanted);             // serves it, where it is at hand
   bool take(std::shared_ptr<Serving> fresh);  // false: pinned meanwhile
+  std::exception_ptr none();                  // there is none to load
   std::exception_ptr refuse(const std::string& release, const std::string& why, bool may_come);
-  bool let_go();  // true: somebody still holds one
+  void retire(std::shared_ptr<Serving>& release);  // with the lock
+  bool let_go();                                   // true: somebody still holds one
 
+  const bool is_candidate_;
+  const std::string called_;  // in the log
   const ReleaseSource source_;
   const std::chrono::milliseconds poll_;
   const stamp::ReleaseOptions options_;
   Sum& loads_;
   Sum& failures_;
-  RecentRequests recent_;
+  RecentRequests& recent_;
   LowPriorityThread loader_;
 
   mutable std::mutex mutex_;  // of all that follows; held for a moment

@@ -18,12 +18,12 @@ def shop():
     return stamp.datasets.synthetic_shop(sessions=1500, products=120, seed=3)
 
 
-def bundle_of(shop, folder: pathlib.Path, seed: int = 1, **options) -> pathlib.Path:
+def bundle_of(shop, folder: pathlib.Path, seed: int = 1, zones: dict = ZONES, **options) -> pathlib.Path:
     model = stamp.StampRecommender(device="cpu", dim=16, epochs=1, batch_size=128, seed=seed, **options)
     model.fit(shop.sessions, progress=False).save(folder / "model")
     columns = {("item_id" if name == "id" else name): column for name, column in shop.products.items()}
     items = stamp.Products.from_frame(columns)
-    stamp.build_bundle({0: folder / "model"}, items, out=folder / "bundle", rules={"zones": ZONES})
+    stamp.build_bundle({0: folder / "model"}, items, out=folder / "bundle", rules={"zones": zones})
     return folder / "bundle"
 
 

@@ -58,7 +58,7 @@ void describe(Visitor& v, Config& c) {
     v.integer("max_connections", c.http.max_connections, 1, 1000000, "Connections at once; one more is closed.");
     v.integer("max_header_bytes", c.http.max_header_bytes, 256, 1048576, "Of a request; one that has more is 431.");
     v.integer("max_body_bytes", c.http.max_body_bytes, 1024, 67108864, "Of a request; one that has more is 413.");
-    v.integer("max_import_bytes", c.http.max_import_bytes, 1024, 1073741824, "The same, for imports of events.");
+    v.integer("max_import_bytes", c.http.max_import_bytes, 1024, 1073741824, "The same, for imports of events and inventory.");
     v.integer("request_timeout_ms", c.http.request_timeout_ms, 1, kMost,
               "From a request's first byte to its last, and for its answer to be taken.");
     v.integer("idle_timeout_ms", c.http.idle_timeout_ms, 1, kMost,
@@ -118,7 +118,14 @@ void describe(Visitor& v, Config& c) {
     v.integer("deadline_ms", c.predict.deadline_ms, 1, 60000, "From a request's arrival; then it is 503.");
     v.integer("max_k", c.predict.max_k, 1, 10000, "Products that a request may ask for.");
   });
-  v.group("keys", "Bearer keys: who may write events (userEvents:…) and administer. Predictions want none.", [&] {
+  v.group("inventory", "What the shop sets of its products between releases (products:setInventory). Each replica has its own.", [&] {
+    v.text("path", c.inventory.path, "The file that keeps it. Empty: nothing can be set.");
+    v.text("available", c.inventory.available, "Number of the bundle's products that says whether they can be bought.");
+    v.text("price", c.inventory.price, "Number of the bundle's products that is their price.");
+    v.integer("max_products", c.inventory.max_products, 1, 100000000,
+              "Products of which something is set; some 100 bytes of memory each.");
+  });
+  v.group("keys", "Bearer keys: who may write events (userEvents:…), set inventory and administer. Predictions want none.", [&] {
     v.text("file", c.keys.file,
            "A line for each key: NAME SHA256 RIGHTS [REQUESTS_PER_SECOND], where RIGHTS is write, admin or "
            "write,admin; stamp-server --new-key NAME makes one. Read again when it changes. Without a file anybody may "

@@ -58,6 +58,13 @@ struct ReleasesOptions {
   int poll_ms = 1000;
 };
 
+struct InventoryOptions {
+  std::string path;
+  std::string available = "available";
+  std::string price = "price";
+  std::int64_t max_products = 1000000;
+};
+
 struct KeysOptions {
   std::string file;
 };
@@ -101,6 +108,7 @@ struct Config {
   AdmissionOptions admission;
   std::vector<ExperimentOptions> experiments;
   ExposureOptions exposures;
+  InventoryOptions inventory;
   KeysOptions keys;
   VertexOptions vertex;
 };

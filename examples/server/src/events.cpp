@@ -23,6 +23,19 @@ constexpr std::array<std::string_view, 16> kPassedOver{
 
 bool is_one_of(std::string_view key, const auto& keys) { return std::ranges::find(keys, key) != keys.end(); }
 
+stamp::Id read_product(const Json& product, stamp::Catalog::Kind kind) {
+  std::optional<stamp::Id> id;
+  product.each_key([&](std::string_view key, const Json& value) {
+    if (key != "id") return is_one_of(key, std::array<std::string_view, 4>{"name", "title", "categories", "priceInfo"});
+    id = read_product_id(value, kind);
+    return true;
+  });
+  if (!id) product.wrong("has no \"id\"");
+  return *id;
+}
+
+}  // namespace
+
 std::int64_t read_time(const Json& value) {
   std::int64_t time;
   if (value.is_integer()) {
@@ -39,19 +52,6 @@ std::int64_t read_time(const Json& value) {
                                    : format_time(time) + " is before the year 2000");
   return time;
 }
-
-stamp::Id read_product(const Json& product, stamp::Catalog::Kind kind) {
-  std::optional<stamp::Id> id;
-  product.each_key([&](std::string_view key, const Json& value) {
-    if (key != "id") return is_one_of(key, std::array<std::string_view, 4>{"name", "title", "categories", "priceInfo"});
-    id = read_product_id(value, kind);
-    return true;
-  });
-  if (!id) product.wrong("has no \"id\"");
-  return *id;
-}
-
-}  // namespace
 
 stamp::Id read_product_id(const Json& value, stamp::Catalog::Kind kind) {
   if (kind == stamp::Catalog::Kind::strings) return std::string(value.text(1, 1024));

@@ -22,6 +22,9 @@ struct UserEvent {
 
 constexpr std::size_t kMaxVisitorBytes = 128;
 
+// ms since 1970, written as such or as RFC 3339; not before the year 2000.
+std::int64_t read_time(const Json& value);
+
 // A product's id, as the catalog's ids are: a string of digits is an integer where these are.
 stamp::Id read_product_id(const Json& value, stamp::Catalog::Kind kind);
 

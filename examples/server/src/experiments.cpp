@@ -53,7 +53,8 @@ void Experiments::check(const std::vector<ExperimentOptions>& options) {
   for (std::size_t i = 0; i < options.size(); ++i) check_one(options[i], "experiments[" + std::to_string(i) + "]", names);
 }
 
-Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release)
+Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release,
+                         Inventory* inventory)
     : options_(std::move(options)) {
   check(options_);
   for (ExperimentOptions& experiment : options_) {
@@ -65,7 +66,7 @@ Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::Re
         continue;
       }
       const ReleaseSource source = ReleaseSource::bundle(arm.bundle);
-      serving.push_back(std::make_shared<Serving>(source.wanted(source.state()), release));
+      serving.push_back(load_serving(source.wanted(source.state()), release, inventory));
     }
   }
 }

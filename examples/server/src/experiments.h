@@ -21,8 +21,8 @@ class Experiments {
  public:
   // Throws std::invalid_argument, with the key, for experiments or arms that cannot be.
   static void check(const std::vector<ExperimentOptions>& options);
-  // Checks, and loads the bundles of arms.
-  Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release);
+  // Checks, and loads the bundles of arms; the inventory (null: there is none) outlives this.
+  Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release, Inventory* inventory);
 
   const std::vector<ExperimentOptions>& options() const { return options_; }
   // Of the first experiment that has the zone. Nobody is in one without a name.

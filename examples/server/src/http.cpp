@@ -168,7 +168,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   bool is_import() const {  // by the header, once it is read
     const beast::string_view target = parser_->get().target();
-    return view(target.substr(0, target.find('?'))).ends_with(":import");
+    const std::string_view path = view(target.substr(0, target.find('?')));
+    return path.ends_with(":import") || path.ends_with(":setInventory");
   }
 
   // What cannot be read has one answer, and is the last of its connection.

@@ -19,7 +19,7 @@ struct HttpOptions {
   int max_connections = 8192;  // beyond, the one that comes is closed at once
   int max_header_bytes = 8192;
   int max_body_bytes = 65536;
-  int max_import_bytes = 4194304;  // of paths that end in ":import"
+  int max_import_bytes = 4194304;  // of paths that end in ":import" or ":setInventory"
   int request_timeout_ms = 5000;   // from the first byte of a request to its last, and for an answer to be taken
   int idle_timeout_ms = 75000;     // between requests
   int grace_ms = 5000;             // from SIGTERM until nobody is accepted any more

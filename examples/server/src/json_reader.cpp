@@ -1,5 +1,7 @@
 #include "json_reader.h"
 
+#include "json_writer.h"
+
 namespace server {
 
 namespace {
@@ -57,6 +59,17 @@ std::int64_t Json::integer(std::int64_t least, std::int64_t most) const {
   std::int64_t value;
   if (value_.get(value) || value < least || value > most)
     expected("an integer from " + std::to_string(least) + " to " + std::to_string(most));
+  return value;
+}
+
+double Json::number(double least, double most) const {
+  double value;
+  if (value_.get(value) || !(value >= least && value <= most)) {
+    std::string right = "a number from ";
+    append_json(right, least);
+    append_json(right += " to ", most);
+    expected(right);
+  }
   return value;
 }
 

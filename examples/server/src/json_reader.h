@@ -37,6 +37,7 @@ class Json {
   std::string_view text() const;
   std::string_view text(std::size_t least, std::size_t most) const;  // bytes
   std::int64_t integer(std::int64_t least, std::int64_t most) const;
+  double number(double least, double most) const;
   bool boolean() const;
   std::string raw_array() const;  // as JSON, without spaces
   bool is_array() const { return value_.is_array(); }

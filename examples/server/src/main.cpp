@@ -10,6 +10,7 @@
 #include "bigtable/store.h"
 #include "config.h"
 #include "http.h"
+#include "inventory.h"
 #include "keys.h"
 #include "log.h"
 #include "predictor.h"
@@ -46,21 +47,24 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::Metrics metrics;
   server::Keys keys(config.keys.file, metrics);
   server::RecentRequests recent;
-  server::Releases releases(config, server::Releases::Role::served, {}, recent, metrics);
+  std::optional<server::Inventory> inventory;
+  if (!config.inventory.path.empty()) inventory.emplace(config.inventory, metrics);
+  server::Inventory* const inventory_or_null = inventory ? &*inventory : nullptr;
+  server::Releases releases(config, server::Releases::Role::served, {}, inventory_or_null, recent, metrics);
   server::Readiness readiness(releases);
   std::unique_ptr<server::Visits> visits = open_visits(config.visits);
   const server::Secret secret(config.secret_file);
   const server::Tokens tokens(secret);
-  const server::Experiments experiments(config.experiments, {});
+  const server::Experiments experiments(config.experiments, {}, inventory_or_null);
   std::optional<server::ExposureLog> exposures;
   if (!config.exposures.directory.empty()) exposures.emplace(config.exposures);
   server::Admission admission(config.admission, stamp::num_threads());
   std::optional<server::Shadow> shadow;
-  if (config.shadow.share > 0) shadow.emplace(config, stamp::ReleaseOptions{}, recent, admission, metrics);
+  if (config.shadow.share > 0) shadow.emplace(config, stamp::ReleaseOptions{}, inventory_or_null, recent, admission, metrics);
   server::Predictor predictor({config, releases, visits.get(), experiments, exposures ? &*exposures : nullptr, secret,
                                tokens, admission, shadow ? &*shadow : nullptr},
                               metrics);
-  server::Routes routes(config, releases, predictor, visits.get(), tokens, readiness, keys, metrics);
+  server::Routes routes(config, releases, predictor, visits.get(), inventory_or_null, tokens, readiness, keys, metrics);
   server::HttpServer http(config.http,
                           [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });
   for (const auto& [name, help, figure] : {
@@ -101,6 +105,7 @@ int serve(const server::Config& config, const sigset_t& ends) {
   server::log("ending as requests are answered");
   http.stop(std::chrono::steady_clock::now() + std::chrono::milliseconds(config.http.request_timeout_ms));
   routes.stop();
+  if (inventory) inventory->stop();
   admin.reset();   // it looks at the store
   visits.reset();  // whoever still waits for it is told, and answers
   if (shadow) shadow->stop();  // it holds what is served

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 
 #include "clock.h"
 #include "error.h"
@@ -15,16 +14,6 @@ namespace server {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// The id of a product in the store, where it can be one of the catalog's.
-std::optional<stamp::Id> id_of(const std::string& item, stamp::Catalog::Kind kind) {
-  if (item.empty()) return std::nullopt;
-  if (kind == stamp::Catalog::Kind::strings) return item;
-  std::int64_t number;
-  const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), number);
-  if (error != std::errc() || end != item.data() + item.size()) return std::nullopt;
-  return number;
-}
 
 // A release may be without the zone of an arm, or have ids of another kind than its bundle: the arm is nobody's then.
 bool can_be(const Assignment& assignment, const Serving& served) {
@@ -135,7 +124,7 @@ void Predictor::read_events(Page& page, const std::vector<Event>& events) const 
   auto begin = events.end();
   while (begin != events.begin() && next - std::prev(begin)->time <= gap) next = (--begin)->time;
   for (auto event = events.begin(); event != events.end(); ++event) {
-    const std::optional<stamp::Id> id = id_of(event->item, page.serving->kind);
+    const std::optional<stamp::Id> id = page.serving->id_of(event->item);
     if (!id) continue;
     if (event >= begin) page.session.push_back(*id);
     if (std::ranges::find(config_.visits.bought_types, event->type) != config_.visits.bought_types.end())

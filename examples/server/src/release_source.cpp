@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "clock.h"
 #include "stamp/files.h"
 
 namespace server {
@@ -15,13 +16,26 @@ namespace {
 
 constexpr off_t kMostBytes = 65536;  // of a pointer
 
-std::string name_of(const std::filesystem::path& bundle) {
+// What release.json says, where there is one: its name, and of when its products are.
+struct Description {
+  std::string name;
+  std::int64_t products_time = 0;
+};
+
+Description described(const std::filesystem::path& bundle) {
   const std::filesystem::path file = bundle / "release.json";
-  if (!std::filesystem::exists(file)) return std::filesystem::canonical(bundle).filename();
+  if (!std::filesystem::exists(file)) return {std::filesystem::canonical(bundle).filename()};
   const auto release = nlohmann::json::parse(stamp::read_file(file), nullptr, false);
   if (!release.is_object() || !release.contains("release") || !release["release"].is_string())
     throw std::invalid_argument(file.string() + ": {\"release\": NAME} is expected");
-  return release["release"];
+  Description description{release["release"]};
+  if (!release.contains("products_time")) return description;
+  try {
+    description.products_time = parse_time(release["products_time"].get<std::string>());
+  } catch (const std::exception& error) {  // no text, or no time
+    throw std::invalid_argument(file.string() + ": products_time: " + error.what());
+  }
+  return description;
 }
 
 bool is_digest(const std::string& text) {
@@ -57,7 +71,8 @@ std::string ReleaseSource::state() const {
 Wanted ReleaseSource::wanted(const std::string& state) const {
   if (!is_pointer_) {
     if (state.empty()) throw std::runtime_error(watched_.string() + ": does not exist");
-    return {name_of(directory_), directory_, "", state};
+    const Description release = described(directory_);
+    return {release.name, directory_, "", state, release.products_time};
   }
   const auto fail = [&](const std::string& what) {
     throw std::invalid_argument(watched_.string() + ": " + what +
@@ -74,7 +89,8 @@ Wanted ReleaseSource::wanted(const std::string& state) const {
   if (name.empty() || name.front() == '.' || name.find('/') != name.npos || name.find('\0') != name.npos)
     fail("\"" + name + "\" cannot be the name of a directory in releases/");
   if (!is_digest(digest)) fail("\"digest\" is not 64 small hexadecimal digits");
-  return {name, directory_ / "releases" / name, digest, name + '\n' + digest};
+  const std::filesystem::path path = directory_ / "releases" / name;
+  return {name, path, digest, name + '\n' + digest, described(path).products_time};
 }
 
 }  // namespace server

@@ -1,6 +1,7 @@
 // Where releases come from: the directory of one bundle, or a directory of releases with a pointer to one of them.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -12,9 +13,11 @@ struct Wanted {
   std::filesystem::path path;
   std::string digest;    // that its files must have (release_digest.h); empty: nobody says
   std::string identity;  // differs from that of every other release
+  std::int64_t products_time = 0;  // ms: what the shop knew of its products by then is in it; 0: nobody says
 };
 
-//   BUNDLE/                     a bundle; its "release" in release.json is its name, else the directory is
+//   BUNDLE/                     a bundle; its "release" in release.json is its name, else the directory is; there, too,
+//                               may stand its "products_time", as RFC 3339 writes it
 // or
 //   DIR/current.json            {"release": NAME, "digest": SHA256, "since": TIME}, written aside and renamed
 //   DIR/candidate.json          the same, of what may be served next

@@ -46,24 +46,8 @@ std::exception_ptr pinned_to(const std::string& name) {
 
 }  // namespace
 
-Serving::Serving(const Wanted& wanted, const stamp::ReleaseOptions& options)
-    : name(wanted.name),
-      digest(wanted.digest),
-      identity(wanted.identity),
-      recommender(wanted.path, options),
-      kind(recommender.release()->catalog().kind()),
-      zones(recommender.release()->zones()) {
-  std::ranges::sort(zones);
-}
-
-bool Serving::has_zone(const std::string& zone) const { return std::ranges::binary_search(zones, zone); }
-
-std::string Serving::rules_of(const std::string& zone) const {
-  return zone == kDefaultZone && !has_zone(zone) ? "" : zone;
-}
-
-Releases::Releases(const Config& config, Role role, const stamp::ReleaseOptions& options, RecentRequests& recent,
-                   Metrics& metrics)
+Releases::Releases(const Config& config, Role role, const stamp::ReleaseOptions& options, Inventory* inventory,
+                   RecentRequests& recent, Metrics& metrics)
     : is_candidate_(role == Role::candidate),
       called_(is_candidate_ ? "candidate" : "release"),
       source_(source_of(config, is_candidate_)),
@@ -74,6 +58,7 @@ Releases::Releases(const Config& config, Role role, const stamp::ReleaseOptions&
       failures_(is_candidate_
                     ? metrics.counter("stamp_shadow_reload_failures_total", "Candidates that could not be, each time.")
                     : metrics.counter("stamp_reload_failures_total", "Releases that could not be loaded, each time.")),
+      inventory_(inventory),
       recent_(recent),
       why_none_(source_.watched().string() + " has not been looked at yet") {
   if (!is_candidate_ && !config.bundle.empty()) {
@@ -261,7 +246,7 @@ std::shared_ptr<Serving> Releases::load(const Wanted& wanted, int threads) const
   }
   stamp::ReleaseOptions options = options_;
   options.threads = threads;
-  auto serving = std::make_shared<Serving>(wanted, options);
+  std::shared_ptr<Serving> serving = load_serving(wanted, options, inventory_);
   if (wanted.digest.empty() && source_.state() != wanted.identity)  // and the name may be the other one's
     throw std::runtime_error(wanted.path.string() + ": changed while it was being loaded");
   std::vector<stamp::Request> requests = recent_.all();

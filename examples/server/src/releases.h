@@ -18,24 +18,9 @@
 #include "metrics.h"
 #include "recent_requests.h"
 #include "release_source.h"
-#include "stamp/recommender.h"
+#include "serving.h"
 
 namespace server {
-
-// A loaded release. Requests hold it while they are answered.
-struct Serving {
-  // Throws as stamp::Recommender does.
-  Serving(const Wanted& wanted, const stamp::ReleaseOptions& options);
-
-  std::string name, digest, identity;  // as in Wanted
-  stamp::Recommender recommender;
-  stamp::Catalog::Kind kind;
-  std::vector<std::string> zones;  // sorted
-
-  bool has_zone(const std::string& zone) const;
-  // Whose rules apply where this one is asked for: nobody's for "default" where there is no such zone.
-  std::string rules_of(const std::string& zone) const;
-};
 
 // Thread-safe. A thread looks every releases.poll_ms for another release, has another one of low priority check its
 // digest, load it and ask it some of the latest requests, and puts it in the place of the one at hand, which stays for
@@ -54,9 +39,9 @@ class Releases {
   enum class Role { served, candidate };
 
   // What is to be served with `bundle` it loads, and throws what is wrong with it; else it begins without a release.
-  // `recent` are requests to warm up with; it and the metrics outlive this.
-  Releases(const Config& config, Role role, const stamp::ReleaseOptions& options, RecentRequests& recent,
-           Metrics& metrics);
+  // `recent` are requests to warm up with; it, the inventory (null: there is none) and the metrics outlive this.
+  Releases(const Config& config, Role role, const stamp::ReleaseOptions& options, Inventory* inventory,
+           RecentRequests& recent, Metrics& metrics);
   ~Releases();  // stops, if it has not
 
   // Looks no more, and returns when no request holds a release any more: nobody may ask from now on. Those who wait for
@@ -108,6 +93,7 @@ class Releases {
   const stamp::ReleaseOptions options_;
   Sum& loads_;
   Sum& failures_;
+  Inventory* const inventory_;
   RecentRequests& recent_;
   LowPriorityThread loader_;
 

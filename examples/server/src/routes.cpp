@@ -1,5 +1,6 @@
 #include "routes.h"
 
+#include <algorithm>
 #include <charconv>
 #include <random>
 
@@ -9,6 +10,7 @@
 #include "failures.h"
 #include "import.h"
 #include "inference_api.h"
+#include "inventory_api.h"
 #include "json_writer.h"
 #include "openapi.h"
 #include "predict_api.h"
@@ -21,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kImports = 8;  // that wait
 constexpr std::string_view kZones = "/v1/servingConfigs/", kPredict = ":predict";
-constexpr std::string_view kEvents = "/v1/userEvents:";
+constexpr std::string_view kEvents = "/v1/userEvents:", kProducts = "/v1/products:";
 constexpr std::string_view kInference = "/v2", kModels = "/v2/models/", kInfer = "/infer", kReady = "/ready";
 
 std::string new_request_id() {
@@ -103,12 +105,13 @@ struct Routes::Call {
   }
 };
 
-Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Tokens& tokens, const Readiness& readiness, Keys& keys,
+Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Inventory* inventory, const Tokens& tokens, const Readiness& readiness, Keys& keys,
                Metrics& metrics)
     : config_(config),
       releases_(releases),
       predictor_(predictor),
       visits_(visits),
+      inventory_(inventory),
       tokens_(tokens),
       readiness_(readiness),
       keys_(keys),
@@ -128,7 +131,8 @@ void Routes::count(int status) { responses_.at(status)->add(); }
 void Routes::operator()(const HttpRequest& request, HttpReply reply) {
   const auto call = std::make_shared<Call>(*this, std::move(reply), request);
   try {
-    if (keys_.any() && request.path.starts_with(kEvents)) keys_.check(request.authorization, Keys::write);
+    if (keys_.any() && (request.path.starts_with(kEvents) || request.path.starts_with(kProducts)))
+      keys_.check(request.authorization, Keys::write);
     if (request.path.starts_with(kZones) && request.path.ends_with(kPredict)) {
       check_json_post(request);
       predict(call, request, from_percent(request.path.substr(kZones.size(), request.path.size() - kZones.size() - kPredict.size())));
@@ -144,6 +148,9 @@ void Routes::operator()(const HttpRequest& request, HttpReply reply) {
     } else if (request.path == "/v1/userEvents:purge") {
       check_json_post(request);
       purge_events(call, request);
+    } else if (request.path == "/v1/products:setInventory") {
+      check_json_post(request);
+      set_inventory(call, request);
     } else if (request.path.starts_with(kModels) && request.path.ends_with(kInfer)) {
       check_post(request);  // its clients name no content type
       infer(call, request, from_percent(request.path.substr(kModels.size(), request.path.size() - kModels.size() - kInfer.size())));
@@ -328,6 +335,25 @@ void Routes::purge_events(const std::shared_ptr<Call>& call, const HttpRequest& 
     store().erase(*purge.visitor, deadline, done);
   else
     store().erase_before(*purge.before, deadline, done);
+}
+
+void Routes::set_inventory(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  if (!inventory_) throw Error(501, "this server sets no inventory (inventory.path is empty)");
+  const std::shared_ptr<Serving> serving = releases_.current();
+  SetInventory set = read_set_inventory(request.body, serving->kind);
+  inventory_->check(set.changes, *serving);
+  const std::int64_t now = now_ms(), time = set.time.value_or(now);
+  if (time > now + 1000ll * config_.visits.clock_skew_s)
+    throw Error(400, "setTime: " + format_time(time) + " is in the future; it is " + format_time(now));
+  const stamp::Catalog& catalog = serving->recommender.release()->catalog();
+  const auto unknown = static_cast<std::size_t>(std::ranges::count_if(set.changes, [&](const InventoryChange& change) {
+    return catalog.find(change.product) == stamp::Catalog::kUnknown;
+  }));
+  const std::size_t n = set.changes.size();
+  inventory_->set(std::move(set.changes), time, [call, n, unknown](std::size_t outdated, std::exception_ptr error) {
+    if (error) return call->fail(error);
+    call->answer(set_inventory_body(n, outdated, unknown));
+  });
 }
 
 }  // namespace server

@@ -8,6 +8,7 @@
 #include "config.h"
 #include "events.h"
 #include "http.h"
+#include "inventory.h"
 #include "keys.h"
 #include "metrics.h"
 #include "predictor.h"
@@ -22,7 +23,7 @@ namespace server {
 // What visitors and their shop ask.
 class Routes {
  public:
-  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, const Tokens& tokens, const Readiness& readiness, Keys& keys,
+  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Inventory* inventory, const Tokens& tokens, const Readiness& readiness, Keys& keys,
          Metrics& metrics);
 
   void operator()(const HttpRequest& request, HttpReply reply);
@@ -40,6 +41,7 @@ class Routes {
   void write_event(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void import_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void purge_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
+  void set_inventory(const std::shared_ptr<Call>& call, const HttpRequest& request);
   Visits& store() const;
   void count(int status);
 
@@ -47,6 +49,7 @@ class Routes {
   const Releases& releases_;
   Predictor& predictor_;
   Visits* visits_;
+  Inventory* inventory_;
   const Tokens& tokens_;
   const Readiness& readiness_;
   Keys& keys_;

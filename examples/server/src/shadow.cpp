@@ -71,12 +71,12 @@ struct Shadow::Zone {
   Sum &same_first, &empty_served, &empty_candidate;
 };
 
-Shadow::Shadow(const Config& config, const stamp::ReleaseOptions& options, RecentRequests& recent,
-               const Admission& admission, Metrics& metrics)
+Shadow::Shadow(const Config& config, const stamp::ReleaseOptions& options, Inventory* inventory,
+               RecentRequests& recent, const Admission& admission, Metrics& metrics)
     : share_(config.shadow.share),
       admission_(admission),
       metrics_(metrics),
-      candidates_(config, Releases::Role::candidate, options, recent, metrics),
+      candidates_(config, Releases::Role::candidate, options, inventory, recent, metrics),
       answered_(outcome(metrics, "answered")),
       failed_(outcome(metrics, "failed")),
       dropped_(outcome(metrics, "dropped")),
@@ -145,7 +145,10 @@ bool Shadow::compare(const Asked& asked) {
   if (!other.answer) return false;              // which was answered before
   const std::lock_guard lock(figures_mutex_);
   if (figures_.candidate != asked.candidate->identity || figures_.served != asked.served->identity)
-    figures_ = {.candidate = asked.candidate->identity, .served = asked.served->identity, .beside = asked.served->name};
+    figures_ = {.candidate = asked.candidate->identity,
+                .served = asked.served->identity,
+                .beside = asked.served->name,
+                .why_failed = {}};
   if (!one.answer) {
     failed_.add();
     ++figures_.failed;

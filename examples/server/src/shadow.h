@@ -33,8 +33,8 @@ class Shadow {
     std::shared_ptr<Serving> candidate;
   };
 
-  // The candidate is that of config.shadow. `recent`, admission and metrics outlive this.
-  Shadow(const Config& config, const stamp::ReleaseOptions& options, RecentRequests& recent, const Admission& admission,
+  // The candidate is that of config.shadow. Inventory (null: there is none), `recent`, admission and metrics outlive this.
+  Shadow(const Config& config, const stamp::ReleaseOptions& options, Inventory* inventory, RecentRequests& recent, const Admission& admission,
          Metrics& metrics);
   ~Shadow();  // stops, if it has not
 

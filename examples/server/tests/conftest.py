@@ -22,7 +22,7 @@ def bundle_of(shop, folder: pathlib.Path, seed: int = 1, zones: dict = ZONES, **
     model = stamp.StampRecommender(device="cpu", dim=16, epochs=1, batch_size=128, seed=seed, **options)
     model.fit(shop.sessions, progress=False).save(folder / "model")
     columns = {("item_id" if name == "id" else name): column for name, column in shop.products.items()}
-    items = stamp.Products.from_frame(columns)
+    items = stamp.Products.from_frame({**columns, "available": [1.0] * len(columns["item_id"])})
     stamp.build_bundle({0: folder / "model"}, items, out=folder / "bundle", rules={"zones": zones})
     return folder / "bundle"
 
@@ -56,8 +56,12 @@ def start(bundle, tmp_path):
 @pytest.fixture(scope="module")
 def server(bundle, tmp_path_factory):
     """One for tests that leave nothing behind but their own visitors' events."""
-    server = Server(
-        {"bundle": str(bundle), "visits": {"store": "memory"}}, tmp_path_factory.mktemp("server") / "c.json"
-    )
+    path = tmp_path_factory.mktemp("server")
+    config = {
+        "bundle": str(bundle),
+        "visits": {"store": "memory"},
+        "inventory": {"path": str(path / "inventory.sqlite")},
+    }
+    server = Server(config, path / "c.json")
     yield server
     server.end()

@@ -72,6 +72,7 @@ LEAST = {
     "/v1/servingConfigs:batchPredict": {"requests": [{}]},
     "/v1/userEvents:write": VIEW,
     "/v1/userEvents:import": {"inputConfig": {"userEventInlineSource": {"userEvents": [VIEW]}}},
+    "/v1/products:setInventory": {"products": [{"id": "sku-00010", "availability": "IN_STOCK"}]},
     "/v1/userEvents:purge": {"filter": 'visitorId = "nobody"', "force": True},
     "/v2/models/{zone}/infer": {"inputs": [EVENTS]},
     "/vertex/predict": {"instances": [{}]},
@@ -101,7 +102,7 @@ def places(schema: dict, body, way=()):
 
 # What stands where LEAST has nothing, so that there is an object to look into.
 MORE = {
-    "userEvent": VIEW, "productDetails": [PRODUCT], "params": {}, "parameters": {}, "outputs": [{"name": "items"}],
+    "userEvent": VIEW, "productDetails": [PRODUCT], "params": {}, "parameters": {}, "priceInfo": {"price": 5}, "outputs": [{"name": "items"}],
 }  # fmt: skip
 
 
@@ -143,14 +144,14 @@ PLACES = [(path, *place) for path in POSTS for place in places(request_schema(pa
 def known_names() -> set[str]:
     """Whatever could be a key in the handlers' sources, and all that the document names."""
     names = set(re.findall(r'"(\w[\w-]*)":', json.dumps(DOCUMENT)))
-    for file in ("predict_api", "events_api", "events", "inference_api"):
+    for file in ("predict_api", "events_api", "events", "inference_api", "inventory_api"):
         names |= set(re.findall(r'"([A-Za-z_][\w-]*)"', (SERVER / f"src/{file}.cpp").read_text()))
     return names
 
 
 def test_the_file_is_openapi():
     openapi_spec_validator.validate(DOCUMENT)
-    assert len(PLACES) == 40, [(path, way) for path, way, *_ in PLACES]
+    assert len(PLACES) == 43, [(path, way) for path, way, *_ in PLACES]
 
 
 def test_it_is_served_as_this_server_is_configured(server, start):
@@ -251,7 +252,8 @@ def is_right(value, schema: dict) -> bool:
 def sample(schema: dict):
     schema = resolved(schema)
     if "properties" in schema and "required" in schema:
-        return {key: sample(schema["properties"][key]) for key in schema["required"]}
+        wanted = schema["required"] + schema.get("then", {}).get("required", [])
+        return {key: sample(schema["properties"][key]) for key in wanted}
     if isinstance(schema.get("type"), list):
         return "x"
     return good_value(schema)
@@ -264,7 +266,8 @@ def roomy(bundle, tmp_path_factory):
 
     http = {"max_body_bytes": 1 << 24, "max_import_bytes": 1 << 24}
     config = {"bundle": str(bundle), "visits": {"store": "memory"}, "http": http, "predict": {"deadline_ms": 20000}}
-    server = Server(config, tmp_path_factory.mktemp("roomy") / "c.json")
+    path = tmp_path_factory.mktemp("roomy")
+    server = Server({**config, "inventory": {"path": str(path / "inventory.sqlite")}}, path / "c.json")
     yield server
     server.end()
 
@@ -372,3 +375,4 @@ def test_answers_of_every_kind_are_as_it_says(server, start):
     for action in ("write", "import", "purge"):
         path = f"/v1/userEvents:{action}"
         check(path, LEAST[path], 501, by=without)
+    check("/v1/products:setInventory", LEAST["/v1/products:setInventory"], 501, by=without)

@@ -45,6 +45,7 @@ end_building() {
 
 . tests/setup.sh
 . examples/server/setup.sh
+. examples/server/tests/setup.sh
 if [ -z "${STAMP_DATA:-}" ] && [ -d ../shared/data ]; then
   STAMP_DATA=$(cd ../shared/data && pwd)
 fi

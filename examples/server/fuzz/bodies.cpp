@@ -2,9 +2,11 @@
 // written of what was read is JSON, too.
 #include <simdjson.h>
 
+#include <cmath>
 #include <stdexcept>
 
 #include "clock.h"
+#include "demo_products.h"
 #include "error.h"
 #include "events_api.h"
 #include "failures.h"
@@ -47,6 +49,23 @@ void check_stored(const server::UserEvent& event) {
   check_json(server::written_body(event, events[0].time));
 }
 
+// Two products, one of them with attributes.
+stamp::Bundle bundle_of_two(stamp::Catalog::Kind kind) {
+  stamp::Bundle bundle{
+      .catalog = stamp::Catalog(kind), .counts = {1, 2}, .attributes = stamp::Attributes(2), .clusters = {}};
+  for (const std::int64_t id : {1, 2})
+    kind == stamp::Catalog::Kind::integers ? bundle.catalog.add(id) : bundle.catalog.add("sku-" + std::to_string(id));
+  bundle.attributes.add(stamp::TextAttribute{.name = "a \"name\"", .values = {"Shirts"}, .codes = {0, -1}});
+  bundle.attributes.add(stamp::NumberAttribute{.name = "price", .values = {9.5f, NAN}});
+  return bundle;
+}
+
+const stamp::Release& shop(stamp::Catalog::Kind kind) {
+  static const stamp::Release integers(bundle_of_two(stamp::Catalog::Kind::integers)),
+      strings(bundle_of_two(stamp::Catalog::Kind::strings));
+  return kind == stamp::Catalog::Kind::integers ? integers : strings;
+}
+
 void read(int which, stamp::Catalog::Kind kind, std::string_view body) {
   switch (which) {
     case 0: {
@@ -85,12 +104,17 @@ void read(int which, stamp::Catalog::Kind kind, std::string_view body) {
       answer.error = nullptr;
       return check_json(server::inference_body(inference, "home", answer));
     }
-    default: {
+    case 6: {
       const auto asked = server::read_instances(body, kind, 100);
       FUZZ_CHECK(!asked.empty() && asked.size() <= 100);
       std::vector<server::Predicted> answers;
       for (const auto& one : asked) check_asked(one), answers.push_back(answer_of(one));
       return check_json(server::predictions_body(asked, answers));
+    }
+    default: {
+      const server::DemoQuestion asked = server::read_demo_products(body, kind);
+      FUZZ_CHECK(asked.limit >= 1 && asked.limit <= 100 && asked.offset >= 0 && asked.search.size() <= 256);
+      return check_json(server::demo_products_body(asked, shop(kind), "bundle", {}));
     }
   }
 }
@@ -99,7 +123,7 @@ void read(int which, stamp::Catalog::Kind kind, std::string_view body) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  const int which = data[0] % 7;
+  const int which = data[0] % 8;
   const auto kind = data[0] & 128 ? stamp::Catalog::Kind::integers : stamp::Catalog::Kind::strings;
   try {
     read(which, kind, text_of(data + 1, size - 1));

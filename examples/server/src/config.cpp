@@ -162,6 +162,10 @@ void describe(Visitor& v, Config& c) {
     v.text("predict_route", c.vertex.predict_route, "Path of predictions for instances.");
     v.text("health_route", c.vertex.health_route, "Path that answers 200.");
   });
+  v.group("demo", "A page to look at, at /demo of the visitors' port.", [&] {
+    v.boolean("enabled", c.demo.enabled, "Whether there is one. It shows every product, its attributes and its clicks to "
+              "whoever reaches the port: for those who work on the shop.");
+  });
 }
 
 std::string shown(const Value& value) {

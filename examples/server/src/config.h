@@ -90,6 +90,10 @@ struct ExperimentOptions {
   std::vector<ArmOptions> arms;
 };
 
+struct DemoOptions {
+  bool enabled = false;
+};
+
 // The paths that Vertex AI is told of, or tells: a container finds them in AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE.
 struct VertexOptions {
   std::string predict_route = "/vertex/predict";
@@ -111,6 +115,7 @@ struct Config {
   InventoryOptions inventory;
   KeysOptions keys;
   VertexOptions vertex;
+  DemoOptions demo;
 };
 
 // Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value

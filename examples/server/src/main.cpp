@@ -9,6 +9,7 @@
 #include "admin.h"
 #include "bigtable/store.h"
 #include "config.h"
+#include "demo_page.h"
 #include "http.h"
 #include "inventory.h"
 #include "keys.h"
@@ -91,6 +92,9 @@ int serve(const server::Config& config, const sigset_t& ends) {
   const auto name_of = [](const server::Releases::Status& status) {
     return status.current ? "release " + status.current->name : "no release yet";
   };
+  if (config.demo.enabled)
+    server::log("a page to look at: http://" + config.http.address + ':' + std::to_string(http.port()) +
+                std::string(server::kDemoPath));
   server::log(name_of(releases.status()) + " at http://" + config.http.address + ':' + std::to_string(http.port()) +
               ", health and metrics at http://" + config.admin.address + ':' + std::to_string(admin->port()));
 

@@ -5,6 +5,8 @@
 #include <random>
 
 #include "clock.h"
+#include "demo_page.h"
+#include "demo_products.h"
 #include "error.h"
 #include "events_api.h"
 #include "failures.h"
@@ -21,7 +23,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kImports = 8;  // that wait
+constexpr std::size_t kImports = 8, kLooks = 8;  // that wait
 constexpr std::string_view kZones = "/v1/servingConfigs/", kPredict = ":predict";
 constexpr std::string_view kEvents = "/v1/userEvents:", kProducts = "/v1/products:";
 constexpr std::string_view kInference = "/v2", kModels = "/v2/models/", kInfer = "/infer", kReady = "/ready";
@@ -93,9 +95,12 @@ struct Routes::Call {
   }
   void answer(std::string body, int status = 200) {
     HttpResponse response{.status = status, .body = std::move(body), .headers = error_headers(status)};
-    response.headers.emplace_back("X-Request-Id", request_id);
     if (status == 405) response.headers.emplace_back("Allow", allow);
-    routes.count(status);
+    answer(std::move(response));
+  }
+  void answer(HttpResponse response) {
+    response.headers.emplace_back("X-Request-Id", request_id);
+    routes.count(response.status);
     reply(std::move(response));
   }
   void fail(const std::exception_ptr& error) {
@@ -121,9 +126,15 @@ Routes::Routes(const Config& config, const Releases& releases, Predictor& predic
       events_(metrics.counter("stamp_events_total", "Events that were stored.")),
       attributed_(metrics.counter("stamp_attributed_events_total", "User events that named the answer they follow.")),
       imports_(kImports) {
+  if (config.demo.enabled) looks_.emplace(kLooks);
   for (const int status : {200, 400, 401, 403, 404, 405, 415, 429, 500, 501, 503})
     responses_[status] = &metrics.counter("stamp_responses_total", "Answers by status of HTTP.",
                                           "status=\"" + std::to_string(status) + '"');
+}
+
+void Routes::stop() {
+  imports_.stop();
+  if (looks_) looks_->stop();
 }
 
 void Routes::count(int status) { responses_.at(status)->add(); }
@@ -165,6 +176,12 @@ void Routes::operator()(const HttpRequest& request, HttpReply reply) {
     } else if (request.path == config_.vertex.health_route) {
       call->check_get(request);
       ready(call);
+    } else if (config_.demo.enabled && request.path == kDemoPath) {
+      call->check_get(request);
+      call->answer(demo_page());
+    } else if (config_.demo.enabled && request.path == kDemoProductsPath) {
+      check_json_post(request);
+      show_products(call, request);
     } else {
       throw nothing_at(request.path);
     }
@@ -354,6 +371,19 @@ void Routes::set_inventory(const std::shared_ptr<Call>& call, const HttpRequest&
     if (error) return call->fail(error);
     call->answer(set_inventory_body(n, outdated, unknown));
   });
+}
+
+void Routes::show_products(const std::shared_ptr<Call>& call, const HttpRequest& request) {
+  std::shared_ptr<Serving> serving = releases_.current();
+  DemoQuestion asked = read_demo_products(request.body, serving->kind);
+  const bool is_taken = looks_->add([this, call, serving = std::move(serving), asked = std::move(asked)] {
+    try {
+      call->answer(demo_products_body(asked, *serving->recommender.release(), serving->name, config_));
+    } catch (...) {
+      call->fail(std::current_exception());
+    }
+  });
+  if (!is_taken) throw Error(503, "others are looking at the products; come again later");
 }
 
 }  // namespace server

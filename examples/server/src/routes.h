@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "config.h"
@@ -27,7 +28,7 @@ class Routes {
          Metrics& metrics);
 
   void operator()(const HttpRequest& request, HttpReply reply);
-  void stop() { imports_.stop(); }  // ends what is under way; nobody may ask from now on
+  void stop();  // ends what is under way; nobody may ask from now on
 
  private:
   struct Call;  // a request on its way, and where its answer goes
@@ -43,6 +44,7 @@ class Routes {
   void purge_events(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void set_inventory(const std::shared_ptr<Call>& call, const HttpRequest& request);
   Visits& store() const;
+  void show_products(const std::shared_ptr<Call>& call, const HttpRequest& request);
   void count(int status);
 
   const Config& config_;
@@ -59,7 +61,9 @@ class Routes {
   Histogram& time_;
   Sum& events_;
   Sum& attributed_;  // of these
-  WorkQueue imports_;  // goes first: its work uses the others
+  // They go first: their work uses the others.
+  WorkQueue imports_;
+  std::optional<WorkQueue> looks_;  // at the catalog, for the page at /demo; none where there is no such page
 };
 
 }  // namespace server

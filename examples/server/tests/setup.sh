@@ -1,0 +1,2 @@
+# Sourced after tests/setup.sh by whatever tests the server: a browser, for its page (370 MB on disk, half a minute).
+install_missing chromium-headless-shell

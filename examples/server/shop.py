@@ -27,15 +27,16 @@ parser.add_argument("--sessions", type=int, default=10_000, help="of the made-up
 args = parser.parse_args()
 
 if args.data:
-    sessions, items, zones = stamp.Sessions.from_frame(args.data), None, {name: {} for name in ZONES}
+    sessions, items, rules = stamp.Sessions.from_frame(args.data), None, {"zones": {name: {} for name in ZONES}}
 else:
     shop = stamp.datasets.synthetic_shop(sessions=args.sessions, products=args.products)
-    sessions, zones = shop.sessions, ZONES
+    sessions, rules = shop.sessions, {"build": [{"rule": "only_available"}], "zones": ZONES}
     items = stamp.Products.from_frame(
         {("item_id" if name == "id" else name): column for name, column in shop.products.items()}
+        | {"available": [1.0] * args.products}
     )
 model = stamp.StampRecommender(epochs=4, batch_size=128).fit(sessions)
 args.out.mkdir(parents=True, exist_ok=True)
 model.save(args.out / "model")
-stamp.build_bundle({0: args.out / "model"}, items, out=args.out / "bundle", rules={"zones": zones})
+stamp.build_bundle({0: args.out / "model"}, items, out=args.out / "bundle", rules=rules)
 print(f"Saved in {args.out / 'bundle'}.")

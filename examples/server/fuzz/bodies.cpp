@@ -12,6 +12,7 @@
 #include "failures.h"
 #include "fuzz.h"
 #include "inference_api.h"
+#include "inventory_api.h"
 #include "predict_api.h"
 
 namespace {
@@ -111,6 +112,15 @@ void read(int which, stamp::Catalog::Kind kind, std::string_view body) {
       for (const auto& one : asked) check_asked(one), answers.push_back(answer_of(one));
       return check_json(server::predictions_body(asked, answers));
     }
+    case 7: {
+      const server::SetInventory set = server::read_set_inventory(body, kind);
+      FUZZ_CHECK(!set.changes.empty() && set.changes.size() <= 100000 && (!set.time || *set.time >= 946684800000));
+      for (const server::InventoryChange& change : set.changes) {
+        FUZZ_CHECK(change.available || change.price);
+        if (change.price) FUZZ_CHECK(*change.price >= 0 && std::isfinite(*change.price));
+      }
+      return;
+    }
     default: {
       const server::DemoQuestion asked = server::read_demo_products(body, kind);
       FUZZ_CHECK(asked.limit >= 1 && asked.limit <= 100 && asked.offset >= 0 && asked.search.size() <= 256);
@@ -123,7 +133,7 @@ void read(int which, stamp::Catalog::Kind kind, std::string_view body) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  const int which = data[0] % 8;
+  const int which = data[0] % 9;
   const auto kind = data[0] & 128 ? stamp::Catalog::Kind::integers : stamp::Catalog::Kind::strings;
   try {
     read(which, kind, text_of(data + 1, size - 1));

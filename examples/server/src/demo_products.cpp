@@ -43,7 +43,8 @@ std::vector<std::int32_t> rows_that_hold(std::string_view text, const stamp::Bun
   return rows;
 }
 
-void append_product(std::string& out, std::int32_t row, const stamp::Bundle& bundle) {
+void append_product(std::string& out, std::int32_t row, const stamp::Bundle& bundle,
+                    const std::vector<stamp::NumberAttribute>& numbers) {
   JsonObject product(out);
   product.add("id", stamp::to_string(bundle.catalog.id(row)));
   product.add("clicks", bundle.counts[row]);
@@ -56,7 +57,7 @@ void append_product(std::string& out, std::int32_t row, const stamp::Bundle& bun
   for (const stamp::TextAttribute& attribute : bundle.attributes.texts())
     if (attribute.codes[row] != stamp::TextAttribute::kMissing)
       add(attribute.name, attribute.values[attribute.codes[row]]);
-  for (const stamp::NumberAttribute& attribute : bundle.attributes.numbers())
+  for (const stamp::NumberAttribute& attribute : numbers)
     if (!std::isnan(attribute.values[row])) add(attribute.name, attribute.values[row]);
 }
 
@@ -105,6 +106,7 @@ DemoQuestion read_demo_products(std::string_view body, stamp::Catalog::Kind kind
 std::string demo_products_body(const DemoQuestion& asked, const stamp::Release& release, const std::string& name,
                                const Config& config) {
   const stamp::Bundle& bundle = release.bundle();
+  const auto numbers = release.numbers();  // as they stand now
   std::vector<std::int32_t> rows;
   std::int64_t found, begin = 0;
   if (asked.ids) {
@@ -128,7 +130,7 @@ std::string demo_products_body(const DemoQuestion& asked, const stamp::Release& 
     out.add("found", found);
     JsonArray products(out.at("products"));
     for (std::int64_t i = begin; i < static_cast<std::int64_t>(rows.size()); ++i)
-      append_product(products.next(), rows[i], bundle);
+      append_product(products.next(), rows[i], bundle, *numbers);
   }
   return body;
 }

@@ -206,6 +206,10 @@ def test_experiments_that_cannot_be(experiments, says, bundle, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps({"bundle": str(bundle), "experiments": experiments}))
     for options in ([], ["--check"]):
         done = subprocess.run(
-            [PROGRAM, "--config", tmp_path / "c.json", *options], capture_output=True, text=True, timeout=20
+            [PROGRAM, "--config", tmp_path / "c.json", *options],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            cwd=tmp_path,
         )
         assert done.returncode == 1 and says in done.stderr

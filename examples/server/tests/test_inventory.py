@@ -7,7 +7,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import time
 
 import pytest
 from release_directory import Directory, wait_until
@@ -115,13 +114,15 @@ def test_it_is_in_force_with_the_next_request_and_after_kill(serve, build, shop)
 
 
 def test_only_what_is_said_changes(serve, build):
-    server = serve()
+    server = serve(demo={"enabled": True})
     set_(server, product("sku-00010", price=3.5))
     set_(server, product("sku-00010", available=False))
     set_(server, product("sku-00011", available=False), product("sku-00011", available=True, price=7))
     truth = build({"sku-00010": False}, {"sku-00010": 3.5, "sku-00011": 7})
     for events in (["sku-00010"], ["sku-00011"], []):
         assert lists(server, *events) == lists_of(truth, *events)
+    shown = server.post("/demo/products", {"ids": ["sku-00010", "sku-00011"]}).json["products"]
+    assert [{a["name"]: a["value"] for a in product["attributes"]}["price"] for product in shown] == [3.5, 7]
     for word, is_listed in (("PREORDER", True), ("OUT_OF_STOCK", False), ("BACKORDER", True)):
         server.post(PATH, {"products": [{"id": "sku-00010", "availability": word}]})
         assert ("sku-00010" in lists(server)["default"]) == is_listed
@@ -279,33 +280,32 @@ def test_more_than_there_may_be(serve, tmp_path):
     set_(server, product("sku-00010", available=True))
 
 
-def test_what_the_disk_does_not_take_is_not_set(serve, tmp_path):
-    """Lists go on, and so does setting when there is room."""
+@pytest.fixture
+def small_disk(tmp_path):
+    """Asked for before `serve`, so that no server has it open in the end."""
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
-    try:
-        server = serve(inventory={"path": str(disk / "inventory.sqlite")})
-        set_(server, product("sku-00010", available=False))
-        filler = disk / "filler"
-        with open(filler, "wb", buffering=0) as file:
-            with pytest.raises(OSError):
-                while True:
-                    file.write(b"x" * 4096)
-        many = [product(f"more-{i}" + "x" * 200, available=False) for i in range(500)]
-        reply = server.post(PATH, {"products": [product("sku-00011", available=False), *many]})
-        assert reply.status == 503 and "the inventory cannot be stored now: " in reply.error
-        listed = lists(server)["default"]
-        assert "sku-00011" in listed and "sku-00010" not in listed
-        filler.unlink()
-        set_(server, product("sku-00011", available=False))
-        assert "sku-00011" not in lists(server)["default"]
-        server.end(signal.SIGKILL)
-        assert {"sku-00010", "sku-00011"}.isdisjoint(
-            lists(serve(inventory={"path": str(disk / "inventory.sqlite")}))["default"]
-        )
-    finally:
-        for _ in range(50):
-            if subprocess.run(["umount", disk], check=False, capture_output=True).returncode == 0:
-                break
-            time.sleep(0.1)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_what_the_disk_does_not_take_is_not_set(small_disk, serve):
+    """Lists go on, and so does setting when there is room."""
+    config = {"path": str(small_disk / "inventory.sqlite")}
+    server = serve(inventory=config)
+    set_(server, product("sku-00010", available=False))
+    filler = small_disk / "filler"
+    with open(filler, "wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    many = [product(f"more-{i}" + "x" * 200, available=False) for i in range(500)]
+    reply = server.post(PATH, {"products": [product("sku-00011", available=False), *many]})
+    assert reply.status == 503 and "the inventory cannot be stored now: " in reply.error
+    listed = lists(server)["default"]
+    assert "sku-00011" in listed and "sku-00010" not in listed
+    filler.unlink()
+    set_(server, product("sku-00011", available=False))
+    assert "sku-00011" not in lists(server)["default"]
+    server.end(signal.SIGKILL)
+    assert {"sku-00010", "sku-00011"}.isdisjoint(lists(serve(inventory=config))["default"])

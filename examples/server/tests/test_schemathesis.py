@@ -15,6 +15,7 @@ from serving import Server
 def roomy(bundle, tmp_path):
     """Limits of HTTP, deadlines and queues have tests of their own: here they come after what the document says."""
     config = {
+        "inventory": {"path": str(tmp_path / "inventory.sqlite")},
         "bundle": str(bundle),
         "visits": {"store": "memory"},
         "http": {"max_header_bytes": 1 << 20, "max_body_bytes": 1 << 23, "max_import_bytes": 1 << 23},

@@ -101,13 +101,13 @@ def worker(script: str, *arguments: object) -> dict:
 NO_FILTERS = {"history": 0, "exclude": [], "only": None, "zone": "", "rules": "", "popular": False, "explain": False}
 
 
-def random_model(products: int, dim: int, device: str = "cpu"):
+def random_model(products: int, dim: int, device: str = "cpu", seed: int = 42):
     """A model of untrained weights, whose scores differ enough for a list."""
     from stamp import _stamp
 
     config = json.loads(_stamp.presets("official")[0])
     return _stamp.Model(
-        json.dumps({**config, "dim": dim, "item_std": 0.1}), products, _stamp.open_device(device, "auto")
+        json.dumps({**config, "dim": dim, "item_std": 0.1, "seed": seed}), products, _stamp.open_device(device, "auto")
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import statistics
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -328,6 +329,29 @@ def served() -> list[str]:
                  table(["", "server", "library", "added"],
                        [[name(r), f"{r['server_ms']:.3f}", f"{r['library_ms']:.3f}", f"{r['server_ms'] - r['library_ms']:.3f}"]
                         for r in alone])]  # fmt: skip
+    if reloads := of("reloads"):
+
+        def each(values: list[float]) -> str:
+            return ", ".join(f"{value:.2f}" for value in values)
+
+        text += [f"Releases that come one after the other while {reloads[0]['rate']:,} requests a second do: p99 of lists in milliseconds of "
+                 "runs without and with them, in turns, and the median of the ratios. What was not 200, with them; answers that "
+                 "were no list of the release that they named, of those that were looked at; resident memory from the first tenth of the releases to the last.",
+                 table(["", "releases", "seconds each", "p99 without", "p99 with", "ratio", "503", "failed", "torn", "MiB"],
+                       [[name(r), f"{r['reloads']:,}", f"{r['reload_s']:.2f}", each(r["quiet"]["p99_ms"]), each(r["reloading"]["p99_ms"]),
+                         f"{statistics.median(b / a for a, b in zip(r['quiet']['p99_ms'], r['reloading']['p99_ms'], strict=True)):.2f}",
+                         f"{r['reloading']['refused']:,}", f"{r['reloading']['failed'] + r['reloads_failed']:,}", f"{r['torn']:,} of {r['checked']:,}",
+                         ", ".join(f"{mib:.0f}" for mib in r["rss_mib"])] for r in reloads])]  # fmt: skip
+    if shadows := of("shadow"):
+
+        def median(r: dict, which: str, what: str) -> str:
+            return f"{statistics.median(run[which][what] for run in r['rounds']):.2f}"
+
+        text += [f"A candidate that is asked whatever it can be, at {shadows[0]['rate']:,} requests a second: p50 and p99 of lists in "
+                 "milliseconds beside those of a server without one, in turns, medians; lists that the candidate was asked, and that were dropped.",
+                 table(["", "p50 without", "p50 with", "p99 without", "p99 with", "cores without", "cores with", "asked", "dropped"],
+                       [[name(r), *(median(r, which, what) for what in ("p50_ms", "p99_ms", "cores") for which in ("alone", "shadowing")),
+                         f"{r['answered']:,.0f}", f"{r['dropped']:,.0f}"] for r in shadows])]  # fmt: skip
     if parts := of("parts"):
         text += [f"What a request costs the server by part, CPU µs with {parts[0]['in_flight']} in flight, by difference: an empty "
                  "handler of 900 bytes; a list of popular products over it (JSON, admission, the list); encoding and scan, for inline "

@@ -1,5 +1,5 @@
-"""The serving application under load, beside the library alone: time of one request, rates, capacity, overload, and what a
-request costs by part.
+"""The serving application under load, beside the library alone: time of one request, rates, capacity, overload, what a
+request costs by part, and what callers notice of releases that come meanwhile, and of a candidate's shadow.
 
     cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH=… && ninja -C build/server
     STAMP_DATA=… python benchmarks/serve.py [--bundles one clusters] [--stores memory embedded] [--what idle parts …]
@@ -14,14 +14,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gzip
+import hashlib
+import http.client
 import json
 import os
 import pathlib
 import re
 import shutil
 import signal
+import statistics
 import subprocess
+import threading
 import time
+import urllib.request
 
 import numpy as np
 from common import NO_FILTERS, ROOT, median_of, random_model, record
@@ -35,21 +40,21 @@ MODELS = {"one": 1, "clusters": 5}  # of as many products each
 ZONES = {"six": {"rules": SIX}, "plain": {"rules": []}}
 LIMIT_MS = 10
 SERVING = ROOT / "build" / "serving"
-ALL = ("idle", "parts", "rates", "capacity")
+ALL = ("idle", "parts", "rates", "capacity", "reloads", "shadow")
 
 
-def bundle(name: str) -> pathlib.Path:
-    path = SERVING / name
+def bundle(name: str, seed: int = 42) -> pathlib.Path:
+    path = SERVING / f"{name}-{seed}"
     if not path.exists():
         random = np.random.default_rng(1)
         catalog = _stamp.Catalog("integers")
         catalog.add_integers(range(PRODUCTS))
-        clusters = [(i, rows, random_model(len(rows), DIM), "{}", "", "{}")
+        clusters = [(i, rows, random_model(len(rows), DIM, seed=seed), "{}", "", "{}")
                     for i, rows in enumerate(np.array_split(np.arange(PRODUCTS, dtype=np.int32), MODELS[name]))]  # fmt: skip
         counts = list(range(PRODUCTS, 0, -1))
         rules = json.dumps({"zones": ZONES})
         made = _stamp.Bundle(catalog, counts, attributes(PRODUCTS, random), clusters, [], rules)
-        _stamp.save_bundle(str(path), made)
+        _stamp.save_bundle(str(path), made, scan_tables=True)
     return path
 
 
@@ -82,8 +87,8 @@ class Server:
     def __init__(self, *command: object) -> None:
         self.process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
-            if found := re.search(r"at http://\S+?:(\d+)", line):
-                self.port = int(found[1])
+            if found := re.findall(r"at http://\S+?:(\d+)", line):
+                self.port, self.admin_port = int(found[0]), int(found[-1])
                 return
         raise RuntimeError(f"{command[0]} ended with {self.process.wait()}")
 
@@ -96,6 +101,89 @@ class Server:
         self.process.wait(60)
 
 
+def post(connection: http.client.HTTPConnection, path: str, body: object = None) -> tuple[int, dict]:
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    reply = connection.getresponse()
+    return reply.status, json.loads(reply.read())
+
+
+def digest_of(folder: pathlib.Path) -> str:
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    lines = (f"{hashlib.sha256(files[name].read_bytes()).hexdigest()}  {name}\n" for name in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class Releases:
+    """A directory that a server watches. Bundles come in turn, each time under another name, which begins with its number."""
+
+    def __init__(self, bundles: list[pathlib.Path]) -> None:
+        self.path = SERVING / "releases"
+        shutil.rmtree(self.path, ignore_errors=True)
+        (self.path / "releases").mkdir(parents=True)
+        self.bundles = [(path, digest_of(path)) for path in bundles]
+        self.came = 0
+
+    def next(self) -> str:
+        number = self.came % len(self.bundles)
+        path, digest = self.bundles[number]
+        name = f"{number}-{self.came}"
+        self.came += 1
+        (self.path / "releases" / name).symlink_to(path)
+        aside = self.path / "aside.json"
+        aside.write_text(json.dumps({"release": name, "digest": digest, "since": ""}))
+        aside.rename(self.path / "current.json")
+        return name
+
+
+def metric(server: Server, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.admin_port}/metrics") as reply:
+        return next(float(line.split()[-1]) for line in reply.read().decode().splitlines() if line.startswith(name))
+
+
+class Reloading:
+    """Until the end of the `with` releases come one after the other, and some answers are held against the list of the
+    release that they name."""
+
+    def __init__(self, server: Server, releases: Releases, query: dict, truth: list[list[str]]) -> None:
+        self.server, self.releases, self.query, self.truth = server, releases, query, truth
+        self.seconds: list[float] = []  # of each reload
+        self.rss_mib: list[float] = []  # after each
+        self.checked, self.torn, self.failed = 0, 0, 0
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._reload), threading.Thread(target=self._check)]
+
+    def __enter__(self) -> Reloading:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _reload(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.admin_port, timeout=60)
+        while not self._ending.is_set():
+            name = self.releases.next()
+            start = time.perf_counter()
+            status, body = post(connection, "/release:reload")
+            self.seconds.append(time.perf_counter() - start)
+            self.failed += status != 200 or body["release"] != name
+            pages = int(pathlib.Path(f"/proc/{self.server.process.pid}/statm").read_text().split()[1])
+            self.rss_mib.append(pages * os.sysconf("SC_PAGESIZE") / (1 << 20))
+
+    def _check(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        while not self._ending.wait(0.02):
+            status, body = post(connection, "/v1/servingConfigs/six:predict", self.query)
+            if status != 200 or "degraded" in body:
+                continue  # which the generator counts, of its own
+            self.checked += 1
+            listed = [result["id"] for result in body["results"]]
+            self.torn += listed != self.truth[int(body["release"].partition("-")[0])]
+
+
 class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -106,11 +194,13 @@ class Bench:
         # Nobody's products: answered by popular ones, without a model.
         self.strangers = written("strangers", [[PRODUCTS + item for item in walk] for walk in self.walks[:10_000]])
 
-    def start(self, name: str, store: str) -> contextlib.AbstractContextManager[Server]:
-        folder = SERVING / "visits"
+    def start(
+        self, name: str, store: str, visits: str = "visits", **more: object
+    ) -> contextlib.AbstractContextManager[Server]:
+        folder = SERVING / visits
         shutil.rmtree(folder, ignore_errors=True)
         config = {"bundle": str(bundle(name)), "http": {"port": 0}, "admin": {"port": 0},
-                  "visits": {"store": store, "path": str(folder)}}  # fmt: skip
+                  "visits": {"store": store, "path": str(folder)}, **more}  # fmt: skip
         file = SERVING / "server.json"
         file.write_text(json.dumps(config))
         return Server(self.args.build / "stamp-server", "--config", file)
@@ -169,6 +259,69 @@ class Bench:
                 rounds.append(costs)
         return {f"{what}_us": median_of(rounds, what) for what in rounds[0]} | {"in_flight": at["closed"]}
 
+    def reloads(self, name: str, store: str) -> dict:
+        """Runs without releases, each beside one while they come, at a rate that leaves the machine room."""
+        bundles = [bundle(name), bundle(name, seed=43)]
+        releases = Releases(bundles)
+        releases.next()
+        events = [str(product) for product in self.walks[0]]
+        query = {"events": events, "k": K}
+        truth = [
+            stamp.Recommender(path, device="cpu").recommend(self.walks[0], zone="six", k=K).ids for path in bundles
+        ]
+        pairs, came, rate = [], [], self.args.third
+        watched = {"path": str(releases.path), "poll_ms": 3_600_000}
+        with self.start(name, store, bundle="", releases=watched) as server:
+            post(http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=60), "/release:reload")
+            reloading = (server, releases, query, [[str(product) for product in listed] for listed in truth])
+            with Reloading(*reloading):  # memory for three releases
+                self.load(server, rate=rate)
+            while sum(len(one.seconds) for one in came) < self.args.reloads:
+                quiet = self.load(server, rate=rate)
+                with Reloading(*reloading) as coming:
+                    pairs.append((quiet, self.load(server, rate=rate)))
+                came.append(coming)
+
+        def others(runs: list[dict], of: str) -> int:
+            if of == "503":
+                return sum(run["statuses"].get("503", 0) for run in runs)
+            known = sum(n for run in runs for status, n in run["statuses"].items() if status not in ("200", "503"))
+            return known + sum(sum(run["errors"].values()) for run in runs)
+
+        result = {"rate": rate, "reloads": sum(len(one.seconds) for one in came),
+                  "reload_s": statistics.median(second for one in came for second in one.seconds),
+                  "reloads_failed": sum(one.failed for one in came), "checked": sum(one.checked for one in came),
+                  "torn": sum(one.torn for one in came)}  # fmt: skip
+        rss = [mib for one in came for mib in one.rss_mib]
+        result["rss_mib"] = [
+            round(statistics.median(part), 1) for part in np.array_split(rss, 10)
+        ]  # from first to last
+        for which, runs in zip(("quiet", "reloading"), zip(*pairs, strict=True), strict=True):
+            result[which] = {"p50_ms": [run["predict"]["p50_ms"] for run in runs],
+                             "p99_ms": [run["predict"]["p99_ms"] for run in runs],
+                             "write_p99_ms": [run["write"]["p99_ms"] for run in runs],
+                             "lists": sum(run["predict"]["n"] for run in runs),
+                             "degraded": sum(run["predict"]["degraded"] for run in runs),
+                             "refused": others(runs, "503"), "failed": others(runs, "failed"),
+                             "cores": statistics.median(run["cores"] for run in runs)}  # fmt: skip
+        return result
+
+    def shadow(self, name: str, store: str) -> dict:
+        """Two servers in turns, of which one asks a candidate whatever it can."""
+        rounds = []
+        shadow = {"bundle": str(bundle(name, seed=43)), "share": 10_000}
+        with self.start(name, store) as alone, self.start(name, store, "visits-2", shadow=shadow) as shadowing:
+            for server in (alone, shadowing):
+                self.load(server, rate=self.args.third)
+            for _ in range(self.args.rounds):
+                pair = {"alone": alone, "shadowing": shadowing}
+                got = {which: self.load(server, rate=self.args.third) for which, server in pair.items()}
+                rounds.append({which: {of: run["predict"][of] for of in ("p50_ms", "p99_ms", "degraded")}
+                               | {"cores": run["cores"], "statuses": run["statuses"]} for which, run in got.items()})  # fmt: skip
+            counted = {outcome: metric(shadowing, f'stamp_shadow_requests_total{{outcome="{outcome}"}}')
+                       for outcome in ("answered", "failed", "dropped")}  # fmt: skip
+        return {"rate": self.args.third, "rounds": rounds, **counted}
+
     def is_answered(self, got: dict) -> bool:
         return set(got["statuses"]) == {"200"} and not any(got["errors"].values()) and not got["predict"]["degraded"]
 
@@ -206,7 +359,11 @@ def main() -> None:
         "--writes", type=float, default=0.5, help="share of events among the requests of rates and capacity"
     )
     parser.add_argument("--seconds", type=float, default=6, help="of each run")
-    parser.add_argument("--rounds", type=int, default=3, help="of idle and parts")
+    parser.add_argument("--rounds", type=int, default=3, help="of idle, parts and shadow")
+    parser.add_argument(
+        "--third", type=int, default=4500, help="arrivals a second of reloads and shadow: about a third of the capacity"
+    )
+    parser.add_argument("--reloads", type=int, default=200, help="at least, in runs of --seconds")
     args = parser.parse_args()
     bench = Bench(args)
     for name in args.bundles:
@@ -217,7 +374,7 @@ def main() -> None:
             def note(what: str, result: dict, of: dict = of) -> None:
                 record("serve", {"what": what, **of, **result}, stamp.num_threads())
 
-            for what in ("idle", "parts"):
+            for what in ("idle", "parts", "reloads", "shadow"):
                 if what in args.what:
                     note(what, getattr(bench, what)(name, store))
             if "rates" in args.what:

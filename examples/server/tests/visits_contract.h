@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <barrier>
 #include <functional>
 #include <future>
 #include <limits>
@@ -151,7 +152,13 @@ inline void run_model(Visits& visits, int max_events, unsigned seed) {
   for (const std::string& visitor : visitors()) CHECK(last(visits, visitor) == model.last(visitor, 1000, 0));
 }
 
-inline void run(const Make& make) {
+// What a read of a visitor sees while another caller's event of that visitor is being written.
+enum class Meanwhile {
+  kWhole,    // all that was written before
+  kPartial,  // perhaps less, until it is written
+};
+
+inline void run(const Make& make, Meanwhile meanwhile = Meanwhile::kWhole) {
   const std::int64_t now = server::now_ms();
   const std::int64_t day = 86400;
 
@@ -244,14 +251,22 @@ inline void run(const Make& make) {
     constexpr int kThreads = 8, kEvents = 200;
     const auto visits = make(kThreads * kEvents, day);
     std::atomic<int> unseen = 0;
+    std::barrier all(kThreads);  // where reads are partial meanwhile, all write and then all read
+    const auto turn = [&] {
+      if (meanwhile == Meanwhile::kPartial) all.arrive_and_wait();
+    };
     std::vector<std::thread> threads;
     for (int thread = 0; thread < kThreads; ++thread)
       threads.emplace_back([&, thread] {
         for (int i = 0; i < kEvents; ++i) {
           const Event event{now + i / 50, "t", std::to_string(thread) + "." + std::to_string(i)};
           append(*visits, "a", {event});
+          turn();
           const std::vector<Event> read = last(*visits, "a", 2 * kThreads * kEvents);
-          unseen += std::find(read.begin(), read.end(), event) == read.end();
+          turn();
+          unseen += i + 1 - std::count_if(read.begin(), read.end(), [&](const Event& one) {
+            return one.item.starts_with(std::to_string(thread) + ".");
+          });
         }
       });
     for (std::thread& thread : threads) thread.join();

@@ -39,8 +39,12 @@ TEST_CASE("visits in Google's emulator") {
   }
   const Emulator emulator(program);
   int tables = 0;
-  contract::run([&](int max_events, std::int64_t max_age_s) {
-    emulator.create_table("projects/shop/instances/instance", "visits" + std::to_string(++tables), {"visits"});
-    return store_at(emulator.address(), tables, max_events, max_age_s);
-  });
+  // Bigtable's rows are atomic, the emulator's are not: what it reads is a copy of the row but for the list of its
+  // columns, which a write of a new one sorts in place meanwhile. A read then misses any column, old ones, too.
+  contract::run(
+      [&](int max_events, std::int64_t max_age_s) {
+        emulator.create_table("projects/shop/instances/instance", "visits" + std::to_string(++tables), {"visits"});
+        return store_at(emulator.address(), tables, max_events, max_age_s);
+      },
+      contract::Meanwhile::kPartial);
 }

@@ -86,8 +86,8 @@ void describe(Visitor& v, Config& c) {
     v.integer("sync_ms", c.visits.sync_ms, 0, 60000, "Embedded: between flushes to disk, what a power failure may "
               "cost; a killed process loses nothing. 0: before each answer.");
     v.integer("cache_mb", c.visits.cache_mb, 1, 65536, "Embedded: MiB of memory for what was read lately.");
-    v.integer("timeout_ms", c.visits.timeout_ms, 1, 60000, "For Bigtable to answer; then a list is made without it, or a "
-              "write is 503. The embedded store reads in microseconds.");
+    v.integer("timeout_ms", c.visits.timeout_ms, 1, 60000, "For Bigtable to answer; then a list is made without events. A "
+              "write has predict.deadline_ms. The embedded store reads in microseconds.");
     v.texts("bought_types", c.visits.bought_types, "Types of events that buy: for the rule exclude_bought.");
     BigtableOptions& table = c.visits.bigtable;
     v.group("bigtable", "The table, which is the shop's, and calls to it. Where BIGTABLE_EMULATOR_HOST is set calls go "

@@ -16,11 +16,15 @@ bool names_none(const std::string& message, const std::vector<std::string>& keys
   return std::ranges::none_of(keys, [&](const std::string& key) { return message.find(key) != message.npos; });
 }
 
-std::exception_ptr unavailable(const grpc::Status& status, const std::vector<std::string>& keys) {
+grpc::Status without_visitors(const grpc::Status& status, const std::vector<std::string>& keys) {
   constexpr std::size_t kMost = 200;
+  const std::string message = status.error_message();
+  return grpc::Status(status.error_code(), names_none(message, keys) ? message.substr(0, kMost) : "");
+}
+
+std::exception_ptr unavailable(const grpc::Status& status) {
   std::string text = "Bigtable failed with code " + std::to_string(status.error_code()) + " of gRPC";
-  if (!status.error_message().empty() && names_none(status.error_message(), keys))
-    text += ": " + status.error_message().substr(0, kMost);
+  if (!status.error_message().empty()) text += ": " + status.error_message();
   return std::make_exception_ptr(StoreUnavailable(text));
 }
 
@@ -75,7 +79,19 @@ void Batch<Request>::end(Kind kind, const Outcome& outcome) {
 template <class Request>
 void Batch<Request>::fail(Request& request, const grpc::Status& status) {
   connection_.deadlines.remove(request);
-  request.fail(unavailable(status, keys_));
+  const grpc::Status told = without_visitors(status, keys_);
+  const bool by_time = status.error_code() == grpc::DEADLINE_EXCEEDED || status.error_code() == grpc::CANCELLED;
+  if (!by_time) {
+    refused_ = true;
+    ++connection_.failed_requests;
+    connection_.complaints.note(told);
+  }
+  request.fail(unavailable(told));
+}
+
+template <class Request>
+void Batch<Request>::went_well() {
+  if (!refused_) connection_.complaints.note(grpc::Status::OK);
 }
 
 template class Batch<Read>;
@@ -139,6 +155,7 @@ void ReadBatch::over(Outcome outcome) {
     }
   }
   const bool whole = broken_.empty() && outcome.status.ok();
+  if (whole) went_well();
   if (broken_.empty())
     for (const auto& read : requests_) {
       if (!whole && read->key > reader_->last_key()) break;
@@ -191,6 +208,7 @@ bool WriteBatch::take(const Calls::WriteResponse& response) {
 
 void WriteBatch::over(Outcome outcome) {
   if (outcome.status.ok()) {
+    if (passing_.status.ok()) went_well();
     outcome.status = passing_.status.ok() ? grpc::Status(grpc::INTERNAL, "it did not say what became of a mutation")
                                           : passing_.status;
     outcome.retry_after = passing_.retry_after;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "calls.h"
 #include "channels.h"
+#include "complaints.h"
 #include "deadlines.h"
 #include "read_rows.h"
 #include "rows.h"
@@ -27,6 +29,8 @@ struct Connection {
   std::atomic<std::int64_t> read_calls{0};
   std::atomic<std::int64_t> write_calls{0};
   std::atomic<std::int64_t> repeated_calls{0};
+  std::atomic<std::int64_t> failed_requests{0};  // by Bigtable's word, not by time
+  Complaints complaints{"calls of Bigtable", std::chrono::seconds(10)};
 };
 
 enum class Kind { kRead, kWrite };
@@ -102,6 +106,7 @@ class Batch : public std::enable_shared_from_this<Batch<Request>> {
   // The call is over. Whoever has no answer yet goes into a second one, or fails by the outcome's status.
   void end(Kind kind, const Outcome& outcome);
   void fail(Request& request, const grpc::Status& status);
+  void went_well();  // the call, for whoever has not failed
 
   Connection& connection_;
   Requests requests_;
@@ -110,6 +115,7 @@ class Batch : public std::enable_shared_from_this<Batch<Request>> {
   const std::function<void()> ended_;
   std::vector<std::string> keys_;  // of all requests, those that have ended, too
   bool repeated_ = false;
+  bool refused_ = false;  // some request of it, by Bigtable's word
 };
 
 class ReadBatch : public Batch<Read> {

@@ -1,12 +1,23 @@
 #include "channels.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 
 namespace server::bigtable {
+
+namespace {
+
+// gRPC has lines of its own for every attempt that fails. What fails is said once (complaints.h).
+void silence_grpc() {
+  if (!std::getenv("GRPC_VERBOSITY")) gpr_set_log_function([](gpr_log_func_args*) {});
+}
+
+}  // namespace
 
 ChannelOptions ChannelOptions::of(const BigtableOptions& options) {
   ChannelOptions channels;
@@ -20,7 +31,12 @@ ChannelOptions ChannelOptions::of(const BigtableOptions& options) {
 }
 
 Channels::Channels(const Table& table, ChannelOptions options, std::function<void()> ready)
-    : table_(table), options_(std::move(options)), ready_(std::move(ready)), slots_(options_.count) {
+    : table_(table),
+      options_(std::move(options)),
+      ready_(std::move(ready)),
+      slots_(options_.count),
+      complaints_("the connection to Bigtable at " + options_.endpoint, std::chrono::milliseconds(0)) {
+  silence_grpc();
   thread_ = std::thread([this] { run(); });
 }
 
@@ -72,7 +88,17 @@ void Channels::open(std::size_t slot) {
     const std::lock_guard lock(mutex_);
     slots_[slot].due = Clock::now() + options_.retry_after;
   };
-  if (!credentials_ && !(credentials_ = credentials())) return later();
+  if (!credentials_ && !(credentials_ = credentials())) {
+    complaints_.note({grpc::UNAUTHENTICATED,
+                      "there are no application default credentials: neither in the file that "
+                      "GOOGLE_APPLICATION_CREDENTIALS names, nor gcloud's, nor of a metadata server; "
+                      "GRPC_VERBOSITY=ERROR says more"});
+    {
+      const std::lock_guard lock(mutex_);
+      ++figures_.without_credentials;
+    }
+    return later();
+  }
   grpc::ChannelArguments arguments;
   // A connection of its own: channels with the same arguments share one.
   arguments.SetInt("stamp.channel", ++serial_);
@@ -89,7 +115,9 @@ void Channels::open(std::size_t slot) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, options_.secure ? 1 : 0);
   std::shared_ptr<Stub> stub =
       google::bigtable::v2::Bigtable::NewStub(grpc::CreateCustomChannel(options_.endpoint, credentials_, arguments));
-  const bool warmed = warm(*stub);
+  const grpc::Status status = warm(*stub);
+  const bool warmed = status.ok();
+  if (status.error_code() != grpc::CANCELLED) complaints_.note(status);
   {
     const std::lock_guard lock(mutex_);
     const bool first = !slots_[slot].stub;
@@ -97,7 +125,7 @@ void Channels::open(std::size_t slot) {
     if (warmed || first) {
       first ? ++figures_.open : ++figures_.refreshed;
       slots_[slot].stub.swap(stub);
-      slots_[slot].due = Clock::now() + refresh_time();
+      slots_[slot].due = Clock::now() + (warmed ? refresh_time() : options_.retry_after);
       return;  // what was there goes after the lock
     }
   }
@@ -108,11 +136,11 @@ std::shared_ptr<grpc::ChannelCredentials> Channels::credentials() const {
   return options_.secure ? grpc::GoogleDefaultCredentials() : grpc::InsecureChannelCredentials();
 }
 
-bool Channels::warm(Stub& stub) {
+grpc::Status Channels::warm(Stub& stub) {
   grpc::ClientContext context;
   {
     const std::lock_guard lock(mutex_);
-    if (stop_) return false;
+    if (stop_) return grpc::Status::CANCELLED;
     warming_ = &context;
   }
   add_headers(context, table_.instance_headers);
@@ -128,7 +156,7 @@ bool Channels::warm(Stub& stub) {
     warming_ = nullptr;
   }
   // Older emulators do not know it: the connection stands all the same.
-  return status.ok() || status.error_code() == grpc::UNIMPLEMENTED;
+  return status.error_code() == grpc::UNIMPLEMENTED ? grpc::Status::OK : status;
 }
 
 Channels::Clock::duration Channels::refresh_time() {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bigtable.grpc.pb.h"
+#include "complaints.h"
 #include "table.h"
 
 namespace server::bigtable {
@@ -49,7 +50,8 @@ class Channels {
   struct Figures {
     int open = 0;
     int refreshed = 0;
-    int not_warmed = 0;  // attempts that failed
+    int not_warmed = 0;           // attempts that failed
+    int without_credentials = 0;  // attempts, too
   };
   Figures figures() const;
 
@@ -63,7 +65,7 @@ class Channels {
   void run();
   void open(std::size_t slot);
   std::shared_ptr<grpc::ChannelCredentials> credentials() const;
-  bool warm(Stub& stub);
+  grpc::Status warm(Stub& stub);
   Clock::duration refresh_time();
 
   const Table& table_;
@@ -80,6 +82,7 @@ class Channels {
 
   // Of the thread alone.
   std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  Complaints complaints_;
   int serial_ = 0;
   std::mt19937 random_{std::random_device()()};
   std::thread thread_;

@@ -104,10 +104,12 @@ std::vector<std::pair<std::string, double>> BigtableVisits::figures() const {
   return {{"read_calls", number(connection_.read_calls.load())},
           {"write_calls", number(connection_.write_calls.load())},
           {"repeated_calls", number(connection_.repeated_calls.load())},
+          {"failed_requests", number(connection_.failed_requests.load())},
           {"unanswered", number(deadlines_.size())},
           {"channels_open", number(channels.open)},
           {"channels_refreshed", number(channels.refreshed)},
-          {"channels_not_warmed", number(channels.not_warmed)}};
+          {"channels_not_warmed", number(channels.not_warmed)},
+          {"channels_without_credentials", number(channels.without_credentials)}};
 }
 
 }  // namespace server

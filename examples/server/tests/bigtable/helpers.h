@@ -4,14 +4,18 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <future>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -179,6 +183,35 @@ bool succeeds(std::future<Answer> answer) {
     return false;
   }
 }
+
+// What goes to standard error, as long as this lives.
+class Said {
+ public:
+  Said() : file_(std::tmpfile()), before_(dup(STDERR_FILENO)) {
+    if (!file_ || dup2(fileno(file_), STDERR_FILENO) < 0) throw std::runtime_error("standard error cannot be kept");
+  }
+  ~Said() {
+    dup2(before_, STDERR_FILENO);
+    close(before_);
+    std::fclose(file_);
+  }
+  Said(const Said&) = delete;
+
+  int lines(const std::string& with) const {
+    struct stat status {};
+    fstat(fileno(file_), &status);
+    std::string text(status.st_size, '\0');
+    text.resize(std::max<ssize_t>(pread(fileno(file_), text.data(), text.size(), 0), 0));
+    std::istringstream all(text);
+    int count = 0;
+    for (std::string line; std::getline(all, line);) count += line.find(with) != std::string::npos;
+    return count;
+  }
+
+ private:
+  std::FILE* file_;
+  int before_;
+};
 
 // A port that takes connections and says nothing, ever.
 class Mute {

@@ -224,8 +224,7 @@ void Mock::mutate(Row& row, const v2::Mutation& mutation) {
 grpc::Status Mock::PingAndWarm(grpc::ServerContext* context, const v2::PingAndWarmRequest* request,
                                v2::PingAndWarmResponse*) {
   note(pings_, *context, *request);
-  if (on_ping) on_ping();
-  return grpc::Status::OK;
+  return on_ping ? on_ping() : grpc::Status::OK;
 }
 
 }  // namespace server::bigtable::testing

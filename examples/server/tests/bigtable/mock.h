@@ -41,7 +41,7 @@ class Mock : private v2::Bigtable::Service {
   // In place of the table, for every call; without a value the table answers. Set before calls come.
   Read on_read;
   Write on_write;
-  std::function<void()> on_ping;
+  std::function<grpc::Status()> on_ping;
   // Answers as a server may that shows a client no mercy: nothing said twice, values in pieces, one chunk a message,
   // rows that begin anew.
   bool awkward = false;

@@ -2,9 +2,12 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <set>
+#include <cstdlib>
+#include <fstream>
 #include <optional>
+#include <set>
 
+#include "../temporary_directory.h"
 #include "helpers.h"
 
 using namespace server;
@@ -125,6 +128,7 @@ TEST_CASE("a channel that cannot be warmed does not replace the one there is") {
   std::atomic<int> pings{0};
   mock.on_ping = [&] {
     if (++pings > 2) std::this_thread::sleep_for(milliseconds(60));
+    return grpc::Status::OK;
   };
   ChannelOptions channels = channels_of_test(mock.address());
   channels.refresh_least = channels.refresh_most = milliseconds(10);
@@ -147,4 +151,81 @@ TEST_CASE("an error says the status and what the server says, but no visitor") {
   CHECK(of_ann.find("7") != std::string::npos);
   CHECK(of_ann.find("ann") == std::string::npos);
   CHECK(message_of(last(store, "bob", 1, 0, in(kPlenty))).find("no access") != std::string::npos);
+}
+
+TEST_CASE("credentials that are not there are said once and counted, and looked for until they are; no secret is said") {
+  const TemporaryDirectory directory;
+  const std::filesystem::path file = directory.path() / "credentials.json";
+  setenv("GOOGLE_APPLICATION_CREDENTIALS", file.c_str(), 1);
+  setenv("HOME", directory.path().c_str(), 1);
+  Mute mute;
+  ChannelOptions channels = channels_of_test(mute.address());
+  channels.secure = true;
+  channels.warm_timeout = milliseconds(50);
+  const Said said;
+  BigtableVisits store(options_of_test(), channels);
+  while (figure(store, "channels_without_credentials") < 3) std::this_thread::sleep_for(milliseconds(1));
+  CHECK(said.lines("stamp-server: the connection to Bigtable at " + mute.address() +
+                   ": fails with code 16 of gRPC: there are no application default credentials") == 1);
+  CHECK(said.lines("") == 1);
+  CHECK(figure(store, "channels_open") == 0);
+  const auto aside = directory.path() / "aside";
+  std::ofstream(aside) << R"({"type": "authorized_user", "client_id": "me", "client_secret": "s3cret",
+                              "refresh_token": "t0ken"})";
+  std::filesystem::rename(aside, file);
+  while (figure(store, "channels_open") < 2) std::this_thread::sleep_for(milliseconds(1));
+  CHECK(said.lines("fails with code 4 of gRPC") == 1);  // that server is mute
+  CHECK(said.lines("") == 2);
+  CHECK(said.lines("s3cret") + said.lines("t0ken") == 0);
+  unsetenv("GOOGLE_APPLICATION_CREDENTIALS");
+}
+
+TEST_CASE("a server that takes no credentials is said once, and that it takes them again") {
+  Mock mock;
+  std::atomic<bool> takes{false};
+  std::atomic<int> pings{0};
+  mock.on_ping = [&] {
+    ++pings;
+    return takes ? grpc::Status::OK : grpc::Status(grpc::UNAUTHENTICATED, "expired");
+  };
+  const Said said;
+  BigtableVisits store(options_of_test(), channels_of_test(mock.address()));
+  while (pings < 5) std::this_thread::sleep_for(milliseconds(1));
+  CHECK(said.lines("stamp-server: ") == 1);
+  CHECK(said.lines("fails with code 16 of gRPC: expired") == 1);
+  takes = true;
+  while (figure(store, "channels_refreshed") < 2) std::this_thread::sleep_for(milliseconds(1));
+  CHECK(said.lines("well again") == 1);
+  CHECK(said.lines("stamp-server: ") == 2);
+}
+
+TEST_CASE("calls that Bigtable refuses are said once and counted, without the visitor") {
+  Mock mock;
+  std::atomic<bool> takes{false};
+  mock.on_read = [&](auto&, auto& request, auto&) -> std::optional<grpc::Status> {
+    if (takes) return std::nullopt;
+    return grpc::Status(grpc::PERMISSION_DENIED, "row " + request.rows().row_keys(0) + " is not yours");
+  };
+  const Said said;
+  BigtableVisits store(options_of_test(), channels_of_test(mock.address()));
+  for (int i = 0; i < 20; ++i) CHECK(!succeeds(last(store, "ann", 1, 0, in(kPlenty))));
+  CHECK(figure(store, "failed_requests") == 20);
+  CHECK(said.lines("stamp-server: calls of Bigtable: fails with code 7 of gRPC") == 1);
+  CHECK(said.lines("stamp-server: ") == 1);
+  CHECK(said.lines("ann") == 0);
+}
+
+TEST_CASE("what fails and is well by turns is said, but not more often than may be") {
+  const Said said;
+  const grpc::Status away(grpc::UNAVAILABLE, "away"), no(grpc::PERMISSION_DENIED, "no");
+  Complaints none("it", milliseconds(0));
+  none.note(grpc::Status::OK);
+  CHECK(said.lines("it") == 0);
+  for (const auto& status : {away, away, no, grpc::Status::OK, grpc::Status::OK, away}) none.note(status);
+  CHECK(said.lines("it: fails with code 14 of gRPC: away") == 2);
+  CHECK(said.lines("it: fails with code 7 of gRPC: no") == 1);
+  CHECK(said.lines("it: well again") == 1);
+  Complaints seldom("that", std::chrono::hours(1));
+  for (const auto& status : {away, grpc::Status::OK, no, grpc::Status::OK}) seldom.note(status);
+  CHECK(said.lines("that") == 1);
 }

@@ -40,12 +40,12 @@ def recommender(bundle):
 
 @pytest.fixture
 def start(bundle, tmp_path):
-    """start(**config) -> Server; all of them end with the test."""
+    """start(**config) -> Server, with what else a Server takes in `how`; all of them end with the test."""
     servers = []
 
-    def start(**config) -> Server:
+    def start(how=None, **config) -> Server:
         config = {"bundle": str(bundle), "visits": {"store": "memory"}, **config}
-        servers.append(Server(config, tmp_path / f"server-{len(servers)}.json"))
+        servers.append(Server(config, tmp_path / f"server-{len(servers)}.json", **(how or {})))
         return servers[-1]
 
     yield start

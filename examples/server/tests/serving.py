@@ -35,10 +35,27 @@ class Reply:
         return error["message"]
 
 
-class Server:
-    """Ports are free ones. `config` goes to a file at `path`; STAMP_SERVER_… of `environment` override it."""
+def ask(connection: http.client.HTTPConnection, method: str, path: str, body=None, headers=None) -> Reply:
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {"Content-Type": "application/json"} if data is not None else {}
+    connection.request(method, path, body=data, headers={**sent, **(headers or {})})
+    response = connection.getresponse()
+    return Reply(response.status, dict(response.getheaders()), response.read())
 
-    def __init__(self, config: dict, path: pathlib.Path, environment: dict[str, str] | None = None) -> None:
+
+class Server:
+    """Ports are free ones. `config` goes to a file at `path`; STAMP_SERVER_… of `environment` override it. `within` is a
+    command that starts it elsewhere, at `host`."""
+
+    def __init__(
+        self,
+        config: dict,
+        path: pathlib.Path,
+        environment: dict[str, str] | None = None,
+        within: tuple[str, ...] = (),
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.host = host
         config = {
             **config,
             "http": {"port": 0, "grace_ms": 0, **config.get("http", {})},
@@ -47,7 +64,10 @@ class Server:
         path.write_text(json.dumps(config))
         self.log: list[str] = []
         self.process = subprocess.Popen(
-            [PROGRAM, "--config", path], stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+            [*within, PROGRAM, "--config", path],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
         for line in self.process.stderr:
             self.log.append(line)
@@ -58,13 +78,9 @@ class Server:
         raise RuntimeError(f"stamp-server ended with {self.process.returncode}: {''.join(self.log)}")
 
     def request(self, method: str, path: str, body=None, *, headers: dict | None = None, admin: bool = False) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port if admin else self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.host, self.admin_port if admin else self.port, timeout=20)
         try:
-            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-            sent = {"Content-Type": "application/json"} if data is not None else {}
-            connection.request(method, path, body=data, headers={**sent, **(headers or {})})
-            response = connection.getresponse()
-            return Reply(response.status, dict(response.getheaders()), response.read())
+            return ask(connection, method, path, body, headers)
         finally:
             connection.close()
 
@@ -90,7 +106,7 @@ class Server:
         raise KeyError(wanted)
 
     def socket(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection((self.host, self.port), timeout=20)
 
     def end(self, with_signal: int = signal.SIGTERM) -> int:
         """What it exits with."""

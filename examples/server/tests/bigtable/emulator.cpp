@@ -76,16 +76,17 @@ Emulator::Emulator(const std::string& program, int port) : port_(port == 0 ? fre
 
 Emulator::~Emulator() { kill(); }
 
-void Emulator::create_table(const std::string& instance, const std::string& table,
-                            const std::vector<std::string>& families) const {
+void create_table(const std::string& address, const std::string& instance, const std::string& table,
+                  const std::vector<std::string>& families) {
   namespace admin = google::bigtable::admin::v2;
   const auto stub =
-      admin::BigtableTableAdmin::NewStub(grpc::CreateChannel(address(), grpc::InsecureChannelCredentials()));
+      admin::BigtableTableAdmin::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   admin::CreateTableRequest request;
   request.set_parent(instance);
   request.set_table_id(table);
   for (const std::string& family : families) (*request.mutable_table()->mutable_column_families())[family];
   grpc::ClientContext context;
+  context.set_wait_for_ready(true);  // it may be starting
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
   admin::Table answer;
   const grpc::Status status = stub->CreateTable(&context, request, &answer);

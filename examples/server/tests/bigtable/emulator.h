@@ -12,6 +12,10 @@ namespace server::bigtable::testing {
 // none.
 std::string find_emulator();
 
+// In an emulator that runs already.
+void create_table(const std::string& address, const std::string& instance, const std::string& table,
+                  const std::vector<std::string>& families);
+
 class Emulator {
  public:
   explicit Emulator(const std::string& program, int port = 0);  // 0: one that is free
@@ -21,7 +25,9 @@ class Emulator {
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   int port() const { return port_; }
   void create_table(const std::string& instance, const std::string& table,
-                    const std::vector<std::string>& families) const;
+                    const std::vector<std::string>& families) const {
+    testing::create_table(address(), instance, table, families);
+  }
   void stop();  // hangs from here
   void go_on();
   void kill();

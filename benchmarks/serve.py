@@ -22,11 +22,11 @@ import pathlib
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import threading
 import time
 import urllib.request
+from statistics import median
 
 import numpy as np
 from common import NO_FILTERS, ROOT, median_of, random_model, record
@@ -40,11 +40,12 @@ MODELS = {"one": 1, "clusters": 5}  # of as many products each
 ZONES = {"six": {"rules": SIX}, "plain": {"rules": []}}
 LIMIT_MS = 10
 SERVING = ROOT / "build" / "serving"
-ALL = ("idle", "parts", "rates", "capacity", "reloads", "shadow")
+FEW = 64  # products that a list may hold, where the scan is to cost nothing
+ALL = ("idle", "parts", "rates", "capacity", "reloads", "shadow", "inventory")
 
 
-def bundle(name: str, seed: int = 42) -> pathlib.Path:
-    path = SERVING / f"{name}-{seed}"
+def bundle(name: str, seed: int = 42, few: bool = False) -> pathlib.Path:
+    path = SERVING / (f"{name}-{seed}" + ("-few" if few else ""))
     if not path.exists():
         random = np.random.default_rng(1)
         catalog = _stamp.Catalog("integers")
@@ -52,7 +53,8 @@ def bundle(name: str, seed: int = 42) -> pathlib.Path:
         clusters = [(i, rows, random_model(len(rows), DIM, seed=seed), "{}", "", "{}")
                     for i, rows in enumerate(np.array_split(np.arange(PRODUCTS, dtype=np.int32), MODELS[name]))]  # fmt: skip
         counts = list(range(PRODUCTS, 0, -1))
-        rules = json.dumps({"zones": ZONES})
+        listed = [{"rule": "only_products", "products": list(range(0, PRODUCTS, PRODUCTS // FEW))}] if few else []
+        rules = json.dumps({"build": listed, "zones": ZONES})
         made = _stamp.Bundle(catalog, counts, attributes(PRODUCTS, random), clusters, [], rules)
         _stamp.save_bundle(str(path), made, scan_tables=True)
     return path
@@ -184,6 +186,43 @@ class Reloading:
             self.torn += listed != self.truth[int(body["release"].partition("-")[0])]
 
 
+class Setting:
+    """Until the end of the `with` prices are set, one call after the other."""
+
+    AT_ONCE = 100
+
+    def __init__(self, server: Server, random: np.random.Generator) -> None:
+        self.server, self.random = server, random
+        self.calls: list[float] = []  # seconds
+        self.products = self.failed = 0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._set)
+
+    def __enter__(self) -> Setting:
+        self._began = time.perf_counter()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self.seconds = time.perf_counter() - self._began
+
+    def _set(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        while not self._ending.is_set():
+            ids = self.random.integers(0, PRODUCTS, self.AT_ONCE)
+            prices = np.round(np.exp(self.random.normal(3, 0.7, self.AT_ONCE)), 2)
+            named = [
+                {"id": int(id), "priceInfo": {"price": float(price)}} for id, price in zip(ids, prices, strict=True)
+            ]
+            start = time.perf_counter()
+            status, _ = post(connection, "/v1/products:setInventory", {"products": named})
+            self.calls.append(time.perf_counter() - start)
+            self.products += self.AT_ONCE
+            self.failed += status != 200
+
+
 class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -195,11 +234,11 @@ class Bench:
         self.strangers = written("strangers", [[PRODUCTS + item for item in walk] for walk in self.walks[:10_000]])
 
     def start(
-        self, name: str, store: str, visits: str = "visits", **more: object
+        self, name: str, store: str, visits: str = "visits", few: bool = False, **more: object
     ) -> contextlib.AbstractContextManager[Server]:
         folder = SERVING / visits
         shutil.rmtree(folder, ignore_errors=True)
-        config = {"bundle": str(bundle(name)), "http": {"port": 0}, "admin": {"port": 0},
+        config = {"bundle": str(bundle(name, few=few)), "http": {"port": 0}, "admin": {"port": 0},
                   "visits": {"store": store, "path": str(folder)}, **more}  # fmt: skip
         file = SERVING / "server.json"
         file.write_text(json.dumps(config))
@@ -248,14 +287,22 @@ class Bench:
         lists = {"popular": {"sessions": self.strangers, "inline": True}, "inline": {"inline": True},
                  "visitor": {}, "six": {"zone": "six"}, "write": {"writes": 1, "seed": 2}}  # fmt: skip
         rounds = []
-        with Server(self.args.build / "benchmarks" / "empty-server") as empty, self.start(name, store) as server:
+        with (
+            Server(self.args.build / "benchmarks" / "empty-server") as empty,
+            self.start(name, store, "visits-2", few=True) as few,
+            self.start(name, store) as server,
+        ):
             self.load(server, closed=32, writes=1, seconds=3, **visitors)  # all of their sessions, at least
+
+            def cost(of: Server, options: dict) -> float:
+                got = self.load(of, **{**at, **options})
+                assert self.is_answered(got), got
+                return got["cpu_us"]
+
             for _ in range(self.args.rounds):
-                costs = {"empty": self.load(empty, **at)["cpu_us"]}
-                for what, options in lists.items():
-                    got = self.load(server, **{**at, **options})
-                    assert self.is_answered(got), got
-                    costs[what] = got["cpu_us"]
+                costs = {"empty": self.load(empty, **at)["cpu_us"], "popular_few": cost(few, lists["popular"]),
+                         "encoded": cost(few, lists["inline"])}  # fmt: skip
+                costs |= {what: cost(server, options) for what, options in lists.items()}
                 rounds.append(costs)
         return {f"{what}_us": median_of(rounds, what) for what in rounds[0]} | {"in_flight": at["closed"]}
 
@@ -289,13 +336,11 @@ class Bench:
             return known + sum(sum(run["errors"].values()) for run in runs)
 
         result = {"rate": rate, "reloads": sum(len(one.seconds) for one in came),
-                  "reload_s": statistics.median(second for one in came for second in one.seconds),
+                  "reload_s": median(second for one in came for second in one.seconds),
                   "reloads_failed": sum(one.failed for one in came), "checked": sum(one.checked for one in came),
                   "torn": sum(one.torn for one in came)}  # fmt: skip
         rss = [mib for one in came for mib in one.rss_mib]
-        result["rss_mib"] = [
-            round(statistics.median(part), 1) for part in np.array_split(rss, 10)
-        ]  # from first to last
+        result["rss_mib"] = [round(median(part), 1) for part in np.array_split(rss, 10)]  # from first to last
         for which, runs in zip(("quiet", "reloading"), zip(*pairs, strict=True), strict=True):
             result[which] = {"p50_ms": [run["predict"]["p50_ms"] for run in runs],
                              "p99_ms": [run["predict"]["p99_ms"] for run in runs],
@@ -303,7 +348,7 @@ class Bench:
                              "lists": sum(run["predict"]["n"] for run in runs),
                              "degraded": sum(run["predict"]["degraded"] for run in runs),
                              "refused": others(runs, "503"), "failed": others(runs, "failed"),
-                             "cores": statistics.median(run["cores"] for run in runs)}  # fmt: skip
+                             "cores": median(run["cores"] for run in runs)}  # fmt: skip
         return result
 
     def shadow(self, name: str, store: str) -> dict:
@@ -321,6 +366,21 @@ class Bench:
             counted = {outcome: metric(shadowing, f'stamp_shadow_requests_total{{outcome="{outcome}"}}')
                        for outcome in ("answered", "failed", "dropped")}  # fmt: skip
         return {"rate": self.args.third, "rounds": rounds, **counted}
+
+    def inventory(self, name: str, store: str) -> dict:
+        """A caller sets a hundred products' prices at a time, one call after the other, while lists are asked for."""
+        random = np.random.default_rng(4)
+        rounds = []
+        with self.start(name, store, inventory={"path": str(SERVING / "inventory.sqlite")}) as server:
+            self.load(server, rate=self.args.third)
+            for _ in range(self.args.rounds):
+                quiet = self.load(server, rate=self.args.third)
+                with Setting(server, random) as setting:
+                    busy = self.load(server, rate=self.args.third)
+                rounds.append({"quiet_p99_ms": quiet["predict"]["p99_ms"], "busy_p99_ms": busy["predict"]["p99_ms"],
+                               "set_a_second": setting.products / setting.seconds, "set_ms": 1e3 * median(setting.calls),
+                               "failed": setting.failed + sum(busy["errors"].values())})  # fmt: skip
+        return {"rate": self.args.third, "at_once": Setting.AT_ONCE, **{of: median_of(rounds, of) for of in rounds[0]}}
 
     def is_answered(self, got: dict) -> bool:
         return set(got["statuses"]) == {"200"} and not any(got["errors"].values()) and not got["predict"]["degraded"]
@@ -359,9 +419,12 @@ def main() -> None:
         "--writes", type=float, default=0.5, help="share of events among the requests of rates and capacity"
     )
     parser.add_argument("--seconds", type=float, default=6, help="of each run")
-    parser.add_argument("--rounds", type=int, default=3, help="of idle, parts and shadow")
+    parser.add_argument("--rounds", type=int, default=3, help="of idle, parts, shadow and inventory")
     parser.add_argument(
-        "--third", type=int, default=4500, help="arrivals a second of reloads and shadow: about a third of the capacity"
+        "--third",
+        type=int,
+        default=4500,
+        help="arrivals a second of reloads, shadow and inventory: about a third of the capacity",
     )
     parser.add_argument("--reloads", type=int, default=200, help="at least, in runs of --seconds")
     args = parser.parse_args()
@@ -374,7 +437,7 @@ def main() -> None:
             def note(what: str, result: dict, of: dict = of) -> None:
                 record("serve", {"what": what, **of, **result}, stamp.num_threads())
 
-            for what in ("idle", "parts", "reloads", "shadow"):
+            for what in ("idle", "parts", "reloads", "shadow", "inventory"):
                 if what in args.what:
                     note(what, getattr(bench, what)(name, store))
             if "rates" in args.what:

@@ -97,10 +97,12 @@ class STAMP_API Release {
   std::int64_t list_size(std::string_view zone) const;
 
   // From the next query on in force in every rule, those of the build included; a query that is under way may see a part.
-  // Changes apply in order, all or, where this throws std::invalid_argument for a row or a column that there is not,
-  // none. Costs what it changes; what the first two calls copy is kept, and is what this takes of memory.
+  // Changes apply in order, all or, where this throws, none: std::invalid_argument for a row or a column that there is
+  // not. Costs what it changes, but for the first two calls, and where queries go on through many: then it copies. Two
+  // versions of the numbers stay in memory, and those that queries still read.
   void set_numbers(std::span<const NumberChange> changes);
-  std::shared_ptr<const std::vector<NumberAttribute>> numbers() const;  // [columns] as they stand
+  // [columns] as they stand; not to be kept longer than the release.
+  std::shared_ptr<const std::vector<NumberAttribute>> numbers() const;
   // Throws std::invalid_argument for what is no number attribute of the catalog's.
   std::int32_t number_column(const std::string& attribute) const;
 
@@ -142,7 +144,7 @@ class STAMP_API Release {
   void set_up_routes();
   void read_rules();
   std::shared_ptr<const Shelf> shelf_of(std::vector<std::int32_t> rows) const;
-  void change(Shelf& shelf, std::span<const NumberChange> changes) const;
+  void change(Shelf& shelf, std::span<const NumberChange> changes, const std::vector<NumberAttribute>& numbers) const;
   std::int64_t bytes_of(std::size_t cluster) const;
   std::shared_ptr<const Loaded> loaded(std::size_t cluster) const;
   void make_room(std::int64_t bytes) const;

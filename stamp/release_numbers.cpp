@@ -7,8 +7,10 @@ std::shared_ptr<const std::vector<NumberAttribute>> Release::numbers() const { r
 
 std::int32_t Release::number_column(const std::string& attribute) const {
   const std::int32_t column = bundle_.attributes.find_number(attribute);
+  std::string names;
+  for (const NumberAttribute& number : bundle_.attributes.numbers()) names += (names.empty() ? "" : ", ") + number.name;
   require(column >= 0, "set_numbers: attribute is '", attribute, "', expected a number of the products, which have ",
-          bundle_.attributes.names());
+          names.empty() ? "none" : names);
   return column;
 }
 
@@ -22,19 +24,20 @@ void Release::set_numbers(std::span<const NumberChange> changes) {
   }
   if (changes.empty()) return;
   std::lock_guard one_at_a_time(loading_);
-  std::vector<NumberChange> listed;                                 // of products that can be recommended,
+  std::vector<NumberChange> listed;                             // of products that can be recommended,
   std::vector<std::vector<NumberChange>> known(slots_.size());  // and by the model that knows them
   for (const NumberChange& change : changes) {
     if (!recommendable_[change.row]) continue;
     listed.push_back(change);
     if (owner_[change.row] >= 0) known[owner_[change.row]].push_back(change);
   }
-  // A query takes the numbers first: what it finds excluded on a shelf is so by these numbers, or by later ones.
-  numbers_->change({changes.begin(), changes.end()}, [](std::vector<NumberAttribute>& numbers, const auto& some) {
-    for (const NumberChange& change : some) numbers[change.column].values[change.row] = change.value;
+  // All of it is prepared, then published: where memory runs out nothing has changed.
+  auto numbers = numbers_->prepare({changes.begin(), changes.end()}, [](auto& values, const auto& some) {
+    for (const NumberChange& change : some) values[change.column].values[change.row] = change.value;
   });
-  const auto apply = [this](Shelf& shelf, const auto& some) { this->change(shelf, some); };
-  all_->change(std::move(listed), apply);
+  const auto apply = [&](Shelf& shelf, const auto& some) { change(shelf, some, numbers.value()); };
+  auto all = all_->prepare(std::move(listed), apply);
+  std::vector<std::pair<std::shared_ptr<const Loaded>, Shelves::Next>> shelves;
   for (std::size_t c = 0; c < known.size(); ++c) {
     if (known[c].empty()) continue;
     std::shared_ptr<const Loaded> loaded;
@@ -42,14 +45,19 @@ void Release::set_numbers(std::span<const NumberChange> changes) {
       std::lock_guard lock(mutex_);
       loaded = slots_[c].loaded;
     }
-    if (loaded) loaded->shelves.change(std::move(known[c]), apply);
+    if (!loaded) continue;
+    auto next = loaded->shelves.prepare(std::move(known[c]), apply);
+    shelves.emplace_back(std::move(loaded), std::move(next));
   }
+  numbers_->publish(std::move(numbers));
+  all_->publish(std::move(all));
+  for (auto& [loaded, next] : shelves) loaded->shelves.publish(std::move(next));
 }
 
 // Places of a shelf, and what rules of each zone that look at the numbers make of them now.
-void Release::change(Shelf& shelf, std::span<const NumberChange> changes) const {
-  const auto now = numbers();
-  const Visit visit{.attributes = &bundle_.attributes, .numbers = now.get()};
+void Release::change(Shelf& shelf, std::span<const NumberChange> changes,
+                     const std::vector<NumberAttribute>& numbers) const {
+  const Visit visit{.attributes = &bundle_.attributes, .numbers = &numbers};
   for (const NumberChange& change : changes) {
     const std::int32_t place = shelf.candidates.find(change.row);
     shelf.candidates.set_number(change.column, place, change.value);

@@ -479,18 +479,27 @@ void Rules::append(const Rules& others) {
 }
 
 FixedRules Rules::fixed(const Candidates& candidates) const {
+  const auto bits_of = [&](const PlaceSet& set) {
+    std::vector<std::uint64_t> bits(set.bits().begin(), set.bits().end());
+    bits.resize(candidates.words());
+    return bits;
+  };
   FixedRules fixed;
   PlaceSet excluded(candidates.size());
   std::vector<float> boosts;
   for (const Rule& rule : list_) {
-    if (is_fixed_exclusion(rule)) forbid(rule, Visit(), candidates, excluded);
+    if (is_fixed_exclusion(rule) && !is_changing(rule)) forbid(rule, Visit(), candidates, excluded);
     if (rule.type == Type::boost) {
       boosts.resize(candidates.rows().size());
       add_boost(rule, candidates, boosts);
     }
   }
-  fixed.excluded.assign(excluded.bits().begin(), excluded.bits().end());
-  fixed.excluded.resize(candidates.words());
+  if (std::any_of(list_.begin(), list_.end(), is_changing)) {
+    fixed.for_good = std::make_shared<const std::vector<std::uint64_t>>(bits_of(excluded));
+    for (const Rule& rule : list_)
+      if (is_changing(rule)) forbid(rule, Visit(), candidates, excluded);
+  }
+  fixed.excluded = bits_of(excluded);
   fixed.count = excluded.count();
   if (!boosts.empty()) fixed.boosts_of = std::make_shared<const std::vector<float>>(std::move(boosts));
   return fixed;
@@ -504,11 +513,12 @@ bool Rules::fixed_by(std::int32_t number_column) const {
 
 void Rules::renew(FixedRules& fixed, const Candidates& candidates, std::int32_t place, const Visit& visit) const {
   const std::int32_t row = candidates.rows()[place];
-  const bool is_excluded = std::any_of(list_.begin(), list_.end(), [&](const Rule& rule) {
-    return is_fixed_exclusion(rule) && forbids(rule, visit, row);
-  });
   std::uint64_t& word = fixed.excluded[place / 64];
   const std::uint64_t bit = std::uint64_t{1} << (place % 64);
+  const bool is_excluded = ((*fixed.for_good)[place / 64] & bit) != 0 ||
+                           std::any_of(list_.begin(), list_.end(), [&](const Rule& rule) {
+                             return is_changing(rule) && forbids(rule, visit, row);
+                           });
   if (is_excluded == ((word & bit) != 0)) return;
   word ^= bit;
   fixed.count += is_excluded ? 1 : -1;

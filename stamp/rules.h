@@ -114,12 +114,15 @@ STAMP_API void add_boost(const Rule& rule, const Candidates& candidates, std::sp
 struct FixedRules {
   std::vector<std::uint64_t> excluded;                          // [candidates.words()]
   std::int64_t count = 0;                                       // of bits that are set in `excluded`
-  std::shared_ptr<const std::vector<float>> boosts_of = {};     // [n], shared by copies; null when no rule boosts
+  // Shared by copies: [words] what rules exclude that look at no number, null where none looks at one; [n] boosts, null
+  // when no rule boosts.
+  std::shared_ptr<const std::vector<std::uint64_t>> for_good = {};
+  std::shared_ptr<const std::vector<float>> boosts_of = {};
 
   std::span<const float> boosts() const { return boosts_of ? std::span(*boosts_of) : std::span<const float>(); }
 };
 
-// A list of rules, immutable.
+// A list of rules.
 class STAMP_API Rules {
  public:
   static constexpr std::int64_t kDefaultPool = 100, kMaxPool = 10000;

@@ -64,8 +64,7 @@ Bundle bundle_of(const Columns& columns) {
     config.item_std = 0.4f;
     config.weight_std = 0.3f;
     config.seed = static_cast<std::uint64_t>(c) + 1;
-    cluster.model =
-        std::make_shared<Model>(config, static_cast<std::int64_t>(cluster.rows.size()), open_device("cpu"));
+    cluster.model = std::make_shared<Model>(config, static_cast<std::int64_t>(cluster.rows.size()), open_device("cpu"));
     bundle.clusters.push_back(std::move(cluster));
   }
   return bundle;
@@ -79,7 +78,8 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {  // pins a
 // A bundle that comes from a file may have its columns in another order.
 void set(Release& release, std::vector<NumberChange> changes) {
   for (NumberChange& change : changes)
-    change.column = release.bundle().attributes.find_number(std::array{"price", "available", "sellable"}[change.column]);
+    change.column =
+        release.bundle().attributes.find_number(std::array{"price", "available", "sellable"}[change.column]);
   release.set_numbers(changes);
 }
 
@@ -130,7 +130,8 @@ TEST_CASE("numbers that are set are as good as the bundle's own, in every rule a
   const check::Folder folder;
   save_bundle(folder / "bundle", bundle_of(columns), {.scan_tables = true});
   Release served(bundle_of(columns)), eager(folder / "bundle", {.device = "cpu"});
-  Release lazy(folder / "bundle", {.device = "cpu", .lazy = true}), tight(folder / "bundle", {.device = "cpu", .memory = 1});
+  Release lazy(folder / "bundle", {.device = "cpu", .lazy = true}),
+      tight(folder / "bundle", {.device = "cpu", .memory = 1});
   for (int round = 0; round < 25; ++round) {
     const auto changes = random_changes(random, round % 5 == 4 ? 2 * kProducts : 1 + random() % 20);
     for (Release* release : {&served, &eager, &lazy, &tight}) set(*release, changes);
@@ -139,8 +140,7 @@ TEST_CASE("numbers that are set are as good as the bundle's own, in every rule a
     for (const Release* release : {&served, &eager, &lazy, &tight}) check_same(*release, expected, random);
     const auto now = served.numbers();
     CHECK((*now)[0].name == "price");
-    for (std::size_t column = 0; column < columns.size(); ++column)
-      CHECK(same((*now)[column].values, columns[column]));
+    for (std::size_t column = 0; column < columns.size(); ++column) CHECK(same((*now)[column].values, columns[column]));
   }
 }
 
@@ -175,8 +175,8 @@ TEST_CASE("numbers that cannot be set change nothing") {
 }
 
 TEST_CASE("lists are right while numbers change") {
-  // Products of even rows can be had in the one state, those of odd rows in the other; of what is listed each can be had
-  // in one of them, and all that there are in either are listed.
+  // Products of even rows can be had in the one state, those of odd rows in the other; of what is listed each can be
+  // had in one of them, and all that there are in either are listed.
   const Columns columns = first_columns();
   Release release(bundle_of(columns));
   std::vector<NumberChange> states[2];

@@ -140,9 +140,11 @@ def test_numbers_are_set_between_releases(models, built, tmp_path):
         (
             "category",
             {"a0": 1},
-            "attribute is 'category', expected a number of the products, which have available, cat",
+            "attribute is 'category', expected a number of the products, which have available",
         ),
-        ("available", {"a0": "yes"}, "values holds what is no number: could not convert"),
+        ("available", {"a0": "1"}, "values\\['a0'\\] is '1', expected a number that single precision holds, or None"),
+        ("available", {"a0": 1e39}, "values\\['a0'\\] is 1e\\+39"),
+        ("available", {"a0": float("nan")}, "values\\['a0'\\] is nan"),
         ("available", {7: 1}, "set_numbers: values"),
         ("available", [("a0", 1)], "expected a dict of product ids to numbers"),
     ]:

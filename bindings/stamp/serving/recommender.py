@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NoReturn
 
 import numpy as np
@@ -277,10 +278,13 @@ class Recommender:
             raise ValueError(f"set_numbers: values is {values!r}, expected a dict of product ids to numbers")
         release = self._core.release()
         rows = _rows(release, "set_numbers: values", list(values))
-        try:
-            numbers = np.array([np.nan if value is None else value for value in values.values()], np.float32)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"set_numbers: values holds what is no number: {error}") from None
+        numbers = np.empty(len(values), np.float32)
+        for i, (product, value) in enumerate(values.items()):
+            if not (value is None or isinstance(value, Real) and abs(value) <= np.finfo(np.float32).max):
+                raise ValueError(
+                    f"set_numbers: values[{product!r}] is {value!r}, expected a number that single precision holds, or None"
+                )
+            numbers[i] = np.nan if value is None else value
         release.set_numbers(attribute, rows, numbers)
         return int(np.count_nonzero(rows < 0))
 

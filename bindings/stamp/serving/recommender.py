@@ -20,6 +20,7 @@ from ..models.hardware import check_device_names
 from .rules import rules_text
 
 RuleList = Sequence[Mapping[str, Any]]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +281,7 @@ class Recommender:
         rows = _rows(release, "set_numbers: values", list(values))
         numbers = np.empty(len(values), np.float32)
         for i, (product, value) in enumerate(values.items()):
-            if not (value is None or isinstance(value, Real) and abs(value) <= np.finfo(np.float32).max):
+            if not (value is None or isinstance(value, Real) and abs(value) <= _LARGEST):
                 raise ValueError(
                     f"set_numbers: values[{product!r}] is {value!r}, expected a number that single precision holds, or None"
                 )

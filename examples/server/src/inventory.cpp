@@ -1,9 +1,11 @@
 #include "inventory.h"
 
+#include <algorithm>
 #include <limits>
+#include <unordered_set>
 
+#include "clock.h"
 #include "error.h"
-#include "log.h"
 #include "priority.h"
 
 namespace server {
@@ -12,17 +14,12 @@ namespace {
 
 constexpr std::size_t kMostWaiting = 1'000'000;  // changes
 
-// False where all of it is older than what is known.
-bool merge(InventoryEntry& entry, const InventoryChange& change, std::int64_t time) {
-  bool is_new = false;
-  const auto set = [&]<class T>(const std::optional<T>& value, auto& known) {
-    if (!value || time < known.time) return;
-    known = {*value, time};
-    is_new = true;
-  };
-  set(change.available, entry.available);
-  set(change.price, entry.price);
-  return is_new;
+// Whether the change is later than what is known.
+template <class T>
+bool replace(SetValue<T>& known, const std::optional<T>& value, std::int64_t time) {
+  if (!value || time < known.time) return false;
+  known = {*value, time};
+  return true;
 }
 
 }  // namespace
@@ -33,10 +30,9 @@ Inventory::Inventory(const InventoryOptions& options, Metrics& metrics)
       set_(metrics.counter("stamp_inventory_set_total", "Products whose availability or price was set.")),
       failures_(metrics.counter("stamp_inventory_failures_total", "Calls to set some that could not be stored.")),
       entries_(table_.read()) {
-  metrics.gauge("stamp_inventory_products", "Products of which something is set.", [this] {
-    const std::lock_guard lock(mutex_);
-    return static_cast<double>(entries_.size());
-  });
+  products_ = entries_.size();
+  metrics.gauge("stamp_inventory_products", "Products of which something is set.",
+                [this] { return static_cast<double>(products_); });
   thread_ = std::thread([this] { run(); });
 }
 
@@ -55,13 +51,13 @@ void Inventory::add(const std::shared_ptr<Serving>& serving) {
   const auto served = std::make_shared<Served>(Served{.serving = serving});
   Entries entries;
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(entries_mutex_);
     entries.assign(entries_.begin(), entries_.end());
     served_.push_back(served);
   }
   while (true) {
     put(*serving, entries);
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(entries_mutex_);
     if (served->missed.empty()) {
       served->is_ready = true;
       return;
@@ -84,14 +80,17 @@ void Inventory::check(const std::vector<InventoryChange>& changes, const Serving
   }
 }
 
-void Inventory::set(std::vector<InventoryChange> changes, std::int64_t time, Done done) {
+void Inventory::set(std::vector<InventoryChange> changes, std::optional<std::int64_t> time, const Serving& serving,
+                    Done done) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) throw Error(503, "the server is ending");
     if (changes_waiting_ + changes.size() > kMostWaiting)
-      throw Error(503, "inventory of " + std::to_string(changes_waiting_) + " products waits to be stored; come again later");
+      throw Error(503,
+                  "inventory of " + std::to_string(changes_waiting_) + " products waits to be stored; come again later");
     changes_waiting_ += changes.size();
-    waiting_.push_back({std::move(changes), time, std::move(done)});
+    waiting_.push_back(
+        {.changes = std::move(changes), .time = time, .after = serving.products_time, .done = std::move(done)});
   }
   some_.notify_one();
 }
@@ -106,49 +105,112 @@ void Inventory::run() {
     changes_waiting_ = 0;
     lock.unlock();
     take(calls);
+    for (const Call& call : calls) {
+      if (call.error) failures_.add();
+      call.done(call.outdated, call.error);
+    }
+    calls.clear();
     lock.lock();
   }
 }
 
-// What cannot be stored is not set.
+// What cannot be stored is not set. What is stored is set, in the next round where memory runs out in this one.
 void Inventory::take(std::vector<Call>& calls) {
-  std::exception_ptr error;
-  try {
-    std::unordered_map<std::string, InventoryEntry> fresh;
+  const auto fail = [&](const std::exception_ptr& error) {
     for (Call& call : calls)
-      for (const InventoryChange& change : call.changes) {
-        const std::string product = stamp::to_string(change.product);
-        const auto known = entries_.find(product);
-        const auto [entry, is_first] = fresh.try_emplace(product, known == entries_.end() ? InventoryEntry() : known->second);
-        call.outdated += !merge(entry->second, change, call.time);
-      }
-    if (entries_.size() + fresh.size() > static_cast<std::size_t>(options_.max_products)) {
-      std::size_t more = 0;
-      for (const auto& [product, entry] : fresh) more += !entries_.contains(product);
-      if (entries_.size() + more > static_cast<std::size_t>(options_.max_products))
-        throw Error(503, "there would be more than inventory.max_products products of which something is set");
+      if (!call.error) call.error = error;
+  };
+  Entries set;
+  try {
+    Fresh fresh;
+    for (Call& call : calls) {
+      if (!has_room(call, fresh)) forget(fresh);
+      if (has_room(call, fresh))
+        merge(call, fresh);
+      else
+        call.error = std::make_exception_ptr(
+            Error(400, "products: something would be set of more than inventory.max_products products, " +
+                           std::to_string(options_.max_products)));
     }
-    const Entries set(fresh.begin(), fresh.end());
+    set.assign(fresh.begin(), fresh.end());
     table_.write(set);
-    std::vector<std::shared_ptr<Serving>> ready;
-    {
-      const std::lock_guard lock(mutex_);
-      for (const auto& [product, entry] : set) entries_.insert_or_assign(product, entry);
-      std::erase_if(served_, [](const auto& served) { return served->serving.expired(); });
-      for (const auto& served : served_) {
-        if (!served->is_ready)
-          served->missed.insert(served->missed.end(), set.begin(), set.end());
-        else if (auto serving = served->serving.lock())
-          ready.push_back(std::move(serving));
-      }
-    }
-    for (const auto& serving : ready) put(*serving, set);
-    set_.add(set.size());
   } catch (...) {
-    error = std::current_exception();
-    failures_.add(calls.size());
+    return fail(std::current_exception());
   }
-  for (const Call& call : calls) call.done(call.outdated, error);
+  try {
+    set_in_all(set);
+    set_.add(set.size());
+  } catch (const std::exception& error) {
+    fail(std::make_exception_ptr(Error(503, std::string("it is stored, and not in force yet: ") + error.what())));
+  }
+}
+
+void Inventory::merge(Call& call, Fresh& fresh) {
+  const std::int64_t now = now_ms();
+  for (const InventoryChange& change : call.changes) {
+    const std::string product = stamp::to_string(change.product);
+    InventoryEntry entry;
+    if (const auto found = fresh.find(product); found != fresh.end())
+      entry = found->second;
+    else if (const auto known = entries_.find(product); known != entries_.end())
+      entry = known->second;
+    const std::int64_t time =
+        call.time.value_or(std::max({now, call.after + 1, entry.available.time, entry.price.time}));
+    bool is_later = time > call.after;
+    if (is_later) {
+      is_later = replace(entry.available, change.available, time);
+      is_later |= replace(entry.price, change.price, time);
+    }
+    if (is_later)
+      fresh.insert_or_assign(product, entry);
+    else
+      ++call.outdated;
+  }
+}
+
+bool Inventory::has_room(const Call& call, const Fresh& fresh) {
+  const auto most = static_cast<std::size_t>(options_.max_products);
+  if (entries_.size() + fresh.size() + call.changes.size() <= most) return true;
+  std::unordered_set<std::string> more;
+  for (const auto& [product, entry] : fresh)
+    if (!entries_.contains(product)) more.insert(product);
+  for (const InventoryChange& change : call.changes)
+    if (std::string product = stamp::to_string(change.product); !entries_.contains(product))
+      more.insert(std::move(product));
+  return entries_.size() + more.size() <= most;
+}
+
+// What every release in memory knows later of.
+void Inventory::forget(const Fresh& fresh) {
+  std::int64_t before = std::numeric_limits<std::int64_t>::max();
+  const std::lock_guard lock(entries_mutex_);
+  for (const auto& served : served_)
+    if (const auto serving = served->serving.lock()) before = std::min(before, serving->products_time);
+  if (before == std::numeric_limits<std::int64_t>::max()) return;
+  table_.forget(before);
+  std::erase_if(entries_, [&](const auto& known) {
+    const auto& [product, entry] = known;
+    return std::max(entry.available.time, entry.price.time) <= before && !fresh.contains(product);
+  });
+  products_ = entries_.size();
+}
+
+void Inventory::set_in_all(const Entries& set) {
+  std::vector<std::shared_ptr<Served>> ready;
+  {
+    const std::lock_guard lock(entries_mutex_);
+    for (const auto& [product, entry] : set) entries_.insert_or_assign(product, entry);
+    products_ = entries_.size();
+    std::erase_if(served_, [](const auto& served) { return served->serving.expired(); });
+    for (const auto& served : served_) {
+      served->missed.insert(served->missed.end(), set.begin(), set.end());
+      if (served->is_ready) ready.push_back(served);
+    }
+  }
+  for (const auto& served : ready) {
+    if (const auto serving = served->serving.lock()) put(*serving, served->missed);
+    served->missed.clear();  // which, once it is ready, is the thread's
+  }
 }
 
 // A release that lacks the attribute has no rule that looks at it.

@@ -36,6 +36,7 @@ class InventoryTable::Statement {
     check(sqlite3_bind_double(statement_, at, static_cast<double>(set.value)));
     check(sqlite3_bind_int64(statement_, at + 1, set.time));
   }
+  void bind(int at, std::int64_t number) { check(sqlite3_bind_int64(statement_, at, number)); }
   void bind(int at, const std::string& text) {
     check(sqlite3_bind_text(statement_, at, text.data(), static_cast<int>(text.size()), SQLITE_STATIC));
   }
@@ -122,9 +123,22 @@ std::unordered_map<std::string, InventoryEntry> InventoryTable::read() {
   return entries;
 }
 
-void InventoryTable::write(std::span<const std::pair<std::string, InventoryEntry>> entries) {
+template <class Change>
+void InventoryTable::change(const Change& change) {
   try {
     run("BEGIN IMMEDIATE");
+    change();
+    run("COMMIT");
+  } catch (const std::exception& error) {
+    const std::string why = error.what();
+    if (!sqlite3_get_autocommit(database_.get())) run("ROLLBACK");
+    throw Error(503, "the inventory cannot be stored now: " + why);
+  }
+}
+
+void InventoryTable::write(std::span<const std::pair<std::string, InventoryEntry>> entries) {
+  if (entries.empty()) return;
+  change([&] {
     Statement put(database_.get(), "REPLACE INTO inventory VALUES (?, ?, ?, ?, ?)");
     for (const auto& [product, entry] : entries) {
       put.bind(1, product);
@@ -133,12 +147,16 @@ void InventoryTable::write(std::span<const std::pair<std::string, InventoryEntry
       put.step();
       put.again();
     }
-    run("COMMIT");
-  } catch (const std::runtime_error& error) {
-    const std::string why = error.what();
-    if (!sqlite3_get_autocommit(database_.get())) run("ROLLBACK");
-    throw Error(503, "the inventory cannot be stored now: " + why);
-  }
+  });
+}
+
+void InventoryTable::forget(std::int64_t before) {
+  change([&] {
+    Statement gone(database_.get(),
+                   "DELETE FROM inventory WHERE ifnull(available_time, ?1) <= ?1 AND ifnull(price_time, ?1) <= ?1");
+    gone.bind(1, before);
+    gone.step();
+  });
 }
 
 }  // namespace server

@@ -37,10 +37,14 @@ class InventoryTable {
   std::unordered_map<std::string, InventoryEntry> read();
   // All of them or none, on disk when this returns. Throws Error 503.
   void write(std::span<const std::pair<std::string, InventoryEntry>> entries);
+  // Products of which nothing later than `before` is set. Throws Error 503.
+  void forget(std::int64_t before);
 
  private:
   class Statement;
   void run(const char* sql);
+  template <class Change>
+  void change(const Change& change);  // in one transaction
   std::int64_t number(const char* sql);
 
   const std::string path_;

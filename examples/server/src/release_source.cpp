@@ -15,27 +15,22 @@ namespace server {
 namespace {
 
 constexpr off_t kMostBytes = 65536;  // of a pointer
+constexpr const char* kDescription = "release.json";
+constexpr std::int64_t kSkew = 300'000;  // ms that clocks may differ by
 
-// What release.json says, where there is one: its name, and of when its products are.
-struct Description {
-  std::string name;
-  std::int64_t products_time = 0;
-};
+// Null where there is none.
+nlohmann::json read_description(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) return nullptr;
+  return nlohmann::json::parse(stamp::read_file(file), nullptr, false);
+}
 
-Description described(const std::filesystem::path& bundle) {
-  const std::filesystem::path file = bundle / "release.json";
-  if (!std::filesystem::exists(file)) return {std::filesystem::canonical(bundle).filename()};
-  const auto release = nlohmann::json::parse(stamp::read_file(file), nullptr, false);
+std::string name_of(const std::filesystem::path& bundle) {
+  const std::filesystem::path file = bundle / kDescription;
+  const auto release = read_description(file);
+  if (release.is_null()) return std::filesystem::canonical(bundle).filename();
   if (!release.is_object() || !release.contains("release") || !release["release"].is_string())
     throw std::invalid_argument(file.string() + ": {\"release\": NAME} is expected");
-  Description description{release["release"]};
-  if (!release.contains("products_time")) return description;
-  try {
-    description.products_time = parse_time(release["products_time"].get<std::string>());
-  } catch (const std::exception& error) {  // no text, or no time
-    throw std::invalid_argument(file.string() + ": products_time: " + error.what());
-  }
-  return description;
+  return release["release"];
 }
 
 bool is_digest(const std::string& text) {
@@ -71,8 +66,7 @@ std::string ReleaseSource::state() const {
 Wanted ReleaseSource::wanted(const std::string& state) const {
   if (!is_pointer_) {
     if (state.empty()) throw std::runtime_error(watched_.string() + ": does not exist");
-    const Description release = described(directory_);
-    return {release.name, directory_, "", state, release.products_time};
+    return {name_of(directory_), directory_, "", state};
   }
   const auto fail = [&](const std::string& what) {
     throw std::invalid_argument(watched_.string() + ": " + what +
@@ -89,8 +83,25 @@ Wanted ReleaseSource::wanted(const std::string& state) const {
   if (name.empty() || name.front() == '.' || name.find('/') != name.npos || name.find('\0') != name.npos)
     fail("\"" + name + "\" cannot be the name of a directory in releases/");
   if (!is_digest(digest)) fail("\"digest\" is not 64 small hexadecimal digits");
-  const std::filesystem::path path = directory_ / "releases" / name;
-  return {name, path, digest, name + '\n' + digest, described(path).products_time};
+  return {name, directory_ / "releases" / name, digest, name + '\n' + digest};
+}
+
+std::int64_t products_time_of(const std::filesystem::path& bundle) {
+  const std::filesystem::path file = bundle / kDescription;
+  const auto release = read_description(file);
+  if (!release.is_object() || !release.contains("products_time")) return 0;
+  const auto wrong = [&](const std::string& what) {
+    return std::invalid_argument(file.string() + ": products_time: " + what);
+  };
+  if (!release["products_time"].is_string()) throw wrong("is no string; \"2026-11-28T02:00:00Z\" is expected");
+  std::int64_t time;
+  try {
+    time = parse_time(release["products_time"].get<std::string>());
+  } catch (const std::invalid_argument& error) {
+    throw wrong(error.what());
+  }
+  if (time > now_ms() + kSkew) throw wrong(format_time(time) + " is in the future; it is " + format_time(now_ms()));
+  return time;
 }
 
 }  // namespace server

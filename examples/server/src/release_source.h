@@ -13,11 +13,9 @@ struct Wanted {
   std::filesystem::path path;
   std::string digest;    // that its files must have (release_digest.h); empty: nobody says
   std::string identity;  // differs from that of every other release
-  std::int64_t products_time = 0;  // ms: what the shop knew of its products by then is in it; 0: nobody says
 };
 
-//   BUNDLE/                     a bundle; its "release" in release.json is its name, else the directory is; there, too,
-//                               may stand its "products_time", as RFC 3339 writes it
+//   BUNDLE/                     a bundle; its "release" in release.json is its name, else the directory is
 // or
 //   DIR/current.json            {"release": NAME, "digest": SHA256, "since": TIME}, written aside and renamed
 //   DIR/candidate.json          the same, of what may be served next
@@ -45,5 +43,9 @@ class ReleaseSource {
   std::filesystem::path directory_, watched_;
   bool is_pointer_;
 };
+
+// "products_time" of a bundle's release.json, ms: what the shop knew of its products by then is in it. 0 where nobody
+// says. Throws std::invalid_argument for what is no time of RFC 3339, or in the future.
+std::int64_t products_time_of(const std::filesystem::path& bundle);
 
 }  // namespace server

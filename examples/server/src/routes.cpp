@@ -359,15 +359,15 @@ void Routes::set_inventory(const std::shared_ptr<Call>& call, const HttpRequest&
   const std::shared_ptr<Serving> serving = releases_.current();
   SetInventory set = read_set_inventory(request.body, serving->kind);
   inventory_->check(set.changes, *serving);
-  const std::int64_t now = now_ms(), time = set.time.value_or(now);
-  if (time > now + 1000ll * config_.visits.clock_skew_s)
-    throw Error(400, "setTime: " + format_time(time) + " is in the future; it is " + format_time(now));
+  const std::int64_t now = now_ms();
+  if (set.time.value_or(now) > now + 1000ll * config_.visits.clock_skew_s)
+    throw Error(400, "setTime: " + format_time(*set.time) + " is in the future; it is " + format_time(now));
   const stamp::Catalog& catalog = serving->recommender.release()->catalog();
   const auto unknown = static_cast<std::size_t>(std::ranges::count_if(set.changes, [&](const InventoryChange& change) {
     return catalog.find(change.product) == stamp::Catalog::kUnknown;
   }));
   const std::size_t n = set.changes.size();
-  inventory_->set(std::move(set.changes), time, [call, n, unknown](std::size_t outdated, std::exception_ptr error) {
+  inventory_->set(std::move(set.changes), set.time, *serving, [call, n, unknown](std::size_t outdated, std::exception_ptr error) {
     if (error) return call->fail(error);
     call->answer(set_inventory_body(n, outdated, unknown));
   });

@@ -12,7 +12,7 @@ Serving::Serving(const Wanted& wanted, const stamp::ReleaseOptions& options)
     : name(wanted.name),
       digest(wanted.digest),
       identity(wanted.identity),
-      products_time(wanted.products_time),
+      products_time(products_time_of(wanted.path)),
       recommender(wanted.path, options),
       kind(recommender.release()->catalog().kind()),
       zones(recommender.release()->zones()) {

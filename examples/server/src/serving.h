@@ -20,7 +20,7 @@ struct Serving {
   Serving(const Wanted& wanted, const stamp::ReleaseOptions& options);
 
   std::string name, digest, identity;  // as in Wanted
-  std::int64_t products_time;          // likewise
+  std::int64_t products_time;          // as products_time_of() says
   stamp::Recommender recommender;
   stamp::Catalog::Kind kind;
   std::vector<std::string> zones;  // sorted

@@ -43,6 +43,7 @@ struct Timed {
 Timed ask(const Serving& serving, const Shadow::Asked& asked) {
   stamp::Request request = asked.request;
   request.alone = true;
+  request.explain = false;
   request.zone = serving.rules_of(asked.zone);
   const auto began = Clock::now();
   auto answer = stamp::Answer<stamp::Recommendation>::of([&] { return serving.recommender.recommend(request); });
@@ -126,7 +127,12 @@ void Shadow::run() {
       const Asked asked = std::move(waiting_.front());
       waiting_.pop_front();
       lock.unlock();
-      if (!compare(asked)) dropped_.add();
+      bool is_compared = false;
+      try {
+        is_compared = compare(asked);
+      } catch (const std::exception&) {  // there is no memory
+      }
+      if (!is_compared) dropped_.add();
     }
     lock.lock();
   }

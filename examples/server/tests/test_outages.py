@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import pytest
 from emulator import TABLE, Emulator, Proxy
+from release_directory import wait_until
 from serving import Server
 
-DEADLINE_MS = 2000  # far beyond visits.timeout_ms: an answer that waited for Bigtable longer would be 503
+DEADLINE_MS = 10_000  # far beyond visits.timeout_ms: an answer that waited for Bigtable longer would be 503
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ class Callers:
     def more(self, n: int = 20) -> list[Answer]:
         """The next ones."""
         began = len(self.answers)
-        eventually(lambda: len(self.answers) >= began + n)
+        wait_until(lambda: len(self.answers) >= began + n)
         return self.answers[began:]
 
     def __enter__(self) -> "Callers":
@@ -84,13 +85,6 @@ class Callers:
         self.over = True
         for thread in self.threads:
             thread.join()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def gone(emulator: Emulator, _: Proxy) -> Callable[[], None]:
@@ -117,17 +111,17 @@ def test_answers_go_on(server, emulator, proxy, outage):
     def write() -> int:
         return server.write("ann", "of no catalog").status  # answers name it as missing: it was read
 
-    eventually(lambda: write() == 200)
+    wait_until(lambda: write() == 200)
     with Callers(server, "ann") as callers:
-        eventually(lambda: any(answer.seen for answer in callers.more()))
+        wait_until(lambda: any(answer.seen for answer in callers.more()))
         end = outage(emulator, proxy)
-        eventually(lambda: all(answer.degraded for answer in callers.answers[-4:]))
+        wait_until(lambda: all(answer.degraded for answer in callers.answers[-4:]))
         without = callers.more()
         assert write() == (200 if outage is slow else 503)
         assert server.get("/readyz").status == 200
         end()
-        eventually(lambda: write() == 200)
-        eventually(lambda: any(answer.seen for answer in callers.more()))
+        wait_until(lambda: write() == 200)
+        wait_until(lambda: any(answer.seen for answer in callers.more()))
     assert all(answer.degraded and not answer.seen for answer in without)
     for answer in callers.answers:
         assert answer.status == 200 and answer.products == 4

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 import pytest
 from emulator import TABLE, Emulator
 from network import Network
+from release_directory import wait_until
 from serving import Server, ask, event
 
 
@@ -120,7 +121,7 @@ def replica(start, network, emulator):
     def begin(name: str) -> Server:
         return start(
             how={"environment": {"BIGTABLE_EMULATOR_HOST": emulator.address}, **network.at(name)},
-            http={"address": "0.0.0.0", "grace_ms": 1500},
+            http={"address": "0.0.0.0", "grace_ms": 5000},
             admin={"address": "0.0.0.0"},
             visits={"store": "bigtable", "timeout_ms": 10000, "bigtable": TABLE},
             predict={"deadline_ms": 20000},
@@ -153,8 +154,7 @@ def shoppers(balancer):
 def test_one_joins_and_one_drains(replica, balancer, shoppers):
     one, two = replica("one"), replica("two")
     balancer.replicas = [one, two]
-    while len(balancer.ready) < 2:
-        time.sleep(0.01)
+    wait_until(lambda: len(balancer.ready) == 2)
     load = shoppers()
     load.wait_for(20, one, two)
     three = replica("three")

@@ -5,11 +5,12 @@
 namespace server::bigtable {
 
 void Complaints::note(const grpc::Status& status) {
-  if (status.error_code() == said_) return;
+  if (status.ok() && said_ == grpc::OK) return;
   {
     const std::lock_guard lock(mutex_);
     const auto now = Clock::now();
-    if (status.error_code() == said_ || now < next_) return;
+    if (!status.ok()) failed_ = now;
+    if (status.error_code() == said_ || now < next_ || (status.ok() && now < failed_ + pause_)) return;
     said_ = status.error_code();
     next_ = now + pause_;
   }

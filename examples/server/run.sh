@@ -35,8 +35,6 @@ curl --json '{"userEvent": {"eventType": "detail-page-view", "visitorId": "you",
 curl --json '{"eventType": "detail-page-view", "visitorId": "you", "productDetails": [{"product": {"id": "sku-00042"}}]}' \
   http://127.0.0.1:8080/v1/userEvents:write
 
-curl --json '{"products": [{"id": "sku-00042", "availability": "OUT_OF_STOCK"}]}' http://127.0.0.1:8080/v1/products:setInventory
-
 curl --json '{"userEvent": {"visitorId": "you"}, "explain": true}' http://127.0.0.1:8080/v1/servingConfigs/home:predict
 
 END

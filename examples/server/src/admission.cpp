@@ -30,8 +30,8 @@ Admission::Level Admission::enter() {
   return part > 0.75 ? Level::popular : part > 0.5 ? Level::plain : Level::full;
 }
 
-// Two that leave at once may take one interval for each other's: the mean does not mind. A pause of the whole machine is
-// one interval, and says nothing of the next ones.
+// Two that leave at once may take one interval for each other's: the mean does not mind. A pause of the whole machine
+// is one interval, and says nothing of the next ones.
 void Admission::leave(bool was_queued) {
   in_flight_.fetch_sub(1, std::memory_order_relaxed);
   if (!was_queued) return;

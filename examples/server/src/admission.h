@@ -14,8 +14,8 @@ struct AdmissionOptions {
 };
 
 // By Little's law a request waits for its list as long as those before it take to leave: their number times the mean
-// time between two that leave while others wait, which is measured. What waits for the store of events is in flight, and
-// waits for no core.
+// time between two that leave while others wait, which is measured. What waits for the store of events is in flight,
+// and waits for no core.
 class Admission {
  public:
   enum class Level {
@@ -32,7 +32,7 @@ class Admission {
   void queue() { queued_.fetch_add(1, std::memory_order_relaxed); }
   void leave(bool was_queued);
 
-  // As many lists wait or are being made as cores make at once.
+  // As many requests wait for their lists, or have them made, as there are cores.
   bool is_busy() const { return queued_.load(std::memory_order_relaxed) >= workers_; }
   std::int64_t in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
 

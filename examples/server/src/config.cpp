@@ -40,7 +40,7 @@ void describe(Visitor& v, Config& c) {
               "changes, or after 10 to 300 times as long where it may still be on its way.");
   });
   v.group("shadow", "A candidate for release, which is asked for a share of the lists once more when they have been "
-          "answered, at low priority and never while cores are busy. Callers see nothing of it; metrics and /release "
+          "answered, at low priority, and dropped while cores are busy. Callers see nothing of it; metrics and /release "
           "say how its lists differ. It is in memory beside what is served.", [&] {
     v.integer("share", c.shadow.share, 0, 10000,
               "Of 10,000 requests, by hash of their id: those that the candidate is asked, too. 0: no candidate is "

@@ -118,14 +118,14 @@ struct Config {
   DemoOptions demo;
 };
 
-// Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a value
-// that cannot be, or one of `bundle` and `releases.path` too many or too few, a shadow of nothing, in the file or in the environment
-// (STAMP_SERVER_HTTP_PORT for http.port; in a container of Vertex AI AIP_HTTP_PORT, AIP_PREDICT_ROUTE, AIP_HEALTH_ROUTE
-// and AIP_STORAGE_URI, which is the bundle).
+// Throws std::invalid_argument with the key and what would be right: for a file that is no JSON, an unknown key, a
+// value that cannot be, or one of `bundle` and `releases.path` too many or too few, a shadow of nothing, in the file or
+// in the environment (STAMP_SERVER_HTTP_PORT for http.port; in a container of Vertex AI AIP_HTTP_PORT,
+// AIP_PREDICT_ROUTE, AIP_HEALTH_ROUTE and AIP_STORAGE_URI, which is the bundle).
 Config read_config(const std::string& path);
 Config default_config();  // of the environment alone
 
-std::string config_schema();                      // JSON Schema 2020-12
-std::string config_text(const Config& config);    // as a file would say it
+std::string config_schema();                    // JSON Schema 2020-12
+std::string config_text(const Config& config);  // as a file would say it
 
 }  // namespace server

@@ -13,15 +13,24 @@ std::string_view name_of(int status) {
     case 405:
     case 413:
     case 415:
-    case 431: return "INVALID_ARGUMENT";
-    case 401: return "UNAUTHENTICATED";
-    case 403: return "PERMISSION_DENIED";
-    case 404: return "NOT_FOUND";
-    case 409: return "ABORTED";
-    case 429: return "RESOURCE_EXHAUSTED";
-    case 501: return "UNIMPLEMENTED";
-    case 503: return "UNAVAILABLE";
-    default: return "INTERNAL";
+    case 431:
+      return "INVALID_ARGUMENT";
+    case 401:
+      return "UNAUTHENTICATED";
+    case 403:
+      return "PERMISSION_DENIED";
+    case 404:
+      return "NOT_FOUND";
+    case 409:
+      return "ABORTED";
+    case 429:
+      return "RESOURCE_EXHAUSTED";
+    case 501:
+      return "UNIMPLEMENTED";
+    case 503:
+      return "UNAVAILABLE";
+    default:
+      return "INTERNAL";
   }
 }
 
@@ -41,10 +50,13 @@ std::string error_body(int status, std::string_view message) {
 
 std::vector<std::pair<std::string_view, std::string>> error_headers(int status) {
   switch (status) {
-    case 401: return {{"WWW-Authenticate", "Bearer realm=\"stamp\""}};
+    case 401:
+      return {{"WWW-Authenticate", "Bearer realm=\"stamp\""}};
     case 429:
-    case 503: return {{"Retry-After", "1"}};
-    default: return {};
+    case 503:
+      return {{"Retry-After", "1"}};
+    default:
+      return {};
   }
 }
 

@@ -12,14 +12,15 @@ namespace server {
 
 namespace {
 
-constexpr std::size_t kProducts = 100;          // of one event
+constexpr std::size_t kProducts = 100;            // of one event
 constexpr std::int64_t kYear2000 = 946684800000;  // ms; an earlier time is in other units
 
 // Of a Retail UserEvent, and of no use here.
 constexpr std::array<std::string_view, 16> kPassedOver{
-    "name",          "attributes",  "cartId",        "purchaseTransaction", "searchQuery", "filter", "orderBy", "offset",
-    "pageCategories", "userInfo",   "uri",           "referrerUri",         "pageViewId",  "entity", "sessionId",
-    "completionDetail"};
+    "name",           "attributes", "cartId",    "purchaseTransaction",
+    "searchQuery",    "filter",     "orderBy",   "offset",
+    "pageCategories", "userInfo",   "uri",       "referrerUri",
+    "pageViewId",     "entity",     "sessionId", "completionDetail"};
 
 bool is_one_of(std::string_view key, const auto& keys) { return std::ranges::find(keys, key) != keys.end(); }
 
@@ -48,8 +49,9 @@ std::int64_t read_time(const Json& value) {
     }
   }
   if (time < kYear2000)
-    value.wrong(value.is_integer() ? std::to_string(time) + " is before the year 2000; milliseconds since 1970 are expected"
-                                   : format_time(time) + " is before the year 2000");
+    value.wrong(value.is_integer()
+                    ? std::to_string(time) + " is before the year 2000; milliseconds since 1970 are expected"
+                    : format_time(time) + " is before the year 2000");
   return time;
 }
 

@@ -29,7 +29,8 @@ void check_one(const ExperimentOptions& experiment, const std::string& way, std:
     const ArmOptions& arm = experiment.arms[i];
     check_name(arm.name, way + ".arms[" + std::to_string(i) + "]", names);
     if (!arm.zone.empty() && experiment.zones.size() != 1)
-      throw std::invalid_argument(way + ".arms: arm \"" + arm.name + "\" has a zone; then the experiment is about one zone");
+      throw std::invalid_argument(way + ".arms: arm \"" + arm.name +
+                                  "\" has a zone; then the experiment is about one zone");
     share += arm.share;
   }
   if (experiment.arms.empty() || share > kWhole)
@@ -50,7 +51,8 @@ int bucket_of(std::string_view salt, std::string_view visitor) {
 
 void Experiments::check(const std::vector<ExperimentOptions>& options) {
   std::set<std::string> names;
-  for (std::size_t i = 0; i < options.size(); ++i) check_one(options[i], "experiments[" + std::to_string(i) + "]", names);
+  for (std::size_t i = 0; i < options.size(); ++i)
+    check_one(options[i], "experiments[" + std::to_string(i) + "]", names);
 }
 
 Experiments::Experiments(std::vector<ExperimentOptions> options, const stamp::ReleaseOptions& release,

@@ -14,7 +14,7 @@ namespace server {
 struct Assignment {
   const ExperimentOptions* experiment = nullptr;  // null: in none
   const ArmOptions* arm = nullptr;
-  std::shared_ptr<Serving> serving = nullptr;     // null: what is served
+  std::shared_ptr<Serving> serving = nullptr;  // null: what is served
 };
 
 class Experiments {
@@ -33,7 +33,8 @@ class Experiments {
   std::vector<std::vector<std::shared_ptr<Serving>>> serving_;  // by experiment and arm
 };
 
-// 0 to 9,999: the first eight bytes of SHA-256 over salt, a zero byte and the visitor, the highest first, modulo 10,000.
+// 0 to 9,999: the first eight bytes of SHA-256 over salt, a zero byte and the visitor, the highest first, modulo
+// 10,000.
 int bucket_of(std::string_view salt, std::string_view visitor);
 
 }  // namespace server

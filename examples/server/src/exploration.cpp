@@ -17,8 +17,8 @@ Explored explore(std::span<const float> scores, int k, double strength, std::uin
     open.push_back(i);
   }
   std::ranges::sort(open, [&](int a, int b) { return noisy[a] < noisy[b]; });
-  // ln Σ exp of what is left to choose from at each slot, added up from the last: differences of large sums are nothing,
-  // and so are exponentials of small ones.
+  // ln Σ exp of what is left to choose from at each slot, added up from the last: differences of large sums are
+  // nothing, and so are exponentials of small ones.
   std::vector<double> left(open.size());
   double sum = -INFINITY;
   for (std::size_t i = 0; i < open.size(); ++i) {

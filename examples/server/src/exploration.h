@@ -1,5 +1,5 @@
-// Lists that now and then try another order, with the probability of what was shown, so that what came of it can be used
-// to judge orders that were not shown.
+// Lists that now and then try another order, with the probability of what was shown, so that what came of it can be
+// used to judge orders that were not shown.
 #pragma once
 
 #include <cstdint>

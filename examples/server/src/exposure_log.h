@@ -46,7 +46,7 @@ class ExposureLog {
   std::uint64_t lines_waiting_ = 0;
   bool ending_ = false;
   std::atomic<std::uint64_t> written_{0}, dropped_{0};
-  int file_ = -1;  // of the writer, as what follows
+  int file_ = -1;           // of the writer, as what follows
   std::int64_t bytes_ = 0;  // whole lines
   std::thread writer_;
 };

@@ -111,7 +111,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     state_ = State::reading;
     parser_.emplace();
     parser_->header_limit(loop_.options.max_header_bytes);
-    parser_->body_limit(std::max(loop_.options.max_body_bytes, loop_.options.max_import_bytes));  // until it is known whose
+    parser_->body_limit(
+        std::max(loop_.options.max_body_bytes, loop_.options.max_import_bytes));  // until it is known whose
     stream_.expires_after(milliseconds(loop_.options.request_timeout_ms));
     http::async_read_header(stream_, buffer_, *parser_, [self = shared_from_this()](error_code error, std::size_t) {
       if (error) return self->refuse(error);
@@ -190,12 +191,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
                                           " bytes (http.max_header_bytes)");
     } else if (error == http::error::body_limit) {
       response.status = 413;
-      response.body = error_body(
-          413, is_import()
-                   ? "body: is larger than " + std::to_string(loop_.options.max_import_bytes) +
-                         " bytes (http.max_import_bytes)"
-                   : "body: is larger than " + std::to_string(loop_.options.max_body_bytes) +
-                         " bytes (http.max_body_bytes)");
+      response.body =
+          error_body(413, is_import() ? "body: is larger than " + std::to_string(loop_.options.max_import_bytes) +
+                                            " bytes (http.max_import_bytes)"
+                                      : "body: is larger than " + std::to_string(loop_.options.max_body_bytes) +
+                                            " bytes (http.max_body_bytes)");
     } else {
       response.status = 400;
       response.body = error_body(400, "request: is no HTTP/1.1: " + error.message());
@@ -216,7 +216,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     head_ += "\r\nContent-Length: ";
     append_json(head_, body_.size());
     for (const auto& [name, value] : response.headers) ((((head_ += "\r\n") += name) += ": ") += value);
-    head_ += keep_alive_ ? (parser_->get().version() == 10 ? "\r\nConnection: keep-alive" : "") : "\r\nConnection: close";
+    head_ +=
+        keep_alive_ ? (parser_->get().version() == 10 ? "\r\nConnection: keep-alive" : "") : "\r\nConnection: close";
     head_ += "\r\n\r\n";
     stream_.expires_after(milliseconds(loop_.options.request_timeout_ms));
     const std::array<asio::const_buffer, 2> parts{asio::buffer(head_),
@@ -328,8 +329,8 @@ class HttpServer::Impl {
   }
 
   Figures figures() const {
-    return {counters_.accepted, counters_.refused, counters_.open, counters_.requests, counters_.bad_requests,
-            counters_.timeouts};
+    return {counters_.accepted, counters_.refused,      counters_.open,
+            counters_.requests, counters_.bad_requests, counters_.timeouts};
   }
 
  private:

@@ -14,8 +14,8 @@ namespace server {
 
 struct HttpOptions {
   std::string address = "127.0.0.1";
-  int port = 8080;     // 0: one that is free
-  int threads = 1;     // that read and write; answers are computed elsewhere
+  int port = 8080;             // 0: one that is free
+  int threads = 1;             // that read and write; answers are computed elsewhere
   int max_connections = 8192;  // beyond, the one that comes is closed at once
   int max_header_bytes = 8192;
   int max_body_bytes = 65536;
@@ -42,8 +42,8 @@ struct HttpResponse {
 
 class HttpConnection;
 
-// The answer to one request. Thread-safe in that any thread may give it; the first counts. Dropped without one it answers
-// 500.
+// The answer to one request. Thread-safe in that any thread may give it; the first counts. Dropped without one it
+// answers 500.
 class HttpReply {
  public:
   explicit HttpReply(std::shared_ptr<HttpConnection> connection) : connection_(std::move(connection)) {}

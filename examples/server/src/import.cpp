@@ -5,7 +5,8 @@
 
 namespace server {
 
-void import_events(Visits& visits, std::vector<std::pair<std::string, std::vector<Event>>> visitors, Deadline deadline) {
+void import_events(Visits& visits, std::vector<std::pair<std::string, std::vector<Event>>> visitors,
+                   Deadline deadline) {
   constexpr int kAtOnce = 64;
   std::mutex mutex;
   std::condition_variable done;

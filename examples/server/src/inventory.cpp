@@ -86,8 +86,8 @@ void Inventory::set(std::vector<InventoryChange> changes, std::optional<std::int
     const std::lock_guard lock(mutex_);
     if (stopping_) throw Error(503, "the server is ending");
     if (changes_waiting_ + changes.size() > kMostWaiting)
-      throw Error(503,
-                  "inventory of " + std::to_string(changes_waiting_) + " products waits to be stored; come again later");
+      throw Error(
+          503, "inventory of " + std::to_string(changes_waiting_) + " products waits to be stored; come again later");
     changes_waiting_ += changes.size();
     waiting_.push_back(
         {.changes = std::move(changes), .time = time, .after = serving.products_time, .done = std::move(done)});

@@ -29,11 +29,11 @@ struct InventoryChange {
   std::optional<float> price = {};
 };
 
-// Thread-safe. A thread takes all calls that wait, stores what they say, which takes one fsync for all of them, and sets
-// it in every release that somebody serves; then they are answered: the next request finds it, in this process or in the
-// one after it. What is set holds until it is set again, or until a release comes whose products are of a later time. In
-// memory are some 100 bytes a product; where there would be more than max_products, those are forgotten that every
-// release in memory knows later of.
+// Thread-safe. A thread takes all calls that wait, stores what they say, which takes one fsync for all of them, and
+// sets it in every release that somebody serves; then they are answered: the next request finds it, in this process or
+// in the one after it. What is set holds until it is set again, or until a release comes whose products are of a later
+// time. In memory are some 100 bytes a product; where there would be more than max_products, those are forgotten that
+// every release in memory knows later of.
 class Inventory {
  public:
   // Throws std::runtime_error for a file that cannot be opened or is of something else. The metrics outlive this.
@@ -45,10 +45,10 @@ class Inventory {
 
   // Throws Error 400, with the path of the key, for what no rule of the release could look at.
   void check(const std::vector<InventoryChange>& changes, const Serving& serving) const;
-  // `time` is that of the shop's knowledge, ms; absent: now, and later than all that is known. Products of which it is not
-  // later than what is set, or than the products of `serving`, stay as they are. done is called once, on any thread, with
-  // how many these were, or with an Error: 400 beyond max_products, 503 where it cannot be stored, and then nothing of
-  // the call is set.
+  // `time` is that of the shop's knowledge, ms; absent: now, and later than all that is known. Products of which it is
+  // not later than what is set, or than the products of `serving`, stay as they are. done is called once, on any
+  // thread, with how many these were, or with an Error: 400 beyond max_products, 503 where it cannot be stored, and
+  // then nothing of the call is set.
   using Done = std::function<void(std::size_t outdated, std::exception_ptr)>;
   void set(std::vector<InventoryChange> changes, std::optional<std::int64_t> time, const Serving& serving, Done done);
 

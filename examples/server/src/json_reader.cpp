@@ -10,17 +10,24 @@ constexpr std::size_t kDepth = 32;
 
 std::string name_of(simdjson::dom::element value) {
   switch (value.type()) {
-    case simdjson::dom::element_type::ARRAY: return "is an array";
-    case simdjson::dom::element_type::OBJECT: return "is an object";
-    case simdjson::dom::element_type::NULL_VALUE: return "is null";
-    default: break;
+    case simdjson::dom::element_type::ARRAY:
+      return "is an array";
+    case simdjson::dom::element_type::OBJECT:
+      return "is an object";
+    case simdjson::dom::element_type::NULL_VALUE:
+      return "is null";
+    default:
+      break;
   }
   std::string text = simdjson::minify(value);
   if (text.size() > 64) text = text.substr(0, 60) + "…";
   switch (value.type()) {
-    case simdjson::dom::element_type::STRING: return text + " is a string";
-    case simdjson::dom::element_type::BOOL: return text + " is a boolean";
-    default: return text + " is a number";
+    case simdjson::dom::element_type::STRING:
+      return text + " is a string";
+    case simdjson::dom::element_type::BOOL:
+      return text + " is a boolean";
+    default:
+      return text + " is a number";
   }
 }
 
@@ -91,8 +98,7 @@ void parse_json(std::string_view text, simdjson::dom::element& document) {
   if (parser.capacity() < text.size() || parser.max_depth() != kDepth)
     if (parser.allocate(std::max<std::size_t>(text.size(), 64 * 1024), kDepth)) throw std::bad_alloc();
   const simdjson::error_code error = parser.parse(text.data(), text.size()).get(document);
-  if (error == simdjson::DEPTH_ERROR)
-    throw Error(400, "body: is nested more than " + std::to_string(kDepth) + " deep");
+  if (error == simdjson::DEPTH_ERROR) throw Error(400, "body: is nested more than " + std::to_string(kDepth) + " deep");
   if (error) throw Error(400, std::string("body: is no JSON: ") + simdjson::error_message(error));
 }
 

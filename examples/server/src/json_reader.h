@@ -79,7 +79,7 @@ class Json {
 // JSON, no UTF-8, or nested more than 32 deep.
 template <class Read>
 void read_json(std::string_view text, Read&& read) {
-  void parse_json(std::string_view text, simdjson::dom::element& document);
+  void parse_json(std::string_view text, simdjson::dom::element & document);
   simdjson::dom::element document;
   parse_json(text, document);
   const JsonPath root;

@@ -17,8 +17,7 @@ void append_json(std::string& out, std::string_view text);
 std::string valid_utf8(std::string_view text);
 
 template <std::integral T>
-  requires(!std::same_as<T, bool>)
-void append_json(std::string& out, T value) {
+requires(!std::same_as<T, bool>) void append_json(std::string& out, T value) {
   char digits[24];
   out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
 }

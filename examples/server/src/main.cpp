@@ -61,19 +61,21 @@ int serve(const server::Config& config, const sigset_t& ends) {
   if (!config.exposures.directory.empty()) exposures.emplace(config.exposures);
   server::Admission admission(config.admission, stamp::num_threads());
   std::optional<server::Shadow> shadow;
-  if (config.shadow.share > 0) shadow.emplace(config, stamp::ReleaseOptions{}, inventory_or_null, recent, admission, metrics);
+  if (config.shadow.share > 0)
+    shadow.emplace(config, stamp::ReleaseOptions{}, inventory_or_null, recent, admission, metrics);
   server::Predictor predictor({config, releases, visits.get(), experiments, exposures ? &*exposures : nullptr, secret,
                                tokens, admission, shadow ? &*shadow : nullptr},
                               metrics);
   server::Routes routes(config, releases, predictor, visits.get(), inventory_or_null, tokens, readiness, keys, metrics);
-  server::HttpServer http(config.http,
-                          [&](const server::HttpRequest& request, server::HttpReply reply) { routes(request, std::move(reply)); });
-  for (const auto& [name, help, figure] : {
-           std::tuple{"stamp_http_connections", "Connections that are open.", &server::HttpServer::Figures::open},
-           {"stamp_http_accepted", "Connections so far.", &server::HttpServer::Figures::accepted},
-           {"stamp_http_refused", "Connections beyond http.max_connections.", &server::HttpServer::Figures::refused},
-           {"stamp_http_bad_requests", "What was no HTTP, or too large.", &server::HttpServer::Figures::bad_requests},
-           {"stamp_http_timeouts", "Requests and answers that took too long.", &server::HttpServer::Figures::timeouts}})
+  server::HttpServer http(config.http, [&](const server::HttpRequest& request, server::HttpReply reply) {
+    routes(request, std::move(reply));
+  });
+  for (const auto& [name, help, figure] :
+       {std::tuple{"stamp_http_connections", "Connections that are open.", &server::HttpServer::Figures::open},
+        {"stamp_http_accepted", "Connections so far.", &server::HttpServer::Figures::accepted},
+        {"stamp_http_refused", "Connections beyond http.max_connections.", &server::HttpServer::Figures::refused},
+        {"stamp_http_bad_requests", "What was no HTTP, or too large.", &server::HttpServer::Figures::bad_requests},
+        {"stamp_http_timeouts", "Requests and answers that took too long.", &server::HttpServer::Figures::timeouts}})
     metrics.gauge(name, help, [&http, figure] { return static_cast<double>(http.figures().*figure); });
   if (visits)
     metrics.gauges("stamp_visits", "Figures of the store of events.", [&visits] {
@@ -87,7 +89,8 @@ int serve(const server::Config& config, const sigset_t& ends) {
     metrics.gauge("stamp_exposures_dropped", "Lines that the disk did not take.",
                   [&] { return static_cast<double>(exposures->dropped()); });
   }
-  std::optional<server::Admin> admin(std::in_place, config, releases, shadow ? &*shadow : nullptr, readiness, keys, metrics);
+  std::optional<server::Admin> admin(std::in_place, config, releases, shadow ? &*shadow : nullptr, readiness, keys,
+                                     metrics);
   http.start();
   const auto name_of = [](const server::Releases::Status& status) {
     return status.current ? "release " + status.current->name : "no release yet";
@@ -110,8 +113,8 @@ int serve(const server::Config& config, const sigset_t& ends) {
   http.stop(std::chrono::steady_clock::now() + std::chrono::milliseconds(config.http.request_timeout_ms));
   routes.stop();
   if (inventory) inventory->stop();
-  admin.reset();   // it looks at the store
-  visits.reset();  // whoever still waits for it is told, and answers
+  admin.reset();               // it looks at the store
+  visits.reset();              // whoever still waits for it is told, and answers
   if (shadow) shadow->stop();  // it holds what is served
   releases.stop();
   return 0;

@@ -9,7 +9,7 @@ namespace server {
 
 namespace {
 
-constexpr std::size_t kZones = 32;      // of one page
+constexpr std::size_t kZones = 32;  // of one page
 constexpr int kHistory = 10000;
 
 std::vector<stamp::Id> read_ids(const Json& value, stamp::Catalog::Kind kind) {
@@ -112,7 +112,8 @@ void append_list(std::string& out, const Prediction& asked, const Predicted& ans
 
 }  // namespace
 
-bool read_predict_key(std::string_view key, const Json& value, stamp::Catalog::Kind kind, int max_k, Prediction& asked) {
+bool read_predict_key(std::string_view key, const Json& value, stamp::Catalog::Kind kind, int max_k,
+                      Prediction& asked) {
   return read_own(key, value, kind, max_k, asked) || read_shared(key, value, kind, asked);
 }
 
@@ -120,9 +121,8 @@ Prediction read_predict(std::string_view body, std::string_view zone, stamp::Cat
   Prediction asked;
   asked.zone = zone;
   read_json(body, [&](const Json& document) {
-    document.each_key([&](std::string_view key, const Json& value) {
-      return read_predict_key(key, value, kind, max_k, asked);
-    });
+    document.each_key(
+        [&](std::string_view key, const Json& value) { return read_predict_key(key, value, kind, max_k, asked); });
   });
   return asked;
 }

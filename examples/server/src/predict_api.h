@@ -1,5 +1,5 @@
-// POST /v1/servingConfigs/{zone}:predict, in the vocabulary of Google's Retail API, with what shops ask for besides; and
-// :batchPredict, the zones of one page in one call. openapi.json says the same for machines.
+// POST /v1/servingConfigs/{zone}:predict, in the vocabulary of Google's Retail API, with what shops ask for besides;
+// and :batchPredict, the zones of one page in one call. openapi.json says the same for machines.
 #pragma once
 
 #include <string>

@@ -34,7 +34,7 @@ std::string joined(const std::vector<std::string>& names) {
 struct Making {
   Assignment assignment;
   std::shared_ptr<Serving> serving;
-  int explored_k = 0;  // where the order is explored: how long the list is
+  int explored_k = 0;                                    // where the order is explored: how long the list is
   std::optional<stamp::Request> without_own_rules = {};  // what is asked where these leave nothing
   std::optional<Shadow::Asked> shadowed = {};            // what a candidate is asked afterwards
 };
@@ -75,13 +75,13 @@ Predictor::Predictor(const Parts& parts, Metrics& metrics)
       list_time_(metrics.histogram("stamp_list_seconds", "From a question to its lists.")) {
   for (int path = 0; path <= static_cast<int>(stamp::Path::none); ++path)
     by_path_.push_back(&metrics.counter("stamp_lists_total", "Lists by how they were found.",
-                                         "path=\"" + stamp::to_string(static_cast<stamp::Path>(path)) + '"'));
+                                        "path=\"" + stamp::to_string(static_cast<stamp::Path>(path)) + '"'));
   for (const ExperimentOptions& experiment : experiments_.options())
     for (const ArmOptions& arm : experiment.arms)
       exposed_[&arm] = &metrics.counter("stamp_exposures_total", "Lists of visitors in experiments.",
                                         "experiment=\"" + experiment.name + "\",arm=\"" + arm.name + '"');
   metrics.gauge("stamp_in_flight", "Requests that are being answered.",
-                 [&] { return static_cast<double>(admission_.in_flight()); });
+                [&] { return static_cast<double>(admission_.in_flight()); });
 }
 
 void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived, std::string request_id, Done done) {
@@ -246,7 +246,9 @@ std::string Predictor::explored(Page& page, std::size_t i) const {
   stamp::Recommendation& list = page.answers[i].list;
   const Making& making = page.makings[i];
   const ArmOptions& arm = *making.assignment.arm;
-  const Explored drawn = explore(list.scores, making.explored_k, arm.explore, std::hash<std::string>()(page.request_id + '\0' + page.asked[i].visitor + '\0' + page.asked[i].zone));
+  const Explored drawn =
+      explore(list.scores, making.explored_k, arm.explore,
+              std::hash<std::string>()(page.request_id + '\0' + page.asked[i].visitor + '\0' + page.asked[i].zone));
   std::string out;
   {
     JsonObject exploration(out);

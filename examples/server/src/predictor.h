@@ -68,7 +68,7 @@ class Predictor {
   Sum& without_events_;
   Histogram& visits_time_;
   Histogram& list_time_;
-  std::vector<Sum*> by_path_;                  // by stamp::Path
+  std::vector<Sum*> by_path_;  // by stamp::Path
   std::map<const ArmOptions*, Sum*> exposed_;
 };
 

@@ -78,7 +78,10 @@ void check_json_post(const HttpRequest& request) {
 
 struct Routes::Call {
   Call(Routes& r, HttpReply to, const HttpRequest& request)
-      : routes(r), reply(std::move(to)), request_id(request_id_of(request.request_id)), arrived(request.arrived),
+      : routes(r),
+        reply(std::move(to)),
+        request_id(request_id_of(request.request_id)),
+        arrived(request.arrived),
         is_inference(request.path == kInference || request.path.starts_with("/v2/")) {}
 
   Routes& routes;
@@ -110,8 +113,8 @@ struct Routes::Call {
   }
 };
 
-Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Inventory* inventory, const Tokens& tokens, const Readiness& readiness, Keys& keys,
-               Metrics& metrics)
+Routes::Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits,
+               Inventory* inventory, const Tokens& tokens, const Readiness& readiness, Keys& keys, Metrics& metrics)
     : config_(config),
       releases_(releases),
       predictor_(predictor),
@@ -146,7 +149,8 @@ void Routes::operator()(const HttpRequest& request, HttpReply reply) {
       keys_.check(request.authorization, Keys::write);
     if (request.path.starts_with(kZones) && request.path.ends_with(kPredict)) {
       check_json_post(request);
-      predict(call, request, from_percent(request.path.substr(kZones.size(), request.path.size() - kZones.size() - kPredict.size())));
+      predict(call, request,
+              from_percent(request.path.substr(kZones.size(), request.path.size() - kZones.size() - kPredict.size())));
     } else if (request.path == "/v1/servingConfigs:batchPredict") {
       check_json_post(request);
       batch_predict(call, request);
@@ -164,7 +168,8 @@ void Routes::operator()(const HttpRequest& request, HttpReply reply) {
       set_inventory(call, request);
     } else if (request.path.starts_with(kModels) && request.path.ends_with(kInfer)) {
       check_post(request);  // its clients name no content type
-      infer(call, request, from_percent(request.path.substr(kModels.size(), request.path.size() - kModels.size() - kInfer.size())));
+      infer(call, request,
+            from_percent(request.path.substr(kModels.size(), request.path.size() - kModels.size() - kInfer.size())));
     } else if (call->is_inference) {
       get_inference(call, request);
     } else if (request.path == "/openapi.json") {
@@ -201,8 +206,8 @@ void Routes::predict(const std::shared_ptr<Call>& call, const HttpRequest& reque
 }
 
 void Routes::batch_predict(const std::shared_ptr<Call>& call, const HttpRequest& request) {
-  predictor_.predict(read_batch_predict(request.body, releases_.current()->kind, config_.predict.max_k), request.arrived,
-                     call->request_id,
+  predictor_.predict(read_batch_predict(request.body, releases_.current()->kind, config_.predict.max_k),
+                     request.arrived, call->request_id,
                      [this, call](const std::vector<Prediction>& questions, std::vector<Predicted> answers) {
                        time_.observe(Clock::now() - call->arrived);
                        call->answer(batch_predict_body(questions, answers));
@@ -323,21 +328,22 @@ void Routes::import_events(const std::shared_ptr<Call>& call, const HttpRequest&
         ++n;
       }
     } catch (const Error& error) {
-      throw Error(error.status(), "inputConfig.userEventInlineSource.userEvents[" + std::to_string(i) + "]." + error.what());
+      throw Error(error.status(),
+                  "inputConfig.userEventInlineSource.userEvents[" + std::to_string(i) + "]." + error.what());
     }
   }
   std::vector<std::pair<std::string, std::vector<Event>>> visitors(by_visitor.begin(), by_visitor.end());
   const auto deadline = request.arrived + std::chrono::milliseconds(config_.http.request_timeout_ms);
-  const bool is_taken = imports_.add([this, call, &visits = store(), visitors = std::move(visitors), deadline, n,
-                                      m = events.size()]() mutable {
-    try {
-      server::import_events(visits, std::move(visitors), deadline);
-      events_.add(n);
-      call->answer(imported_body(m));
-    } catch (...) {
-      call->fail(std::current_exception());
-    }
-  });
+  const bool is_taken = imports_.add(
+      [this, call, &visits = store(), visitors = std::move(visitors), deadline, n, m = events.size()]() mutable {
+        try {
+          server::import_events(visits, std::move(visitors), deadline);
+          events_.add(n);
+          call->answer(imported_body(m));
+        } catch (...) {
+          call->fail(std::current_exception());
+        }
+      });
   if (!is_taken) throw Error(503, "other imports are under way; come again later");
 }
 
@@ -367,10 +373,11 @@ void Routes::set_inventory(const std::shared_ptr<Call>& call, const HttpRequest&
     return catalog.find(change.product) == stamp::Catalog::kUnknown;
   }));
   const std::size_t n = set.changes.size();
-  inventory_->set(std::move(set.changes), set.time, *serving, [call, n, unknown](std::size_t outdated, std::exception_ptr error) {
-    if (error) return call->fail(error);
-    call->answer(set_inventory_body(n, outdated, unknown));
-  });
+  inventory_->set(std::move(set.changes), set.time, *serving,
+                  [call, n, unknown](std::size_t outdated, std::exception_ptr error) {
+                    if (error) return call->fail(error);
+                    call->answer(set_inventory_body(n, outdated, unknown));
+                  });
 }
 
 void Routes::show_products(const std::shared_ptr<Call>& call, const HttpRequest& request) {

@@ -24,8 +24,8 @@ namespace server {
 // What visitors and their shop ask.
 class Routes {
  public:
-  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Inventory* inventory, const Tokens& tokens, const Readiness& readiness, Keys& keys,
-         Metrics& metrics);
+  Routes(const Config& config, const Releases& releases, Predictor& predictor, Visits* visits, Inventory* inventory,
+         const Tokens& tokens, const Readiness& readiness, Keys& keys, Metrics& metrics);
 
   void operator()(const HttpRequest& request, HttpReply reply);
   void stop();  // ends what is under way; nobody may ask from now on

@@ -34,7 +34,8 @@ std::optional<stamp::Id> Serving::id_of(const std::string& product) const {
   return number;
 }
 
-std::shared_ptr<Serving> load_serving(const Wanted& wanted, const stamp::ReleaseOptions& options, Inventory* inventory) {
+std::shared_ptr<Serving> load_serving(const Wanted& wanted, const stamp::ReleaseOptions& options,
+                                      Inventory* inventory) {
   auto serving = std::make_shared<Serving>(wanted, options);
   if (inventory) inventory->add(serving);
   return serving;

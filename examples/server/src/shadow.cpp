@@ -72,8 +72,8 @@ struct Shadow::Zone {
   Sum &same_first, &empty_served, &empty_candidate;
 };
 
-Shadow::Shadow(const Config& config, const stamp::ReleaseOptions& options, Inventory* inventory,
-               RecentRequests& recent, const Admission& admission, Metrics& metrics)
+Shadow::Shadow(const Config& config, const stamp::ReleaseOptions& options, Inventory* inventory, RecentRequests& recent,
+               const Admission& admission, Metrics& metrics)
     : share_(config.shadow.share),
       admission_(admission),
       metrics_(metrics),

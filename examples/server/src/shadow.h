@@ -33,9 +33,10 @@ class Shadow {
     std::shared_ptr<Serving> candidate;
   };
 
-  // The candidate is that of config.shadow. Inventory (null: there is none), `recent`, admission and metrics outlive this.
-  Shadow(const Config& config, const stamp::ReleaseOptions& options, Inventory* inventory, RecentRequests& recent, const Admission& admission,
-         Metrics& metrics);
+  // The candidate is that of config.shadow. Inventory (null: there is none), `recent`, admission and metrics outlive
+  // this.
+  Shadow(const Config& config, const stamp::ReleaseOptions& options, Inventory* inventory, RecentRequests& recent,
+         const Admission& admission, Metrics& metrics);
   ~Shadow();  // stops, if it has not
 
   std::shared_ptr<Serving> candidate_for(std::string_view request_id) const;  // null: none, or it is not in the sample

@@ -32,7 +32,8 @@ class StoreUnavailable : public std::runtime_error {
 };
 
 // Thread-safe. Callbacks are called once, on any thread, perhaps before the call returns, with a null pointer or with
-// what went wrong: StoreUnavailable, or what else the store says. A visitor is of 1 to 128 bytes of UTF-8 without zeros.
+// what went wrong: StoreUnavailable, or what else the store says. A visitor is of 1 to 128 bytes of UTF-8 without
+// zeros.
 class Visits {
  public:
   using Done = std::function<void(std::exception_ptr)>;

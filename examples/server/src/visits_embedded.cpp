@@ -505,7 +505,9 @@ class EmbeddedVisits::Store {
     options.sync = sync;
     options.no_slowdown = true;
     const auto open = while_open();
-    if (failed_) throw StoreUnavailable("the store of visits: the disk is full or fails; nothing is written until it has room again");
+    if (failed_)
+      throw StoreUnavailable(
+          "the store of visits: the disk is full or fails; nothing is written until it has room again");
     Status status;
     while ((status = db_->Write(options, &batch)).IsIncomplete() && std::chrono::steady_clock::now() + 1ms < deadline)
       std::this_thread::sleep_for(1ms);

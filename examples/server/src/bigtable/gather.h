@@ -48,7 +48,6 @@ class Gather {
     return take(waiting_.size());
   }
 
-
  private:
   void start_those_that_wait(std::unique_lock<std::mutex>& lock) {
     while (open_ && free_ > 0) {

@@ -48,6 +48,8 @@ constexpr char kOpenings[] = "\0openings";  // how often the store was opened
 constexpr char kErasures[] = "\0erasures";  // what erase_before() erased
 
 constexpr std::size_t kWriteBuffer = 16 << 20;
+constexpr std::size_t kMostWaiting = 1024;     // calls that wait for the disk
+constexpr int kWaiters = 8;                    // threads that do: what they write at once shares an fsync
 constexpr std::size_t kMostToTrim = 1024;      // visitors that wait to be looked through; one more is not
 constexpr std::size_t kMostSkipped = 1 << 14;  // what is deleted already and is skipped, looking a visitor through
 
@@ -298,30 +300,29 @@ class EmbeddedVisits::Store {
     if (unsynced_) sync_logs();
   }
 
-  void append(std::string visitor, const std::vector<Event>& events, Deadline deadline) {
-    try {
-      const std::string prefix = prefix_of(std::move(visitor));
-      rocksdb::WriteBatch batch;
-      std::uint64_t number = next_number_.fetch_add(events.size());
-      std::string key, value;
-      bool trims = false;
-      for (const Event& event : events) {
-        key = prefix;
-        put_number(key, inverted(event.time));
-        put_number(key, ~number++);
-        value = event.type;
-        value.push_back('\0');
-        value += event.item;
-        check(batch.Put(key, value));
-        trims |= std::hash<std::string>()(key) % max_events_ == 0;
-      }
-      write(batch, sync_every_ == 0ms, deadline);
-      if (trims) trim_later(prefix);
-    } catch (const StoreUnavailable&) {
-      ++appends_failed_;
-      throw;
+  // What is to be written, where it has to wait for the disk; else it is.
+  std::shared_ptr<rocksdb::WriteBatch> append(std::string visitor, const std::vector<Event>& events) {
+    const std::string prefix = prefix_of(std::move(visitor));
+    auto batch = std::make_shared<rocksdb::WriteBatch>();
+    std::uint64_t number = next_number_.fetch_add(events.size());
+    std::string key, value;
+    bool trims = false;
+    for (const Event& event : events) {
+      key = prefix;
+      put_number(key, inverted(event.time));
+      put_number(key, ~number++);
+      value = event.type;
+      value.push_back('\0');
+      value += event.item;
+      check(batch->Put(key, value));
+      trims |= std::hash<std::string>()(key) % max_events_ == 0;
     }
+    if (trims) trim_later(prefix);
+    if (sync_every_ == 0ms || !write_now(*batch)) return batch;
+    return nullptr;
   }
+  void append(rocksdb::WriteBatch& batch, Deadline deadline) { write(batch, sync_every_ == 0ms, deadline); }
+  void count_failed() { ++appends_failed_; }
 
   std::vector<Event> last(std::string visitor, int n, std::int64_t since) {
     const std::string prefix = prefix_of(std::move(visitor));
@@ -501,6 +502,20 @@ class EmbeddedVisits::Store {
 
   // Where RocksDB would make the writer sleep this asks again until the deadline.
   void write(rocksdb::WriteBatch& batch, bool sync, Deadline deadline) {
+    Status status;
+    while ((status = try_to_write(batch, sync)).IsIncomplete() && std::chrono::steady_clock::now() + 1ms < deadline)
+      std::this_thread::sleep_for(1ms);
+    check(status);
+  }
+
+  bool write_now(rocksdb::WriteBatch& batch) {  // false: compaction is behind
+    const Status status = try_to_write(batch, false);
+    if (status.IsIncomplete()) return false;
+    check(status);
+    return true;
+  }
+
+  Status try_to_write(rocksdb::WriteBatch& batch, bool sync) {
     rocksdb::WriteOptions options;
     options.sync = sync;
     options.no_slowdown = true;
@@ -508,11 +523,9 @@ class EmbeddedVisits::Store {
     if (failed_)
       throw StoreUnavailable(
           "the store of visits: the disk is full or fails; nothing is written until it has room again");
-    Status status;
-    while ((status = db_->Write(options, &batch)).IsIncomplete() && std::chrono::steady_clock::now() + 1ms < deadline)
-      std::this_thread::sleep_for(1ms);
-    check(status);
-    if (!sync) unsynced_.store(true, std::memory_order_relaxed);
+    const Status status = db_->Write(options, &batch);
+    if (status.ok() && !sync) unsynced_.store(true, std::memory_order_relaxed);
+    return status;
   }
 
   void sync(std::stop_token stop) {
@@ -637,11 +650,24 @@ class EmbeddedVisits::Store {
   std::jthread housekeeping_;
 };
 
-EmbeddedVisits::EmbeddedVisits(const VisitsOptions& options) : store_(std::make_unique<Store>(options)) {}
+EmbeddedVisits::EmbeddedVisits(const VisitsOptions& options)
+    : store_(std::make_unique<Store>(options)), waiting_(kMostWaiting, kWaiters) {}
 EmbeddedVisits::~EmbeddedVisits() = default;
 
+void EmbeddedVisits::later(std::function<void()> call, const Done& done) {
+  if (!waiting_.add([call = std::move(call), done] { done(what_went_wrong(call)); }))
+    done(std::make_exception_ptr(StoreUnavailable("the store of visits: the disk does not keep up")));
+}
+
 void EmbeddedVisits::append(std::string visitor, std::vector<Event> events, Deadline deadline, Done done) {
-  done(what_went_wrong([&] { store_->append(std::move(visitor), events, deadline); }));
+  const auto counted = [this, done = std::move(done)](std::exception_ptr wrong) {
+    if (wrong) store_->count_failed();
+    done(wrong);
+  };
+  std::shared_ptr<rocksdb::WriteBatch> batch;
+  const std::exception_ptr wrong = what_went_wrong([&] { batch = store_->append(std::move(visitor), events); });
+  if (wrong || !batch) return counted(wrong);
+  later([this, batch, deadline] { store_->append(*batch, deadline); }, counted);
 }
 
 void EmbeddedVisits::last(std::string visitor, int n, std::int64_t since, Deadline, Found found) {
@@ -651,11 +677,11 @@ void EmbeddedVisits::last(std::string visitor, int n, std::int64_t since, Deadli
 }
 
 void EmbeddedVisits::erase(std::string visitor, Deadline deadline, Done done) {
-  done(what_went_wrong([&] { store_->erase(std::move(visitor), deadline); }));
+  later([this, visitor = std::move(visitor), deadline] { store_->erase(visitor, deadline); }, done);
 }
 
 void EmbeddedVisits::erase_before(std::int64_t time, Deadline deadline, Done done) {
-  done(what_went_wrong([&] { store_->erase_before(time, deadline); }));
+  later([this, time, deadline] { store_->erase_before(time, deadline); }, done);
 }
 
 std::vector<std::pair<std::string, double>> EmbeddedVisits::figures() const { return store_->figures(); }

@@ -11,16 +11,18 @@
 // cache_mb for blocks, indexes and filters, three write buffers of 16 MiB, and some 20 MiB, whatever the number of
 // events.
 //
-// Calls work on the thread that calls, some 10 µs each, with sync_ms 0 an fsync; callbacks are called before they
-// return. What the disk does not take (it is full, compaction is behind) is StoreUnavailable, at the deadline at the
-// latest; reads go on, and writes within seconds when there is room again, 64 MiB: then the store is
-// opened anew, and for part of a second not even read.
+// Reads and appends work on the thread that calls, some 10 µs each, and their callbacks are called before they return.
+// What waits for the disk does so on threads of the store: appends with sync_ms 0, or while compaction is behind, and
+// erasures. What the disk does not take is StoreUnavailable, at the deadline at the latest; reads go on, and writes
+// within seconds when there is room again, 64 MiB: then the store is opened anew, and for part of a second not even
+// read.
 #pragma once
 
 #include <memory>
 
 #include "config.h"
 #include "visits.h"
+#include "work_queue.h"
 
 namespace server {
 
@@ -42,7 +44,10 @@ class EmbeddedVisits : public Visits {
 
  private:
   class Store;
+  void later(std::function<void()> call, const Done& done);
+
   std::unique_ptr<Store> store_;
+  WorkQueue waiting_;  // ends first: it works on the store
 };
 
 }  // namespace server

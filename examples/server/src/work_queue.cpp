@@ -4,7 +4,9 @@
 
 namespace server {
 
-WorkQueue::WorkQueue(std::size_t most) : most_(most), thread_([this] { run(); }) {}
+WorkQueue::WorkQueue(std::size_t most, int threads) : most_(most) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+}
 
 WorkQueue::~WorkQueue() { stop(); }
 
@@ -23,8 +25,9 @@ void WorkQueue::stop() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  some_.notify_one();
-  if (thread_.joinable()) thread_.join();
+  some_.notify_all();
+  for (std::thread& thread : threads_)
+    if (thread.joinable()) thread.join();
 }
 
 void WorkQueue::run() {

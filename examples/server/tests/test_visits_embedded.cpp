@@ -383,22 +383,37 @@ TEST_CASE("a disk that fails for a while") {
   CHECK(last_items(visits, "a") == "1 4");
 }
 
-TEST_CASE("a disk that hangs behind the log: an append is refused, not held") {
+TEST_CASE("a disk that hangs behind the log: an append holds up nobody, and is refused in the end") {
   const TemporaryDirectory directory;
   EmbeddedVisits visits(options_of(directory.path()));
   disk::tables_hang = true;
   const std::string item = incompressible(100000);
   int taken = 0;
-  bool refused = false;
-  while (!refused && taken < 2000) {  // 200 MB are more than all write buffers
-    visits.append("a", {{kNow, "t", item}}, std::chrono::steady_clock::now() + 20ms, [&](std::exception_ptr wrong) {
-      refused = wrong != nullptr;
-      if (refused) CHECK_THROWS_AS(std::rethrow_exception(wrong), server::StoreUnavailable);
-    });
-    taken += !refused;
+  for (bool waits = false; !waits && taken < 2000;) {  // 200 MB are more than all write buffers
+    const auto answered = std::make_shared<std::promise<std::exception_ptr>>();
+    std::future<std::exception_ptr> answer = answered->get_future();
+    visits.append("a", {{kNow, "t", item}}, std::chrono::steady_clock::now() + 200ms,
+                  [answered](std::exception_ptr wrong) { answered->set_value(wrong); });
+    waits = answer.wait_for(0s) != std::future_status::ready;  // the call has come back, and the append has not ended
+    if (!waits && !answer.get()) ++taken;
+    if (waits) {
+      CHECK(last(visits, "a", 10000).size() == static_cast<std::size_t>(taken));
+      CHECK_THROWS_AS(std::rethrow_exception(answer.get()), server::StoreUnavailable);
+      CHECK(figure(visits, "appends_failed") == 1);
+    }
   }
-  CHECK(refused);
-  CHECK(last(visits, "a", 10000).size() == static_cast<std::size_t>(taken));
+  CHECK(taken < 2000);
+  // What waits is bounded, too.
+  std::atomic<int> answers = 0, bounced = 0;
+  constexpr int kMany = 1500;
+  const std::thread::id here = std::this_thread::get_id();
+  for (int i = 0; i < kMany; ++i)
+    visits.append("b", {{kNow, "t", item}}, std::chrono::steady_clock::now() + 300ms, [&](std::exception_ptr wrong) {
+      bounced += wrong && std::this_thread::get_id() == here;
+      ++answers;
+    });
+  CHECK(bounced > 0);
+  CHECK(eventually([&] { return answers == kMany; }));
   CHECK(figure(visits, "write_buffer_bytes") < 80e6);
   disk::tables_hang = false;
   append(visits, "a", {{kNow, "t", item}});

@@ -88,13 +88,15 @@ Shadow::Shadow(const Config& config, const stamp::ReleaseOptions& options, Inven
 Shadow::~Shadow() { stop(); }
 
 void Shadow::stop() {
-  std::deque<Asked> rest;
   {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    rest.swap(waiting_);
+    std::deque<Asked> rest;  // each holds a candidate, which ends when nobody does
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+      rest.swap(waiting_);
+    }
+    dropped_.add(rest.size());
   }
-  dropped_.add(rest.size());
   some_.notify_one();
   if (thread_.joinable()) thread_.join();
   candidates_.stop();

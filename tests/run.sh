@@ -43,6 +43,24 @@ end_building() {
   return $status
 }
 
+# The server for ThreadSanitizer, which can judge what is compiled with it: Debian's RocksDB and gRPC are not.
+build_server_tsan() {
+  cmake --install build/tsan --prefix "$PWD/build/tsan/prefix" --component library >/dev/null
+  cmake -S examples/server -B build/server-tsan -G Ninja -DCMAKE_PREFIX_PATH="$PWD/build/tsan/prefix" \
+    -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DSTAMP_SANITIZE=thread -DSTAMP_SERVER_TESTS=OFF \
+    -DSTAMP_SERVER_BENCHMARKS=OFF -DSTAMP_SERVER_BIGTABLE=OFF >/dev/null
+  cmake --build build/server-tsan
+}
+# What has many threads, without what opens one of the other stores or weighs memory. A report ends the server, and fails
+# the test.
+check_server_tsan() {
+  local tests=examples/server/tests
+  STAMP_SERVER=$PWD/build/server-tsan/stamp-server STAMP_LOAD=$PWD/build/server/benchmarks/stamp-load \
+    TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0 .venv/bin/python -m pytest \
+    $tests/test_{stress,http,shadow,releases,inventory,experiments,keys}.py -k "not embedded and not 200_reloads" \
+    --deselect $tests/test_shadow.py::test_answers_that_do_without_a_part_are_not_compared
+}
+
 . tests/setup.sh
 . examples/server/setup.sh
 . examples/server/tests/setup.sh
@@ -85,6 +103,7 @@ say "A consumer outside the tree, against the installed library"
 part "A consumer" tests/consumer.sh
 
 end_building server
+begin_building server-tsan build_server_tsan
 say "Building the wheel, and testing it in .venv"
 # In the folder of the release build, since the wheel holds the same library. Tests of the wheel itself find it by
 # STAMP_WHEEL.
@@ -107,3 +126,6 @@ STAMP_READ_ROWS_CASES=$(.venv/bin/python examples/server/tests/bigtable/read_row
 export STAMP_READ_ROWS_CASES
 part "Testing (server, C++)" ctest --test-dir build/server --output-on-failure --parallel "$(nproc)"
 part "Testing (server)" .venv/bin/python -m pytest examples/server/tests
+end_building server-tsan
+say "Testing the server (thread sanitizer)"
+part "Testing (server, tsan)" check_server_tsan

@@ -243,8 +243,9 @@ class Generator {
       out += "userEvents:write";
     else
       ((out += "servingConfigs/") += options_.zone) += ":predict";
-    ((out += " HTTP/1.1\r\nHost: stamp\r\nContent-Type: application/json\r\nContent-Length: ") +=
-     std::to_string(body_.size())) += "\r\n\r\n";
+    out += " HTTP/1.1\r\nHost: stamp\r\nContent-Type: application/json\r\n";
+    if (!options_.key.empty()) ((out += "Authorization: Bearer ") += options_.key) += "\r\n";
+    ((out += "Content-Length: ") += std::to_string(body_.size())) += "\r\n\r\n";
     out += body_;
     connection.out_done = 0;
     connection.in.clear();

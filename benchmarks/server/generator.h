@@ -28,6 +28,7 @@ struct Options {
   double within_ms = 10;   // good: status 200 and no later
   std::string zone = "default";
   int k = 20;
+  std::string key = "";    // bearer key; empty: none
   bool is_inline = false;  // predictions bring the session's events, and name no visitor
   int pid = 0;             // the server's, to ask for its CPU time and memory; 0: none
   std::uint64_t seed = 1;

@@ -22,7 +22,7 @@ constexpr const char* kUsage = R"(stamp-load: a load of predictions and events.
   --rate 1000          arrivals a second        --closed N        in place of it: N in flight
   --seconds 10         that count               --warm 2          seconds before that do not
   --writes 0.5         share of events written; 0: visitors stand at the end of their sessions
-  --zone default --k 20
+  --zone default --k 20                         --key KEY         bearer, of those who write
   --sessions FILE      a visitor and products a line, by spaces
   --products 50000     without a file: products 0 to N - 1 by Zipf's law
   --visitors 10000     that walk at once
@@ -114,6 +114,7 @@ int main(int argc, char** argv) {
       {"--warm", in(options.warm, 0)},
       {"--writes", in(options.writes, 0)},
       {"--zone", text(options.zone)},
+      {"--key", text(options.key)},
       {"--k", in(options.k, 1)},
       {"--sessions", text(sessions)},
       {"--products", in(products, 1)},

@@ -3,11 +3,11 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 #include <tuple>
 
 #include "admin.h"
-#include "bigtable/store.h"
 #include "config.h"
 #include "demo_page.h"
 #include "http.h"
@@ -22,6 +22,9 @@
 #include "stamp/device.h"
 #include "visits_embedded.h"
 #include "visits_memory.h"
+#ifdef STAMP_SERVER_BIGTABLE
+#include "bigtable/store.h"
+#endif
 
 namespace {
 
@@ -36,8 +39,20 @@ constexpr const char* kUsage =
 Every key can also be set in the environment: STAMP_SERVER_HTTP_PORT=9000 for http.port.
 )";
 
+#ifdef STAMP_SERVER_BIGTABLE
+std::unique_ptr<server::Visits> open_bigtable(const server::VisitsOptions& options) {
+  return std::make_unique<server::BigtableVisits>(options);
+}
+void check_bigtable(const server::VisitsOptions& options) { server::BigtableVisits::check(options); }
+#else
+[[noreturn]] void check_bigtable(const server::VisitsOptions&) {
+  throw std::invalid_argument("visits.store: this server was built without Bigtable (STAMP_SERVER_BIGTABLE)");
+}
+std::unique_ptr<server::Visits> open_bigtable(const server::VisitsOptions& options) { check_bigtable(options); }
+#endif
+
 std::unique_ptr<server::Visits> open_visits(const server::VisitsOptions& options) {
-  if (options.store == "bigtable") return std::make_unique<server::BigtableVisits>(options);
+  if (options.store == "bigtable") return open_bigtable(options);
   if (options.store == "embedded") return std::make_unique<server::EmbeddedVisits>(options);
   if (options.store == "memory")
     return std::make_unique<server::MemoryVisits>(options.max_events, 1000 * options.max_age_s);
@@ -161,7 +176,7 @@ int main(int argc, char** argv) {
     const server::Config config = path.empty() ? server::default_config() : server::read_config(path);
     if (check) {
       server::Experiments::check(config.experiments);
-      if (config.visits.store == "bigtable") server::BigtableVisits::check(config.visits);
+      if (config.visits.store == "bigtable") check_bigtable(config.visits);
       std::cout << server::config_text(config);
       return 0;
     }

@@ -16,6 +16,8 @@ PROGRAM = pathlib.Path(
     os.environ.get("STAMP_SERVER") or pathlib.Path(__file__).parents[3] / "build/server/stamp-server"
 )
 
+LOAD = pathlib.Path(os.environ.get("STAMP_LOAD") or PROGRAM.parent / "benchmarks/stamp-load")  # the load generator
+
 
 @dataclass
 class Reply:
@@ -119,6 +121,7 @@ class Server:
             raise
         except ValueError:  # it has been ended before
             pass
+        assert not any("Sanitizer" in line or "runtime error:" in line for line in self.log), "".join(self.log)
         return self.process.wait()
 
 

@@ -203,7 +203,8 @@ def test_exploring_nearly_nothing_has_propensities_too(start, tmp_path):
     ],
 )
 def test_experiments_that_cannot_be(experiments, says, bundle, tmp_path):
-    (tmp_path / "c.json").write_text(json.dumps({"bundle": str(bundle), "experiments": experiments}))
+    config = {"bundle": str(bundle), "visits": {"store": "memory"}, "experiments": experiments}
+    (tmp_path / "c.json").write_text(json.dumps(config))
     for options in ([], ["--check"]):
         done = subprocess.run(
             [PROGRAM, "--config", tmp_path / "c.json", *options],

@@ -10,9 +10,7 @@ import time
 from collections import Counter, defaultdict
 
 import pytest
-from serving import PROGRAM
-
-LOAD = pathlib.Path(PROGRAM).parent / "benchmarks" / "stamp-load"
+from serving import LOAD
 
 
 def answer(handler, status: int = 200, body: bytes = b'{"results":[{"id":"1"}]}') -> None:

@@ -334,7 +334,7 @@ def served() -> list[str]:
         def each(values: list[float]) -> str:
             return ", ".join(f"{value:.2f}" for value in values)
 
-        text += [f"Releases that come one after the other while {reloads[0]['rate']:,} requests a second do: p99 of lists in milliseconds of "
+        text += [f"Releases that come {reloads[0]['pause']} s after one another while {reloads[0]['rate']:,} requests a second do: p99 of lists in milliseconds of "
                  "runs without and with them, in turns, and the median of the ratios. What was not 200, with them; answers that "
                  "were no list of the release that they named, of those that were looked at; resident memory from the first tenth of the releases to the last.",
                  table(["", "releases", "seconds each", "p99 without", "p99 with", "ratio", "503", "failed", "torn", "MiB"],

@@ -146,8 +146,8 @@ class Reloading:
     """Until the end of the `with` releases come one after the other, and some answers are held against the list of the
     release that they name."""
 
-    def __init__(self, server: Server, releases: Releases, query: dict, truth: list[list[str]]) -> None:
-        self.server, self.releases, self.query, self.truth = server, releases, query, truth
+    def __init__(self, server: Server, releases: Releases, query: dict, truth: list[list[str]], pause: float) -> None:
+        self.server, self.releases, self.query, self.truth, self.pause = server, releases, query, truth, pause
         self.seconds: list[float] = []  # of each reload
         self.rss_mib: list[float] = []  # after each
         self.checked, self.torn, self.failed = 0, 0, 0
@@ -166,7 +166,7 @@ class Reloading:
 
     def _reload(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.admin_port, timeout=60)
-        while not self._ending.is_set():
+        while not self._ending.wait(self.pause):
             name = self.releases.next()
             start = time.perf_counter()
             status, body = post(connection, "/release:reload")
@@ -320,7 +320,13 @@ class Bench:
         watched = {"path": str(releases.path), "poll_ms": 3_600_000}
         with self.start(name, store, bundle="", releases=watched) as server:
             post(http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=60), "/release:reload")
-            reloading = (server, releases, query, [[str(product) for product in listed] for listed in truth])
+            reloading = (
+                server,
+                releases,
+                query,
+                [[str(product) for product in listed] for listed in truth],
+                self.args.pause,
+            )
             with Reloading(*reloading):  # memory for three releases
                 self.load(server, rate=rate)
             while sum(len(one.seconds) for one in came) < self.args.reloads:
@@ -335,7 +341,7 @@ class Bench:
             known = sum(n for run in runs for status, n in run["statuses"].items() if status not in ("200", "503"))
             return known + sum(sum(run["errors"].values()) for run in runs)
 
-        result = {"rate": rate, "reloads": sum(len(one.seconds) for one in came),
+        result = {"rate": rate, "pause": self.args.pause, "reloads": sum(len(one.seconds) for one in came),
                   "reload_s": median(second for one in came for second in one.seconds),
                   "reloads_failed": sum(one.failed for one in came), "checked": sum(one.checked for one in came),
                   "torn": sum(one.torn for one in came)}  # fmt: skip
@@ -426,6 +432,7 @@ def main() -> None:
         default=4500,
         help="arrivals a second of reloads, shadow and inventory: about a third of the capacity",
     )
+    parser.add_argument("--pause", type=float, default=0.25, help="seconds between reloads")
     parser.add_argument("--reloads", type=int, default=200, help="at least, in runs of --seconds")
     args = parser.parse_args()
     bench = Bench(args)

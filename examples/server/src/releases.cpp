@@ -319,12 +319,17 @@ void Releases::retire(std::shared_ptr<Serving>& release) {
 }
 
 bool Releases::let_go() {
-  std::vector<std::shared_ptr<Serving>> gone;  // ends after the lock, being long
-  const std::lock_guard lock(mutex_);
-  for (auto& release : retired_)
-    if (release.use_count() == 1) gone.push_back(std::move(release));
-  std::erase(retired_, nullptr);
-  return !retired_.empty();
+  std::vector<std::shared_ptr<Serving>> gone;
+  bool some_stay;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& release : retired_)
+      if (release.use_count() == 1) gone.push_back(std::move(release));
+    std::erase(retired_, nullptr);
+    some_stay = !retired_.empty();
+  }
+  if (!gone.empty()) loader_.run([&] { gone.clear(); });  // it takes as long as giving back the memory does
+  return some_stay;
 }
 
 }  // namespace server

@@ -1,71 +1,96 @@
 // Bytes that come in at a server's port: whole answers come back, each of HTTP, and the server goes on. The first byte
 // says where the stream is cut in two.
-#include <arpa/inet.h>
-#include <netinet/in.h>
+//
+// Connections are made on one end of a pair of sockets and run on this thread, without HttpServer around them: no run
+// waits for a thread to get its turn.
+#include "../src/http.cpp"
+
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
-#include <thread>
 
 #include "fuzz.h"
-#include "http.h"
 
 namespace {
 
-// Says back what it was asked, from another thread now and then.
+std::vector<std::pair<server::HttpReply, server::HttpResponse>> later;  // answers that take their time
+
+// Says back what it was asked, now and then as if from another thread.
 void echo(const server::HttpRequest& request, server::HttpReply reply) {
   if (request.path == "/dropped") return;
   server::HttpResponse response{.body = std::string(request.body), .content_type = "text/plain"};
   if (!request.path.starts_with("/elsewhere")) return reply(std::move(response));
-  std::thread([reply = std::move(reply), response = std::move(response)]() mutable {
-    reply(std::move(response));
-  }).detach();
+  later.emplace_back(std::move(reply), std::move(response));
 }
 
-server::HttpServer& at_hand() {
-  static server::HttpServer server({.port = 0,
-                                    .max_header_bytes = 1024,
-                                    .max_body_bytes = 2048,
-                                    .max_import_bytes = 4096,
-                                    .request_timeout_ms = 10000,
-                                    .idle_timeout_ms = 10000},
-                                   echo);
-  static const bool started = (server.start(), true);
-  static_cast<void>(started);
-  return server;
-}
+struct AtHand {
+  const server::HttpOptions options{.max_header_bytes = 1024, .max_body_bytes = 2048, .max_import_bytes = 4096};
+  const server::HttpServer::Handler handler = echo;
+  server::HttpCounters counters;
+  server::HttpLoop loop{options, handler, counters};
+};
 
-// Every run has an address of its own: a port would be closed for a minute.
-int connected(int port) {
-  static std::uint32_t n = 0;
-  const int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in from{}, to{};
-  from.sin_family = to.sin_family = AF_INET;
-  from.sin_addr.s_addr = htonl(0x7f010000 + n++ % 0x7e0000);
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  to.sin_port = htons(static_cast<std::uint16_t>(port));
-  FUZZ_CHECK(bind(client, reinterpret_cast<sockaddr*>(&from), sizeof from) == 0);
-  FUZZ_CHECK(connect(client, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0);
-  const timeval limit{5, 0};
-  setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  return client;
-}
+class Client {
+ public:
+  explicit Client(AtHand& server) : server_(server) {
+    int ends[2];
+    FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+    end_ = ends[0];
+    server::HttpConnection::Stream::socket_type socket(server_.loop.io);
+    socket.assign(server::tcp::v4(), ends[1]);
+    server_.counters.open.fetch_add(1);
+    std::make_shared<server::HttpConnection>(server_.loop, std::move(socket))->start();
+  }
+
+  void send(std::string_view bytes) {
+    while (!bytes.empty() && !is_closed_) {
+      const ssize_t n = ::send(end_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (n < 0 && errno != EAGAIN) break;  // the server has closed
+      if (n > 0) bytes.remove_prefix(n);
+      FUZZ_CHECK(go_on() || n > 0);
+    }
+  }
+
+  // All that came, once nothing more is sent and the server has closed, as it must without waiting for the time.
+  std::string answers() {
+    shutdown(end_, SHUT_WR);
+    while (!is_closed_) FUZZ_CHECK(go_on());
+    close(end_);
+    while (go_on()) continue;
+    FUZZ_CHECK(server_.counters.open == 0 && server_.loop.connections.empty());
+    return std::move(answers_);
+  }
+
+ private:
+  // Does what can be done now: false if there was nothing.
+  bool go_on() {
+    std::size_t done = server_.loop.io.poll();
+    for (auto& [reply, response] : std::exchange(later, {})) reply(std::move(response)), ++done;
+    char buffer[16384];
+    ssize_t n = 0;
+    while (!is_closed_ && (n = recv(end_, buffer, sizeof buffer, 0)) > 0) answers_.append(buffer, n), ++done;
+    if (!is_closed_ && (n == 0 || errno != EAGAIN)) {
+      FUZZ_CHECK(n == 0 || errno == ECONNRESET);
+      is_closed_ = true;
+      ++done;
+    }
+    return done > 0;
+  }
+
+  AtHand& server_;
+  int end_ = -1;
+  bool is_closed_ = false;
+  std::string answers_;
+};
 
 std::string answers_to(std::string_view first, std::string_view rest) {
-  const int client = connected(at_hand().port());
-  for (const std::string_view part : {first, rest})
-    if (!part.empty()) static_cast<void>(!send(client, part.data(), part.size(), MSG_NOSIGNAL));
-  shutdown(client, SHUT_WR);
-  std::string answers;
-  char buffer[16384];
-  ssize_t n;
-  while ((n = recv(client, buffer, sizeof buffer, 0)) > 0 || (n < 0 && errno == EINTR))
-    if (n > 0) answers.append(buffer, n);
-  FUZZ_CHECK(n == 0 || errno == ECONNRESET);  // and no timeout: the server closes
-  close(client);
-  return answers;
+  static AtHand server;
+  Client client(server);
+  client.send(first);
+  client.send(rest);
+  return client.answers();
 }
 
 // Takes one answer off the front.

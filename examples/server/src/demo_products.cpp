@@ -16,7 +16,8 @@ constexpr std::int64_t kOffset = std::int64_t{1} << 31;
 char small(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool holds(std::string_view text, std::string_view part) {
-  return !std::ranges::search(text, part, {}, small, small).empty();
+  const auto are_same = [](char a, char b) { return small(a) == small(b); };
+  return std::search(text.begin(), text.end(), part.begin(), part.end(), are_same) != text.end();
 }
 
 // Rows whose id or an attribute holds the text, in the catalog's order.

@@ -358,6 +358,16 @@ def served() -> list[str]:
                  table(["", "set a second", "a call", "p99 without", "p99 meanwhile"],
                        [[name(r), f"{r['set_a_second']:,.0f}", f"{r['set_ms']:.1f}", f"{r['quiet_p99_ms']:.2f}", f"{r['busy_p99_ms']:.2f}"]
                         for r in inventory])]  # fmt: skip
+    if stored := of("events"):
+        r = stored[-1]
+        text += [f"Events imported 10,000 a call, by {r['visitors'] - r['robots']:,} visitors and {r['robots']:,} robots, who write a third: of each "
+                 f"visitor the latest {r['read_of_each']} are read, and at most twice as many are on disk, on average. Bytes on disk for each event that may be "
+                 f"there, resident MiB ({r['before_mib']:.0f} before the first), CPU µs of the server for an event, JSON and all. Then a read of a random "
+                 f"visitor took {r['read_us']:.0f} µs, mean of {r['reads']:,}, which left {r['read_mib']:.0f} MiB resident; half a minute after all were erased "
+                 f"{r['erased_mib']:.0f} MiB were on disk.",
+                 table(["events", "that may be on disk", "MiB on disk", "bytes each", "resident MiB", "CPU µs"],
+                       [[f"{part['events']:,}", f"{part['most']:,}", f"{part['disk_mib']:.0f}", f"{part['disk_mib'] * 2**20 / part['most']:.0f}",
+                         f"{part['rss_mib']:.0f}", f"{part['append_us']:.1f}"] for part in r["parts"]])]  # fmt: skip
     if parts := of("parts"):
         text += [f"What a request costs the server by part, CPU µs with {parts[0]['in_flight']} in flight, by difference: an empty "
                  "handler of 900 bytes; a list of popular products over it (JSON, admission, the list); encoding the session, whose "

@@ -1,5 +1,6 @@
 """The serving application under load, beside the library alone: time of one request, rates, capacity, overload, what a
-request costs by part, and what callers notice of releases that come meanwhile, and of a candidate's shadow.
+request costs by part, what callers notice of releases that come meanwhile and of a candidate's shadow, and what ten
+million events cost the embedded store.
 
     cmake -S examples/server -B build/server -G Ninja -DCMAKE_PREFIX_PATH=… && ninja -C build/server
     STAMP_DATA=… python benchmarks/serve.py [--bundles one clusters] [--stores memory embedded] [--what idle parts …]
@@ -41,7 +42,9 @@ ZONES = {"six": {"rules": SIX}, "plain": {"rules": []}}
 LIMIT_MS = 10
 SERVING = ROOT / "build" / "serving"
 FEW = 64  # products that a list may hold, where the scan is to cost nothing
-ALL = ("idle", "parts", "rates", "capacity", "reloads", "shadow", "inventory")
+ROBOTS, PEOPLE = 500, 1_000_000  # the first write a third of the events, each of them far more than are read
+READ = 200  # events of a visitor, the server's default
+ALL = ("idle", "parts", "rates", "capacity", "reloads", "shadow", "inventory", "events")
 
 
 def bundle(name: str, seed: int = 42, few: bool = False) -> pathlib.Path:
@@ -137,6 +140,15 @@ class Releases:
         return name
 
 
+def usage(server: Server) -> tuple[float, float]:
+    """CPU seconds so far, resident MiB."""
+    process = pathlib.Path(f"/proc/{server.process.pid}")
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    pages = int((process / "statm").read_text().split()[1])
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGESIZE") / (1 << 20)
+
+
 def metric(server: Server, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.admin_port}/metrics") as reply:
         return next(float(line.split()[-1]) for line in reply.read().decode().splitlines() if line.startswith(name))
@@ -172,8 +184,7 @@ class Reloading:
             status, body = post(connection, "/release:reload")
             self.seconds.append(time.perf_counter() - start)
             self.failed += status != 200 or body["release"] != name
-            pages = int(pathlib.Path(f"/proc/{self.server.process.pid}/statm").read_text().split()[1])
-            self.rss_mib.append(pages * os.sysconf("SC_PAGESIZE") / (1 << 20))
+            self.rss_mib.append(usage(self.server)[1])
 
     def _check(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
@@ -388,6 +399,52 @@ class Bench:
                                "failed": setting.failed + sum(busy["errors"].values())})  # fmt: skip
         return {"rate": self.args.third, "at_once": Setting.AT_ONCE, **{of: median_of(rounds, of) for of in rounds[0]}}
 
+    def events(self, name: str, store: str) -> dict:
+        """Imported in four parts, then read at random, then erased. `most` is what may be on disk: of each visitor twice
+        as many as are read."""
+        random = np.random.default_rng(4)
+        parts, at_once = [], 10_000
+        came = np.zeros(ROBOTS + PEOPLE, np.int64)
+        with self.start(name, store) as server:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            _, before_mib = usage(server)
+            for _ in range(4):
+                cpu, _ = usage(server)
+                for _ in range(self.args.events // 4 // at_once):
+                    robots = random.integers(0, ROBOTS, at_once)
+                    people = random.integers(ROBOTS, ROBOTS + PEOPLE, at_once)
+                    visitors = np.where(random.random(at_once) < 1 / 3, robots, people)
+                    np.add.at(came, visitors, 1)
+                    events = [
+                        {"eventType": "detail-page-view", "visitorId": f"visitor-{visitor}",
+                         "productDetails": [{"product": {"id": str(product)}}]}
+                        for visitor, product in zip(visitors, random.integers(0, PRODUCTS, at_once), strict=True)
+                    ]  # fmt: skip
+                    body = {"inputConfig": {"userEventInlineSource": {"userEvents": events}}}
+                    status, reply = post(connection, "/v1/userEvents:import", body)
+                    assert status == 200, reply
+                after, rss_mib = usage(server)
+                parts.append({"events": int(came.sum()), "most": int(np.minimum(came, 2 * READ).sum()),
+                              "disk_mib": metric(server, 'stamp_visits{what="disk_bytes"}') / (1 << 20),
+                              "rss_mib": rss_mib, "append_us": 1e6 * (after - cpu) / (self.args.events // 4)})  # fmt: skip
+            reads = self.args.events // 500
+            named = [f"visitor-{visitor}" for visitor in random.integers(0, ROBOTS + PEOPLE, reads)]
+            took, n = (metric(server, f"stamp_visits_read_seconds_{what}") for what in ("sum", "count"))
+            for visitor in named:
+                asked = {"userEvent": {"eventType": "home-page-view", "visitorId": visitor}}
+                status, reply = post(connection, "/v1/servingConfigs/plain:predict", asked)
+                assert status == 200 and "degraded" not in reply
+            took, n = (metric(server, f"stamp_visits_read_seconds_{what}") - was
+                       for what, was in (("sum", took), ("count", n)))  # fmt: skip
+            _, read_mib = usage(server)
+            everything = {"filter": 'eventTime < "2100-01-01T00:00:00Z"', "force": True}
+            status, reply = post(connection, "/v1/userEvents:purge", everything)
+            assert status == 200, reply
+            time.sleep(30)  # for the housekeeping, which goes on by itself
+            erased_mib = metric(server, 'stamp_visits{what="disk_bytes"}') / (1 << 20)
+        return {"visitors": ROBOTS + PEOPLE, "robots": ROBOTS, "read_of_each": READ, "before_mib": before_mib, "parts": parts,
+                "reads": reads, "read_us": 1e6 * took / n, "read_mib": read_mib, "erased_mib": erased_mib}  # fmt: skip
+
     def is_answered(self, got: dict) -> bool:
         return set(got["statuses"]) == {"200"} and not any(got["errors"].values()) and not got["predict"]["degraded"]
 
@@ -433,6 +490,7 @@ def main() -> None:
         help="arrivals a second of reloads, shadow and inventory: about a third of the capacity",
     )
     parser.add_argument("--pause", type=float, default=0.25, help="seconds between reloads")
+    parser.add_argument("--events", type=int, default=10_000_000, help="that are written")
     parser.add_argument("--reloads", type=int, default=200, help="at least, in runs of --seconds")
     args = parser.parse_args()
     bench = Bench(args)
@@ -447,6 +505,8 @@ def main() -> None:
             for what in ("idle", "parts", "reloads", "shadow", "inventory"):
                 if what in args.what:
                     note(what, getattr(bench, what)(name, store))
+            if "events" in args.what and store == "embedded" and name == args.bundles[0]:
+                note("events", bench.events(name, store))
             if "rates" in args.what:
                 for rate in args.rates:
                     with bench.start(name, store) as server:

@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import re
 import shutil
+import time
 
 import pytest
 from release_directory import Directory, wait_until
@@ -59,7 +60,8 @@ def outcomes(server: Server) -> dict[str, float]:
 
 def compared(server: Server, wanted: str, ask) -> None:
     """Asks until the candidate was asked, too: one core that is busy for a moment is reason enough to drop that."""
-    for _ in range(20):
+    for _ in range(300):
+        time.sleep(0.01)  # the thread that asks is of those that go last
         before = outcomes(server)
         assert ask().status == 200
         after = wait_until(lambda before=before: (now := outcomes(server)) != before and now)

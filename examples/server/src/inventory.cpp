@@ -186,8 +186,10 @@ void Inventory::forget(const Fresh& fresh) {
   const std::lock_guard lock(entries_mutex_);
   for (const auto& served : served_)
     if (const auto serving = served->serving.lock()) before = std::min(before, serving->products_time);
-  if (before == std::numeric_limits<std::int64_t>::max()) return;
+  // What is of such a time is not set any more: once is enough.
+  if (before == std::numeric_limits<std::int64_t>::max() || before <= forgotten_) return;
   table_.forget(before);
+  forgotten_ = before;
   std::erase_if(entries_, [&](const auto& known) {
     const auto& [product, entry] = known;
     return std::max(entry.available.time, entry.price.time) <= before && !fresh.contains(product);

@@ -85,6 +85,7 @@ class Inventory {
   InventoryTable table_;
   Sum &set_, &failures_;
   std::atomic<std::size_t> products_;
+  std::int64_t forgotten_ = 0;  // up to when, ms
 
   std::mutex entries_mutex_;  // of the two below; held for as long as all of them are copied
   std::unordered_map<std::string, InventoryEntry> entries_;  // by the product's id; only the thread writes

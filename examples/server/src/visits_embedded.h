@@ -8,7 +8,7 @@
 // when compaction, which nothing outruns by more than a tenth of max_age_s a level, meets them, at low priority; those
 // beyond the count when a visitor is looked through, which one append in max_events asks for at random, so that a
 // visitor has 2 max_events on disk at most, on average. An event takes some 40 bytes. Memory is
-// cache_mb for blocks, indexes and filters, three write buffers of 16 MiB, and some 20 MiB, whatever the number of
+// cache_mb for blocks, indexes and filters, three write buffers of 16 MiB, and some 30 MiB, whatever the number of
 // events.
 //
 // Reads and appends work on the thread that calls, some 10 µs each, and their callbacks are called before they return.

@@ -43,6 +43,12 @@ inline VisitsOptions options_of_test() {
   return options;
 }
 
+// What comes while the call is in flight waits for it.
+inline VisitsOptions one_call_at_a_time(VisitsOptions options = options_of_test()) {
+  options.bigtable.calls = 1;
+  return options;
+}
+
 inline ChannelOptions channels_of_test(const std::string& address) {
   ChannelOptions channels;
   channels.endpoint = address;

@@ -130,9 +130,7 @@ TEST_CASE("writes that wait go together, each is answered for itself, and each i
     writer.Write(response);
     return grpc::Status::OK;
   };
-  VisitsOptions options = options_of_test();
-  options.bigtable.calls = 1;
-  BigtableVisits store(options, channels_of_test(mock.address()));
+  BigtableVisits store(one_call_at_a_time(), channels_of_test(mock.address()));
   auto first = append(store, "first", {{1, "a", ""}}, in(kPlenty));
   gate.wait();
   std::vector<std::future<void>> writes;
@@ -152,9 +150,7 @@ TEST_CASE("reads of other numbers of events do not go together: one filter serve
   Mock mock;
   Gate gate;
   mock.on_read = [&](auto&, auto&, auto&) -> std::optional<grpc::Status> { return gate.pass(), std::nullopt; };
-  VisitsOptions options = options_of_test();
-  options.bigtable.calls = 1;
-  BigtableVisits store(options, channels_of_test(mock.address()));
+  BigtableVisits store(one_call_at_a_time(), channels_of_test(mock.address()));
   append(store, "ann", {{1000, "a", ""}, {2000, "b", ""}, {3000, "c", ""}}, in(kPlenty)).get();
   auto first = last(store, "first", 1, 0, in(kPlenty));
   gate.wait();
@@ -185,9 +181,7 @@ TEST_CASE(
     return grpc::Status(grpc::INTERNAL, "Received RST_STREAM with error code 2");
   };
   mock.put("d", "visits", "view", 1000000, "d");
-  VisitsOptions options = options_with_views();
-  options.bigtable.calls = 1;
-  BigtableVisits store(options, channels_of_test(mock.address()));
+  BigtableVisits store(one_call_at_a_time(options_with_views()), channels_of_test(mock.address()));
   auto first = last(store, "first", 5, 0, in(kPlenty));
   gate.wait();
   auto a = last(store, "a", 5, 0, in(kPlenty));

@@ -191,9 +191,7 @@ TEST_CASE("MutateRows: only the entries that failed in passing are written again
     }
     return grpc::Status::OK;
   };
-  VisitsOptions options = options_of_test();
-  options.bigtable.calls = 1;
-  BigtableVisits store(options, channels_of_test(mock.address()));
+  BigtableVisits store(one_call_at_a_time(), channels_of_test(mock.address()));
   auto first = append(store, "first", {{1, "a", ""}}, in(kPlenty));
   gate.wait();
   std::vector<std::future<void>> writes;

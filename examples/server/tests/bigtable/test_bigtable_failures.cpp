@@ -18,9 +18,7 @@ TEST_CASE("a request is failed by its own deadline, not by that of a call that i
   Mock mock;
   Gate gate;
   mock.on_read = [&](auto&, auto&, auto&) -> std::optional<grpc::Status> { return gate.pass(), std::nullopt; };
-  VisitsOptions options = options_of_test();
-  options.bigtable.calls = 1;
-  BigtableVisits store(options, channels_of_test(mock.address()));
+  BigtableVisits store(one_call_at_a_time(), channels_of_test(mock.address()));
   auto patient = last(store, "ann", 1, 0, in(kPlenty));
   gate.wait();
   auto waits = last(store, "bob", 1, 0, in(milliseconds(20)));

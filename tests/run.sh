@@ -62,6 +62,7 @@ check_server_tsan() {
 }
 
 . tests/setup.sh
+install_missing openjdk-17-jre-headless # of Spark
 . examples/server/setup.sh
 . examples/server/tests/setup.sh
 if [ -z "${STAMP_DATA:-}" ] && [ -d ../shared/data ]; then
@@ -112,7 +113,7 @@ install_wheel() {
   .venv/bin/pip wheel --quiet --no-deps -w build/dist -Cbuild-dir=build/release -Ccmake.define.STAMP_CUDA=AUTO \
     -Ccmake.define.STAMP_BUILD_TESTS=ON .
   .venv/bin/pip install --quiet --no-deps --force-reinstall build/dist/*.whl
-  .venv/bin/pip install --quiet "$(echo build/dist/*.whl)[test]"
+  .venv/bin/pip install --quiet -c tests/python/constraints.txt "$(echo build/dist/*.whl)[test]"
 }
 part "The wheel, and what its tests need" install_wheel
 STAMP_WHEEL=$(echo "$PWD"/build/dist/*.whl)

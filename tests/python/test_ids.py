@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 import stamp
-from stamp.data.ids import Ids, as_written, plain_id
+from stamp.data.tables.ids import Ids, as_written, plain_id
 
 U = [uuid.UUID(int=i) for i in (1, 2, 3)]
 

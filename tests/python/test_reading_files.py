@@ -215,7 +215,7 @@ def test_memory_of_a_folder(tmp_path):
         write(tmp_path / f"{file}.parquet", {"session_id": np.arange(n), "item_id": np.arange(n) % 1000, **wide})
     code = f"""
 import resource, stamp
-from stamp.data.reading import open_columns
+from stamp.data.tables.reading import open_columns
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 open_columns("call", {str(tmp_path)!r}).read(["item_id"])

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import stamp
-from stamp.data.times import microseconds, parse_span
+from stamp.data.tables.times import microseconds, parse_span
 
 UTC = dt.timezone.utc
 # Whole seconds, years apart.
@@ -189,7 +189,7 @@ def test_without_pyarrow_texts_are_read_the_same():
     code = """
 import sys
 sys.modules["pyarrow"] = None
-from stamp.data.times import microseconds
+from stamp.data.tables.times import microseconds
 for line in sys.stdin:
     print(*microseconds("t", line.strip().split("|")).tolist())
 """

@@ -16,10 +16,10 @@ from .. import _stamp
 from ..base.checks import whole_number
 from ..base.files import check_file, tensors_metadata
 from ..base.progress import make_bar
-from ..data.columns import object_array
-from ..data.ids import Ids, catalog_ids, find_rows, pack_strings, require_one_kind
 from ..data.products import Products
 from ..data.sessions import Sessions
+from ..data.tables.columns import object_array
+from ..data.tables.ids import Ids, catalog_ids, find_rows, pack_strings, require_one_kind
 from ..models.stamp_recommender import StampRecommender
 from .dendrogram import Dendrogram
 from .figures import plot_clusters

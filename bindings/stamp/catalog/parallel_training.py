@@ -19,7 +19,7 @@ from .. import _stamp
 from ..base.checks import plain, whole_number
 from ..base.files import check_file
 from ..base.progress import ClustersBar
-from ..data.ids import Ids
+from ..data.tables.ids import Ids
 from ..models.hardware import available_memory, devices
 from ..models.train_reports import TrainReport, check_report, finished, read_report, write_json, write_report
 from .clusters import CatalogClusters

@@ -23,8 +23,8 @@ from .. import _stamp
 from .._stamp import __version__
 from ..base.checks import plain, truth, whole_number
 from ..base.files import check_file, tensors_metadata
-from ..data.ids import Ids
 from ..data.sessions import Sessions
+from ..data.tables.ids import Ids
 from ..models.evaluation import Evaluation
 from ..models.hardware import peak_memory
 from ..models.stamp_recommender import StampRecommender, load_model

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import stamp
 
-from ..data.ids import CHOICES
-from ..data.parquet_files import is_parquet
+from ..data.tables.ids import CHOICES
+from ..data.tables.parquet_files import is_parquet
 
 EVENTS = "events: a text file (CSV, TSV) or Parquet, or a folder of Parquet files"
 _COLUMNS = {

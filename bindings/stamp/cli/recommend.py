@@ -11,7 +11,7 @@ import stamp
 from ..base.files import read_text
 from ..base.json_text import json_text
 from ..base.streams import tell
-from ..data.ids import typed
+from ..data.tables.ids import typed
 from .arguments import Parents
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from .column_reader import ColumnName, listed_names
-from .columns import Column, is_arrow, is_missing, object_array, type_name
-from .ids import AUTO, Ids, are_texts, as_written, catalog_ids, pack_strings, require_one_kind
-from .reading import open_columns
+from .tables.column_reader import ColumnName, listed_names
+from .tables.columns import Column, is_arrow, is_missing, object_array, type_name
+from .tables.ids import AUTO, Ids, are_texts, as_written, catalog_ids, pack_strings, require_one_kind
+from .tables.reading import open_columns
 
 Texts = tuple[np.ndarray, list[str]]  # codes [n] int32 into distinct values, -1 where missing
 

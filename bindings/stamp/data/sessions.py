@@ -10,13 +10,13 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
-from .column_reader import ColumnName, ColumnReader, listed_names
-from .columns import Column, is_arrow, is_list, numbers, object_array, take
-from .conversion import as_column
-from .ids import AUTO, Ids, are_texts, as_texts, as_written, catalog_ids
-from .lists import split_lists
-from .reading import is_column, open_columns
-from .times import microseconds, parse_span
+from .tables.column_reader import ColumnName, ColumnReader, listed_names
+from .tables.columns import Column, is_arrow, is_list, numbers, object_array, take
+from .tables.conversion import as_column
+from .tables.ids import AUTO, Ids, are_texts, as_texts, as_written, catalog_ids
+from .tables.lists import split_lists
+from .tables.reading import is_column, open_columns
+from .tables.times import microseconds, parse_span
 
 _OF_EVENTS = ("session_id", "item_id", "timestamp", "weight")
 _OF_SESSIONS = ("items", "timestamp", "weight")  # a row each

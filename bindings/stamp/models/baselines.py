@@ -15,10 +15,10 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import plain
-from ..data.ids import require_one_kind
 from ..data.products import Products
 from ..data.sessions import Sessions
-from ..data.times import parse_span
+from ..data.tables.ids import require_one_kind
+from ..data.tables.times import parse_span
 from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _warn_of_robots
 
 

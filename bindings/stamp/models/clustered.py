@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from ..data.ids import Ids
 from ..data.sessions import Sessions
+from ..data.tables.ids import Ids
 from .listing import _CatalogRecommender
 from .stamp_recommender import StampRecommender, load_model
 from .train_reports import finished

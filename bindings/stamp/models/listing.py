@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
-from ..data.ids import Ids, catalog_ids, events_listed, find_rows, listed
 from ..data.sessions import Sessions
+from ..data.tables.ids import Ids, catalog_ids, events_listed, find_rows, listed
 
 
 class _CatalogRecommender:

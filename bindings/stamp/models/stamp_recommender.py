@@ -16,8 +16,8 @@ from .. import _stamp
 from ..base.checks import plain, truth
 from ..base.files import check_file
 from ..base.progress import TrainingBar
-from ..data.ids import Ids, require_one_kind
 from ..data.sessions import Sessions
+from ..data.tables.ids import Ids, require_one_kind
 from .hardware import check_device_names, open_device
 from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _warn_of_robots
 

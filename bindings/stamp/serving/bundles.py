@@ -12,8 +12,8 @@ import numpy as np
 from .. import _stamp
 from ..base.files import read_text
 from ..base.json_text import strict_json_text
-from ..data.ids import Ids, catalog_ids, require_one_kind
 from ..data.products import Products
+from ..data.tables.ids import Ids, catalog_ids, require_one_kind
 from ..models.baselines import BaselineRecommender
 from ..models.clustered import trained_models
 

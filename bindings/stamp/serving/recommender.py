@@ -15,7 +15,7 @@ import numpy as np
 from .. import _stamp
 from ..base.checks import truth, whole_number
 from ..base.equality import EqualByValue
-from ..data.ids import catalog_ids, events_listed, find_rows, listed
+from ..data.tables.ids import catalog_ids, events_listed, find_rows, listed
 from ..models.hardware import check_device_names
 from .rules import rules_text
 

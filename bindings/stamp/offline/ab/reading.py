@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...data.columns import Column
-from ...data.ids import Ids, as_written
-from ...data.reading import open_columns
+from ...data.tables.columns import Column
+from ...data.tables.ids import Ids, as_written
+from ...data.tables.reading import open_columns
 from .arguments import whole
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...data.columns import Column, find_missing, is_arrow, take
-from ...data.ids import Ids
-from ...data.times import microseconds
+from ...data.tables.columns import Column, find_missing, is_arrow, take
+from ...data.tables.ids import Ids
+from ...data.tables.times import microseconds
 from .reading import read_arm
 
 UNKNOWN = "(unknown)"

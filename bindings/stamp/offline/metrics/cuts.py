@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...data.columns import find_missing
-from ...data.ids import find_rows
+from ...data.tables.columns import find_missing
+from ...data.tables.ids import find_rows
 from ..recordings.columns import column_of
 from ..recordings.recording import Recording
 from .facts import Facts

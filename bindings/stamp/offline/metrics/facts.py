@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from ... import _stamp
-from ...data.ids import Ids
 from ...data.sessions import Sessions
+from ...data.tables.ids import Ids
 from ..recordings.columns import column_of, texts_of
 from ..recordings.recording import Recording
 from ..recordings.sets import Sets, distinct

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.columns import find_missing
 from ...data.sessions import Sessions
+from ...data.tables.columns import find_missing
 
 
 def column_of(sessions: Sessions, name: str) -> np.ndarray:

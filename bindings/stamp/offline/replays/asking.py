@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ... import _stamp
-from ...data.ids import Ids, catalog_ids, find_rows, require_one_kind
 from ...data.products import Products
+from ...data.tables.ids import Ids, catalog_ids, find_rows, require_one_kind
 from ...models.clustered import ClusteredRecommender
 from ...models.listing import _ListingRecommender
 from ...models.stamp_recommender import StampRecommender

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ... import _stamp
-from ...data.ids import Ids, catalog_ids, find_rows, require_one_kind
 from ...data.products import Products
 from ...data.sessions import Sessions
+from ...data.tables.ids import Ids, catalog_ids, find_rows, require_one_kind
 from ...models.clustered import ClusteredRecommender
 from ...models.stamp_recommender import StampRecommender
 from ...serving.recommender import Recommender

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import _stamp
-from ...data.columns import is_arrow, is_missing, object_array, take
-from ...data.ids import Ids, require_one_kind
 from ...data.sessions import Sessions
+from ...data.tables.columns import is_arrow, is_missing, object_array, take
+from ...data.tables.ids import Ids, require_one_kind
 from ..recordings.columns import texts_of
 from ..recordings.questions import Questions
 from ..recordings.sets import distinct

@@ -9,9 +9,9 @@ from typing import Any
 from ... import _stamp
 from ...base.checks import whole_number
 from ...base.progress import make_bar
-from ...data.ids import catalog_ids, require_one_kind
 from ...data.products import Products
 from ...data.sessions import Sessions
+from ...data.tables.ids import catalog_ids, require_one_kind
 from ..recordings.checks import require_products
 from ..recordings.questions import Lists
 from ..recordings.recording import TIES

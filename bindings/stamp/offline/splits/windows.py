@@ -10,7 +10,7 @@ import numpy as np
 from ...base.checks import whole_number
 from ...base.tables import Table
 from ...data.sessions import Sessions
-from ...data.times import parse_span
+from ...data.tables.times import parse_span
 
 
 class Window(NamedTuple):

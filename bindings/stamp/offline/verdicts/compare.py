@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...base.checks import whole_number
-from ...data.columns import take
+from ...data.tables.columns import take
 from ..metrics.registry import Metric, MetricAt, metric_at
 from ..replays.results import Replay
 from ..splits.windows import short_moments

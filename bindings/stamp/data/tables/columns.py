@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.extras import import_extra
+from ...base.extras import import_extra
 
 Column = Any  # numpy.ndarray or pyarrow.Array
 _NUMERIC = (bool, int, float, str, decimal.Decimal, np.bool_, np.integer, np.floating)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._stamp import Catalog
+from ..._stamp import Catalog
 from .columns import (
     Column,
     arrow_missing,

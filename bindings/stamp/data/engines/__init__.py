@@ -1,0 +1,4 @@
+"""What runs the expressions of preparation: DuckDB on this machine, Spark or BigQuery.
+
+May import: base.
+"""

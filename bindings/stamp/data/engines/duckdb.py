@@ -1,0 +1,157 @@
+"""DuckDB, embedded: within a bound of memory, beyond which it goes on in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import ibis
+import ibis.expr.datatypes as dt
+
+from .engine import Engine, TextTables
+from .memory import available_memory
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_SHARE = 0.6  # of the memory there is, by default: Arrow, Parquet's writer and Python want some beside
+_BATCH = 131_072  # rows that are handed over together
+
+
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def epoch_us(times: dt.timestamp) -> dt.int64:
+    """DuckDB's own."""
+
+
+class DuckDBEngine(Engine):
+    """DuckDB in this process.
+
+    Parameters
+    ----------
+    memory : int, optional
+        Bytes that it may hold: by default 60 % of what the machine, or the container, has. Sorts and joins beyond it go
+        on in `spill`.
+    spill : str or path, optional
+        Folder for what does not fit, as large as the events; by default the system's for temporary files. What is written
+        there is removed at the end.
+    threads : int, optional
+        By default as many as there are cores.
+
+    Raises
+    ------
+    ValueError
+        `memory` or `threads` cannot be, or `spill` is no folder.
+    """
+
+    name = "duckdb"
+
+    def __init__(
+        self, *, memory: int | None = None, spill: str | os.PathLike[str] | None = None, threads: int | None = None
+    ):
+        super().__init__()
+        memory = int(_SHARE * available_memory()) if memory is None else memory
+        if memory < 64 << 20:
+            raise ValueError(f"engine: memory is {memory} bytes, expected 64 MiB or more")
+        if spill is not None and not pathlib.Path(spill).is_dir():
+            raise ValueError(f"engine: spill is {os.fspath(spill)!r}, which is no folder")
+        self.spill = tempfile.mkdtemp(prefix="stamp-prepare-", dir=spill)
+        self._removed = weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
+        options: dict[str, Any] = {
+            "memory_limit": f"{memory}B",
+            "temp_directory": os.path.join(self.spill, "spilled"),
+            "preserve_insertion_order": False,
+        }
+        if threads is not None:
+            options["threads"] = threads
+        self.connection = ibis.duckdb.connect(os.path.join(self.spill, "kept.duckdb"), **options)
+        self._raw: duckdb.DuckDBPyConnection = self.connection.con
+        self._raw.execute("SET TimeZone = 'UTC'")
+        self._raw.execute("SET enable_progress_bar = false")
+
+    def close(self) -> None:
+        self.connection.disconnect()
+        self._removed()
+
+    def read_parquet(self, paths: Sequence[str]) -> ir.Table:
+        self._reach(paths)
+        types = self._raw.execute(
+            "SELECT name, coalesce(logical_type, type) AS kind, min(file_name) AS file FROM parquet_schema($1) "
+            "WHERE type IS NOT NULL GROUP BY ALL ORDER BY ALL", [list(paths)]
+        ).fetchall()  # fmt: skip
+        first: dict[str, tuple[str, str]] = {}
+        for name, kind, file in types:
+            family = _FAMILIES.get(kind, kind)
+            other = first.setdefault(name, (family, file))
+            if other[0] != family:
+                raise ValueError(
+                    f"{file}: column '{name}' is {kind}, in {other[1]} it is {other[0]}; expected one type in all files"
+                )
+        return self.connection.read_parquet(list(paths), table_name=self._name(), union_by_name=True)
+
+    def read_text(
+        self, paths: Sequence[str], *, separator: str, names: Sequence[str], header: bool, columns: Sequence[str]
+    ) -> TextTables:
+        self._reach(paths)
+        name, rejects = self._name(), self._name()
+        every = ", ".join(f"{_text(column)}: 'VARCHAR'" for column in names)
+        self._raw.execute(
+            f"CREATE TABLE {name} AS SELECT {', '.join(map(_quoted, columns))} FROM read_csv(["
+            f"{', '.join(map(_text, paths))}], auto_detect = false, columns = {{{every}}}, header = {header}, "
+            f"delim = {_text(separator)}, quote = '\"', escape = '\"', ignore_errors = true, store_rejects = true, "
+            f"rejects_limit = 0, rejects_table = '{rejects}', rejects_scan = '{rejects}_scans')"
+        )
+        unreadable = self._name()  # as the table of rejects goes with its connection's next
+        self._raw.execute(
+            f"CREATE TABLE {unreadable} AS SELECT DISTINCT ON (file_id, line) csv_line AS line FROM {rejects}"
+        )
+        return TextTables(rows=self.connection.table(name), unreadable=self.connection.table(unreadable))
+
+    def read_json(self, paths: Sequence[str], *, columns: Mapping[str, str] | None) -> ir.Table:
+        self._reach(paths)
+        options: dict[str, Any] = {"format": "newline_delimited", "ignore_errors": True}
+        if columns is not None:
+            duck = self.connection.compiler.type_mapper
+            options["columns"] = {name: duck.to_string(ibis.dtype(kind)) for name, kind in columns.items()}
+        return self.keep(self.connection.read_json(list(paths), table_name=self._name(), **options))
+
+    def micros(self, times: ir.TimestampValue) -> ir.IntegerValue:
+        return epoch_us(times)
+
+    def keep(self, expression: ir.Table) -> ir.Table:
+        return self.connection.create_table(self._name(), expression)
+
+    def batches(self, expression: ir.Table) -> Iterator[Any]:
+        # An order of the expression is kept whatever preserve_insertion_order says: it is a sort.
+        with contextlib.closing(self.connection.to_pyarrow_batches(expression, chunk_size=_BATCH)) as reader:
+            yield from reader
+
+    def _reach(self, paths: Sequence[str]) -> None:
+        """Files at URLs are read through fsspec, since DuckDB's own readers of them are downloads."""
+        for scheme in {path.partition("://")[0] for path in paths if "://" in path}:
+            if scheme not in self._raw.list_filesystems():
+                import fsspec
+
+                self._raw.register_filesystem(fsspec.filesystem(scheme))
+
+
+# Types that widen into each other.
+_FAMILIES = {
+    **dict.fromkeys(("INT32", "INT64"), "an integer"),
+    **dict.fromkeys(("FLOAT", "DOUBLE"), "a float"),
+    **dict.fromkeys(("UTF8Type()", "StringType()", "BYTE_ARRAY"), "a text"),
+}
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,106 @@
+"""The table of events: what every source becomes, whatever it looked like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ibis
+
+from ..engines.engine import Engine
+from . import fields
+from .mapping import EventMapping, Field
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+
+def rows_about_products(raw: ir.Table, mapping: EventMapping) -> ir.Table:
+    """The rows that the mapping is for, each element of its list a row."""
+    if mapping.only is not None:
+        raw = raw.filter(column(raw, "only", mapping.only).fill_null(False))
+    return raw if mapping.unnest is None else raw.unnest(mapping.unnest)
+
+
+def events_of(rows: ir.Table, mapping: EventMapping, engine: Engine, time_unit: str | None) -> ir.Table:
+    """Of what :func:`rows_about_products` gives, one event a row, with these columns.
+
+    visitor_id, session_id : string, null where there is none
+    time_us : int64, microseconds since 1970 in UTC, null where missing or malformed
+    item_id : string or int64, as the mapping says
+    event_type : string, "view", "cart", "remove" or "order"; null for a kind that the mapping does not know
+    raw_event_type : string, as the shop writes it
+    price_millionths : int64, of a unit of the currency
+    quantity : int64
+    currency, category, brand, event_id : string
+    malformed : string, the first field that is there and cannot be read; "row" where all of a row is null; else null
+    """
+    raw = {name: column(rows, name, given) for name, given in mapping.fields().items() if name != "only"}
+    zone = mapping.time_zone
+    read = {
+        "time": fields.micros(engine, raw["time"], time_unit, zone),
+        "item_id": fields.item(raw["item_id"], mapping.item_ids),
+        "price_millionths": fields.millionths(raw["price"]) if "price" in raw else ibis.null("int64"),
+        "quantity": fields.integer(raw["quantity"]) if "quantity" in raw else ibis.null("int64"),
+    }
+
+    def written(name: str) -> ir.StringValue:
+        return fields.text(raw[name]) if name in raw else ibis.null("string")
+
+    def unreadable(name: str, what: str) -> ir.BooleanValue:
+        return read[what].isnull() & written(name).notnull()
+
+    kind = written("event_type")
+    empty = [value.isnull() for value in raw.values()]
+    checked = (("item_id", "item_id"), ("time", "time"), ("price", "price_millionths"), ("quantity", "quantity"))
+    visitor = written("visitor_id") if "visitor_id" in raw else written("session_id")
+    return rows.select(
+        visitor_id=visitor,
+        session_id=written("session_id"),
+        time_us=read["time"],
+        item_id=read["item_id"],
+        event_type=_kind(kind, mapping) if "event_type" in raw else ibis.literal("view"),
+        raw_event_type=kind,
+        price_millionths=read["price_millionths"],
+        quantity=read["quantity"],
+        currency=written("currency"),
+        category=written("category"),
+        brand=written("brand"),
+        event_id=written("event_id"),
+        malformed=ibis.cases(
+            (ibis.and_(*empty), "row"), *((unreadable(name, what), name) for name, what in checked if name in raw)
+        ),
+    )
+
+
+def unreadable_events(lines: ir.Table, like: ir.Table) -> ir.Table:
+    """Lines of files that are no rows, as events of which nothing is known but the text, as the kind that they say."""
+    nothing = {name: ibis.null(kind) for name, kind in like.schema().items()}
+    return lines.select(**{**nothing, "raw_event_type": lines.line, "malformed": ibis.literal("row")})
+
+
+def _kind(raw: ir.StringValue, mapping: EventMapping) -> ir.StringValue:
+    return ibis.cases(*((raw == each, ours) for each, ours in mapping.event_types.items()))
+
+
+def column(table: ir.Table, what: str, given: Field) -> ir.Value:
+    """What a field of a mapping is. ValueError where the table has no such column."""
+    if isinstance(given, str):
+        return _at(table, what, given)
+    if isinstance(given, Sequence):
+        return ibis.coalesce(*(_at(table, what, path) for path in given))
+    return given.resolve(table) if isinstance(given, ibis.Deferred) else given(table)
+
+
+def _at(table: ir.Table, what: str, path: str) -> ir.Value:
+    """A column, or a field within one."""
+    if path in table.columns:
+        return table[path]
+    first, *rest = path.split(".")
+    found: Any = table[first] if first in table.columns else None
+    for name in rest:
+        within = found is not None and found.type().is_struct() and name in found.type().names
+        found = found[name] if within else None
+    if found is None:
+        raise ValueError(f"{what} is '{path}', which is none of the columns {', '.join(table.columns)}")
+    return found

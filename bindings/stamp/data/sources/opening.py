@@ -1,0 +1,169 @@
+"""Raw clicks opened: a source, a mapping and an engine make the table of events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ibis
+
+from ..engines.engine import Engine
+from . import fields
+from .detection import detect_mapping
+from .events import column, events_of, rows_about_products, unreadable_events
+from .files import Files, check_whole, find_files, find_separator, first_line
+from .mapping import EventMapping
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_SAMPLE = 10_000  # rows that say what unit times are in
+_UNITS = (("s", 10**11), ("ms", 10**14), ("us", 10**17), ("ns", 2**63))  # and what they are below (docs/data.md)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedEvents:
+    """A source as the table of events.
+
+    Attributes
+    ----------
+    source : str
+        As messages name it.
+    mapping : EventMapping
+    engine : Engine
+    raw : ibis table
+        The rows of the source, each once.
+    events : ibis table
+        See :func:`stamp.data.sources.events.events_of`; rows that are no events are left out.
+    notes : sequence of str
+        What was found out rather than said: sentences.
+    """
+
+    source: str
+    mapping: EventMapping
+    engine: Engine
+    raw: ir.Table
+    events: ir.Table
+    notes: Sequence[str]
+
+
+def open_events(source: Any, engine: Engine, *, mapping: EventMapping | None = None) -> OpenedEvents:
+    """Read a source as the table of events.
+
+    Parameters
+    ----------
+    source : path, fsspec URL, pattern, folder, Ibis table of the engine, or pyarrow, pandas or polars frame
+        Files are CSV and its kin, JSON lines or Parquet, gzipped, zstd or not; those of a folder and all below it.
+    engine : Engine
+    mapping : EventMapping, optional
+        By default the one that fits the columns.
+
+    Raises
+    ------
+    ValueError
+        There is no such source, or it is cut off; no mapping fits, a column that it names is missing, its times could be in
+        two units, or no row has what it maps.
+    """
+    notes: list[str] = []
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        raw, lines, mapping = _read_files(name, engine, mapping, notes)
+    else:
+        name = f"a {type(source).__name__}"
+        raw, lines = source if isinstance(source, ibis.Table) else engine.table(source), None
+        mapping = mapping or _detected(name, raw.columns, notes)
+    try:
+        rows = rows_about_products(raw, mapping)
+        unit = mapping.time_unit or _time_unit(rows, mapping, engine, notes)
+        events = events_of(rows, mapping, engine, unit)
+    except ValueError as error:
+        raise ValueError(f"source {name}, {mapping.name}: {error}") from None
+    if lines is not None:
+        events = ibis.union(events, unreadable_events(lines, events))
+        raw = ibis.union(raw.select(row=ibis.literal(1)), lines.select(row=ibis.literal(1)))
+    return OpenedEvents(source=name, mapping=mapping, engine=engine, raw=raw, events=events, notes=notes)
+
+
+def _detected(source: str, columns: Sequence[str], notes: list[str]) -> EventMapping:
+    try:
+        mapping = detect_mapping(columns)
+    except ValueError as error:
+        raise ValueError(f"source {source}: {error}") from None
+    notes.append(f"The columns are those of {mapping.name}.")
+    return mapping
+
+
+def _read_files(
+    source: str, engine: Engine, mapping: EventMapping | None, notes: list[str]
+) -> tuple[ir.Table, ir.Table | None, EventMapping]:
+    """The rows, the lines that are none, and the mapping."""
+    files = find_files(source)
+    check_whole(files.paths)
+    if files.kind == "text":
+        return _read_text(source, files, engine, mapping, notes)
+    if files.kind == "parquet":
+        raw = engine.read_parquet(files.paths)
+    else:
+        raw = engine.read_json(files.paths, columns=(mapping.columns or None) if mapping else None)
+    return raw, None, mapping or _detected(source, raw.columns, notes)
+
+
+def _read_text(
+    source: str, files: Files, engine: Engine, mapping: EventMapping | None, notes: list[str]
+) -> tuple[ir.Table, ir.Table, EventMapping]:
+    header = mapping is None or mapping.names is None
+    separator = mapping.separator if mapping is not None and mapping.separator else None
+    if separator is None:
+        separator = find_separator(files.paths[0], files.separator) if header else files.separator
+    alike: dict[tuple[str, ...], list[str]] = {}  # files by the names of their columns
+    for path in files.paths:
+        names_there = first_line(path, separator) if header else list(mapping.names or ()) if mapping else []
+        alike.setdefault(tuple(names_there), []).append(path)
+    mapping = mapping or _detected(source, list(next(iter(alike))), notes)
+    rows, lines = [], []
+    for found, paths in alike.items():
+        names = list(found)
+        wanted = _columns_wanted(mapping, names, paths[0])
+        read = engine.read_text(paths, separator=separator, names=names, header=header, columns=wanted)
+        rows.append(read.rows)
+        lines.append(read.unreadable)
+    return ibis.union(*rows), ibis.union(*lines), mapping
+
+
+def _columns_wanted(mapping: EventMapping, names: Sequence[str], path: str) -> list[str]:
+    """In one order, whatever that of the file; all of them where a function may ask for any."""
+    wanted: set[str] = set()
+    for what, given in mapping.fields().items():
+        if callable(given):
+            return sorted(names)
+        for each in [given] if isinstance(given, str) else given:
+            if each not in names:
+                raise ValueError(f"source {path}, {mapping.name}: {what} is '{each}', which is none of the columns "
+                                 f"{', '.join(names)}")  # fmt: skip
+            wanted.add(each)
+    return sorted(wanted)
+
+
+def _time_unit(rows: ir.Table, mapping: EventMapping, engine: Engine, notes: list[str]) -> str | None:
+    """The unit of times that are numbers, by the first of them; None where they are none."""
+    times = column(rows, "time", mapping.time)
+    if not (times.type().is_numeric() or times.type().is_string()):
+        return None
+    seconds = fields.unix(times, "s")  # whatever the unit: the number, times a million
+    number = ibis.cases((seconds.notnull(), seconds // fields.MILLION), else_=fields.integer(times))
+    found = engine.values(
+        rows.select(number=number.abs()).filter(ibis._.number.notnull()).limit(_SAMPLE)
+        .aggregate(least=ibis._.number.min(), most=ibis._.number.max())
+    )  # fmt: skip
+    if found["most"] is None:
+        return None
+    low, high = (next(unit for unit, below in _UNITS if found[end] < below) for end in ("least", "most"))
+    if low != high:
+        raise ValueError(
+            f"time is {mapping.time}, of which {found['least']} is unix time in {low} and {found['most']} in {high}; say "
+            "time_unit"
+        )
+    notes.append(f"Times are numbers as {found['most']}: unix time in {high}.")
+    return high

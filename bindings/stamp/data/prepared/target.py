@@ -1,0 +1,229 @@
+"""A folder, here or in an object store: where prepared data lie."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from ...base.extras import import_extra
+from ...base.files import write_text
+
+_LOCAL = ("file", "local")  # schemes
+
+
+def is_url(data: str) -> bool:
+    """Whether it names a scheme, as gs://bucket/prepared does."""
+    return "://" in data
+
+
+class Target:
+    """A folder at a local path or at any URL that fsspec has a file system for. Paths are below it, with slashes.
+
+    Attributes
+    ----------
+    url : str
+        As it was given, without slashes at its end.
+
+    Raises
+    ------
+    ImportError
+        fsspec, or the package that it reads this scheme with, is missing; the message names the URL.
+    ValueError
+        No file system is of this scheme.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]):
+        given = os.fspath(url)
+        self.url = given.rstrip("/") or "/"
+        scheme, sign, rest = given.partition("://")
+        self._files = _Local(rest if sign else given) if not sign or scheme in _LOCAL else _Remote(given)
+
+    def place(self, path: str) -> str:
+        """What messages call a file."""
+        return f"{self.url.rstrip('/')}/{path}"
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file, None where there is none. Raises RuntimeError where that cannot be told."""
+        with self.errors_named("look for", path):
+            return self._files.size(path)
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read, at any place of it. Raises ValueError where there is none, RuntimeError where it cannot be
+        read."""
+        with self.errors_named("read", path):
+            return self._files.open(path)
+
+    def read_text(self, path: str) -> str:
+        """Raises ValueError where there is no such file, or it is not UTF-8, RuntimeError where it cannot be read."""
+        with self.open(path) as file, self.errors_named("read", path):
+            content = file.read()
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.place(path)} is not UTF-8: {error}") from None
+
+    def publish(self, path: str, text: str) -> None:
+        """Write a text, whole or not at all, in the place of what is there. Raises RuntimeError where it cannot be."""
+        with self.errors_named("write", path):
+            self._files.publish(path, text)
+
+    def scratch(self, folder: str) -> str:
+        """The path of a new local file, to be filled and :meth:`put` into `folder`, or removed. Raises RuntimeError where
+        there is no place for it."""
+        with self.errors_named("write", folder):
+            return self._files.scratch(folder)
+
+    def put(self, path: str, scratch: str) -> None:
+        """A file that :meth:`scratch` gave, whole or not at all, in the place of what is there; it is gone from where it
+        was. Raises RuntimeError where it cannot be."""
+        with self.errors_named("write", path):
+            self._files.put(path, scratch)
+
+    def list(self, folder: str = "") -> dict[str, int]:
+        """Bytes of all files below a folder by their paths, sorted, but of those whose names begin with a dot; none where
+        there is no such folder. Raises RuntimeError where they cannot be listed."""
+        with self.errors_named("list", folder):
+            sizes = self._files.list(folder)
+        return {path: sizes[path] for path in sorted(sizes) if not any(part[:1] == "." for part in path.split("/"))}
+
+    def remove(self, path: str) -> None:
+        """Raises RuntimeError where a file that is there cannot be removed."""
+        with self.errors_named("remove", path):
+            self._files.remove(path)
+
+    @contextlib.contextmanager
+    def errors_named(self, doing: str, path: str) -> Iterator[None]:
+        """Errors of files become ValueErrors and RuntimeErrors that say what was done, with which file, and what is
+        missing."""
+        place = self.place(path)
+        try:
+            yield
+        except FileNotFoundError:
+            raise ValueError(f"cannot {doing} {place}: there is no such file") from None
+        except PermissionError as error:
+            raise RuntimeError(f"cannot {doing} {place}: no permission to: {error}") from error
+        except Exception as error:  # each file system has errors of its own
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise RuntimeError(f"cannot {doing} {place}: {reason or type(error).__name__}") from error
+
+    def __repr__(self) -> str:
+        return f"Target({self.url!r})"
+
+
+class _Local:
+    def __init__(self, folder: str):
+        self._folder = pathlib.Path(folder)
+
+    def size(self, path: str) -> int | None:
+        try:
+            return (self._folder / path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open(self, path: str) -> BinaryIO:
+        return open(self._folder / path, "rb")
+
+    def publish(self, path: str, text: str) -> None:
+        write_text(self._folder / path, text)
+
+    def scratch(self, folder: str) -> str:
+        """In the folder that it will be in, as renaming is whole within one file system only."""
+        (self._folder / folder).mkdir(parents=True, exist_ok=True)
+        handle, path = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self._folder / folder)
+        os.close(handle)
+        return path
+
+    def put(self, path: str, scratch: str) -> None:
+        place = self._folder / path
+        os.chmod(scratch, 0o666 & ~_umask())  # a temporary file is for its owner alone
+        _flush(scratch)
+        os.replace(scratch, place)
+        _flush(place.parent)
+
+    def list(self, folder: str) -> dict[str, int]:
+        sizes = {}
+        for path in (self._folder / folder).rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # of another process
+                if path.is_file():
+                    sizes[path.relative_to(self._folder).as_posix()] = path.stat().st_size
+        return sizes
+
+    def remove(self, path: str) -> None:
+        (self._folder / path).unlink(missing_ok=True)
+
+
+class _Remote:
+    """An object store: it has whole objects or none, so one put publishes."""
+
+    def __init__(self, url: str):
+        fsspec = import_extra("fsspec", purpose=f"reading and writing {url}", extra="prepare")
+        try:
+            self._system, folder = fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            raise ImportError(f"{url}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{url}: {error}; expected a path, or a URL as gs://bucket/folder") from None
+        self._folder = folder.rstrip("/")
+
+    def _place(self, path: str) -> str:
+        return f"{self._folder}/{path}".rstrip("/")
+
+    def size(self, path: str) -> int | None:
+        self._system.invalidate_cache()  # of listings, which others' writing makes wrong
+        try:
+            return int(self._system.size(self._place(path)))
+        except FileNotFoundError:
+            return None
+
+    def open(self, path: str) -> Any:
+        return self._system.open(self._place(path), "rb")
+
+    def publish(self, path: str, text: str) -> None:
+        self._system.makedirs(self._place(path).rpartition("/")[0], exist_ok=True)
+        self._system.pipe_file(self._place(path), text.encode())
+
+    def scratch(self, folder: str) -> str:
+        handle, path = tempfile.mkstemp(suffix=".tmp")
+        os.close(handle)
+        return path
+
+    def put(self, path: str, scratch: str) -> None:
+        self._system.makedirs(self._place(path).rpartition("/")[0], exist_ok=True)
+        self._system.put_file(scratch, self._place(path))
+        os.unlink(scratch)
+
+    def list(self, folder: str) -> dict[str, int]:
+        self._system.invalidate_cache()
+        try:
+            found = self._system.find(self._place(folder), detail=True)
+        except FileNotFoundError:
+            return {}
+        return {path[len(self._folder) :].strip("/"): int(each["size"]) for path, each in found.items()}
+
+    def remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._system.rm_file(self._place(path))
+
+
+def _umask() -> int:
+    """The only way to read it is to set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _flush(path: str | os.PathLike[str]) -> None:
+    """To disk. Some file systems cannot flush a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)

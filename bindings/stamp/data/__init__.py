@@ -1,4 +1,36 @@
-"""Products, and what visitors did: columns of any kind, sessions, made-up shops.
+"""Products, and what visitors did: raw clicks prepared, columns of any kind, sessions, made-up shops.
 
 May import: base.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engines.duckdb import DuckDBEngine
+    from .preparation.prepare import prepare
+    from .prepared.prepared import Prepared, open_prepared
+    from .sources.mapping import EventMapping
+
+_WHERE = {
+    "DuckDBEngine": "engines.duckdb",
+    "EventMapping": "sources.mapping",
+    "Prepared": "prepared.prepared",
+    "open_prepared": "prepared.prepared",
+    "prepare": "preparation.prepare",
+}
+
+__all__ = ["DuckDBEngine", "EventMapping", "Prepared", "open_prepared", "prepare"]
+
+
+def __getattr__(name: str) -> Any:
+    """What prepares raw clicks is imported when it is first asked for: it takes Ibis, which nothing else does."""
+    if name not in _WHERE:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    import importlib
+
+    from ..base.extras import import_extra
+
+    if not _WHERE[name].startswith("prepared."):
+        import_extra("ibis", purpose=f"stamp.data.{name}", extra="prepare")
+        import_extra("duckdb", purpose=f"stamp.data.{name}", extra="prepare")
+    return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

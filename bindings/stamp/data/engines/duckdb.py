@@ -61,6 +61,7 @@ class DuckDBEngine(Engine):
             raise ValueError(f"engine: memory is {memory} bytes, expected 64 MiB or more")
         if spill is not None and not pathlib.Path(spill).is_dir():
             raise ValueError(f"engine: spill is {os.fspath(spill)!r}, which is no folder")
+        self.memory = memory
         self.spill = tempfile.mkdtemp(prefix="stamp-prepare-", dir=spill)
         self._removed = weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
         options: dict[str, Any] = {
@@ -121,16 +122,37 @@ class DuckDBEngine(Engine):
             options["columns"] = {name: duck.to_string(ibis.dtype(kind)) for name, kind in columns.items()}
         return self.keep(self.connection.read_json(list(paths), table_name=self._name(), **options))
 
+    def rows(self, expression: ir.Table) -> Any:
+        with self._errors_named():
+            return super().rows(expression)
+
     def micros(self, times: ir.TimestampValue) -> ir.IntegerValue:
         return epoch_us(times)
 
     def keep(self, expression: ir.Table) -> ir.Table:
-        return self.connection.create_table(self._name(), expression)
+        with self._errors_named():
+            return self.connection.create_table(self._name(), expression)
 
     def batches(self, expression: ir.Table) -> Iterator[Any]:
         # An order of the expression is kept whatever preserve_insertion_order says: it is a sort.
-        with contextlib.closing(self.connection.to_pyarrow_batches(expression, chunk_size=_BATCH)) as reader:
+        with (
+            self._errors_named(),
+            contextlib.closing(self.connection.to_pyarrow_batches(expression, chunk_size=_BATCH)) as reader,
+        ):
             yield from reader
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """What the machine lacks, and files that are not what they seem."""
+        try:
+            yield
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            raise RuntimeError(
+                f"DuckDB, of {self.memory / 2**30:.1f} GiB of memory and the folder {self.spill} for what is beyond it "
+                f"(engine: memory, spill): {error}"
+            ) from error
+        except duckdb.InvalidInputException as error:
+            raise ValueError(f"DuckDB cannot read the source: {error}") from error
 
     def _reach(self, paths: Sequence[str]) -> None:
         """Files at URLs are read through fsspec, since DuckDB's own readers of them are downloads."""

@@ -1,4 +1,4 @@
 """From events to sessions: what is trained on.
 
-May import: base, engines, sources.
+May import: base, tables, engines, sources, prepared.
 """

@@ -25,7 +25,9 @@ class Limits:
         Microseconds: what is more than `skew` later lies in the future.
     skew : int
         Microseconds that a clock may be ahead; 5 minutes.
-    max_id_bytes : int
+    sessions : bool
+        Whether a row needs a session of the shop's.
+    max_id_characters : int
         Of a product's id; a URL that was taken for one is longer.
     bot_events_a_day, bot_events_an_hour : int
         A visitor with more on a day, or in an hour, is a machine, and all its events of that day go. People who look at a
@@ -36,7 +38,8 @@ class Limits:
     end: int | None = None
     now: int
     skew: int = 300_000_000
-    max_id_bytes: int = 512
+    sessions: bool = False
+    max_id_characters: int = 512
     bot_events_a_day: int = 1000
     bot_events_an_hour: int = 600
 
@@ -49,10 +52,13 @@ def day(micros: ir.IntegerValue) -> ir.IntegerValue:
 def row_faults(events: ir.Table, limits: Limits) -> dict[str, ir.BooleanValue]:
     """By reason, in this order: the first that holds is why a row goes into quarantine. None is ever null."""
     time, malformed = events.time_us, events.malformed.fill_null("")
-    long = events.item_id.length() > limits.max_id_bytes if events.item_id.type().is_string() else ibis.literal(False)
+    long = (
+        events.item_id.length() > limits.max_id_characters if events.item_id.type().is_string() else ibis.literal(False)
+    )
     return {
         "malformed_row": malformed == "row",
         "no_visitor": events.visitor_id.isnull(),
+        "no_session": events.session_id.isnull() if limits.sessions else ibis.literal(False),
         "malformed_item": (malformed == "item_id") | long.fill_null(False),
         "no_item": events.item_id.isnull(),
         "malformed_time": malformed == "time",

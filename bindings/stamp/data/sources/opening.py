@@ -86,6 +86,27 @@ def open_events(source: Any, engine: Engine, *, mapping: EventMapping | None = N
     return OpenedEvents(source=name, mapping=mapping, engine=engine, raw=raw, events=events, notes=notes)
 
 
+def open_table(source: Any, engine: Engine) -> ir.Table:
+    """Any source as it is, of which nothing is known: a catalog. ValueError where there is none."""
+    if isinstance(source, ibis.Table):
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        return engine.table(source)
+    files = find_files(os.fspath(source))
+    check_whole(files.paths)
+    if files.kind == "parquet":
+        return engine.read_parquet(files.paths)
+    if files.kind == "json":
+        return engine.read_json(files.paths, columns=None)
+    separator = find_separator(files.paths[0], files.separator)
+    tables = []
+    for path in files.paths:
+        names = first_line(path, separator)
+        read = engine.read_text([path], separator=separator, names=names, header=True, columns=sorted(names))
+        tables.append(read.rows)
+    return ibis.union(*tables)
+
+
 def _detected(source: str, columns: Sequence[str], notes: list[str]) -> EventMapping:
     try:
         mapping = detect_mapping(columns)

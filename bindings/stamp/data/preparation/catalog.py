@@ -1,0 +1,93 @@
+"""Products as of the end of the window: what the catalog says, and what visitors did with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import ibis
+from ibis import _
+
+from ..engines.engine import Engine
+from ..sources import fields
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+# What a column of a catalog is called where nothing else is said.
+UNDERSTOOD = ("item_id", "price", "available", "updated")
+_SEEN = ("item_id", "first_seen", "last_seen", "events", "available", "price_millionths")
+
+
+def seen_products(events: ir.Table) -> ir.Table:
+    """item_id, first_seen, last_seen, events, and the last price, category and brand that events had: of those of one
+    moment the largest."""
+    seen = events.group_by("item_id").aggregate(
+        first_seen=_.timestamp.min(), last_seen=_.timestamp.max(), events=_.count()
+    )
+    for name in ("price_millionths", "category", "brand"):
+        known = events.filter(events[name].notnull()).select("item_id", "timestamp", name)
+        last = known.group_by("item_id").aggregate(timestamp=_.timestamp.max())
+        latest = (
+            known.semi_join(last, ["item_id", "timestamp"]).group_by("item_id").aggregate(**{name: known[name].max()})
+        )
+        seen = seen.left_join(latest, "item_id").drop("item_id_right")
+    return seen
+
+
+def read_catalog(engine: Engine, catalog: ir.Table, columns: Mapping[str, str], *, item_ids: str, end: int) -> ir.Table:
+    """Of each product the latest row that was there before `end` (microseconds): item_id, available, price_millionths and
+    all other columns as attributes.
+
+    Raises
+    ------
+    ValueError
+        A column that is named, or that of ids, is missing.
+    """
+    names = {what: columns.get(what, what) for what in UNDERSTOOD}
+    for what, name in names.items():
+        if name not in catalog.columns and (what in columns or what == "item_id"):
+            raise ValueError(f"catalog: {what} is '{name}', which is none of the columns {', '.join(catalog.columns)}")
+    there = {what: name for what, name in names.items() if name in catalog.columns}
+    others = [name for name in catalog.columns if name not in there.values()]
+    read: dict[str, Any] = {
+        "item_id": fields.item(catalog[there["item_id"]], item_ids),
+        "available": _truth(catalog[there["available"]]) if "available" in there else ibis.null("boolean"),
+        "price_millionths": fields.millionths(catalog[there["price"]]) if "price" in there else ibis.null("int64"),
+        "updated": fields.micros(engine, catalog[there["updated"]], None, None)
+        if "updated" in there
+        else ibis.literal(0),
+    }
+    rows = catalog.select(**read, **{name: catalog[name] for name in others}).filter(_.item_id.notnull())
+    rows = rows.filter(_.updated.fill_null(0) < end)
+    contents = [rows[name].asc(nulls_first=True) for name in rows.columns if name != "updated"]
+    latest = ibis.window(group_by="item_id", order_by=[rows.updated.desc(nulls_first=False), *contents])
+    return rows.mutate(place=ibis.row_number().over(latest)).filter(_.place == 0).drop("place", "updated")
+
+
+def products(seen: ir.Table, catalog: ir.Table | None) -> ir.Table:
+    """Products of the catalog and of the events, in the order of their ids; what the catalog knows goes first."""
+    if catalog is None:
+        joined = seen.mutate(available=ibis.null("boolean"))
+    else:
+        joined = seen.outer_join(catalog, "item_id", rname="{name}_listed")
+        twice = [name for name in seen.columns if name in catalog.columns]
+        listed = {name: joined[f"{name}_listed"].coalesce(joined[name]) for name in twice}
+        joined = joined.mutate(**listed).drop(*(f"{name}_listed" for name in twice))
+        joined = joined.mutate(events=_.events.fill_null(0))
+    others = [name for name in joined.columns if name not in _SEEN]
+    return joined.select(*_SEEN, *others).order_by("item_id")
+
+
+def _truth(value: ir.Value) -> ir.BooleanValue:
+    """Of truth values, of numbers (a stock above 0), and of the words that shops write."""
+    kind = value.type()
+    if kind.is_boolean():
+        return value
+    if kind.is_numeric():
+        return value > 0
+    word = value.cast("string").lower()
+    return ibis.cases(
+        (word.isin(["true", "yes", "1", "in_stock", "in stock", "instock", "available"]), True),
+        (word.isin(["false", "no", "0", "out_of_stock", "out of stock", "outofstock", "unavailable", ""]), False),
+    )

@@ -1,0 +1,98 @@
+"""How events become sessions: the options of :func:`prepare`, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...base.checks import whole_number
+from ..sources.fields import MILLION
+from ..sources.mapping import KINDS
+from ..tables.times import parse_span
+
+DAY = 86_400_000_000  # microseconds
+_MOST = 100  # of a weight: times ten for its value, and in millionths twice over, it fits in 53 bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """See :func:`stamp.data.preparation.prepare.prepare` for what they mean.
+
+    Attributes
+    ----------
+    gap, held_out : int
+        Microseconds; 0: none are held out.
+    half_life : int
+        Days; 0: events of all days weigh alike.
+    weights : dict of str to int
+        Millionths, by kind.
+    value : int
+        Millionths of a unit of the currency; 0: the value does not matter.
+    end : int or None
+        The day that the window ends before, since 1970.
+    """
+
+    sessions: str = "as given"
+    gap: int = 30 * 60 * MILLION
+    collapse_repeats: bool = False
+    weights: Mapping[str, int] = field(default_factory=dict)
+    value: int = 0
+    half_life: int = 0
+    min_support: int = 5
+    min_length: int = 2
+    held_out: int = 0
+    days: int | None = None
+    end: int | None = None
+    max_id_characters: int = 512
+    bot_events_a_day: int = 1000
+    bot_events_an_hour: int = 600
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**dataclasses.asdict(self), "weights": dict(self.weights)}
+
+
+def span(what: str, value: Any, *, least: int = 1) -> int:
+    """Microseconds of "30min", "7D" or a timedelta. Raises ValueError, beginning with `what`, for anything else."""
+    kind, length = parse_span(what, value)
+    if kind != "span" or length < least:
+        raise ValueError(f"{what} is {value!r}, expected a span as '30min' or '7D'")
+    return length
+
+
+def whole_days(what: str, value: Any) -> int:
+    """Of "30D", a timedelta, or a number of days."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return whole_number(what, value, least=1)
+    length = span(what, value)
+    if length % DAY:
+        raise ValueError(f"{what} is {value!r}, expected whole days, as '28D'")
+    return length // DAY
+
+
+def day_of(what: str, value: Any) -> int:
+    """Days since 1970 of a date, or of a text as 2026-11-28."""
+    try:
+        date = value if isinstance(value, datetime.date) else datetime.date.fromisoformat(value)
+        return (datetime.date(date.year, date.month, date.day) - datetime.date(1970, 1, 1)).days
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} is {value!r}, expected a day as '2026-11-28'") from None
+
+
+def millionths_of(what: str, value: Any, *, most: float) -> int:
+    """Raises ValueError, beginning with `what`, for what is no number of 0 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise ValueError(f"{what} is {value!r}, expected a number of 0 to {most:,}")
+    return round(value * MILLION)
+
+
+def weights_of(given: Mapping[str, Any]) -> dict[str, int]:
+    """Millionths by kind, of all kinds: those that are not given weigh 1, and what left the cart nothing."""
+    for kind in given:
+        if kind not in KINDS:
+            raise ValueError(f"prepare: weights has {kind!r}, expected some of {', '.join(KINDS)}")
+    full = {"view": 1, "cart": 1, "remove": 0, "order": 1, **given}
+    return {kind: millionths_of(f"prepare: weights[{kind!r}]", full[kind], most=_MOST) for kind in KINDS}

@@ -66,12 +66,12 @@ class DuckDBEngine(Engine):
         self._removed = weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
         options: dict[str, Any] = {
             "memory_limit": f"{memory}B",
-            "temp_directory": os.path.join(self.spill, "spilled"),
+            "temp_directory": self.spill,
             "preserve_insertion_order": False,
         }
         if threads is not None:
             options["threads"] = threads
-        self.connection = ibis.duckdb.connect(os.path.join(self.spill, "kept.duckdb"), **options)
+        self.connection = ibis.duckdb.connect(**options)
         self._raw: duckdb.DuckDBPyConnection = self.connection.con
         self._raw.execute("SET TimeZone = 'UTC'")
         self._raw.execute("SET enable_progress_bar = false")

@@ -41,7 +41,11 @@ def with_reasons(events: ir.Table, limits: Limits, engine: Engine, *, event_ids:
 def bot_days(events: ir.Table, limits: Limits) -> ir.Table:
     """visitor_id, day and is_bot, which is true, of visitors with more events on a day, or in an hour of it, than people
     have."""
-    by_hour = events.group_by("visitor_id", "day", hour=(events.time_us // _HOUR).cast("int64")).aggregate(n=_.count())
+    few = min(limits.bot_events_a_day, limits.bot_events_an_hour)
+    # A group of hours for each visitor would be as many rows as sessions: only busy days have theirs.
+    busy = events.group_by("visitor_id", "day").aggregate(a_day=_.count()).filter(_.a_day > few)
+    of_busy = events.semi_join(busy, ["visitor_id", "day"])
+    by_hour = of_busy.group_by("visitor_id", "day", hour=(_.time_us // _HOUR).cast("int64")).aggregate(n=_.count())
     by_day = by_hour.group_by("visitor_id", "day").aggregate(a_day=_.n.sum(), an_hour=_.n.max())
     bots = by_day.filter((_.a_day > limits.bot_events_a_day) | (_.an_hour > limits.bot_events_an_hour))
     return bots.select("visitor_id", "day", is_bot=ibis.literal(True))

@@ -1,0 +1,50 @@
+"""The engines that preparation must agree on, each started once in a run of tests. Fixtures: see conftest.py."""
+
+import os
+from typing import NoReturn
+
+import pytest
+
+SPARK_ZONE = "America/New_York"  # of the session that is given, which is not to matter
+
+
+@pytest.fixture(scope="session")
+def spark_session():
+    """A user's local Spark, in a zone that is not UTC. An engine must leave it as it is."""
+    try:
+        from pyspark.sql import SparkSession
+
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        session = (
+            SparkSession.builder.master("local[2]")
+            .appName("tests")
+            .config("spark.driver.memory", "2g")
+            .config("spark.sql.session.timeZone", SPARK_ZONE)
+            .config("spark.sql.shuffle.partitions", "2")
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .getOrCreate()
+        )
+    except Exception as error:  # without a JRE, PySpark raises one of its own
+        absent("Spark", error)
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def zetasql():
+    """BigQuery's SQL on small tables: :class:`zetasql_engine.ZetaSql`."""
+    try:
+        from zetasql_engine import ZetaSql
+    except ImportError as error:
+        absent("ZetaSQL", error)
+    return ZetaSql()
+
+
+def absent(engine: str, error: object) -> NoReturn:
+    """Skips, or fails where all engines are required."""
+    missing = f"NOT TESTED ON {engine}: {type(error).__name__}: {error}"
+    if os.environ.get("STAMP_REQUIRE_ENGINES") == "1":
+        pytest.fail(f"{missing} (STAMP_REQUIRE_ENGINES=1)")
+    pytest.skip(missing)

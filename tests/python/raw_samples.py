@@ -24,7 +24,7 @@ class Sample:
     source : path
         A file or a folder.
     mapping : str
-        The name of the ready mapping that must be found for it.
+        What messages call the ready mapping that must be found for it.
     rows : list of dict
         What must be in the table of events, in any order.
     """
@@ -146,7 +146,7 @@ def ga4(folder: pathlib.Path, events: list[Event]) -> Sample:
         if day == days[-2]:
             (folder / f"events_intraday_{day}").mkdir()
             pq.write_table(table.slice(0, 5), folder / f"events_intraday_{day}" / "000000000000.parquet")
-    return Sample(folder, "ga4", ga4_rows(events))
+    return Sample(folder, "GA4", ga4_rows(events))
 
 
 def ga4_rows(events: list[Event]) -> Rows:
@@ -216,7 +216,7 @@ def google_retail(folder: pathlib.Path, events: list[Event]) -> Sample:
         )
         for event, line in lines_of(events)
     ]
-    return Sample(folder / "user_events.jsonl", "google_retail", rows)
+    return Sample(folder / "user_events.jsonl", "Google Retail", rows)
 
 
 # Snowplow's atomic.events with the e-commerce schemas.
@@ -291,7 +291,7 @@ def snowplow_rows(events: list[Event]) -> Rows:
 
 def snowplow(folder: pathlib.Path, events: list[Event]) -> Sample:
     pq.write_table(pa.Table.from_pylist(list(map(_snowplow_row, events)), _SNOWPLOW_SCHEMA), folder / "events.parquet")
-    return Sample(folder / "events.parquet", "snowplow", snowplow_rows(events))
+    return Sample(folder / "events.parquet", "Snowplow", snowplow_rows(events))
 
 
 def snowplow_tsv(folder: pathlib.Path, events: list[Event]) -> Sample:
@@ -304,7 +304,7 @@ def snowplow_tsv(folder: pathlib.Path, events: list[Event]) -> Sample:
         return [{**row, **texts, **nested}.get(name) for name in _SNOWPLOW_SCHEMA.names]
 
     write_csv(folder / "events.tsv", _SNOWPLOW_SCHEMA.names, map(written, events), delimiter="\t")
-    return Sample(folder / "events.tsv", "snowplow", snowplow_rows(events))
+    return Sample(folder / "events.tsv", "Snowplow", snowplow_rows(events))
 
 
 # Segment's specification of e-commerce, version 2, as RudderStack has it, too.
@@ -368,7 +368,7 @@ def segment(folder: pathlib.Path, events: list[Event]) -> Sample:
         return {**row, "type": "track", "event": _SEGMENT_KINDS[event.kind], "properties": {**about, "currency": "GBP"}}
 
     write_json_lines(folder / "segment.jsonl", map(written, events))
-    return Sample(folder / "segment.jsonl", "segment", segment_rows(events))
+    return Sample(folder / "segment.jsonl", "Segment", segment_rows(events))
 
 
 def segment_warehouse(folder: pathlib.Path, events: list[Event]) -> Sample:
@@ -395,7 +395,7 @@ def segment_warehouse(folder: pathlib.Path, events: list[Event]) -> Sample:
         (folder / table).mkdir()
         columns = {name: [row.get(name) for row in rows] for name in names}
         pq.write_table(pa.table(columns), folder / table / "part-0.parquet")
-    return Sample(folder, "segment", segment_rows(events))
+    return Sample(folder, "Segment", segment_rows(events))
 
 
 # Public logs.
@@ -436,7 +436,7 @@ def rees46(folder: pathlib.Path, events: list[Event]) -> Sample:
         )
         for event, line in lines_of(events)
     ]
-    return Sample(folder / "2019-Oct.csv", "rees46", rows)
+    return Sample(folder / "2019-Oct.csv", "REES46", rows)
 
 
 _RETAILROCKET_KINDS = {"view": "view", "cart": "addtocart", "order": "transaction"}
@@ -460,7 +460,7 @@ def retailrocket(folder: pathlib.Path, events: list[Event]) -> Sample:
         )
         for event, line in lines_of(events)
     ]
-    return Sample(folder / "events.csv", "retailrocket", rows)
+    return Sample(folder / "events.csv", "RetailRocket", rows)
 
 
 _OTTO_KINDS = {"view": "clicks", "cart": "carts", "order": "orders"}
@@ -485,7 +485,7 @@ def otto(folder: pathlib.Path, events: list[Event]) -> Sample:
         )
         for event, line in lines_of(events)
     ]
-    return Sample(folder / "train.jsonl", "otto", rows)
+    return Sample(folder / "train.jsonl", "OTTO", rows)
 
 
 def yoochoose(folder: pathlib.Path, events: list[Event]) -> Sample:
@@ -516,7 +516,7 @@ def yoochoose(folder: pathlib.Path, events: list[Event]) -> Sample:
         for kind, of in of_kind.items()
         for event, line in of
     ]
-    return Sample(folder, "yoochoose", rows)
+    return Sample(folder, "Yoochoose", rows)
 
 
 def diginetica(folder: pathlib.Path, events: list[Event]) -> Sample:
@@ -541,7 +541,7 @@ def diginetica(folder: pathlib.Path, events: list[Event]) -> Sample:
         )
         for session, _, product, since, day in written
     ]
-    return Sample(folder / "train-item-views.csv", "diginetica", rows)
+    return Sample(folder / "train-item-views.csv", "Diginetica", rows)
 
 
 # Tables with our own names of columns.
@@ -595,14 +595,14 @@ def _plain_text(event: Event, line: Line) -> dict[str, object]:
 
 def plain_csv(folder: pathlib.Path, events: list[Event]) -> Sample:
     write_csv(folder / "events.csv", _PLAIN, (_plain_text(*each).values() for each in lines_of(events)))
-    return Sample(folder / "events.csv", "plain", plain_rows(events))
+    return Sample(folder / "events.csv", "plain columns", plain_rows(events))
 
 
 def plain_csv_gzip(folder: pathlib.Path, events: list[Event]) -> Sample:
     path = plain_csv(folder, events).source
     (folder / "events.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
-    return Sample(folder / "events.csv.gz", "plain", plain_rows(events))
+    return Sample(folder / "events.csv.gz", "plain columns", plain_rows(events))
 
 
 def plain_csv_zstd(folder: pathlib.Path, events: list[Event]) -> Sample:
@@ -610,19 +610,19 @@ def plain_csv_zstd(folder: pathlib.Path, events: list[Event]) -> Sample:
     with pa.CompressedOutputStream(folder / "events.csv.zst", "zstd") as file:
         file.write(path.read_bytes())
     path.unlink()
-    return Sample(folder / "events.csv.zst", "plain", plain_rows(events))
+    return Sample(folder / "events.csv.zst", "plain columns", plain_rows(events))
 
 
 def plain_json_lines(folder: pathlib.Path, events: list[Event]) -> Sample:
     """What is not known is not written."""
     rows = [{key: value for key, value in _plain_text(*each).items() if value is not None} for each in lines_of(events)]
     write_json_lines(folder / "events.jsonl", rows)
-    return Sample(folder / "events.jsonl", "plain", plain_rows(events))
+    return Sample(folder / "events.jsonl", "plain columns", plain_rows(events))
 
 
 def plain_parquet(folder: pathlib.Path, events: list[Event]) -> Sample:
     pq.write_table(pa.Table.from_pylist([_plain(*each) for each in lines_of(events)]), folder / "events.parquet")
-    return Sample(folder / "events.parquet", "plain", plain_rows(events))
+    return Sample(folder / "events.parquet", "plain columns", plain_rows(events))
 
 
 def plain_folder(folder: pathlib.Path, events: list[Event]) -> Sample:
@@ -634,7 +634,7 @@ def plain_folder(folder: pathlib.Path, events: list[Event]) -> Sample:
         half = len(table) // 2
         pq.write_table(table.slice(0, half), folder / f"day={day}" / "part-0.parquet")
         pq.write_table(table.slice(half), folder / f"day={day}" / "part-1.parquet")
-    return Sample(folder, "plain", plain_rows(events))
+    return Sample(folder, "plain columns", plain_rows(events))
 
 
 SAMPLES: dict[str, Callable[[pathlib.Path, list[Event]], Sample]] = {

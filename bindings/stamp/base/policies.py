@@ -23,22 +23,24 @@ class Wrong(Exception):
     """What is wrong with a policy, after the path of its key."""
 
 
-def read_policy(source: str | os.PathLike[str] | Mapping[str, Any], parse: Callable[[Any], _Policy]) -> _Policy:
-    """What `parse` makes of a JSON file, or of what such a file holds; it raises :class:`Wrong`.
+def read_policy(
+    source: str | os.PathLike[str] | Mapping[str, Any], parse: Callable[[Any], _Policy], *, what: str = "policy"
+) -> _Policy:
+    """What `parse` makes of a JSON file, or of what such a file holds; it raises :class:`Wrong`. `what` it is, in messages.
 
     Raises
     ------
     ValueError
-        There is no such file, it is not JSON, or it is no policy; the message has the path of the key.
+        There is no such file, it is not JSON, or it is none; the message has the path of the key.
     """
     if isinstance(source, Mapping):
-        name, given = "policy", source
+        name, given = what, source
     else:
-        name, text = pathlib.Path(source).name, read_text("policy", source)
+        name, text = pathlib.Path(source).name, read_text(what, source)
         try:
             given = json.loads(text, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"policy {os.fspath(source)}: not JSON: {error}") from None
+            raise ValueError(f"{what} {os.fspath(source)}: not JSON: {error}") from None
     try:
         return parse(given)
     except Wrong as wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -27,6 +28,15 @@ _BATCH = 131_072  # rows that are handed over together
 
 @ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
 def epoch_us(times: dt.timestamp) -> dt.int64:
+    """DuckDB's own."""
+
+
+def from_json(text: dt.string, structure: dt.string) -> dt.unknown:
+    """DuckDB's own, whose type is that of `structure`."""
+
+
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def json_valid(text: dt.string) -> dt.boolean:
     """DuckDB's own."""
 
 
@@ -125,6 +135,32 @@ class DuckDBEngine(Engine):
     def rows(self, expression: ir.Table) -> Any:
         with self._errors_named():
             return super().rows(expression)
+
+    def read_table(self, url: str) -> ir.Table:
+        path, _, table = url.removeprefix("duckdb://").rpartition("/")
+        if not pathlib.Path(path).is_file():
+            raise ValueError(f"source {url}: there is no file {path!r}; expected duckdb://<file>/<table>")
+        alias = self._name()
+        try:
+            self._raw.execute(f"ATTACH {_text(path)} AS {alias} (READ_ONLY)")
+            return self.connection.table(table, database=(alias, "main"))
+        except (duckdb.Error, ibis.common.exceptions.IbisError) as error:
+            raise ValueError(f"source {url}: {error}") from None
+
+    def json_objects(self, text: ir.StringValue, names: Sequence[str]) -> ir.ArrayValue:
+        fields = ", ".join(f'{json.dumps(name)}: "VARCHAR"' for name in names)
+        kind = dt.Array(dt.Struct(dict.fromkeys(names, dt.string)))
+        objects = ibis.udf.scalar.builtin(from_json, signature=((dt.string, dt.string), kind))
+        return ibis.cases((json_valid(text), objects(text, f"[{{{fields}}}]")))
+
+    def table(self, data: Any) -> ir.Table:
+        if isinstance(data, duckdb.DuckDBPyRelation):
+            data = data.fetch_record_batch()
+        elif isinstance(data, ibis.Table) and data._find_backend(use_default=False) is not self.connection:
+            data = data.to_pyarrow_batches()
+        else:
+            return super().table(data)
+        return self.connection.create_table(self._name(), data)
 
     def micros(self, times: ir.TimestampValue) -> ir.IntegerValue:
         return epoch_us(times)

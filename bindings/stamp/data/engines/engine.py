@@ -74,6 +74,14 @@ class Engine(abc.ABC):
         line that is no JSON is a row of nulls."""
 
     @abc.abstractmethod
+    def read_table(self, url: str) -> ir.Table:
+        """A table of a database of this engine: what follows "name://". ValueError where there is none."""
+
+    @abc.abstractmethod
+    def json_objects(self, text: ir.StringValue, names: Sequence[str]) -> ir.ArrayValue:
+        """Of a JSON list of objects, the values with these names as strings; null where it is no such list."""
+
+    @abc.abstractmethod
     def micros(self, times: ir.TimestampValue) -> ir.IntegerValue:
         """Microseconds since 1970. Times without a zone are taken as they are."""
 
@@ -94,8 +102,8 @@ class Engine(abc.ABC):
         return self.rows(expression).to_pylist()[0]
 
     def table(self, data: Any) -> ir.Table:
-        """A pyarrow table that is small enough to travel."""
-        return ibis.memtable(data)
+        """A table of the engine's connection as it is, or a pyarrow, pandas or polars one that is small enough to travel."""
+        return data if isinstance(data, ibis.Table) else ibis.memtable(data)
 
     def _name(self) -> str:
         return f"stamp_{next(self._numbers)}"

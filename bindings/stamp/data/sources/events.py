@@ -15,11 +15,33 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 
-def rows_about_products(raw: ir.Table, mapping: EventMapping) -> ir.Table:
-    """The rows that the mapping is for, each element of its list a row."""
+def rows_about_products(raw: ir.Table, mapping: EventMapping, engine: Engine) -> ir.Table:
+    """The rows that the mapping is for, each element of its list a row; a row whose list is empty is one, too."""
+    raw = _parsed(raw, mapping, engine)
     if mapping.only is not None:
         raw = raw.filter(column(raw, "only", mapping.only).fill_null(False))
-    return raw if mapping.unnest is None else raw.unnest(mapping.unnest)
+    if mapping.unnest is None:
+        return raw
+    name = mapping.unnest.rpartition(".")[2]
+    return raw.mutate(**{name: column(raw, "unnest", mapping.unnest)}).unnest(name, keep_empty=True)
+
+
+def _parsed(raw: ir.Table, mapping: EventMapping, engine: Engine) -> ir.Table:
+    """JSON texts as the fields that the mapping looks for in them."""
+    wanted: dict[str, list[str]] = {}
+    for given in mapping.fields().values():
+        for path in () if callable(given) else [given] if isinstance(given, str) else given:
+            name, _, field = path.partition(".")
+            if field and path not in raw.columns and name in raw.columns and raw[name].type().is_string():
+                wanted.setdefault(name, []).append(field)
+    parsed = {}
+    for name, fields_there in wanted.items():
+        text = raw[name].nullif("")
+        if name == mapping.unnest:
+            parsed[name] = engine.json_objects(text, fields_there)
+        else:
+            parsed[name] = engine.json_objects(ibis.literal("[").concat(text, "]"), fields_there)[0]
+    return raw.mutate(**parsed) if parsed else raw
 
 
 def events_of(rows: ir.Table, mapping: EventMapping, engine: Engine, time_unit: str | None) -> ir.Table:
@@ -88,7 +110,9 @@ def column(table: ir.Table, what: str, given: Field) -> ir.Value:
     if isinstance(given, str):
         return _at(table, what, given)
     if isinstance(given, Sequence):
-        return ibis.coalesce(*(_at(table, what, path) for path in given))
+        found = [_at(table, what, path) for path in given]
+        texts = any(each.type().is_string() for each in found)
+        return ibis.coalesce(*(each.cast("string") if texts else each for each in found))
     return given.resolve(table) if isinstance(given, ibis.Deferred) else given(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -68,27 +69,46 @@ def _kind_of(path: str) -> tuple[str, str] | None:
     return (_KINDS[parts[-1]], parts[-1]) if parts[-1] in _KINDS else None
 
 
-def first_line(path: str, separator: str) -> list[str]:
-    """The names of the columns, where a text file begins with them."""
+def first_values(path: str, separator: str) -> list[str]:
+    """The first line of a text file. ValueError where there is none."""
     for block in _blocks(path):
         line, end, _ = block.partition(b"\n")
         if not end and len(block) == _BLOCK:
             raise ValueError(f"{path}: the first line has more than {_BLOCK} bytes; expected names of columns")
         try:
-            names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r")], delimiter=separator))
+            return next(csv.reader([line.decode("utf-8-sig").rstrip("\r")], delimiter=separator))
         except (UnicodeDecodeError, StopIteration):
             raise ValueError(f"{path}: the first line holds no names of columns in UTF-8") from None
-        if len(set(names)) < len(names) or "" in names:
-            raise ValueError(
-                f"{path}: the first line holds {', '.join(map(repr, names))}; expected a name for each column"
-            )
-        return names
     raise ValueError(f"{path}: the file is empty; expected names of columns in the first line")
+
+
+def first_names(path: str, separator: str) -> list[str]:
+    """The names of the columns, where a text file begins with them."""
+    names = first_values(path, separator)
+    if len(set(names)) < len(names) or "" in names:
+        raise ValueError(f"{path}: the first line holds {', '.join(map(repr, names))}; expected a name for each column")
+    return names
+
+
+def json_names(path: str) -> list[str]:
+    """Names of the values in the first lines of a file of JSON lines. ValueError where none of them holds any."""
+    for block in _blocks(path):
+        names: dict[str, None] = {}
+        for line in block.split(b"\n"):
+            try:
+                value = json.loads(line)
+            except ValueError:  # of a line that is cut at the block's end, too
+                continue
+            names.update(dict.fromkeys(value) if isinstance(value, dict) else {})
+        if names:
+            return list(names)
+        break
+    raise ValueError(f"{path}: the first lines hold no JSON objects; expected one a line")
 
 
 def find_separator(path: str, usual: str) -> str:
     """What stands between the names of the columns: the usual one, or else another that does."""
-    others = [each for each in (usual, ",", "\t", ";", "|") if len(first_line(path, each)) > 1]
+    others = [each for each in (usual, ",", "\t", ";", "|") if len(first_values(path, each)) > 1]
     return others[0] if others else usual
 
 

@@ -11,10 +11,10 @@ import ibis
 
 from ..engines.engine import Engine
 from . import fields
-from .detection import detect_mapping
 from .events import column, events_of, rows_about_products, unreadable_events
-from .files import Files, check_whole, find_files, find_separator, first_line
+from .files import check_whole, find_files, find_separator, first_names
 from .mapping import EventMapping
+from .reading import MappingChoice, read_files
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -49,16 +49,19 @@ class OpenedEvents:
     notes: Sequence[str]
 
 
-def open_events(source: Any, engine: Engine, *, mapping: EventMapping | None = None) -> OpenedEvents:
+def open_events(
+    source: Any, engine: Engine, *, mapping: EventMapping | str | os.PathLike[str] | None = None
+) -> OpenedEvents:
     """Read a source as the table of events.
 
     Parameters
     ----------
-    source : path, fsspec URL, pattern, folder, Ibis table of the engine, or pyarrow, pandas or polars frame
-        Files are CSV and its kin, JSON lines or Parquet, gzipped, zstd or not; those of a folder and all below it.
+    source : path, fsspec URL, pattern, folder, table of the engine, or pyarrow, pandas or polars frame
+        Files are CSV and its kin, JSON lines or Parquet, gzipped, zstd or not; those of a folder and all below it. Tables
+        are those of Ibis, or URLs: "duckdb://shop.duckdb/clicks", "spark://shop.clicks", "bigquery://project.shop.clicks".
     engine : Engine
-    mapping : EventMapping, optional
-        By default the one that fits the columns.
+    mapping : EventMapping, name of a ready one, or path of a JSON file, optional
+        By default the ready one that fits the columns.
 
     Raises
     ------
@@ -67,15 +70,20 @@ def open_events(source: Any, engine: Engine, *, mapping: EventMapping | None = N
         two units, or no row has what it maps.
     """
     notes: list[str] = []
+    choice = MappingChoice(mapping, notes)
+    lines = None
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        raw, lines, mapping = _read_files(name, engine, mapping, notes)
+        if name.startswith(f"{engine.name}://"):
+            raw = engine.read_table(name)
+            mapping = choice.of(name, raw.columns)
+        else:
+            raw, lines, mapping = read_files(name, engine, choice)
     else:
-        name = f"a {type(source).__name__}"
-        raw, lines = source if isinstance(source, ibis.Table) else engine.table(source), None
-        mapping = mapping or _detected(name, raw.columns, notes)
+        name, raw = f"a {type(source).__name__}", engine.table(source)
+        mapping = choice.of(name, raw.columns)
     try:
-        rows = rows_about_products(raw, mapping)
+        rows = rows_about_products(raw, mapping, engine)
         unit = mapping.time_unit or _time_unit(rows, mapping, engine, notes)
         events = events_of(rows, mapping, engine, unit)
     except ValueError as error:
@@ -88,10 +96,10 @@ def open_events(source: Any, engine: Engine, *, mapping: EventMapping | None = N
 
 def open_table(source: Any, engine: Engine) -> ir.Table:
     """Any source as it is, of which nothing is known: a catalog. ValueError where there is none."""
-    if isinstance(source, ibis.Table):
-        return source
     if not isinstance(source, (str, os.PathLike)):
         return engine.table(source)
+    if os.fspath(source).startswith(f"{engine.name}://"):
+        return engine.read_table(os.fspath(source))
     files = find_files(os.fspath(source))
     check_whole(files.paths)
     if files.kind == "parquet":
@@ -101,70 +109,10 @@ def open_table(source: Any, engine: Engine) -> ir.Table:
     separator = find_separator(files.paths[0], files.separator)
     tables = []
     for path in files.paths:
-        names = first_line(path, separator)
+        names = first_names(path, separator)
         read = engine.read_text([path], separator=separator, names=names, header=True, columns=sorted(names))
         tables.append(read.rows)
     return ibis.union(*tables)
-
-
-def _detected(source: str, columns: Sequence[str], notes: list[str]) -> EventMapping:
-    try:
-        mapping = detect_mapping(columns)
-    except ValueError as error:
-        raise ValueError(f"source {source}: {error}") from None
-    notes.append(f"The columns are those of {mapping.name}.")
-    return mapping
-
-
-def _read_files(
-    source: str, engine: Engine, mapping: EventMapping | None, notes: list[str]
-) -> tuple[ir.Table, ir.Table | None, EventMapping]:
-    """The rows, the lines that are none, and the mapping."""
-    files = find_files(source)
-    check_whole(files.paths)
-    if files.kind == "text":
-        return _read_text(source, files, engine, mapping, notes)
-    if files.kind == "parquet":
-        raw = engine.read_parquet(files.paths)
-    else:
-        raw = engine.read_json(files.paths, columns=(mapping.columns or None) if mapping else None)
-    return raw, None, mapping or _detected(source, raw.columns, notes)
-
-
-def _read_text(
-    source: str, files: Files, engine: Engine, mapping: EventMapping | None, notes: list[str]
-) -> tuple[ir.Table, ir.Table, EventMapping]:
-    header = mapping is None or mapping.names is None
-    separator = mapping.separator if mapping is not None and mapping.separator else None
-    if separator is None:
-        separator = find_separator(files.paths[0], files.separator) if header else files.separator
-    alike: dict[tuple[str, ...], list[str]] = {}  # files by the names of their columns
-    for path in files.paths:
-        names_there = first_line(path, separator) if header else list(mapping.names or ()) if mapping else []
-        alike.setdefault(tuple(names_there), []).append(path)
-    mapping = mapping or _detected(source, list(next(iter(alike))), notes)
-    rows, lines = [], []
-    for found, paths in alike.items():
-        names = list(found)
-        wanted = _columns_wanted(mapping, names, paths[0])
-        read = engine.read_text(paths, separator=separator, names=names, header=header, columns=wanted)
-        rows.append(read.rows)
-        lines.append(read.unreadable)
-    return ibis.union(*rows), ibis.union(*lines), mapping
-
-
-def _columns_wanted(mapping: EventMapping, names: Sequence[str], path: str) -> list[str]:
-    """In one order, whatever that of the file; all of them where a function may ask for any."""
-    wanted: set[str] = set()
-    for what, given in mapping.fields().items():
-        if callable(given):
-            return sorted(names)
-        for each in [given] if isinstance(given, str) else given:
-            if each not in names:
-                raise ValueError(f"source {path}, {mapping.name}: {what} is '{each}', which is none of the columns "
-                                 f"{', '.join(names)}")  # fmt: skip
-            wanted.add(each)
-    return sorted(wanted)
 
 
 def _time_unit(rows: ir.Table, mapping: EventMapping, engine: Engine, notes: list[str]) -> str | None:

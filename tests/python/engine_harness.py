@@ -1,6 +1,7 @@
 """The engines that preparation must agree on, each started once in a run of tests. Fixtures: see conftest.py."""
 
 import os
+import sys
 from typing import NoReturn
 
 import pytest
@@ -9,12 +10,13 @@ SPARK_ZONE = "America/New_York"  # of the session that is given, which is not to
 
 
 @pytest.fixture(scope="session")
-def spark_session():
+def spark_session(tmp_path_factory):
     """A user's local Spark, in a zone that is not UTC. An engine must leave it as it is."""
     try:
         from pyspark.sql import SparkSession
 
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         session = (
             SparkSession.builder.master("local[2]")
             .appName("tests")
@@ -23,6 +25,7 @@ def spark_session():
             .config("spark.sql.shuffle.partitions", "2")
             .config("spark.ui.enabled", "false")
             .config("spark.ui.showConsoleProgress", "false")
+            .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("spark")))
             .getOrCreate()
         )
     except Exception as error:  # without a JRE, PySpark raises one of its own

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .engines.duckdb import DuckDBEngine
+    from .engines.spark import SparkEngine
     from .preparation.prepare import prepare
     from .prepared.prepared import Prepared, open_prepared
     from .sources.mapping import EventMapping
@@ -15,11 +16,12 @@ _WHERE = {
     "DuckDBEngine": "engines.duckdb",
     "EventMapping": "sources.mapping",
     "Prepared": "prepared.prepared",
+    "SparkEngine": "engines.spark",
     "open_prepared": "prepared.prepared",
     "prepare": "preparation.prepare",
 }
 
-__all__ = ["DuckDBEngine", "EventMapping", "Prepared", "open_prepared", "prepare"]
+__all__ = ["DuckDBEngine", "EventMapping", "Prepared", "SparkEngine", "open_prepared", "prepare"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,4 +35,6 @@ def __getattr__(name: str) -> Any:
     if not _WHERE[name].startswith("prepared."):
         import_extra("ibis", purpose=f"stamp.data.{name}", extra="prepare")
         import_extra("duckdb", purpose=f"stamp.data.{name}", extra="prepare")
+    if name == "SparkEngine":
+        import_extra("pyspark", purpose=f"stamp.data.{name}", extra="prepare-spark")
     return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

@@ -10,6 +10,7 @@ from ibis import _
 
 from ..engines.engine import Engine
 from ..sources import fields
+from ..sources.times import with_micros
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -54,11 +55,11 @@ def read_catalog(engine: Engine, catalog: ir.Table, columns: Mapping[str, str], 
         "item_id": fields.item(catalog[there["item_id"]], item_ids),
         "available": _truth(catalog[there["available"]]) if "available" in there else ibis.null("boolean"),
         "price_millionths": fields.millionths(catalog[there["price"]]) if "price" in there else ibis.null("int64"),
-        "updated": fields.micros(engine, catalog[there["updated"]], None, None)
-        if "updated" in there
-        else ibis.literal(0),
+        "updated": catalog[there["updated"]] if "updated" in there else ibis.literal(0),
     }
     rows = catalog.select(**read, **{name: catalog[name] for name in others}).filter(_.item_id.notnull())
+    if "updated" in there:
+        rows = with_micros(rows, engine, None, None, of="updated", named="updated")
     rows = rows.filter(_.updated.fill_null(0) < end)
     contents = [rows[name].asc(nulls_first=True) for name in rows.columns if name != "updated"]
     latest = ibis.window(group_by="item_id", order_by=[rows.updated.desc(nulls_first=False), *contents])

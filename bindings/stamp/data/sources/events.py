@@ -10,6 +10,7 @@ import ibis
 from ..engines.engine import Engine
 from . import fields
 from .mapping import EventMapping, Field
+from .times import with_micros
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -57,10 +58,11 @@ def events_of(rows: ir.Table, mapping: EventMapping, engine: Engine, time_unit: 
     currency, category, brand, event_id : string
     malformed : string, the first field that is there and cannot be read; "row" where all of a row is null; else null
     """
-    raw = {name: column(rows, name, given) for name, given in mapping.fields().items() if name != "only"}
-    zone = mapping.time_zone
+    given = rows.select(**{name: column(rows, name, of) for name, of in mapping.fields().items() if name != "only"})
+    timed = with_micros(given, engine, time_unit, mapping.time_zone)
+    raw = {name: timed[name] for name in given.columns}
     read = {
-        "time": fields.micros(engine, raw["time"], time_unit, zone),
+        "time": timed.time_us,
         "item_id": fields.item(raw["item_id"], mapping.item_ids),
         "price_millionths": fields.millionths(raw["price"]) if "price" in raw else ibis.null("int64"),
         "quantity": fields.integer(raw["quantity"]) if "quantity" in raw else ibis.null("int64"),
@@ -76,7 +78,7 @@ def events_of(rows: ir.Table, mapping: EventMapping, engine: Engine, time_unit: 
     empty = [value.isnull() for value in raw.values()]
     checked = (("item_id", "item_id"), ("time", "time"), ("price", "price_millionths"), ("quantity", "quantity"))
     visitor = written("visitor_id") if "visitor_id" in raw else written("session_id")
-    return rows.select(
+    return timed.select(
         visitor_id=visitor,
         session_id=written("session_id"),
         time_us=read["time"],

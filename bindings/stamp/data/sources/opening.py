@@ -15,6 +15,7 @@ from .events import column, events_of, rows_about_products, unreadable_events
 from .files import check_whole, find_files, find_separator, first_names
 from .mapping import EventMapping
 from .reading import MappingChoice, read_files
+from .times import unix
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -120,7 +121,7 @@ def _time_unit(rows: ir.Table, mapping: EventMapping, engine: Engine, notes: lis
     times = column(rows, "time", mapping.time)
     if not (times.type().is_numeric() or times.type().is_string()):
         return None
-    seconds = fields.unix(times, "s")  # whatever the unit: the number, times a million
+    seconds = unix(times, "s")  # whatever the unit: the number, times a million
     number = ibis.cases((seconds.notnull(), seconds // fields.MILLION), else_=fields.integer(times))
     found = engine.values(
         rows.select(number=number.abs()).filter(ibis._.number.notnull()).limit(_SAMPLE)

@@ -13,7 +13,8 @@ from .policies import Verdict
 from .tables import Table
 
 _OUTCOMES = {
-    "passed": "good", "better": "good", "failed": "bad", "not judged": "bad", "worse": "bad", "refused": "bad"
+    "passed": "good", "better": "good", "warned": "warn",
+    "failed": "bad", "not judged": "bad", "worse": "bad", "refused": "bad",
 }  # fmt: skip
 
 
@@ -77,17 +78,24 @@ def _verdict(verdict: Verdict | None) -> str:
     if verdict is None:
         kind, answer, text = "none", "Not judged", "No policy was given: the figures below are for people to judge."
     elif verdict.passed:
-        n = len(verdict.judgements)
+        n, warned = len(verdict.judgements), len(verdict.warnings)
         kind, answer, text = "passed", "May go on", f"{_count(n, 'check')} of the policy passed."
+        if warned:
+            kind = "warned"
+            text = f"{_count(n, 'check')} of the policy passed, {warned} of them with a warning:"
     else:
         n, failed = len(verdict.judgements), len(verdict.reasons)
         kind, answer, text = "failed", "Must not go on", f"{failed} of {_count(n, 'check')} of the policy did not pass:"
-    reasons = "".join(f"<li>{_text(reason)}</li>" for reason in verdict.reasons) if verdict else ""
-    listed = f"<ul>{reasons}</ul>" if reasons else ""
+    reasons, warnings = (verdict.reasons, verdict.warnings) if verdict else ([], [])
+    also = f"<p>{_count(len(warnings), 'warning')}:</p>{_list(warnings)}" if reasons and warnings else ""
     return (
         f'<section class="verdict {kind}" aria-label="Verdict"><p class="answer">{answer}</p>'
-        f"<p>{_text(text)}</p>{listed}</section>"
+        f"<p>{_text(text)}</p>{_list(reasons or warnings)}{also}</section>"
     )
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_text(sentence)}</li>' for sentence in sentences)}</ul>" if sentences else ""
 
 
 def _count(n: int, what: str) -> str:

@@ -140,12 +140,12 @@ class Requirement(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What became of a check in a zone.
+    """What became of a check in a zone: of a page, or of time.
 
     Attributes
     ----------
-    outcome : {"passed", "failed", "not judged"}
-        What could not be judged has not passed.
+    outcome : {"passed", "warned", "failed", "not judged"}
+        What warned may go on, and people should know of it. What could not be judged has not passed.
     value, bound, needed : float
         What was measured, its worse end that was judged, and what that was held against. Where a release must be no
         worse than another, all are of the difference (a share, where the check says `by_percent`). NaN where not judged.
@@ -154,7 +154,7 @@ class Judgement:
 
     check: Requirement
     zone: str
-    outcome: Literal["passed", "failed", "not judged"]
+    outcome: Literal["passed", "warned", "failed", "not judged"]
     value: float
     bound: float
     needed: float
@@ -174,7 +174,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a policy: it passed where every check did, in every zone it is for."""
+    """What became of a policy: it passed where every check did, or only warned, in every zone it is for."""
 
     judgements: list[Judgement]
 
@@ -185,10 +185,20 @@ class Verdict:
     @property
     def reasons(self) -> list[str]:
         """A sentence for each check that did not pass."""
-        return [j.sentence for j in self.judgements if j.outcome != "passed"]
+        return [j.sentence for j in self.judgements if j.outcome not in ("passed", "warned")]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each check that passed, but should be looked at."""
+        return [j.sentence for j in self.judgements if j.outcome == "warned"]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"passed": self.passed, "reasons": self.reasons, "checks": [j.to_dict() for j in self.judgements]}
+        return {
+            "passed": self.passed,
+            "reasons": self.reasons,
+            "warnings": self.warnings,
+            "checks": [j.to_dict() for j in self.judgements],
+        }
 
 
 def judged(check: Requirement, zone: str, found: Estimate, *, needed: float, more_is_good: bool) -> Judgement:

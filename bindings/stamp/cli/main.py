@@ -9,7 +9,7 @@ import stamp
 
 from ..base.json_text import json_text
 from ..base.streams import finish, open_closed_streams, tell
-from . import bundle, cluster, devices, evaluate, recommend, report, search, train
+from . import bundle, cluster, devices, evaluate, recommend, report, search, train, validate
 from .arguments import Parents, VerbParser
 
 CLOSED_PIPE = 141  # as shells say of a program that SIGPIPE has ended
@@ -22,16 +22,16 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(
         required=True,
         parser_class=VerbParser,
-        metavar="train | evaluate | report | recommend | search | cluster | train-cluster | train-clusters | bundle | devices",
+        metavar="validate | train | evaluate | report | recommend | search | cluster | train-cluster | train-clusters | bundle | devices",
     )
     parents = Parents.make()
-    for family in (train, evaluate, report, recommend, search, cluster, bundle, devices):
+    for family in (validate, train, evaluate, report, recommend, search, cluster, bundle, devices):
         family.add(verbs, parents)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line: 0; 1 where a policy says no to a release; 130 where Ctrl-C ended a training that is saved;
+    """Run the command line: 0; 1 where a policy says no, to a release or to data; 130 where Ctrl-C ended a training that is saved;
     141, and nothing said, where nobody reads the results any more (``| head``); 2 with the reason on standard error."""
     open_closed_streams()
     try:

@@ -11,17 +11,44 @@ if TYPE_CHECKING:
     from .preparation.prepare import prepare
     from .prepared.prepared import Prepared, open_prepared
     from .sources.mapping import EventMapping
+    from .validation.checks import CHECKS
+    from .validation.findings import Finding
+    from .validation.policy import DataPolicy, data_policy_schema
+    from .validation.profile import Profile
+    from .validation.report import ValidationReport
+    from .validation.validate import validate
 
 _WHERE = {
+    "CHECKS": "validation.checks",
+    "DataPolicy": "validation.policy",
     "DuckDBEngine": "engines.duckdb",
     "EventMapping": "sources.mapping",
+    "Finding": "validation.findings",
     "Prepared": "prepared.prepared",
+    "Profile": "validation.profile",
     "SparkEngine": "engines.spark",
+    "ValidationReport": "validation.report",
+    "data_policy_schema": "validation.policy",
     "open_prepared": "prepared.prepared",
     "prepare": "preparation.prepare",
+    "validate": "validation.validate",
 }
 
-__all__ = ["DuckDBEngine", "EventMapping", "Prepared", "SparkEngine", "open_prepared", "prepare"]
+__all__ = [
+    "CHECKS",
+    "DataPolicy",
+    "DuckDBEngine",
+    "EventMapping",
+    "Finding",
+    "Prepared",
+    "Profile",
+    "SparkEngine",
+    "ValidationReport",
+    "data_policy_schema",
+    "open_prepared",
+    "prepare",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:

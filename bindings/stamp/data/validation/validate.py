@@ -1,0 +1,210 @@
+"""Validation of a shop's clicks: measured, held against what is usual, judged."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.checks import whole_number
+from ..engines.engine import Engine
+from ..sources.faults import DAY, Limits
+from ..sources.mapping import EventMapping
+from ..sources.opening import open_events
+from .catalog_checks import check_catalog
+from .catalogs import open_catalog
+from .dates import date_of, day_of
+from .day_checks import check_days
+from .findings import Findings
+from .judging import Judged
+from .measuring import measure
+from .mix_checks import check_mix, check_prices, check_visitors
+from .policy import DataPolicy
+from .profile import Profile
+from .report import ValidationReport
+from .row_checks import check_rows
+
+_FAR = 28  # days without a row that a source's days lie on both sides of
+
+
+def validate(
+    source: Any,
+    *,
+    mapping: EventMapping | None = None,
+    catalog: Any = None,
+    catalog_columns: Mapping[str, str] | None = None,
+    end: str | datetime.date | None = None,
+    days: int | None = None,
+    profile: Profile | str | os.PathLike[str] | None = None,
+    policy: DataPolicy | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    now: datetime.datetime | None = None,
+    engine: Engine | None = None,
+    title: str | None = None,
+    command: str | None = None,
+) -> ValidationReport:
+    """Look at raw clicks before they are prepared: at each day that is new, beside what is usual of it.
+
+    Parameters
+    ----------
+    source : path, fsspec URL, pattern, folder, Ibis table of the engine, or pyarrow, pandas or polars frame
+        See :func:`stamp.data.sources.opening.open_events`.
+    mapping : EventMapping, optional
+        What its columns mean; by default the one that fits them.
+    catalog : the same kinds, optional
+        Products, a row each: a column of ids, and attributes.
+    catalog_columns : dict of str to str, optional
+        Columns of the catalog by what they are, where they are called otherwise: item_id.
+    end : day, optional
+        The day before which the window ends, in UTC; by default that after the last event. Where it is given, the days
+        before it must be there, and rows of other days are faults.
+    days : int, optional
+        The length of a window that has an end; by default it begins with the first event.
+    profile : Profile, or path of its file, optional
+        Of the night before. Days that it has are not judged again, unless they have changed.
+    policy : DataPolicy, dict, or path of a JSON file, optional
+        What stops and what warns; by default the bounds of :data:`CHECKS`.
+    now : datetime, optional
+        In UTC where it has no zone. What lies more than five minutes after it is in the future; where it is given and no
+        end is, the day before it must be there. By default the time there is.
+    engine : Engine, optional
+        By default DuckDB in this process.
+    title, command : str, optional
+        Of the report; the command is shown as the way to make it again.
+
+    Returns
+    -------
+    ValidationReport
+        Its `profile` is what the next night wants.
+
+    Raises
+    ------
+    ValueError
+        The source, the mapping, the catalog, the policy, the profile or the window cannot be.
+    RuntimeError
+        The engine could not go on.
+
+    Examples
+    --------
+    >>> import stamp
+    >>> report = stamp.data.validate("clicks.parquet", catalog="items.csv")  # doctest: +SKIP
+    >>> report.passed  # doctest: +SKIP
+    True
+    """
+    judged_by = _policy(policy)
+    before = profile if profile is None or isinstance(profile, Profile) else Profile.read(profile)
+    moment = _micros(datetime.datetime.now(datetime.timezone.utc) if now is None else now)
+    today = moment // DAY
+    first, after = _window(end, days)
+    limits = Limits(
+        now=moment, start=None if first is None else first * DAY, end=None if after is None else after * DAY
+    )
+    with contextlib.ExitStack() as stack:
+        if engine is None:
+            from ..engines.duckdb import DuckDBEngine
+
+            engine = stack.enter_context(DuckDBEngine())
+        opened = open_events(source, engine, mapping=mapping)
+        products = None if catalog is None else open_catalog(catalog, opened, catalog_columns or {})
+        measured = measure(opened.events, engine, limits, catalog=products)
+    measured, outside = _without_far_days(measured, before) if after is None else (measured, 0)
+    expected = _expected(measured, before, first, after, today, insist=now is not None)
+    merged = measured if before is None else before.merged(measured)
+    judged = Judged(
+        findings=Findings(judged_by),
+        days=merged.days,
+        judged=_new_days(measured, before, today),
+        measured=measured,
+        before=before,
+        event_types=list(opened.mapping.event_types),
+    )
+    empty = not measured.days and not any(measured.undated.values())
+    judged.findings.look("no_rows", float(empty), f"source {opened.source}: there is no row")
+    check_rows(judged, outside=outside)
+    check_days(judged, expected)
+    drift = check_mix(judged)
+    check_visitors(judged)
+    check_prices(judged)
+    check_catalog(judged)
+    created = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    return ValidationReport(
+        title=title or f"Data validation: {os.path.basename(opened.source.rstrip('/')) or opened.source}",
+        created=created,
+        findings=judged.findings,
+        judged=[date_of(number) for number in judged.judged],
+        measured=measured,
+        profile=merged,
+        drift=drift,
+        notes=opened.notes,
+        command=command,
+    )
+
+
+def _policy(given: DataPolicy | Mapping[str, Any] | str | os.PathLike[str] | None) -> DataPolicy:
+    if given is None:
+        return DataPolicy()
+    return given if isinstance(given, DataPolicy) else DataPolicy.read(given)
+
+
+def _micros(moment: datetime.datetime) -> int:
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
+    return (zoned - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) // datetime.timedelta(microseconds=1)
+
+
+def _window(end: str | datetime.date | None, days: int | None) -> tuple[int | None, int | None]:
+    """The first day, and the one after the last."""
+    if end is None:
+        if days is not None:
+            raise ValueError(f"validate: days is {days!r} without an end; say where the window ends")
+        return None, None
+    try:
+        after = day_of(str(end))
+    except ValueError:
+        raise ValueError(f"validate: end is {end!r}, expected a day, as '2026-11-28'") from None
+    return (None if days is None else after - whole_number("validate: days", days, least=1)), after
+
+
+def _without_far_days(measured: Profile, before: Profile | None) -> tuple[Profile, int]:
+    """The days that lie together with most rows (of the profile, too), and the rows of those that lie far from them: in
+    1970, where a unit is wrong."""
+    known = measured.days if before is None else {**before.days, **measured.days}
+    blocks: list[list[int]] = []
+    for number in sorted(known):
+        if not blocks or number - blocks[-1][-1] > _FAR:
+            blocks.append([])
+        blocks[-1].append(number)
+    if len(blocks) < 2:
+        return measured, 0
+    kept = set(max(blocks, key=lambda block: sum(known[number].rows for number in block)))
+    outside = sum(day.rows for number, day in measured.days.items() if number not in kept)
+    days = {number: day for number, day in measured.days.items() if number in kept}
+    return Profile(item_ids=measured.item_ids, days=days, undated=measured.undated, catalog=measured.catalog), outside
+
+
+def _expected(
+    measured: Profile, before: Profile | None, first: int | None, after: int | None, today: int, *, insist: bool
+) -> range:
+    """Days that must be there: from the window's first, or the source's (or what follows the profile), to the window's
+    last, or the source's; to yesterday where `insist`. Today is not over."""
+    there = list(measured.days)
+    if first is None:
+        if before is not None and before.days:
+            there.append(max(before.days) + 1)
+        if not there:
+            return range(0)
+        first = min(there)
+    if after is None:
+        after = today if insist else max(measured.days, default=first - 1) + 1
+    return range(first, min(after, today))
+
+
+def _new_days(measured: Profile, before: Profile | None, today: int) -> list[int]:
+    """Days that are over, and that the profile has not, or with other counts of rows."""
+    known = {} if before is None else before.days
+    return [
+        number
+        for number, day in sorted(measured.days.items())
+        if number < today
+        and (number not in known or (known[number].rows, known[number].usable) != (day.rows, day.usable))
+    ]

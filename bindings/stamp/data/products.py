@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from .prepared.prepared import is_prepared, open_prepared, refuse_options
+from .prepared.product_columns import COUNTED, product_columns
 from .tables.column_reader import ColumnName, listed_names
 from .tables.columns import Column, is_arrow, is_missing, object_array, type_name
 from .tables.ids import AUTO, Ids, are_texts, as_written, catalog_ids, pack_strings, require_one_kind
@@ -54,8 +56,10 @@ class Products:
 
         Parameters
         ----------
-        data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, or path
-            Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files.
+        data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, path, or prepared data
+            Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files. Prepared data are opened, or
+            their folder or URL; `price`, in whole units, is an attribute there, and what preparation counts
+            (``first_seen``, ``last_seen``, ``events``, ``price_millionths``) where `keep` names it.
         item_id : str
             Name of the column of product ids.
         categories : name or collection of names
@@ -79,9 +83,14 @@ class Products:
         >>> products
         Products(2 products; texts: brand; numbers: price)
         """
-        reader = open_columns("from_frame", data, separator=separator, names=names)
+        of_preparation: Collection[str] = ()
+        if is_prepared(data):
+            refuse_options(prepared := open_prepared(data), {"separator": separator, "names": names})
+            reader, of_preparation = product_columns("from_frame", prepared), COUNTED
+        else:
+            reader = open_columns("from_frame", data, separator=separator, names=names)
         item_id, of_categories, of_numbers = str(item_id), listed_names(categories), listed_names(numbers)
-        others = reader.names if keep is None else listed_names(keep)
+        others = [n for n in reader.names if n not in of_preparation] if keep is None else listed_names(keep)
         both = sorted({*of_categories} & {*of_numbers})
         if both:
             raise ValueError(f"{reader.what(both[0])} is named in both categories and numbers")

@@ -10,6 +10,8 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
+from .prepared.prepared import is_prepared, open_prepared, refuse_options
+from .prepared.session_events import VALUE, all_sessions
 from .tables.column_reader import ColumnName, ColumnReader, listed_names
 from .tables.columns import Column, is_arrow, is_list, numbers, object_array, take
 from .tables.conversion import as_column
@@ -71,6 +73,12 @@ def _find_columns(
     return columns, kept
 
 
+def _kept_of_prepared(keep: ColumnName | Collection[ColumnName] | None) -> dict[str, str]:
+    """Columns of prepared sessions by the names that they are kept as."""
+    names = ["visitor_id", "event_type", VALUE] if keep is None else listed_names(keep)
+    return {name: "value_millionths" if name == VALUE else name for name in names}
+
+
 class Sessions:
     """Visitors' sessions in order of time, 4 bytes an event. Made by :meth:`from_frame`.
 
@@ -112,9 +120,11 @@ class Sessions:
 
         Parameters
         ----------
-        data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, lists, or path
+        data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, lists, path, or prepared data
             Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files, whose folders
-            ``day=2026-01-01`` are a column, too. A list, a Series or an array of lists holds one session each.
+            ``day=2026-01-01`` are a column, too. A list, a Series or an array of lists holds one session each. Prepared
+            data, or their folder or URL, say themselves what their columns are, and stream: sessions that end together
+            are in the order of their ids.
         session_id, item_id, items, timestamp, weight, visitor_id, event_type, value : str or int, optional
             Names of the columns: what is named must be there; without a name, the column that is called as the parameter
             is, where there is one. `timestamp` (datetimes, unix time or ISO 8601, docs/data.md; else the order of the rows
@@ -122,7 +132,8 @@ class Sessions:
             as may the last three, which are kept for :mod:`stamp.offline`. In a table of one session per row every column
             holds for all events of the session, `session_id` is not needed, and empty sessions are dropped.
         keep : name or collection of names, optional
-            Other columns to keep in :attr:`columns`: all by default, ``()`` for none. Files are read no further.
+            Other columns to keep in :attr:`columns`: all by default, ``()`` for none. Files are read no further. Of
+            prepared data visitor_id, event_type and value (in whole units) by default, which hold more than the sessions.
         separator : str, optional
             Between the values of a text file, one character: by default a comma for .csv, else a tab.
         names : sequence of str, optional
@@ -145,12 +156,17 @@ class Sessions:
         """
         if isinstance(data, (list, tuple)) or is_column(data):
             data = {"items" if items is None else str(items): _one_session_a_row(data)}
-        reader = open_columns("from_frame", data, separator=separator, names=names)
-        columns, kept = _find_columns(reader, keep, {
+        named = {
             "session_id": session_id, "item_id": item_id, "items": items, "timestamp": timestamp, "weight": weight,
             "visitor_id": visitor_id, "event_type": event_type, "value": value,
-        })  # fmt: skip
+        }  # fmt: skip
         as_text = are_texts("from_frame", ids)
+        if is_prepared(data):
+            prepared = open_prepared(data)
+            refuse_options(prepared, {**named, "separator": separator, "names": names})
+            return cls(*all_sessions("from_frame", prepared, _kept_of_prepared(keep), as_text=as_text))
+        reader = open_columns("from_frame", data, separator=separator, names=names)
+        columns, kept = _find_columns(reader, keep, named)
         of_ids = [of[role] for of in (columns, kept) for role in ("session_id", "item_id", "visitor_id") if role in of]
         written: dict[str, Any] = dict.fromkeys(of_ids, functools.partial(as_written, as_text=as_text))
         if "items" in columns:

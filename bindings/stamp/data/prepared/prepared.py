@@ -118,6 +118,15 @@ def is_prepared(data: Any) -> bool:
     return is_url(os.fspath(data)) or os.path.exists(os.path.join(data, FILE))
 
 
+def refuse_options(prepared: Prepared, given: Mapping[str, Any]) -> None:
+    """Raises ValueError for what is asked of other data alone, and was given."""
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"from_frame: {option} is {value!r}, but {prepared.url} is prepared: it has columns of its own"
+            )
+
+
 def open_prepared(url: str | os.PathLike[str] | Prepared) -> Prepared:
     """Prepared data in a local folder, or at any URL that fsspec reads.
 

@@ -225,6 +225,29 @@ def test_files_that_a_kill_left_go_with_the_next_state(tmp_path, monkeypatch):
     assert {*target.list()} == {FILE, third[0].path, first[1].path}
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_what_cannot_be_published_leaves_the_old_state_and_no_new_files(tmp_path, monkeypatch, written):
+    """Or the new one, where it was there when the error came."""
+    target, table = Target(tmp_path), events(3000)
+    old = publish(target, manifest(*write(target, table, max_rows=1000)))
+    new = manifest(*write(target, table.slice(0, 2500), max_rows=1000))
+    assert len({*new.files} & {*old.files}) == 2
+    write_text = Target.publish
+
+    def fail(self, path, text):
+        if written:
+            write_text(self, path, text)
+        raise RuntimeError("no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="no space left"):
+        patched.setattr(Target, "publish", fail)
+        publish(target, new)
+    assert open_prepared(tmp_path).files == (new if written else old).files
+    open_prepared(tmp_path).verify()
+    if not written:
+        assert {*target.list()} == {FILE, *(file.path for file in old.files)}
+
+
 # Opening
 
 

@@ -162,7 +162,8 @@ def prepare(
         work.store_events()
         work.lay_out_sessions()
         work.list_products(catalog, catalog_columns or {})
-        return Prepared(target, publish(target, work.manifest()))
+        manifest = work.manifest()
+    return Prepared(target, publish(target, manifest))  # what is published is taken back no more
 
 
 def _micros(moment: datetime.datetime) -> int:

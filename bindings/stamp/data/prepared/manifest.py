@@ -176,13 +176,20 @@ def publish(target: Target, manifest: Manifest) -> Manifest:
     ValueError
         There is a prepared.json that is not of this format.
     RuntimeError
-        It cannot be written, or an old file cannot be removed.
+        It cannot be written, and the new files are gone; or an old file cannot be removed, and the new state is there.
     """
     old = read_manifest(target)
     kept = {file.path for file in manifest.files}
     listed = () if old is None else (*(file.path for file in old.files), *old.replaced)
     manifest = dataclasses.replace(manifest, replaced=tuple(sorted({*listed} - kept)))
-    target.publish(FILE, manifest.to_json())
+    text = manifest.to_json()
+    try:
+        target.publish(FILE, text)
+    except BaseException:
+        if not (target.size(FILE) and target.read_text(FILE) == text):
+            for path in kept.difference(listed):
+                target.remove(path)
+        raise
     for path in manifest.replaced:
         target.remove(path)
     return manifest

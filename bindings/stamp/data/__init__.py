@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .engines.duckdb import DuckDBEngine
     from .engines.spark import SparkEngine
     from .preparation.prepare import prepare
+    from .prepared.partition import partition
     from .prepared.prepared import Prepared, open_prepared
     from .sources.mapping import EventMapping
     from .validation.checks import CHECKS
@@ -30,6 +31,7 @@ _WHERE = {
     "ValidationReport": "validation.report",
     "data_policy_schema": "validation.policy",
     "open_prepared": "prepared.prepared",
+    "partition": "prepared.partition",
     "prepare": "preparation.prepare",
     "validate": "validation.validate",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "ValidationReport",
     "data_policy_schema",
     "open_prepared",
+    "partition",
     "prepare",
     "validate",
 ]

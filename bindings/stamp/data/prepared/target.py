@@ -47,6 +47,14 @@ class Target:
         """What messages call a file."""
         return f"{self.url.rstrip('/')}/{path}"
 
+    def is_at(self, other: Target) -> bool:
+        """Whether both are the same folder."""
+        return self._files.place == other._files.place
+
+    def readable(self, path: str) -> str:
+        """What engines read a file by: a local path, or a URL."""
+        return self._files.readable(path)
+
     def size(self, path: str) -> int | None:
         """Bytes of a file, None where there is none. Raises RuntimeError where that cannot be told."""
         with self.errors_named("look for", path):
@@ -118,6 +126,10 @@ class Target:
 class _Local:
     def __init__(self, folder: str):
         self._folder = pathlib.Path(folder)
+        self.place = os.path.realpath(folder)
+
+    def readable(self, path: str) -> str:
+        return os.fspath(self._folder / path)
 
     def size(self, path: str) -> int | None:
         try:
@@ -169,23 +181,27 @@ class _Remote:
         except ValueError as error:
             raise ValueError(f"{url}: {error}; expected a path, or a URL as gs://bucket/folder") from None
         self._folder = folder.rstrip("/")
+        self.place = str(self._system.unstrip_protocol(self._folder))
 
-    def _place(self, path: str) -> str:
+    def readable(self, path: str) -> str:
+        return str(self._system.unstrip_protocol(self._full(path)))
+
+    def _full(self, path: str) -> str:
         return f"{self._folder}/{path}".rstrip("/")
 
     def size(self, path: str) -> int | None:
         self._system.invalidate_cache()  # of listings, which others' writing makes wrong
         try:
-            return int(self._system.size(self._place(path)))
+            return int(self._system.size(self._full(path)))
         except FileNotFoundError:
             return None
 
     def open(self, path: str) -> Any:
-        return self._system.open(self._place(path), "rb")
+        return self._system.open(self._full(path), "rb")
 
     def publish(self, path: str, text: str) -> None:
-        self._system.makedirs(self._place(path).rpartition("/")[0], exist_ok=True)
-        self._system.pipe_file(self._place(path), text.encode())
+        self._system.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
+        self._system.pipe_file(self._full(path), text.encode())
 
     def scratch(self, folder: str) -> str:
         handle, path = tempfile.mkstemp(suffix=".tmp")
@@ -193,21 +209,21 @@ class _Remote:
         return path
 
     def put(self, path: str, scratch: str) -> None:
-        self._system.makedirs(self._place(path).rpartition("/")[0], exist_ok=True)
-        self._system.put_file(scratch, self._place(path))
+        self._system.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
+        self._system.put_file(scratch, self._full(path))
         os.unlink(scratch)
 
     def list(self, folder: str) -> dict[str, int]:
         self._system.invalidate_cache()
         try:
-            found = self._system.find(self._place(folder), detail=True)
+            found = self._system.find(self._full(folder), detail=True)
         except FileNotFoundError:
             return {}
         return {path[len(self._folder) :].strip("/"): int(each["size"]) for path, each in found.items()}
 
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._system.rm_file(self._place(path))
+            self._system.rm_file(self._full(path))
 
 
 def _umask() -> int:

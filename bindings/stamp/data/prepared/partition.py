@@ -1,0 +1,166 @@
+"""Laying prepared sessions out by cluster: one sort, cut into files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ...base.extras import import_extra
+from .labels import fingerprint_of, read_labels
+from .layout import CATALOG, HELD_OUT, NONE, PRODUCTS, SESSION_ORDER, SESSIONS, session_schema
+from .manifest import ClusterCounts, publish, read_manifest
+from .parts import PartFile, PartWriter
+from .prepared import Prepared, open_prepared
+from .target import Target
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from ..engines.engine import Engine
+
+
+def partition(
+    prepared: Prepared | str | os.PathLike[str],
+    labels: Any,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    engine: Engine | None = None,
+) -> Prepared:
+    """Lay the sessions of prepared data out by cluster, so that training one cluster reads its own files alone.
+
+    Sessions are sorted once. Products of no cluster have one of their own, -1. Data that are
+    laid out by the same labels already stay as they are. A kill leaves the old state whole.
+
+    Parameters
+    ----------
+    prepared : Prepared, or the path or URL of such data
+    labels : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, or path
+        The cluster of each product: columns ``item_id`` and ``cluster``, a whole number, -1 for none. Of
+        :class:`stamp.CatalogClusters`, ``{"item_id": clusters.item_ids, "cluster": clusters.labels}``.
+    out : path or URL, optional
+        Where the sessions are laid out, the products and what was held out beside them; events and what is in quarantine
+        stay where they are. By default the sessions of `prepared` are replaced.
+    engine : Engine, optional
+        What sorts: by default DuckDB in this process (:class:`stamp.data.DuckDBEngine`), within its bound of memory.
+
+    Raises
+    ------
+    ValueError
+        There are no such data, no product of the sessions is in a cluster, or the labels cannot be.
+    RuntimeError
+        Something cannot be read or written.
+
+    Examples
+    --------
+    >>> import stamp.data
+    >>> stamp.data.partition("prepared/", {"item_id": [1, 2, 3], "cluster": [0, 0, 1]})  # doctest: +SKIP
+    Prepared('prepared', 2026-01-01 to 2026-01-30, 1,204,311 events, 2 clusters, 64 files, 51.3 MB)
+    """
+    for package in ("ibis", "duckdb"):
+        import_extra(package, purpose="partition", extra="prepare")
+    from ..engines.duckdb import DuckDBEngine
+
+    source = open_prepared(prepared)
+    target = source.target if out is None else Target(out)
+    read_manifest(target)  # before any work: what cannot be replaced
+    table = read_labels("partition: labels", labels, source.item_ids)
+    fingerprint = fingerprint_of(table)
+    if target.is_at(source.target) and source.manifest.labels == fingerprint:
+        return source
+    with contextlib.ExitStack() as stack:
+        engine = engine or stack.enter_context(DuckDBEngine())
+        paths = [source.target.readable(file.path) for file in source.manifest.below(SESSIONS)]
+        if not paths:
+            raise ValueError(f"partition: {source.url} has no sessions")
+        rows = _with_clusters(engine.read_parquet(paths), engine.table(table), source.item_ids)
+        clusters = _counts(engine.rows(_pairs(rows)), engine.rows(_products(rows)))
+        if not clusters.keys() - {NONE}:
+            raise ValueError(f"partition: no product of the sessions of {source.url} is in any cluster")
+        schema = session_schema(source.item_ids)
+        by_cluster = rows.order_by("cluster", *SESSION_ORDER)[["cluster", *schema.names]]
+        catalog = _catalog(rows)
+        sessions = stack.enter_context(PartWriter(target, SESSIONS, by_cluster.schema().to_pyarrow(), cut_by="cluster"))
+        for batch in engine.batches(by_cluster):
+            sessions.write(batch)
+        products = stack.enter_context(PartWriter(target, CATALOG, catalog.schema().to_pyarrow()))
+        for batch in engine.batches(catalog):
+            products.write(batch)
+        files = [*sessions.close(), *products.close(), *_others(source, target)]
+    manifest = dataclasses.replace(source.manifest, files=tuple(files), clusters=clusters, labels=fingerprint)
+    return Prepared(target, publish(target, manifest))
+
+
+def _with_clusters(sessions: ir.Table, labels: ir.Table, item_ids: str) -> ir.Table:
+    """Rows of sessions with `cluster`, and `next_cluster`: null at the session's end."""
+    columns = session_schema(item_ids).names
+    following = labels.rename(next_item_id="item_id", next_label="cluster")
+    own = labels.rename(label="cluster")
+    rows = sessions[columns].left_join(own, "item_id").left_join(following, "next_item_id")
+    return rows.select(
+        *columns,
+        cluster=rows.label.fill_null(NONE),
+        next_cluster=rows.next_item_id.notnull().ifelse(rows.next_label.fill_null(NONE), None),
+    )
+
+
+def _pairs(rows: ir.Table) -> ir.Table:
+    """Events of each cluster, and examples, by the cluster of the next event."""
+    return rows.group_by("cluster", "next_cluster").aggregate(
+        events=rows.count(), examples=(rows.next_weight_millionths > 0).sum().fill_null(0)
+    )
+
+
+def _products(rows: ir.Table) -> ir.Table:
+    return rows.group_by("cluster").aggregate(products=rows.item_id.nunique())
+
+
+def _catalog(rows: ir.Table) -> ir.Table:
+    """The products and their events, in the order in which they first occur."""
+    import ibis
+
+    first = ibis.struct({name: rows[name] for name in SESSION_ORDER})
+    found = rows.group_by("item_id").aggregate(events=rows.count(), first=first.min())
+    return found.order_by([found.first[name] for name in SESSION_ORDER])[["item_id", "events"]]
+
+
+def _counts(pairs: Any, products: Any) -> dict[int, ClusterCounts]:
+    events: Counter[int] = Counter()
+    examples: dict[int, Counter[int]] = {}
+    for row in pairs.to_pylist():
+        events[row["cluster"]] += row["events"]
+        if row["examples"]:
+            examples.setdefault(row["cluster"], Counter())[row["next_cluster"]] += row["examples"]
+    counts = {}
+    for row in sorted(products.to_pylist(), key=lambda row: row["cluster"]):
+        cluster = row["cluster"]
+        targets = examples.get(cluster, Counter())
+        counts[cluster] = ClusterCounts(
+            products=row["products"],
+            events=events[cluster],
+            examples=targets.total(),
+            inside=targets[cluster],
+            next=dict(sorted(targets.items())),
+        )
+    return counts
+
+
+def _others(source: Prepared, target: Target) -> list[PartFile]:
+    """Files that the laid out data have beside their sessions; written, where they are elsewhere."""
+    if target.is_at(source.target):
+        laid_out = {file.path for folder in (SESSIONS, CATALOG) for file in source.manifest.below(folder)}
+        return [file for file in source.files if file.path not in laid_out]
+    files = [file for folder in (PRODUCTS, HELD_OUT) for file in source.manifest.below(folder)]
+    for file in files:
+        scratch = target.scratch(file.path.rpartition("/")[0])
+        try:
+            with source.target.open(file.path) as content, open(scratch, "wb") as copy:
+                shutil.copyfileobj(content, copy, 1 << 20)
+            target.put(file.path, scratch)
+        finally:
+            if os.path.exists(scratch):
+                os.unlink(scratch)
+    return files

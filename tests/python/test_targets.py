@@ -13,7 +13,7 @@ import pytest
 
 import stamp
 from stamp import _stamp, cli
-from stamp.catalog import training
+from stamp.catalog import jobs
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ CONFIG = {"config": {"dim": 4, "epochs": 1, "validation": 0}, "device": "cpu", "
 
 @pytest.mark.parametrize("name", ["report.json", "model"])
 def test_a_training_replaces_no_file_of_somebody_else(shop, clustered, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(training.Job, "run", lambda *_: pytest.fail("it has begun to work"))
+    monkeypatch.setattr(jobs.Job, "run", lambda *_: pytest.fail("it has begun to work"))
     out = tmp_path / "out"
     out.mkdir()
     if name == "model":

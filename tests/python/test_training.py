@@ -12,8 +12,8 @@ import pytest
 import stamp
 from small_clusters import OPTIONS, SMALL, Clusters, same, weights_of
 from stamp import cli
-from stamp.catalog import training
-from stamp.catalog.training import merge
+from stamp.catalog import plans
+from stamp.catalog.plans import merge
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +342,7 @@ def test_a_directory_of_parquet_files(small, tmp_path):
 
 def test_the_command_line(small, members, tmp_path, monkeypatch, capsys):
     stand_in = types.SimpleNamespace(load=lambda path: Clusters(json.loads(open(path).read())))
-    monkeypatch.setattr(training, "CatalogClusters", stand_in)
+    monkeypatch.setattr(plans, "CatalogClusters", stand_in)
     monkeypatch.setattr(Clusters, "__init__", by_integers(Clusters.__init__))
     (tmp_path / "clusters").write_text(json.dumps(members))
     table = pa.table({name: pa.array(column) for name, column in small.events.items()})

@@ -23,7 +23,9 @@ from ..data.tables.ids import Ids
 from ..models.hardware import available_memory, devices
 from ..models.train_reports import TrainReport, check_report, finished, read_report, write_json, write_report
 from .clusters import CatalogClusters
-from .training import MIN_EXAMPLES, Job, Plan, Settings, check_out, clear_checkpoint, failure
+from .jobs import Job, Settings, check_out, clear_checkpoint, failure
+from .plans import Plan
+from .training import MIN_EXAMPLES
 
 _CATALOG = "catalog.safetensors"
 _PROCESS = 120 << 20  # bytes of a process that trains something tiny: 42 MiB were measured on a CPU
@@ -160,7 +162,7 @@ def train_clusters(
     every = _with_others(reports, folder, plan, settings)
     summary = {
         "status": "failed" if any(report.status == "failed" for report in every.values()) else "trained",
-        "data": plan.data_fingerprint,
+        "data": plan.data.fingerprint,
         "clusters": plan.clusters_fingerprint,
         "seconds": time.perf_counter() - start,
         "reports": {cluster: report.to_dict() for cluster, report in every.items()},
@@ -184,7 +186,7 @@ def _with_others(
     for cluster in plan.ids:
         report = reports[cluster] if cluster in reports else read_report(folder / str(cluster))
         if report is not None and (report.data, report.clusters, report.config.get("min_examples")) == (
-            plan.data_fingerprint, plan.clusters_fingerprint, settings.min_examples,
+            plan.data.fingerprint, plan.clusters_fingerprint, settings.min_examples,
         ):  # fmt: skip
             every[cluster] = report
     return every
@@ -231,10 +233,10 @@ def _check_out(folder: pathlib.Path) -> None:
 
 def _save_catalog(path: pathlib.Path, plan: Plan) -> None:
     """The products of the data as a single model would have them: those no cluster holds, too."""
-    seen = np.flatnonzero(plan.clicks > 0)
-    catalog = _stamp.Catalog(plan.data._catalog.kind)
+    seen = np.flatnonzero(plan.data.clicks > 0)
+    catalog = _stamp.Catalog(plan.data.catalog.kind)
     Ids("the products of the data", plan.data.item_ids[seen]).add_to(catalog)
-    _stamp.save_catalog(os.fspath(path), catalog, plan.clicks[seen].tolist())
+    _stamp.save_catalog(os.fspath(path), catalog, plan.data.clicks[seen].tolist())
 
 
 @dataclasses.dataclass(frozen=True)

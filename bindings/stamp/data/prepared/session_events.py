@@ -100,7 +100,6 @@ def sessions_seen_from(call: str, prepared: Prepared, clusters: Collection[int],
         items[own], times[own], weights[own] = rows, time, weight
         outside = (own - 1 - came)[left]
         times[outside], weights[outside] = before[2][left], before[1][left]
-        times[(own - 1)[came]] = time[came]
         parts.append((items, times, weights))
         starts.append((own - came)[starting] + end)
         end += n

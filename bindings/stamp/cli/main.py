@@ -9,7 +9,7 @@ import stamp
 
 from ..base.json_text import json_text
 from ..base.streams import finish, open_closed_streams, tell
-from . import bundle, cluster, devices, evaluate, recommend, report, search, train, validate
+from . import bundle, cluster, devices, evaluate, partition, prepare, recommend, report, search, train, validate
 from .arguments import Parents, VerbParser
 
 CLOSED_PIPE = 141  # as shells say of a program that SIGPIPE has ended
@@ -22,10 +22,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(
         required=True,
         parser_class=VerbParser,
-        metavar="validate | train | evaluate | report | recommend | search | cluster | train-cluster | train-clusters | bundle | devices",
+        metavar="validate | prepare | partition | train | evaluate | report | recommend | search | cluster | train-cluster | "
+        "train-clusters | bundle | devices",
     )
     parents = Parents.make()
-    for family in (validate, train, evaluate, report, recommend, search, cluster, bundle, devices):
+    for family in (validate, prepare, partition, train, evaluate, report, recommend, search, cluster, bundle, devices):
         family.add(verbs, parents)
     return parser
 

@@ -8,6 +8,7 @@ from typing import Any
 import stamp.data
 
 from .arguments import Parents
+from .engines import add_engine, open_engine
 
 
 def add(verbs: Any, parents: Parents) -> None:
@@ -17,16 +18,14 @@ def add(verbs: Any, parents: Parents) -> None:
     partition.add_argument("prepared", help="folder or URL of prepared data")
     partition.add_argument("clusters", help="clusters of the catalog")
     partition.add_argument("--out", help="folder or URL; by default the sessions are replaced")
-    partition.add_argument("--memory", type=float, metavar="GIB", help="that sorting may hold; by default 60 %% of all")
-    partition.add_argument("--spill", metavar="FOLDER", help="for what does not fit in memory")
+    add_engine(partition)
     partition.set_defaults(verb=_partition)
 
 
 def _partition(args: argparse.Namespace) -> dict[str, Any]:
     clusters = stamp.CatalogClusters.load(args.clusters)
     labels = {"item_id": clusters.item_ids, "cluster": clusters.labels}
-    memory = None if args.memory is None else round(args.memory * 2**30)
-    with stamp.data.DuckDBEngine(memory=memory, spill=args.spill) as engine:
+    with open_engine(args) as engine:
         prepared = stamp.data.partition(args.prepared, labels, out=args.out, engine=engine)
     if not args.json:
         print(prepared)

@@ -44,7 +44,7 @@ def prepare(
     source: Any,
     *,
     out: str | os.PathLike[str],
-    mapping: EventMapping | None = None,
+    mapping: EventMapping | str | os.PathLike[str] | None = None,
     catalog: Any = None,
     catalog_columns: Mapping[str, str] | None = None,
     end: str | datetime.date | None = None,
@@ -76,7 +76,7 @@ def prepare(
         Raw clicks (docs/data_preparation.md).
     out : path or fsspec URL
         Folder of the prepared data.
-    mapping : EventMapping, optional
+    mapping : EventMapping, name of a ready one, or path of a JSON file, optional
         What the columns are: by default the ready one that fits them.
     catalog : like `source`, optional
         Products: of each the latest row before the window's end. Its other columns are attributes.

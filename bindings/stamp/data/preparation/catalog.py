@@ -10,7 +10,7 @@ from ibis import _
 
 from ..engines.engine import Engine
 from ..sources import fields
-from ..sources.times import with_micros
+from ..sources.times import find_unit, with_micros
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -51,6 +51,11 @@ def read_catalog(engine: Engine, catalog: ir.Table, columns: Mapping[str, str], 
             raise ValueError(f"catalog: {what} is '{name}', which is none of the columns {', '.join(catalog.columns)}")
     there = {what: name for what, name in names.items() if name in catalog.columns}
     others = [name for name in catalog.columns if name not in there.values()]
+    for name in others:
+        if name in _SEEN:
+            raise ValueError(
+                f"catalog: '{name}' is an attribute, and what prepared products have of their own; rename it"
+            )
     read: dict[str, Any] = {
         "item_id": fields.item(catalog[there["item_id"]], item_ids),
         "available": _truth(catalog[there["available"]]) if "available" in there else ibis.null("boolean"),
@@ -59,7 +64,8 @@ def read_catalog(engine: Engine, catalog: ir.Table, columns: Mapping[str, str], 
     }
     rows = catalog.select(**read, **{name: catalog[name] for name in others}).filter(_.item_id.notnull())
     if "updated" in there:
-        rows = with_micros(rows, engine, None, None, of="updated", named="updated")
+        unit, _example = find_unit(engine, rows.updated) or (None, None)
+        rows = with_micros(rows, engine, unit, None, of="updated", named="updated")
     rows = rows.filter(_.updated.fill_null(0) < end)
     contents = [rows[name].asc(nulls_first=True) for name in rows.columns if name != "updated"]
     latest = ibis.window(group_by="item_id", order_by=[rows.updated.desc(nulls_first=False), *contents])

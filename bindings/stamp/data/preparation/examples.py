@@ -45,8 +45,10 @@ def weighed(events: ir.Table, options: Options, *, first: int, end: int) -> ir.T
     weight = ibis.cases(*((events.event_type == kind, w) for kind, w in options.weights.items())).cast("int64")
     if options.value:
         usual = options.value // _CENT
-        cents = ibis.least(value // _CENT, ibis.literal(_MOST * usual)).cast("int64")
-        weight = _times(weight, ibis.greatest((cents * MILLION) // usual, ibis.literal(_LEAST)).fill_null(MILLION))
+        cents = ibis.cases((value > _MOST * options.value, _MOST * usual), else_=value // _CENT)
+        share = (cents * MILLION) // usual
+        # Spelt out, as engines differ in what the least of a number and null is.
+        weight = _times(weight, ibis.cases((value.isnull(), MILLION), (share < _LEAST, _LEAST), else_=share))
     if options.half_life:
         age = (end - 1 - day(events.timestamp)).cast("int64")
         shares = [(age == days, round(MILLION * 0.5 ** (days / options.half_life))) for days in range(end - first)]

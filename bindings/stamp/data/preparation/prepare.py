@@ -270,6 +270,8 @@ class _Preparation:
             )  # fmt: skip
             good = judged.filter(_.reason.isnull()).drop("reason")
             gap = None if self._given else self._options.gap
+            if not self._given:
+                good = good.mutate(session_id=ibis.null("string"))
             placed = engine.keep(in_sessions(good, gap=gap, known=self._known_before()))
         new = stored(placed)
         with self._steps("writing events"):
@@ -296,7 +298,7 @@ class _Preparation:
         """Stored events whose sessions may go on in the first day that is read."""
         if self._old is None or self._given:
             return None
-        since = self._from * DAY - self._options.gap
+        since = max(self._first * DAY, self._from * DAY - self._options.gap)
         files = [file for file in self._old.below("events") if since // DAY <= _day_of_path(file.path) < self._from]
         if not files:
             return None

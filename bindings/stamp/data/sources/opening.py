@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Any
 import ibis
 
 from ..engines.engine import Engine
-from . import fields
 from .events import column, events_of, rows_about_products, unreadable_events
 from .files import check_whole, find_files, find_separator, first_names
 from .mapping import EventMapping
 from .reading import MappingChoice, read_files
-from .times import unix
+from .times import find_unit
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-
-_SAMPLE = 10_000  # rows that say what unit times are in
-_UNITS = (("s", 10**11), ("ms", 10**14), ("us", 10**17), ("ns", 2**63))  # and what they are below (docs/data.md)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,23 +113,9 @@ def open_table(source: Any, engine: Engine) -> ir.Table:
 
 
 def _time_unit(rows: ir.Table, mapping: EventMapping, engine: Engine, notes: list[str]) -> str | None:
-    """The unit of times that are numbers, by the first of them; None where they are none."""
-    times = column(rows, "time", mapping.time)
-    if not (times.type().is_numeric() or times.type().is_string()):
+    found = find_unit(engine, column(rows, "time", mapping.time))
+    if found is None:
         return None
-    seconds = unix(times, "s")  # whatever the unit: the number, times a million
-    number = ibis.cases((seconds.notnull(), seconds // fields.MILLION), else_=fields.integer(times))
-    found = engine.values(
-        rows.select(number=number.abs()).filter(ibis._.number.notnull()).limit(_SAMPLE)
-        .aggregate(least=ibis._.number.min(), most=ibis._.number.max())
-    )  # fmt: skip
-    if found["most"] is None:
-        return None
-    low, high = (next(unit for unit, below in _UNITS if found[end] < below) for end in ("least", "most"))
-    if low != high:
-        raise ValueError(
-            f"time is {mapping.time}, of which {found['least']} is unix time in {low} and {found['most']} in {high}; say "
-            "time_unit"
-        )
-    notes.append(f"Times are numbers as {found['most']}: unix time in {high}.")
-    return high
+    unit, example = found
+    notes.append(f"Times are numbers as {example}: unix time in {unit}.")
+    return unit

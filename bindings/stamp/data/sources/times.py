@@ -15,6 +15,8 @@ from .zones import utc_micros
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+_SAMPLE = 10_000  # rows that say what unit times are in
+_UNITS = (("s", 10**11), ("ms", 10**14), ("us", 10**17), ("ns", 2**63))  # and what they are below (docs/data.md)
 _ISO = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?( ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?))?)?$"
@@ -85,3 +87,25 @@ def _of_iso(rows: ir.Table, engine: Engine, zone: str | None, of: str, named: st
 def _minutes(offset: ir.StringValue) -> ir.IntegerValue:
     """Of "+0530" or "+05"."""
     return offset.substr(1, 2).try_cast("int64") * 60 + offset.substr(3, 2).try_cast("int64").fill_null(0)
+
+
+def find_unit(engine: Engine, times: ir.Value) -> tuple[str, int] | None:
+    """The unit of times that are numbers, by the first of them, and one of these; None where they are none. ValueError
+    where they could be in two units."""
+    if not (times.type().is_numeric() or times.type().is_string()):
+        return None
+    seconds = unix(times, "s")  # whatever the unit: the number, times a million
+    number = ibis.cases((seconds.notnull(), seconds // MILLION), else_=integer(times))
+    numbers = number.abs().name("number").as_table()
+    found = engine.values(
+        numbers.filter(numbers.number.notnull()).limit(_SAMPLE)
+        .aggregate(least=ibis._.number.min(), most=ibis._.number.max())
+    )  # fmt: skip
+    if found["most"] is None:
+        return None
+    low, high = (next(unit for unit, below in _UNITS if found[end] < below) for end in ("least", "most"))
+    if low != high:
+        raise ValueError(
+            f"times are numbers, of which {found['least']} is unix time in {low} and {found['most']} in {high}; say time_unit"
+        )
+    return high, found["most"]

@@ -117,17 +117,21 @@ void Predictor::predict(std::vector<Prediction> asked, Clock::time_point arrived
                 });
 }
 
-// Events of the session, which the last long pause begins, and what was bought before, too.
+// Events of the session, which the last long pause begins, and what was bought before, too. As preparation tells sessions
+// apart, of which models learn: an event that was sent twice is one, and only events of products make pauses shorter.
 void Predictor::read_events(Page& page, const std::vector<Event>& events) const {
+  std::vector<const Event*> of_products;
+  for (const Event& event : events)
+    if (!event.item.empty() && (of_products.empty() || event != *of_products.back())) of_products.push_back(&event);
   const std::int64_t gap = 1000ll * config_.visits.session_gap_s;
   std::int64_t next = now_ms();
-  auto begin = events.end();
-  while (begin != events.begin() && next - std::prev(begin)->time <= gap) next = (--begin)->time;
-  for (auto event = events.begin(); event != events.end(); ++event) {
-    const std::optional<stamp::Id> id = page.serving->id_of(event->item);
+  auto begin = of_products.end();
+  while (begin != of_products.begin() && next - (*std::prev(begin))->time <= gap) next = (*--begin)->time;
+  for (auto event = of_products.begin(); event != of_products.end(); ++event) {
+    const std::optional<stamp::Id> id = page.serving->id_of((*event)->item);
     if (!id) continue;
     if (event >= begin) page.session.push_back(*id);
-    if (std::ranges::find(config_.visits.bought_types, event->type) != config_.visits.bought_types.end())
+    if (std::ranges::find(config_.visits.bought_types, (*event)->type) != config_.visits.bought_types.end())
       page.bought.push_back(*id);
   }
 }

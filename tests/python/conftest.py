@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import stamp
-from engine_harness import spark_session, zetasql  # noqa: F401, fixtures
+from engine_harness import big_client, big_query, duck, spark, spark_session, zetasql  # noqa: F401, fixtures
 from small_bundles import IDS, ITEMS, RULES, save_model
 from stamp import _stamp
 

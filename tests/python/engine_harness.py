@@ -6,6 +6,8 @@ from typing import NoReturn
 
 import pytest
 
+import stamp
+
 SPARK_ZONE = "America/New_York"  # of the session that is given, which is not to matter
 
 
@@ -43,6 +45,37 @@ def zetasql():
     except ImportError as error:
         absent("ZetaSQL", error)
     return ZetaSql()
+
+
+@pytest.fixture(scope="module")
+def duck():
+    with stamp.data.DuckDBEngine(memory=1 << 30) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def spark(spark_session):
+    """Spark beside a user's session, which is to stay as it is."""
+    with stamp.data.SparkEngine(spark_session) as engine:
+        yield engine
+    assert spark_session.conf.get("spark.sql.session.timeZone") == SPARK_ZONE
+    assert spark_session.catalog.listTables() == []
+    assert spark_session.sql("SHOW TABLES IN global_temp").collect() == []
+
+
+@pytest.fixture(scope="module")
+def big_client(zetasql):
+    """BigQuery without tables, on ZetaSQL; its engine is `big_query`."""
+    from zetasql_bigquery import ZetaSqlClient
+
+    return ZetaSqlClient(zetasql, {}, datasets=("scratch", "clicks"))
+
+
+@pytest.fixture(scope="module")
+def big_query(big_client):
+    with stamp.data.BigQueryEngine(dataset="scratch", client=big_client, storage_client=object()) as engine:
+        yield engine
+    assert [name for name in big_client.tables if name.startswith("shop.scratch.")] == []
 
 
 def absent(engine: str, error: object) -> NoReturn:

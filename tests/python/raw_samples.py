@@ -646,7 +646,7 @@ SAMPLES: dict[str, Callable[[pathlib.Path, list[Event]], Sample]] = {
 }  # fmt: skip
 
 
-def write_sample(name: str, folder: pathlib.Path, *, seed: int = 11) -> Sample:
-    """One of SAMPLES in an empty folder."""
+def write_sample(name: str, folder: pathlib.Path, *, events: int | None = None) -> Sample:
+    """One of SAMPLES in a new folder, of all events or of so many."""
     folder.mkdir(parents=True)
-    return SAMPLES[name](folder, true_events(seed=seed))
+    return SAMPLES[name](folder, true_events()[:events])

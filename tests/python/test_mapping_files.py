@@ -7,7 +7,6 @@ import jsonschema
 import pytest
 
 from raw_samples import write_csv, write_json_lines
-from stamp.data.engines.duckdb import DuckDBEngine
 from stamp.data.sources.mapping_files import mapping_schema, read_mapping
 from stamp.data.sources.opening import open_events
 
@@ -23,12 +22,6 @@ GOOD = {
     "event_types": {"look": "view", "buy": "order"},
     "separator": "|",
 }
-
-
-@pytest.fixture(scope="module")
-def duck():
-    with DuckDBEngine(memory=1 << 30) as engine:
-        yield engine
 
 
 def test_a_file_maps_columns_that_nothing_fits(duck, tmp_path):

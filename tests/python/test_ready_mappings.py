@@ -4,14 +4,7 @@ import pytest
 
 from raw_events import COLUMNS, in_order
 from raw_samples import SAMPLES, write_csv, write_sample
-from stamp.data.engines.duckdb import DuckDBEngine
 from stamp.data.sources.opening import open_events
-
-
-@pytest.fixture(scope="module")
-def duck():
-    with DuckDBEngine(memory=1 << 30) as engine:
-        yield engine
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -7,29 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import stamp
-from engine_harness import SPARK_ZONE
 from raw_events import in_order
 from raw_samples import write_sample
-from stamp.data.engines.duckdb import DuckDBEngine
 from stamp.data.sources.opening import open_events
 
 UTC = datetime.timezone.utc
-
-
-@pytest.fixture(scope="module")
-def spark(spark_session):
-    with stamp.data.SparkEngine(spark_session) as engine:
-        yield engine
-    assert spark_session.conf.get("spark.sql.session.timeZone") == SPARK_ZONE
-    assert spark_session.catalog.listTables() == []
-    assert spark_session.sql("SHOW TABLES IN global_temp").collect() == []
-
-
-@pytest.fixture(scope="module")
-def duck():
-    with DuckDBEngine(memory=1 << 30) as engine:
-        yield engine
 
 
 # Of each kind of file, and of nesting.

@@ -70,6 +70,7 @@ class ZetaSql:
         )
         for name, table in tables.items():
             content = request.table_content[name].table_data
+            content.SetInParent()  # of a table without rows, too
             columns = [column.to_pylist() for column in table.columns]
             for row in zip(*columns):
                 cells = content.row.add()

@@ -6,6 +6,7 @@ May import: base.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .engines.bigquery import BigQueryEngine
     from .engines.duckdb import DuckDBEngine
     from .engines.spark import SparkEngine
     from .preparation.prepare import prepare
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .validation.validate import validate
 
 _WHERE = {
+    "BigQueryEngine": "engines.bigquery",
     "CHECKS": "validation.checks",
     "DataPolicy": "validation.policy",
     "DuckDBEngine": "engines.duckdb",
@@ -37,6 +39,7 @@ _WHERE = {
 }
 
 __all__ = [
+    "BigQueryEngine",
     "CHECKS",
     "DataPolicy",
     "DuckDBEngine",
@@ -67,4 +70,6 @@ def __getattr__(name: str) -> Any:
         import_extra("duckdb", purpose=f"stamp.data.{name}", extra="prepare")
     if name == "SparkEngine":
         import_extra("pyspark", purpose=f"stamp.data.{name}", extra="prepare-spark")
+    if name == "BigQueryEngine":
+        import_extra("google.cloud.bigquery", purpose=f"stamp.data.{name}", extra="prepare-bigquery")
     return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

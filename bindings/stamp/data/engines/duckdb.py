@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import ibis
 import ibis.expr.datatypes as dt
+from ibis.common.exceptions import TableNotFound
 
 from .engine import Engine, TextTables
 from .memory import available_memory
@@ -144,8 +145,10 @@ class DuckDBEngine(Engine):
         try:
             self._raw.execute(f"ATTACH {_text(path)} AS {alias} (READ_ONLY)")
             return self.connection.table(table, database=(alias, "main"))
-        except (duckdb.Error, ibis.common.exceptions.IbisError) as error:
+        except duckdb.Error as error:
             raise ValueError(f"source {url}: {error}") from None
+        except TableNotFound:
+            raise ValueError(f"source {url}: there is no such table in the file") from None
 
     def json_objects(self, text: ir.StringValue, names: Sequence[str]) -> ir.ArrayValue:
         fields = ", ".join(f'{json.dumps(name)}: "VARCHAR"' for name in names)
@@ -155,12 +158,16 @@ class DuckDBEngine(Engine):
 
     def table(self, data: Any) -> ir.Table:
         if isinstance(data, duckdb.DuckDBPyRelation):
-            data = data.fetch_record_batch()
+            data = data.to_arrow_reader(_BATCH)
         elif isinstance(data, ibis.Table) and data._find_backend(use_default=False) is not self.connection:
             data = data.to_pyarrow_batches()
         else:
             return super().table(data)
-        return self.connection.create_table(self._name(), data)
+        name, lent = self._name(), self._name()
+        self._raw.register(lent, data)
+        self._raw.execute(f"CREATE TABLE {name} AS FROM {lent}")
+        self._raw.unregister(lent)
+        return self.connection.table(name)
 
     def micros(self, times: ir.TimestampValue) -> ir.IntegerValue:
         return epoch_us(times)

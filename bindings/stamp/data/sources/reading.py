@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import ibis
 
+from ..engines.daily_tables import partial_days
 from ..engines.engine import Engine
 from .detection import READY, detect_mapping, ready_mapping
 from .files import Files, check_whole, find_files, find_separator, first_names, first_values, json_names
-from .ga4_tables import without_partial_days
 from .mapping import EventMapping
 from .mapping_files import read_mapping
 from .public_logs import names_of_yoochoose
@@ -52,7 +53,7 @@ class MappingChoice:
 
 def read_files(source: str, engine: Engine, choice: MappingChoice) -> tuple[ir.Table, ir.Table | None, EventMapping]:
     """The rows, the lines that are none, and the mapping. ValueError as :func:`stamp.data.sources.opening.open_events`."""
-    files = without_partial_days(find_files(source), choice.notes)
+    files = _without_partial_days(find_files(source), choice.notes)
     check_whole(files.paths)
     if files.kind == "text":
         return _read_text(source, files, engine, choice)
@@ -61,6 +62,15 @@ def read_files(source: str, engine: Engine, choice: MappingChoice) -> tuple[ir.T
         return raw, None, choice.of(source, raw.columns)
     mapping = choice.of(source, json_names(files.paths[0]) if choice.mapping is None else ())
     return engine.read_json(files.paths, columns=mapping.columns or None), None, mapping
+
+
+def _without_partial_days(files: Files, notes: list[str]) -> Files:
+    partial = partial_days(files.paths)
+    if not partial:
+        return files
+    notes.append(f"Left out: events_intraday_ of {', '.join(partial)}, of which there are whole days.")
+    left_out = {path for paths in partial.values() for path in paths}
+    return replace(files, paths=[path for path in files.paths if path not in left_out])
 
 
 def _read_text(

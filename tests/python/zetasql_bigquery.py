@@ -58,8 +58,9 @@ class ZetaSqlClient:
             name = ".".join(match.groups())
             if name.rpartition(".")[0] not in self.datasets:
                 return match[0]  # fields of columns
-            used[name.replace(".", "_").replace("-", "_").replace("*", "_all")] = self._content(name)
-            return list(used)[-1]
+            flat = name.replace(".", "_").replace("-", "_").replace("*", "_all")
+            used[flat] = self._content(name)
+            return flat
 
         query = TABLE.sub(plain, query)
         try:

@@ -21,6 +21,7 @@ from zetasql.wasi._pb2.zetasql.proto import options_pb2, simple_catalog_pb2
 from zetasql.wasi._pb2.zetasql.public import options_pb2 as public_options_pb2
 from zetasql.wasi._pb2.zetasql.public import type_pb2, value_pb2
 
+PSEUDO = {"_TABLE_SUFFIX"}  # columns that * does not have
 EPOCH = datetime.datetime(1970, 1, 1)
 UTC = datetime.timezone.utc
 
@@ -100,7 +101,8 @@ class ZetaSql:
                 catalog = inner[0] if inner else catalog.catalog.add(name=folder)
             table = catalog.table.add(name=name)
             for field in schema:
-                table.column.add(name=field.name, type=_sql_type(field.type))
+                pseudo = field.name in PSEUDO
+                table.column.add(name=field.name, type=_sql_type(field.type), is_pseudo_column=pseudo)
         return root
 
 

@@ -149,7 +149,8 @@ class BigQueryEngine(Engine):
             # Those that are read are named, so that what is not, costs nothing.
             every = self.connection.table(table, database=(project, dataset))
             suffixes = sorted(name[len(table) - 1 :] for name in found)
-            return every.filter(every._TABLE_SUFFIX.isin(suffixes)).drop("_TABLE_SUFFIX")
+            named = [name for name in every.columns if name != "_TABLE_SUFFIX"]  # which * does not have
+            return every.filter(every._TABLE_SUFFIX.isin(suffixes)).select(named)
         except GoogleAPICallError as error:
             raise ValueError(f"source {url}: {error.message}") from None
         except TableNotFound:
@@ -157,7 +158,7 @@ class BigQueryEngine(Engine):
 
     def table(self, data: Any) -> ir.Table:
         if isinstance(data, ibis.Table):
-            if data._find_backend(use_default=False) is self.connection:
+            if self._has(data):
                 return data
             data = data.to_pyarrow()
         rows = pa.table(data)

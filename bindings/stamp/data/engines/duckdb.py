@@ -159,7 +159,7 @@ class DuckDBEngine(Engine):
     def table(self, data: Any) -> ir.Table:
         if isinstance(data, duckdb.DuckDBPyRelation):
             data = data.to_arrow_reader(_BATCH)
-        elif isinstance(data, ibis.Table) and data._find_backend(use_default=False) is not self.connection:
+        elif isinstance(data, ibis.Table) and data._find_backends()[0] and not self._has(data):
             data = data.to_pyarrow_batches()
         else:
             return super().table(data)

@@ -105,5 +105,10 @@ class Engine(abc.ABC):
         """A table of the engine's connection as it is, or a pyarrow, pandas or polars one that is small enough to travel."""
         return data if isinstance(data, ibis.Table) else ibis.memtable(data)
 
+    def _has(self, table: ir.Table) -> bool:
+        """Whether a table is of this engine's connection."""
+        backends, _ = table._find_backends()
+        return backends == [self.connection]
+
     def _name(self) -> str:
         return f"stamp_{next(self._numbers)}"

@@ -49,7 +49,8 @@ class SparkEngine(Engine):
     ----------
     session : SparkSession, optional
         Stays as it is: work is done in a new session beside it, in UTC, which sees the same tables. By default the active
-        session, or a local one that is ended with the engine.
+        session, or a local one that is ended with the engine. Intermediate results are kept in its checkpoint directory
+        where it has one; else on the executors, whose loss ends the work.
 
     Raises
     ------
@@ -72,15 +73,14 @@ class SparkEngine(Engine):
         for name, value in _SETTINGS.items():
             self._session.conf.set(name, value)
         self.connection = ibis.pyspark.connect(self._session)
-        self._kept: list[DataFrame] = []
         self._lent: list[str] = []
 
     def close(self) -> None:
-        for frame in self._kept:
-            frame.unpersist()
+        for view in self._session.catalog.listTables():  # of this session alone; those of a database stay
+            if view.isTemporary:
+                self._session.catalog.dropTempView(view.name)
         for name in self._lent:
             self._session.catalog.dropGlobalTempView(name)
-        self._kept.clear()
         self._lent.clear()
         if self._own is not None:
             self._own.stop()
@@ -136,7 +136,7 @@ class SparkEngine(Engine):
             self._lent.append(name)
             return self._view(self._session.table(f"global_temp.{name}"))
         if isinstance(data, ibis.Table):
-            if data._find_backend(use_default=False) is self.connection:
+            if self._has(data):
                 return data
             data = data.to_pyarrow()
         rows = pa.table(data)
@@ -156,11 +156,11 @@ class SparkEngine(Engine):
         return unix_micros(times.cast(dt.Timestamp(timezone="UTC")))
 
     def keep(self, expression: ir.Table) -> ir.Table:
-        frame = self._frame(expression).persist()
-        self._kept.append(frame)
+        # Without the plan that led to it: rounds upon rounds of plans are more than a driver can hold.
+        frame = self._frame(expression)
+        reliable = self._session.sparkContext.getCheckpointDir() is not None
         with _errors_named():
-            frame.count()
-        return self._view(frame)
+            return self._view(frame.checkpoint() if reliable else frame.localCheckpoint())
 
     def rows(self, expression: ir.Table) -> pa.Table:
         with _errors_named():

@@ -33,7 +33,8 @@ def integer(value: ir.Value) -> ir.IntegerValue:
         return ibis.cases((value.re_search(_WHOLE), value.try_cast("int64")))
     if kind.is_floating() or kind.is_decimal():
         number = value.cast("float64")
-        return ibis.cases((number.between(-(2.0**53), 2.0**53) & (number.floor() == number), number.cast("int64")))
+        exact = ibis.cases((number.between(-(2.0**53), 2.0**53), number))  # and no NaN: engines refuse to floor one
+        return ibis.cases((exact.floor() == exact, exact.cast("int64")))
     return ibis.null("int64")
 
 

@@ -90,18 +90,19 @@ def _minutes(offset: ir.StringValue) -> ir.IntegerValue:
 
 
 def find_unit(engine: Engine, times: ir.Value) -> tuple[str, int] | None:
-    """The unit of times that are numbers, by the first of them, and one of these; None where they are none. ValueError
-    where they could be in two units."""
+    """The unit of times that are numbers, by the first of them, and one of these; None where most are none.
+    ValueError where they could be in two units."""
     if not (times.type().is_numeric() or times.type().is_string()):
         return None
     seconds = unix(times, "s")  # whatever the unit: the number, times a million
     number = ibis.cases((seconds.notnull(), seconds // MILLION), else_=integer(times))
-    numbers = number.abs().name("number").as_table()
+    sample = (
+        times.name("time").as_table().select(number=number.abs(), there=times.notnull()).filter(_.there).limit(_SAMPLE)
+    )
     found = engine.values(
-        numbers.filter(numbers.number.notnull()).limit(_SAMPLE)
-        .aggregate(least=ibis._.number.min(), most=ibis._.number.max())
+        sample.aggregate(least=_.number.min(), most=_.number.max(), numbers=_.number.count(), times=_.count())
     )  # fmt: skip
-    if found["most"] is None:
+    if 2 * found["numbers"] <= found["times"]:
         return None
     low, high = (next(unit for unit, below in _UNITS if found[end] < below) for end in ("least", "most"))
     if low != high:

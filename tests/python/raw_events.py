@@ -58,7 +58,7 @@ class Event:
 def true_events(*, seed: int = 11) -> list[Event]:
     """A few hundred events in no order, of some sessions at once; some at the very same moment."""
     pick = random.Random(seed)
-    prices = {product: pick.randrange(100, 30_000) * 10_000 for product in range(1, 61)}
+    prices = {product: pick.randrange(100, 30_000) * 10_000 for product in range(1, 31)}
     events: list[Event] = []
     session = 1000
     for visitor in range(501, 541):

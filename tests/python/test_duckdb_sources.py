@@ -75,3 +75,7 @@ def test_a_source_that_is_not_there_is_named(duck, tmp_path):
         open_events(pathlib.Path("nowhere.csv"), duck)
     with pytest.raises(ValueError, match=r"source memory://nowhere: there is no file"):
         open_events("memory://nowhere", duck)
+    with pytest.raises(
+        ValueError, match=r"a table of another engine than duckdb; give engine=stamp.data.BigQueryEngine\("
+    ):
+        open_events("bigquery://shop.clicks.events", duck)

@@ -9,7 +9,7 @@ from typing import Any
 import stamp.data
 
 from .arguments import Parents
-from .engines import add_engine, open_engine
+from .engines import add_source_engine, open_source_engine
 from .sources import add_source, source_options
 
 _SAID = ("sessions", "gap", "value", "half_life", "min_support", "min_length", "held_out", "bot_events_a_day",
@@ -39,7 +39,7 @@ def add(verbs: Any, parents: Parents) -> None:
     verb.add_argument("--bot-events-a-day", type=int, help="of a visitor, beyond which it is a machine")
     verb.add_argument("--bot-events-an-hour", type=int, help="the same, in an hour")
     verb.add_argument("--quiet", action="store_true", help="do not say what is done")
-    add_engine(verb)
+    add_source_engine(verb)
     verb.set_defaults(verb=_prepare)
 
 
@@ -47,7 +47,7 @@ def _prepare(args: argparse.Namespace) -> dict[str, Any]:
     defaults = inspect.signature(stamp.data.prepare).parameters
     given = {name: getattr(args, name) for name in _SAID}
     options = {name: defaults[name].default if value is None else value for name, value in given.items()}
-    with open_engine(args) as engine:
+    with open_source_engine(args) as engine:
         prepared = stamp.data.prepare(
             args.source,
             out=args.out,

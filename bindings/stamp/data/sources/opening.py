@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 
+_ENGINES = {"duckdb": "DuckDBEngine()", "spark": "SparkEngine()", "bigquery": "BigQueryEngine(dataset=…)"}  # of tables
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenedEvents:
     """A source as the table of events.
@@ -74,6 +77,10 @@ def open_events(
         if name.startswith(f"{engine.name}://"):
             raw = engine.read_table(name)
             mapping = choice.of(name, raw.columns)
+        elif (other := _ENGINES.get(name.partition("://")[0])) is not None:
+            raise ValueError(
+                f"source {name}: a table of another engine than {engine.name}; give engine=stamp.data.{other}"
+            )
         else:
             raw, lines, mapping = read_files(name, engine, choice)
     else:

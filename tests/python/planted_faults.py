@@ -314,7 +314,7 @@ def event_type_renamed(made, random):
     put(made, "event_type", made.on_last() & (made.columns["event_type"] == "view"), "detail")
 
 
-@fault("event_gone", "error")
+@fault("event_gone", "error", column="event_type")
 def event_type_gone(made, random):
     made.keep(~(made.on_last() & (made.columns["event_type"] == "order")))
 

@@ -47,6 +47,8 @@ class Check:
 
     def shown(self, number: float) -> str:
         """A measure in words."""
+        if not number:
+            return "0 %" if self.unit == "share" else "0"
         if self.unit == "share":
             digits = 1 if abs(number) >= 0.0995 else 2 if abs(number) >= 0.00095 else 4
             return f"{100 * number:.{digits}f} %"
@@ -96,8 +98,8 @@ _ALL = (
           why="a model must not learn from a hole, and the day can still be loaded"),
     Check(name="day_changed", about="days", measure="rows that a day lost since yesterday's profile", unit="share",
           warn=0.005, stop=None, why="GA4 rewrites its tables for three days, by adding; an older day, or one that loses rows, is news"),
-    Check(name="hour_missing", about="days", measure="hours without a row that have 20 or more usually", unit="count",
-          warn=0, stop=5, why="by chance such an hour is empty once in e^20; a quarter of a day is lost history"),
+    Check(name="hour_missing", about="days", measure="hours without a row that have 100 or more usually", unit="count",
+          warn=0, stop=5, why="100 rows are some twenty visits: by chance such an hour is empty once in e^20; a quarter of a day is lost history"),
     Check(name="hour_doubled", about="days", measure="hours of 1.8 times their rows and more, beside the day's other hours",
           unit="count", warn=0, stop=None, why="an hourly file loaded twice; campaigns do so too, so nothing stops"),
     Check(name="times_tied", about="days", measure="sessions of several events, all at one time", unit="share",

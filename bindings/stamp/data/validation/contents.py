@@ -27,10 +27,9 @@ def findings_table(found: Sequence[Finding]) -> Table:
     for each in found:
         shown = CHECKS[each.check].shown
         bound = None if each.bound != each.bound else shown(each.bound)
-        rows.append(
-            [_OUTCOMES[each.severity], each.check, each.day, each.column, shown(each.value), bound, each.sentence]
-        )
-    return Table(["outcome", "check", "day", "column", "value", "above", "what"], rows, title="Findings")
+        told = [_OUTCOMES[each.severity], each.check, each.sentence]
+        rows.append([*told, shown(each.value), bound, each.day, each.column])
+    return Table(["outcome", "check", "what", "value", "above", "day", "column"], rows, title="Findings")
 
 
 def findings(found: Sequence[Finding]) -> Section:

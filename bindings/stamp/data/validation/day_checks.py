@@ -10,8 +10,7 @@ from .dates import weekday_of
 from .drift import DESIGN_EFFECT
 from .judging import Judged, above_usual
 
-_SOME = 20  # rows: by chance none of them come once in e^20
-_ENOUGH = 100  # rows of an hour that may be doubled: of fewer, a few long sessions do it
+_ENOUGH = 100  # rows of an hour: some twenty visits, of which by chance none come once in e^20
 _DOUBLED = 1.8
 _SURE = 5.0  # standard deviations of an hour's rows
 _MOST_LOW = 0.9  # however much a shop varies, a day of a tenth is low
@@ -66,10 +65,10 @@ def _check_hours(judged: Judged) -> None:
         medians = np.median([each.hours for each in like], axis=0)
         if not medians.any():
             continue
-        missing = np.flatnonzero((now == 0) & (medians >= _SOME))
+        missing = np.flatnonzero((now == 0) & (medians >= _ENOUGH))
         judged.findings.look("hour_missing", len(missing), f"there is no row of {_hours(missing)}", day=number)
         # A day that is larger as a whole has no doubled hour: the median of the ratios is the day's.
-        some = medians >= _SOME
+        some = medians >= _ENOUGH
         level = max(1.0, float(np.median(now[some] / medians[some]))) if some.any() else 1.0
         usual_ = medians * level
         spread = np.sqrt(DESIGN_EFFECT * np.maximum(usual_, 1))

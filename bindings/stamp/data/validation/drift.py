@@ -90,7 +90,7 @@ def deciles(usual: Mapping[str, float]) -> list[int]:
     cuts: list[int] = []
     for band, share in bands:
         below += share
-        if below >= (len(cuts) + 1) * total / 10 and len(cuts) < 9:
+        if below >= (len(cuts) + 1) * total / 10 - 1e-9 and len(cuts) < 9:
             cuts.append(band)
     return cuts
 

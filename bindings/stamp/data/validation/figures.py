@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,23 +33,24 @@ def _legend(axes: Any) -> None:
     axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _by_date(axes: Any, numbers: Sequence[int], judged: Sequence[str]) -> None:
+def _by_date(axes: Any, numbers: Sequence[int], there: Collection[int], judged: Sequence[str]) -> None:
     """Dates below, a tick a week at most; the judged days shaded, where they are not all."""
     step = max(1, -(-len(numbers) // 9))
     ticks = list(numbers)[::-step][::-1]
     axes.set_xticks(ticks, [f"{datetime.date.fromisoformat(date_of(number)):%-d %b}" for number in ticks])
     axes.set_xlim(numbers[0] - 0.6, numbers[-1] + 0.6)
     new = [number for number in numbers if date_of(number) in judged]
-    if len(new) < len(numbers):
+    if len(new) < len(there):
         for place, number in enumerate(new):
-            axes.axvspan(number - 0.5, number + 0.5, color="0.93", lw=0, zorder=0, label="" if place else "judged now")
+            label = "" if place else "judged now"
+            axes.axvspan(number - 0.5, number + 0.5, color=GREY, alpha=0.15, lw=0, zorder=0, label=label)
 
 
 def plot_volumes(days: Mapping[int, Day], judged: Sequence[str]) -> Any:
     """Rows a day, by kind, within what does not warn; a gap is a day without rows."""
     figure, axes = _axes()
     numbers = list(range(min(days), max(days) + 1))
-    _by_date(axes, numbers, judged)
+    _by_date(axes, numbers, days, judged)
     rows = {number: float(day.rows) for number, day in days.items()}
     warn = CHECKS["day_low"].warn
     assert warn is not None
@@ -76,7 +77,7 @@ def plot_faults(days: Mapping[int, Day], faults: Sequence[str], judged: Sequence
     """Of each day, the share of its rows at fault, by fault."""
     figure, axes = _axes()
     numbers = sorted(days)
-    _by_date(axes, numbers, judged)
+    _by_date(axes, numbers, days, judged)
     below = np.zeros(len(numbers))
     for place, fault in enumerate(faults):
         shares = np.array([100 * days[n].share(fault_count(days[n], fault)) for n in numbers])
@@ -105,7 +106,7 @@ def fault_count(day: Day, fault: str) -> int:
 def plot_drift(drifts: Mapping[str, Mapping[int, Drift]], numbers: Sequence[int], judged: Sequence[str]) -> Any:
     """PSI of each mix a day, and the bounds."""
     figure, axes = _axes()
-    _by_date(axes, numbers, judged)
+    _by_date(axes, numbers, numbers, judged)
     for (name, found), (color, marker) in zip(drifts.items(), styles(list(drifts)).values()):
         values = [min(found[n].psi, _MOST_PSI) if n in found else np.nan for n in numbers]
         axes.plot(numbers, values, color=color, marker=marker, markersize=3.5, lw=1.2, label=name)

@@ -49,7 +49,7 @@ def check_visitors(judged: Judged) -> None:
            "visitors who also came the day before are {now}, usually {usual}")  # fmt: skip
     above_usual(judged, "bots", lambda day: day.usable_share(day.visits["bot_rows"] - day.visits["shared_rows"]),
                 "Rows of visitors above the limits", design_effect=DESIGN_EFFECT, told=True,
-                detail=lambda number: f", of {judged.days[number].visits['bots']:,} visitors")  # fmt: skip
+                detail=lambda number: f"; visitors: {judged.days[number].visits['bots']:,}")  # fmt: skip
     above_usual(judged, "shared_visitor", lambda day: day.usable_share(day.visits["shared_rows"]),
                 "Rows of visitor ids that many share", told=True)  # fmt: skip
     above_usual(judged, "visitors_without_items", lambda day: _share(day.visits["without_items"], day.visits["visitors"]),
@@ -66,9 +66,11 @@ def check_prices(judged: Judged) -> None:
             continue
         ratio = medians[number] / found.median
         factor = max(ratio, 1 / ratio)
+        # Of a median of so many prices that spread over factors of e, and hang together in visits.
+        chance = 1.25 * math.sqrt(DESIGN_EFFECT / sum(judged.days[number].values["price"].values()))
         judged.findings.look(
             "price_level", factor, f"the median price is {medians[number]:,.2f}, usually {found.median:,.2f}", day=number,
-            column="price", widened=lambda stated: 1 + found.bound(stated - 1),  # noqa: B023
+            column="price", widened=lambda stated: 1 + found.bound(stated - 1, chance),  # noqa: B023
         )  # fmt: skip
     above_usual(judged, "price_not_positive", lambda day: _share(day.not_positive, day.usable - day.nulls["price_millionths"]),
                 "Prices of zero or less", column="price", design_effect=DESIGN_EFFECT)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import pathlib
 import shlex
@@ -12,10 +13,13 @@ import stamp.data
 
 from ..base.files import check_file
 from ..base.streams import tell
+from ..data.prepared.target import is_url
 from .arguments import Parents
+from .engines import add_engine, open_engine
 from .sources import add_source, source_options
 
 _PATHS = ("source", "mapping", "catalog", "profile", "policy")  # of what is read
+_LIMITS = ("bot_events_a_day", "bot_events_an_hour")
 _WRITTEN = ("out_html", "out_json", "out_profile")
 
 
@@ -34,20 +38,28 @@ def add(verbs: Any, parents: Parents) -> None:
     verb.add_argument("--out-html", metavar="HTML", help="file of the page")
     verb.add_argument("--out-json", metavar="JSON", help="file of what was found, for machines")
     verb.add_argument("--out-profile", metavar="JSON", help="file of the profile, for the next night")
+    verb.add_argument("--bot-events-a-day", type=int, help="of a visitor, beyond which it is a machine")
+    verb.add_argument("--bot-events-an-hour", type=int, help="the same, in an hour")
     verb.add_argument("--title")
+    add_engine(verb)
     verb.set_defaults(verb=_validate)
 
 
 def _validate(args: argparse.Namespace) -> dict[str, Any]:
     _check_targets(args)
-    made = stamp.data.validate(
-        args.source,
-        **source_options(args),
-        profile=args.profile,
-        policy=args.policy,
-        title=args.title,
-        command=_command(args),
-    )
+    defaults = inspect.signature(stamp.data.validate).parameters
+    limits = {name: defaults[name].default if getattr(args, name) is None else getattr(args, name) for name in _LIMITS}
+    with open_engine(args) as engine:
+        made = stamp.data.validate(
+            args.source,
+            **source_options(args),
+            **limits,
+            profile=args.profile,
+            policy=args.policy,
+            engine=engine,
+            title=args.title,
+            command=_command(args),
+        )
     if any(getattr(args, name) is not None for name in _WRITTEN):
         made.save(args.out_html, args.out_json, args.out_profile)
     if not args.json:
@@ -64,7 +76,7 @@ def _check_targets(args: argparse.Namespace) -> None:
     read = [name for name in _PATHS if getattr(args, name) is not None and os.path.exists(getattr(args, name))]
     for written in _WRITTEN:
         path = getattr(args, written)
-        if path is None:
+        if path is None or is_url(path):
             continue
         for name in read:
             same = os.path.exists(path) and os.path.samefile(path, getattr(args, name))
@@ -78,10 +90,11 @@ def _command(args: argparse.Namespace) -> str:
     words = ["stamp", "validate"]
     for name in (*_PATHS, *_WRITTEN):
         if getattr(args, name) is not None:
-            words += [f"--{name.replace('_', '-')}", pathlib.Path(getattr(args, name)).name]
+            given = getattr(args, name)
+            words += [f"--{name.replace('_', '-')}", given if is_url(given) else pathlib.Path(given).name]
     for text in args.catalog_column:
         words += ["--catalog-column", text]
-    for name in ("end", "days", "now"):
+    for name in ("end", "days", "now", *_LIMITS):
         if getattr(args, name) is not None:
-            words += [f"--{name}", str(getattr(args, name))]
+            words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     return shlex.join(words)

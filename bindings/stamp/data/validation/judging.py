@@ -55,14 +55,20 @@ def above_usual(
     column: str | None = None,
     design_effect: float = 1.0,
     told: bool = False,
+    alone: bool = True,
     detail: Callable[[int], str] = lambda number: "",
 ) -> None:
-    """A share of a day's rows that must not be above what is usual by more than the bound."""
+    """A share of a day's rows that must not be above what is usual by more than the bound.
+
+    `alone`: a day of which nothing is usual yet is judged, too, as if none of it were.
+    """
     values = judged.values(measure)
     for number in judged.judged:
         if number not in values:
             continue
         found = usual(number, values)
+        if found is None and not alone:
+            continue
         base = 0.0 if found is None else found.median
         chance = chance_of_share(base, judged.days[number].rows, design_effect)
         shown = CHECKS[check].shown

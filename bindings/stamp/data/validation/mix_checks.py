@@ -38,7 +38,12 @@ def check_mix(judged: Judged) -> dict[str, dict[int, Drift]]:
     }
     _check_singles(judged)
     above_usual(
-        judged, "orders_without_view", _of_orders, "Orders of visitors that viewed nothing", design_effect=DESIGN_EFFECT
+        judged,
+        "orders_without_view",
+        _of_orders,
+        "Orders of visitors that viewed nothing",
+        design_effect=DESIGN_EFFECT,
+        alone=False,
     )
     _check_popularity(judged)
     return found
@@ -155,7 +160,7 @@ def _check_popularity(judged: Judged) -> None:
     _fewer(judged, "popularity", lambda day: day.usable**2 / day.products["squares"] if day.products["squares"] else None,
            "rows are spread over {now} products, effectively, usually over {usual}", form=",.0f")  # fmt: skip
     above_usual(judged, "top_product", lambda day: day.usable_share(day.products["top_rows"]), "Rows of one product",
-                design_effect=DESIGN_EFFECT)  # fmt: skip
+                design_effect=DESIGN_EFFECT, alone=False)  # fmt: skip
     overlap = {}
     for number, day in judged.days.items():
         before = judged.days.get(number - 1)
@@ -176,7 +181,12 @@ def _check_popularity(judged: Judged) -> None:
         return None if known is None or "known_rows" not in day.products else 1 - known
 
     above_usual(
-        judged, "new_products", new, "Rows of products that had none the day before", design_effect=DESIGN_EFFECT
+        judged,
+        "new_products",
+        new,
+        "Rows of products that had none the day before",
+        design_effect=DESIGN_EFFECT,
+        alone=False,
     )
 
 

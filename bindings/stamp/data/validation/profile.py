@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...base.files import read_text, write_text
 from ...base.json_text import json_text
 from .dates import date_of, day_of
+from .places import read_at, write_at
 
 FORMAT = 1
 
@@ -142,13 +142,13 @@ class Profile:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Written aside, and renamed. RuntimeError where it cannot be."""
-        write_text(path, json_text(self.to_dict(), ensure_ascii=False) + "\n")
+        """Written to a path or URL, whole or not at all. RuntimeError where it cannot be."""
+        write_at(path, json_text(self.to_dict(), ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Profile:
         """A profile's file. ValueError, which names it, where there is none, or it is no profile of this version."""
-        text = read_text("profile", path)
+        text = read_at("profile", path)
         try:
             return cls.of(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

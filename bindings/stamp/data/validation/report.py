@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._stamp import __version__
-from ...base.files import write_text
 from ...base.json_text import json_text
 from ...base.pages import Section, render
 from ...base.policies import Judgement, Verdict
@@ -18,6 +17,7 @@ from . import contents
 from .checks import CHECKS
 from .findings import Finding, Findings
 from .judging import Drift
+from .places import write_at
 from .profile import Profile
 
 FORMAT = 1
@@ -144,7 +144,7 @@ class ValidationReport:
         json_path: str | os.PathLike[str] | None = None,
         profile_path: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Write the page, what was found as JSON, the profile, or several; each aside, and then renamed.
+        """Write the page, what was found as JSON, the profile, or several, to paths or URLs; each whole or not at all.
 
         Raises
         ------
@@ -157,9 +157,9 @@ class ValidationReport:
             raise ValueError("ValidationReport.save: give html_path, json_path or profile_path")
         page = None if html_path is None else self.html
         if json_path is not None:
-            write_text(json_path, json_text(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
+            write_at(json_path, json_text(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
         if html_path is not None and page is not None:
-            write_text(html_path, page)
+            write_at(html_path, page)
         if profile_path is not None:
             self.profile.save(profile_path)
 

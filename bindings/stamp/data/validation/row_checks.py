@@ -39,7 +39,7 @@ def check_rows(judged: Judged, *, outside: int) -> None:
         _check_patterns(judged, column)
     for column in NULLABLE:
         above_usual(judged, "nulls", _null(column), f"Rows without {_SHOWN.get(column, column)}",
-                    column=_SHOWN.get(column, column), design_effect=DESIGN_EFFECT)  # fmt: skip
+                    column=_SHOWN.get(column, column), design_effect=DESIGN_EFFECT, alone=False)  # fmt: skip
     _check_quarantined(judged)
 
 

@@ -32,13 +32,15 @@ _FAR = 28  # days without a row that a source's days lie on both sides of
 def validate(
     source: Any,
     *,
-    mapping: EventMapping | None = None,
+    mapping: EventMapping | str | os.PathLike[str] | None = None,
     catalog: Any = None,
     catalog_columns: Mapping[str, str] | None = None,
     end: str | datetime.date | None = None,
     days: int | None = None,
     profile: Profile | str | os.PathLike[str] | None = None,
     policy: DataPolicy | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    bot_events_a_day: int = Limits.bot_events_a_day,
+    bot_events_an_hour: int = Limits.bot_events_an_hour,
     now: datetime.datetime | None = None,
     engine: Engine | None = None,
     title: str | None = None,
@@ -50,8 +52,8 @@ def validate(
     ----------
     source : path, fsspec URL, pattern, folder, Ibis table of the engine, or pyarrow, pandas or polars frame
         See :func:`stamp.data.sources.opening.open_events`.
-    mapping : EventMapping, optional
-        What its columns mean; by default the one that fits them.
+    mapping : EventMapping, name of a ready one, or path of a JSON file, optional
+        What its columns mean; by default the ready one that fits them.
     catalog : the same kinds, optional
         Products, a row each: a column of ids, and attributes.
     catalog_columns : dict of str to str, optional
@@ -65,6 +67,8 @@ def validate(
         Of the night before. Days that it has are not judged again, unless they have changed.
     policy : DataPolicy, dict, or path of a JSON file, optional
         What stops and what warns; by default the bounds of :data:`CHECKS`.
+    bot_events_a_day, bot_events_an_hour : int
+        A visitor with more is a machine; those of :func:`stamp.data.prepare`.
     now : datetime, optional
         In UTC where it has no zone. What lies more than five minutes after it is in the future; where it is given and no
         end is, the day before it must be there. By default the time there is.
@@ -98,7 +102,11 @@ def validate(
     today = moment // DAY
     first, after = _window(end, days)
     limits = Limits(
-        now=moment, start=None if first is None else first * DAY, end=None if after is None else after * DAY
+        now=moment,
+        start=None if first is None else first * DAY,
+        end=None if after is None else after * DAY,
+        bot_events_a_day=whole_number("validate: bot_events_a_day", bot_events_a_day, least=1),
+        bot_events_an_hour=whole_number("validate: bot_events_an_hour", bot_events_an_hour, least=1),
     )
     with contextlib.ExitStack() as stack:
         if engine is None:

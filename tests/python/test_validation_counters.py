@@ -151,9 +151,11 @@ def test_visits(measured, truth):
         rows = truth[(truth.day == number) & truth.visitor_id.notna()]
         good = rows[rows.reason.isna()]
         sessions = good.groupby(["visitor_id", "session_id"]).size()
-        bands = pd.cut(sessions, [0, 1, 2, 4, 8, 16, np.inf], labels=["1", "2", "3-4", "5-8", "9-16", "17+"])
+        bands = pd.cut(
+            sessions, [0, 1, 2, 4, 8, 16, np.inf], labels=["1", "2", "3_to_4", "5_to_8", "9_to_16", "17_or_more"]
+        )
         for name, count in bands.value_counts().items():
-            assert day.visits[f"length:{name}"] == count
+            assert day.visits[f"length__{name}"] == count
         assert day.visits["sessions"] == len(sessions)
         visitors = good.visitor_id.value_counts()
         assert day.visits["visitors"] == len(visitors)

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 TOP = 100  # products, and values of a column, that are told by name
 NULLABLE = ("session_id", "price_millionths", "quantity", "currency", "category", "brand", "event_id")
 MIXED = ("raw_event_type", "currency", "category", "brand")  # columns whose values are counted
-LENGTHS = {"1": (1, 1), "2": (2, 2), "3-4": (3, 4), "5-8": (5, 8), "9-16": (9, 16), "17+": (17, None)}  # of sessions
+LENGTHS = {
+    "1": (1, 1),
+    "2": (2, 2),
+    "3_to_4": (3, 4),
+    "5_to_8": (5, 8),
+    "9_to_16": (9, 16),
+    "17_or_more": (17, None),
+}  # of sessions
 PATTERNS = {"digits": r"^[0-9]+$", "decimal": r"^[0-9]+[.][0-9]*$"}  # and "other"
 # Prices are counted in ten bands a decade, from a hundredth to a million: fine enough to make deciles of any shop's.
 PRICE_EDGES = tuple(round(10_000 * 10 ** (step / 10)) for step in range(81))  # millionths
@@ -52,11 +59,11 @@ def rows_of_days(events: ir.Table, reasons: list[str]) -> ir.Table:
     """A row for each day, and one for none: the counters that one scan gives."""
     usable = events.reason.isnull()
     counts = {"rows": events.count(), "usable": events.count(where=usable)}
-    counts |= {f"fault:{name}": events.count(where=events.reason == name) for name in reasons}
+    counts |= {f"fault__{name}": events.count(where=events.reason == name) for name in reasons}
     # Other fields that cannot be read leave a row usable.
     counts["malformed_fields"] = events.count(where=usable & events.malformed.notnull())
-    counts |= {f"kind:{kind}": events.count(where=usable & (events.event_type == kind)) for kind in KINDS}
-    counts |= {f"null:{name}": events.count(where=usable & events[name].isnull()) for name in NULLABLE}
+    counts |= {f"kind__{kind}": events.count(where=usable & (events.event_type == kind)) for kind in KINDS}
+    counts |= {f"null__{name}": events.count(where=usable & events[name].isnull()) for name in NULLABLE}
     counts["not_positive"] = events.count(where=usable & (events.price_millionths <= 0))
     for name in ("item_id", "visitor_id"):
         counts |= _patterns(name, events[name], usable)
@@ -64,16 +71,16 @@ def rows_of_days(events: ir.Table, reasons: list[str]) -> ir.Table:
     unreadable = ibis.or_(*(text.re_search(_UNREADABLE).fill_null(False) for text in texts))
     counts["unreadable"] = events.count(where=usable & unreadable)
     hour = (events.time_us % DAY) // _HOUR
-    counts |= {f"hour:{h}": events.count(where=usable & (hour == h)) for h in range(24)}
+    counts |= {f"hour__{h}": events.count(where=usable & (hour == h)) for h in range(24)}
     return events.group_by("day").aggregate(**counts)
 
 
 def _patterns(name: str, column: ir.Value, usable: ir.BooleanValue) -> dict[str, ir.IntegerScalar]:
     if not column.type().is_string():
-        return {f"{name}:digits": column.count(where=usable), f"{name}:decimal": ibis.literal(0), f"{name}:other": ibis.literal(0)}  # fmt: skip
+        return {f"{name}__digits": column.count(where=usable), f"{name}__decimal": ibis.literal(0), f"{name}__other": ibis.literal(0)}  # fmt: skip
     like = {pattern: column.re_search(written) for pattern, written in PATTERNS.items()}
-    counts = {f"{name}:{pattern}": column.count(where=usable & holds) for pattern, holds in like.items()}
-    return {**counts, f"{name}:other": column.count(where=usable & ~like["digits"] & ~like["decimal"])}
+    counts = {f"{name}__{pattern}": column.count(where=usable & holds) for pattern, holds in like.items()}
+    return {**counts, f"{name}__other": column.count(where=usable & ~like["digits"] & ~like["decimal"])}
 
 
 def visits_of_days(events: ir.Table, limits: Limits) -> ir.Table:
@@ -103,7 +110,7 @@ def visits_of_days(events: ir.Table, limits: Limits) -> ir.Table:
         first=sessions["first"].min(), last=sessions["last"].max(),
         several=sessions.count(where=sessions.n > 1),
         tied=sessions.count(where=(sessions.n > 1) & (sessions["first"] == sessions["last"])),
-        **{f"length:{name}": sessions.count(where=_within(sessions.n, *ends)) for name, ends in LENGTHS.items()},
+        **{f"length__{name}": sessions.count(where=_within(sessions.n, *ends)) for name, ends in LENGTHS.items()},
     )  # fmt: skip
     visitors = visitors.join(busiest, ["day", "visitor_id"])
     visitors = visitors.mutate(before=visitors.day.lag().over(group_by="visitor_id", order_by="day"))
@@ -125,7 +132,7 @@ def visits_of_days(events: ir.Table, limits: Limits) -> ir.Table:
         sessions=visitors.sessions.sum(),
         several=visitors.several.sum(),
         tied=visitors.tied.sum(),
-        **{f"length:{name}": visitors[f"length:{name}"].sum() for name in LENGTHS},
+        **{f"length__{name}": visitors[f"length__{name}"].sum() for name in LENGTHS},
     )
 
 
@@ -231,5 +238,5 @@ def catalog_counts(events: ir.Table, catalog: ir.Table) -> Mapping[str, ir.Integ
         rows=products.rows.sum(),
         products=products.count(),
         without_rows=products.count(where=products.clicked.isnull()),
-        **{f"attribute:{name}": products.count(where=products[name] > 0) for name in attributes},
+        **{f"attribute__{name}": products.count(where=products[name] > 0) for name in attributes},
     )

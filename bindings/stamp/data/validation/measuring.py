@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 _VISITS = ("visitors", "known", "without_items", "bots", "bot_rows", "shared", "shared_rows", "orders",
-           "orders_without_view", "sessions", "several", "tied", *(f"length:{name}" for name in LENGTHS))  # fmt: skip
+           "orders_without_view", "sessions", "several", "tied", *(f"length__{name}" for name in LENGTHS))  # fmt: skip
 _PRODUCTS = ("products", "without_visitors", "squares", "top_rows", "known_rows")
 _SPANS = ("ended", "long")
 
@@ -26,10 +26,10 @@ def measure(events: ir.Table, engine: Engine, limits: Limits, *, catalog: ir.Tab
     reasons = counters.fault_names(events, limits)
     marked = counters.with_reasons(events, limits)
     rows = _by_day(engine, counters.rows_of_days(marked, reasons))
-    undated = {name: rows[None][f"fault:{name}"] for name in reasons} if None in rows else {}
+    undated = {name: rows[None][f"fault__{name}"] for name in reasons} if None in rows else {}
     numbers = [number for number in rows if number is not None]
-    has_ids = any(rows[number]["null:event_id"] < rows[number]["usable"] for number in numbers)
-    has_sessions = any(rows[number]["null:session_id"] < rows[number]["usable"] for number in numbers)
+    has_ids = any(rows[number]["null__event_id"] < rows[number]["usable"] for number in numbers)
+    has_sessions = any(rows[number]["null__session_id"] < rows[number]["usable"] for number in numbers)
     visits = _by_day(engine, counters.visits_of_days(marked, limits))
     products = _by_day(engine, counters.products_of_days(marked))
     repeats = _by_day(engine, counters.repeats_of_days(marked, by_id=has_ids))
@@ -73,7 +73,7 @@ def _some(row: Mapping[str, Any], names: Iterable[str], *, unless: Iterable[str]
 
 def _day(row: Mapping[str, Any], reasons: list[str], **others: Any) -> Day:
     def part(prefix: str, names: Iterable[str]) -> dict[str, int]:
-        return {name: row[f"{prefix}:{name}"] for name in names}
+        return {name: row[f"{prefix}__{name}"] for name in names}
 
     patterns = (*counters.PATTERNS, "other")
     return Day(
@@ -87,7 +87,7 @@ def _day(row: Mapping[str, Any], reasons: list[str], **others: Any) -> Day:
         unreadable=row["unreadable"],
         item_id=part("item_id", patterns),
         visitor_id=part("visitor_id", patterns),
-        hours=[row[f"hour:{hour}"] for hour in range(24)],
+        hours=[row[f"hour__{hour}"] for hour in range(24)],
         **others,
     )
 
@@ -98,5 +98,5 @@ def _catalog(engine: Engine, marked: ir.Table, catalog: ir.Table) -> Catalog:
         rows=counts["rows"] or 0,
         products=counts["products"],
         without_rows=counts["without_rows"],
-        attributes={name.partition(":")[2]: count for name, count in counts.items() if name.startswith("attribute:")},
+        attributes={name.partition("__")[2]: count for name, count in counts.items() if name.startswith("attribute__")},
     )

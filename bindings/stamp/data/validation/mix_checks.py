@@ -100,7 +100,7 @@ def _lengths(day: Day) -> dict[str, int]:
     repeats = day.usable_share(day.repeats)
     if repeats is None or repeats > _MANY_REPEATS:
         return {}
-    return {name: day.visits[f"length:{name}"] for name in LENGTHS}
+    return {name: day.visits[f"length__{name}"] for name in LENGTHS}
 
 
 def _share(count: int | None, total: int) -> float | None:

@@ -106,6 +106,11 @@ def missing_day_in_the_month(made, random):
     made.keep(made.day != gone)
 
 
+@fault("day_missing", "error", whole=True)
+def missing_days_in_the_month(made, random):
+    made.keep((made.day < made.last - 8) | (made.day > made.last - 5))
+
+
 @fault("hour_missing", "warning")
 def missing_hour(made, random):
     made.keep(~(made.on_last() & (made.columns["timestamp"] % DAY // HOUR == 19)))
@@ -500,7 +505,7 @@ def keep_products(made, mask):
     made.catalog = {name: values[mask] for name, values in made.catalog.items()}
 
 
-@fault("not_in_catalog", "error")
+@fault("not_in_catalog", "error", on_day=False, column="item_id")
 def catalog_lacks_products(made, random):
     rows = listed_rows(made)
     order = random.permutation(len(rows))
@@ -508,7 +513,7 @@ def catalog_lacks_products(made, random):
     keep_products(made, ~np.isin(np.arange(len(rows)), gone))
 
 
-@fault("not_in_catalog", "warning")
+@fault("not_in_catalog", "warning", on_day=False, column="item_id")
 def catalog_lacks_some_products(made, random):
     rows = listed_rows(made)
     order = random.permutation(len(rows))

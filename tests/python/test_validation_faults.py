@@ -79,7 +79,11 @@ def test_a_fault_is_found_and_no_other(fault, month, yesterday, engine):
     found = [finding for finding in report.findings if finding.check == fault.check and finding.column == fault.column]
     assert [finding.severity for finding in found] == [fault.severity], report
     assert not not_implied(report, fault)
-    day = {"missing_day_in_the_month": month.last - 9, "day_that_lost_rows": month.last - 1}.get(fault.name, month.last)
+    day = {
+        "missing_day_in_the_month": month.last - 9,
+        "missing_days_in_the_month": month.last - 8,
+        "day_that_lost_rows": month.last - 1,
+    }.get(fault.name, month.last)
     assert found[0].day == (date_of(day) if fault.on_day else None)
     if fault.severity != "info":
         assert found[0].value > found[0].bound

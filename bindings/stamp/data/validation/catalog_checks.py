@@ -12,14 +12,15 @@ def check_catalog(judged: Judged) -> None:
     catalog = judged.measured.catalog
     if catalog is None:
         return
-    for number in judged.judged:
-        day = judged.days[number]
-        share = None if day.unlisted is None else day.usable_share(day.unlisted)
-        if share is not None:
-            shown = CHECKS["not_in_catalog"].shown(share)
-            judged.findings.look(
-                "not_in_catalog", share, f"rows of products that the catalog lacks are {shown}", day=number
-            )
+    days = [judged.days[number] for number in judged.judged]
+    known = [(day.unlisted, day.usable) for day in days if day.unlisted is not None]
+    rows = sum(usable for _, usable in known)
+    if rows:  # one catalog, so one finding: not one a day
+        share = sum(unlisted for unlisted, _ in known) / rows
+        shown = CHECKS["not_in_catalog"].shown(share)
+        judged.findings.look(
+            "not_in_catalog", share, f"Rows of products that the catalog lacks are {shown}", column="item_id"
+        )  # fmt: skip
     if catalog.products and len(judged.measured.days) >= _DAYS:
         share = catalog.without_rows / catalog.products
         shown = CHECKS["catalog_without_clicks"].shown(share)

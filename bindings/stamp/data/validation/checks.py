@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-RESEARCH = "convention of the field"
-_PSI = (
-    "0.1 and 0.25 are the usual bands of the population stability index (Siddiqi, Credit Risk Scorecards, 2006); a "
-    "Jensen-Shannon distance of 0.1 is demanded as well, as rare groups inflate PSI"
-)
-_SALE = f"{_PSI}. It never stops: a sale moves it, and is what a model should learn"
+_FIELD = "convention of the field"
+_PSI = "the usual bands of the index are 0.1 and 0.25 (Siddiqi, Credit Risk Scorecards, 2006)"
+_SALE = f"{_PSI}; a sale moves it, and is what a model should learn, so nothing stops"
 
 Unit = Literal["share", "psi", "factor", "count"]
 
@@ -65,12 +62,12 @@ _ALL = (
           warn=None, stop=0, why="integers and texts never compare equal: no product would be the one of yesterday"),
     Check(name="malformed", about="rows", measure="rows, product ids, prices or other fields that cannot be read",
           unit="share", warn=0.001, stop=0.01, above_usual=True,
-          why="as of missing ids: one in a thousand is an export's dirt, one in a hundred a broken export"),
+          why=f"{_FIELD}: one in a thousand is an export's dirt, one in a hundred a broken export"),
     Check(name="no_visitor", about="rows", measure="rows without a visitor", unit="share", warn=0.001, stop=0.01,
           above_usual=True,
-          why="without consent GA4 sends no visitor, always about as many: what counts is more than usual"),
+          why=f"{_FIELD}; without consent GA4 sends no visitor, always about as many: what counts is more than usual"),
     Check(name="no_item", about="rows", measure="rows without a product", unit="share", warn=0.001, stop=0.01,
-          above_usual=True, why="page views without a product are usual in some shops: what counts is more than usual"),
+          above_usual=True, why=f"{_FIELD}; page views without a product are usual in some shops: what counts is more than usual"),
     Check(name="undated", about="rows", measure="rows of the days judged whose time is missing or cannot be read",
           unit="share", warn=0.001, stop=0.01, why="a row without a time belongs to no day, so no day is its usual"),
     Check(name="future", about="rows", measure="rows dated more than five minutes ahead", unit="share", warn=0.001,
@@ -81,7 +78,7 @@ _ALL = (
           unit="share", warn=0.001, stop=0.2, above_usual=True,
           why="a new kind (a wish list) is to be mapped some day; a fifth of all rows is a kind that was renamed"),
     Check(name="duplicates", about="rows", measure="rows that repeat another", unit="share", warn=0.02, stop=None,
-          above_usual=True, why="retries of trackers give up to 2 %; repeats are put aside exactly, so nothing stops"),
+          above_usual=True, why=f"{_FIELD}: 2 %, of trackers that try again; repeats are put aside exactly, so nothing stops"),
     Check(name="unreadable_text", about="rows", measure="rows with control characters or broken letters in an id, category or brand",
           unit="share", warn=0.001, stop=0.05, above_usual=True,
           why="a wrongly decoded export splits a product into two; single names are dirt of the catalog"),
@@ -108,7 +105,7 @@ _ALL = (
           warn=0.01, stop=None, above_usual=True, why="clocks that step back, or session ids used again; preparation cuts them"),
     # Volumes.
     Check(name="day_low", about="volumes", measure="rows fewer than usual", unit="share", warn=0.3, stop=0.5,
-          above_usual=True, why="a median of four weekdays varies by 10 to 15 % in shops; half a day is a lost file"),
+          above_usual=True, why=f"{_FIELD}: 30 and 50 %; half a day is a lost file"),
     Check(name="day_high", about="volumes", measure="rows more than usual", unit="share", warn=0.3, stop=None,
           above_usual=True, why="as of low days; a campaign is no fault, so nothing stops"),
     Check(name="day_doubled", about="volumes", measure="repeats on a day of 1.8 times its rows and more", unit="share",
@@ -121,10 +118,10 @@ _ALL = (
     Check(name="brand_mix", about="mix", measure="PSI of brands", unit="psi", warn=0.1, stop=None, why=_SALE),
     Check(name="price_mix", about="mix", measure="PSI of the deciles of prices", unit="psi", warn=0.1, stop=None, why=_SALE),
     Check(name="hour_mix", about="mix", measure="PSI of the hours of the day (UTC) that have rows", unit="psi", warn=0.1, stop=None,
-          why=f"{_PSI}. Of a clock in another zone; the order inside of sessions is whole, so nothing stops"),
+          why=f"{_PSI}; of a clock in another zone the order inside of sessions is whole, so nothing stops"),
     Check(name="session_length", about="mix", measure="PSI of the lengths of sessions, where no tenth of the rows repeats", unit="psi", warn=0.1, stop=0.25, why=_PSI),
     Check(name="single_event_sessions", about="mix", measure="share of sessions of one event: change, relative", unit="share",
-          warn=0.2, stop=None, above_usual=True, why=f"{RESEARCH}: 20 %; such sessions teach nothing"),
+          warn=0.2, stop=None, above_usual=True, why=f"{_FIELD}: 20 %; such sessions teach nothing"),
     Check(name="orders_without_view", about="mix", measure="orders of visitors that viewed nothing on the day", unit="share",
           warn=0.2, stop=None, above_usual=True, why="orders by telephone and from carts of yesterday are usual; a fifth more is views that are lost"),
     Check(name="popularity", about="mix", measure="effective number of products (rows² by Σ rows²) fewer than usual",
@@ -139,9 +136,9 @@ _ALL = (
     Check(name="new_visitors", about="visitors", measure="visitors who also came the day before, fewer than usual: relative",
           unit="share", warn=0.4, stop=0.9, above_usual=True,
           why="a campaign brings new visitors beside the old; where nearly none returns, ids are new"),
-    Check(name="bots", about="visitors", measure="rows of visitors above the limits of events a day or a minute", unit="share",
+    Check(name="bots", about="visitors", measure="rows of visitors above the limits of events a day or an hour", unit="share",
           warn=0.005, stop=0.3, above_usual=True,
-          why=f"{RESEARCH}: 1,000 events a day or one a second; they are put aside, so only a flood stops"),
+          why=f"{_FIELD}: 1,000 events a day; they are put aside, so only a flood stops"),
     Check(name="shared_visitor", about="visitors", measure="rows of visitor ids that many people share", unit="share",
           warn=None, stop=0.01, above_usual=True,
           why="Google's documentation of user events warns of shared ids: all their sessions are one, and all are lost"),
@@ -157,10 +154,10 @@ _ALL = (
     Check(name="currency", about="prices", measure="rows in a currency that is not usual", unit="share", warn=0.001, stop=0.01,
           why="values would be added up that are not the same money"),
     Check(name="several_currencies", about="prices", measure="rows in other currencies than the most frequent one",
-          unit="share", warn=None, stop=0.01, why="as above, where it was always so: say in the policy that it is meant"),
+          unit="share", warn=None, stop=0.01, why="as of currency, where it was always so: say in the policy that it is meant"),
     # The catalog.
     Check(name="not_in_catalog", about="catalog", measure="rows of products that the catalog lacks", unit="share", warn=0.05,
-          stop=0.2, why=f"{RESEARCH}: old products leave a catalog; a fifth of all clicks is another catalog or other ids"),
+          stop=0.2, why=f"{_FIELD}: old products leave a catalog; a fifth of all clicks is another catalog or other ids"),
     Check(name="catalog_without_clicks", about="catalog", measure="products of the catalog without any row", unit="share",
           warn=0.8, stop=None, why="a long tail without clicks is usual; four fifths is a catalog of other ids or of another shop"),
     Check(name="catalog_duplicates", about="catalog", measure="rows of the catalog whose product has one already", unit="share",

@@ -6,7 +6,7 @@ import numpy as np
 
 from .bands import chance_of_count, days_like, usual
 from .checks import CHECKS
-from .dates import weekday_of
+from .dates import date_of, weekday_of
 from .drift import DESIGN_EFFECT
 from .judging import Judged, above_usual
 
@@ -33,12 +33,19 @@ def _share(count: int, total: int) -> float | None:
 
 
 def _check_missing(judged: Judged, expected: range) -> None:
+    """Days that follow each other are one finding, of the first of them."""
+    gaps: list[list[int]] = []
     for number in expected:
         weeks = [number - 7 * week for week in (1, 2, 3)]
         closed = all(week >= min(judged.days, default=week + 1) and week not in judged.days for week in weeks)
-        judged.findings.look(
-            "day_missing", float(number not in judged.days and not closed), "there is no row of this day", day=number
-        )
+        if number in judged.days or closed:
+            continue
+        if not gaps or gaps[-1][-1] < number - 1:
+            gaps.append([])
+        gaps[-1].append(number)
+    for gap in gaps or [[]]:
+        more = f"these {len(gap)} days, to {date_of(gap[-1])}" if len(gap) > 1 else "this day"
+        judged.findings.look("day_missing", len(gap), f"there is no row of {more}", day=gap[0] if gap else None)
 
 
 def _check_changed(judged: Judged) -> None:

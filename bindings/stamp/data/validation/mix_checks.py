@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Callable, Mapping
 
@@ -192,17 +193,12 @@ def _check_popularity(judged: Judged) -> None:
 
 def _check_currencies(judged: Judged) -> None:
     days = {number: counts for number, day in judged.days.items() if (counts := day.values.get("currency", {}))}
+    together: collections.Counter[str] = collections.Counter()
     for number in judged.judged:
         if number not in days:
             continue
         counts, total = days[number], sum(days[number].values())
-        most = max(counts, key=lambda currency: (counts[currency], currency))
-        several = 1 - counts[most] / total
-        shown = CHECKS["currency"].shown
-        judged.findings.look(
-            "several_currencies", several, f"rows in another currency than {most} are {shown(several)}", day=number,
-            column="currency",
-        )  # fmt: skip
+        together.update(counts)
         like = list(days_like(number, days).values())
         if not like:
             continue
@@ -216,6 +212,14 @@ def _check_currencies(judged: Judged) -> None:
         value = sum(new.values()) / total
         judged.findings.look(
             "currency", value,
-            f"rows in {', '.join(sorted(new))}, which is not usual, are {shown(value)}; usual is {', '.join(sorted(usual_))}",
+            f"rows in {', '.join(sorted(new))}, which is not usual, are {CHECKS['currency'].shown(value)}; "
+            f"usual is {', '.join(sorted(usual_))}",
             day=number, column="currency",
+        )  # fmt: skip
+    if together:  # what was always so is one finding, not one a day
+        [(most, count)] = together.most_common(1)
+        several = 1 - count / together.total()
+        shown = CHECKS["several_currencies"].shown(several)
+        judged.findings.look(
+            "several_currencies", several, f"Rows in other currencies than {most} are {shown}", column="currency"
         )  # fmt: skip

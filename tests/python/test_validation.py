@@ -15,6 +15,7 @@ import pytest
 
 import stamp.data
 from made_clicks import DAY, FIRST, MAPPING, made_clicks
+from raw_samples import SAMPLES, write_sample
 from read_pages import check_accessible, check_self_contained
 from stamp.data.validation.dates import date_of, day_of
 from stamp.data.validation.figures import plot_volumes
@@ -235,6 +236,41 @@ def test_bad_input(options, said, month, engine):
     with pytest.raises(ValueError) as error:
         stamp.data.validate(month.table(), mapping=MAPPING, engine=engine, **options)
     assert said in str(error.value)
+
+
+def test_days_at_the_ends_of_a_source_may_be_cut(month, engine):
+    """An old file begins and ends anywhere in a day; a night's file ends yesterday, and what lacks there is a fault."""
+    made = month.copy()
+    first, last = int(made.day.min()), made.last
+    time = made.columns["timestamp"]
+    made.keep((time > first * DAY + 15 * 3_600_000_000) & (time < last * DAY + 9 * 3_600_000_000))
+    old = stamp.data.validate(
+        made.table(), mapping=MAPPING, engine=engine, now=morning_after(month) + datetime.timedelta(900)
+    )
+    assert [(f.check, f.day) for f in old.findings] == [("day_missing", date_of(last + 1))]  # as now was said
+    assert old.judged == [date_of(day) for day in range(first + 1, last)]
+    assert len([note for note in old.notes if "is not judged" in note]) == 2
+    night = stamp.data.validate(made.table(), mapping=MAPPING, engine=engine, now=morning_after(month))
+    assert night.judged[-1] == date_of(last)
+    assert {f.check for f in night.findings if f.severity == "error"} == {"day_low"}
+    assert {f.day for f in night.findings} == {date_of(last)}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_format_is_looked_at(name, engine, tmp_path):
+    sample = write_sample(name, tmp_path / "sample")
+    report = stamp.data.validate(sample.source, engine=engine)
+    assert sum(day.rows for day in report.profile.days.values()) + sum(report.profile.undated.values()) > 0
+    check_self_contained(report.html)
+
+
+def test_real_clicks_raise_no_error(real_data, engine):
+    """Public logs of shops: what they warn of is there (a campaign's hour; kinds of events that nobody mapped)."""
+    for name, warned in (
+        ("retailrocket_week", {"hour_doubled"}), ("yoochoose_week", set()), ("jdata_demo", {"unknown_event_type"}),
+    ):  # fmt: skip
+        report = stamp.data.validate(real_data / name / "sessions.tsv.gz", engine=engine)
+        assert report.passed and {f.check for f in report.findings if f.severity != "info"} == warned, report
 
 
 def test_no_rows_and_rows_of_no_day(month, engine):

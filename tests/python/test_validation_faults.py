@@ -5,6 +5,7 @@ import datetime
 import numpy as np
 import pytest
 
+import planted_drift  # noqa: F401, which plants into FAULTS, too
 import stamp.data
 from made_clicks import MAPPING, made_clicks
 from planted_faults import FAULTS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,16 +69,26 @@ def days_near(day: int, days: Mapping[int, _Day]) -> dict[int, _Day]:
 
 
 def _spread(day: int, values: Mapping[int, float], *, ratio: bool) -> float:
-    """Of the days near, each against the median of its own weekday."""
+    """Of the days near, each against the median of its own weekday; of too few of each weekday, which may differ by
+    themselves, such that the bound is twice the farthest of them."""
+    like = days_like(day, values)
+    if any((d - day) % 7 for d in like):
+        middle = float(np.median(list(like.values())))
+        return max(_residuals(list(like.values()), middle, ratio=ratio), default=0.0) * 2 / _TOLERANCE
     weekdays: dict[int, list[float]] = {}
     for d, value in days_near(day, values).items():
         weekdays.setdefault(d % 7, []).append(value)
     residuals = []
     for several in weekdays.values():
-        middle = float(np.median(several))
-        if len(several) >= _SAME_WEEKDAY and (middle or not ratio):
-            residuals += [abs(value - middle) / (middle if ratio else 1) for value in several]
+        if len(several) >= _SAME_WEEKDAY:
+            residuals += _residuals(several, float(np.median(several)), ratio=ratio)
     return _FEW * _NORMAL * float(np.median(residuals)) if residuals else 0.0
+
+
+def _residuals(values: Sequence[float], middle: float, *, ratio: bool) -> list[float]:
+    if ratio and not middle:
+        return []
+    return [abs(value - middle) / (middle if ratio else 1) for value in values]
 
 
 def chance_of_count(visitors: float) -> float:

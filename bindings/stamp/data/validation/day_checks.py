@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .bands import chance_of_count, days_like, usual
@@ -16,7 +18,7 @@ _SURE = 5.0  # standard deviations of an hour's rows
 _MOST_LOW = 0.9  # however much a shop varies, a day of a tenth is low
 
 
-def check_days(judged: Judged, expected: range) -> None:
+def check_days(judged: Judged, expected: Sequence[int]) -> None:
     """`expected`: days that must be there."""
     _check_missing(judged, expected)
     _check_changed(judged)
@@ -32,7 +34,7 @@ def _share(count: int, total: int) -> float | None:
     return count / total if total else None
 
 
-def _check_missing(judged: Judged, expected: range) -> None:
+def _check_missing(judged: Judged, expected: Sequence[int]) -> None:
     """Days that follow each other are one finding, of the first of them."""
     gaps: list[list[int]] = []
     for number in expected:
@@ -81,7 +83,7 @@ def _check_hours(judged: Judged) -> None:
         spread = np.sqrt(DESIGN_EFFECT * np.maximum(usual_, 1))
         doubled = np.flatnonzero((medians >= _ENOUGH) & (now > _DOUBLED * usual_) & (now - usual_ > _SURE * spread))
         judged.findings.look(
-            "hour_doubled", len(doubled), f"{_hours(doubled)} have far more rows than usual", day=number
+            "hour_doubled", len(doubled), f"far more rows than usual are of {_hours(doubled)}", day=number
         )
 
 

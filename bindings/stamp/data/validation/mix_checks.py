@@ -142,14 +142,18 @@ def _check_singles(judged: Judged) -> None:
 
 
 def _fewer(judged: Judged, check: str, measure: Callable[[Day], float | None], sentence: str, form: str = "") -> None:
-    """A measure that must not fall below the usual one by more than a share of it."""
+    """A measure that must not fall below the usual one by more than a share of it: a share of visitors or, with a form to
+    be shown in, a number."""
     values = judged.values(measure)
     shown = (lambda number: format(number, form)) if form else CHECKS[check].shown
     for number in judged.judged:
         found = usual(number, values, ratio=True)
-        if number not in values or found is None or not found.median:
+        if number not in values or found is None:
             continue
-        chance = math.sqrt(2 / max(1.0, found.median * judged.days[number].visits["visitors"])) if not form else 0.0
+        usually = found.median * (1 if form else judged.days[number].visits["visitors"])
+        if usually < _SOME:
+            continue
+        chance = 0.0 if form else math.sqrt(2 / usually)
         judged.findings.look(
             check, 1 - values[number] / found.median,
             sentence.format(now=shown(values[number]), usual=shown(found.median)), day=number,

@@ -26,6 +26,7 @@ from .profile import Profile
 from .report import ValidationReport
 from .row_checks import check_rows
 
+_NIGHT = 2  # hours from midnight: a shop that has none of both at the beginning of a source is cut there
 _FAR = 28  # days without a row that a source's days lie on both sides of
 
 
@@ -119,10 +120,11 @@ def validate(
     measured, outside = _without_far_days(measured, before) if after is None else (measured, 0)
     expected = _expected(measured, before, first, after, today, insist=now is not None)
     merged = measured if before is None else before.merged(measured)
+    cut = _days_cut(measured, before, today, first=first, after=after)
     judged = Judged(
         findings=Findings(judged_by),
-        days=merged.days,
-        judged=_new_days(measured, before, today),
+        days={number: day for number, day in merged.days.items() if number not in cut},
+        judged=[number for number in _new_days(measured, before, today) if number not in cut],
         measured=measured,
         before=before,
         event_types=list(opened.mapping.event_types),
@@ -130,7 +132,7 @@ def validate(
     empty = not measured.days and not any(measured.undated.values())
     judged.findings.look("no_rows", float(empty), f"source {opened.source}: there is no row")
     check_rows(judged, outside=outside)
-    check_days(judged, expected)
+    check_days(judged, [number for number in expected if number not in cut])
     drift = check_mix(judged)
     check_visitors(judged)
     check_prices(judged)
@@ -144,7 +146,13 @@ def validate(
         measured=measured,
         profile=merged,
         drift=drift,
-        notes=opened.notes,
+        notes=[
+            *opened.notes,
+            *(
+                f"{date_of(number)} is not judged: the source begins or ends within it, or may."
+                for number in sorted(cut)
+            ),
+        ],
         command=command,
     )
 
@@ -205,6 +213,23 @@ def _expected(
     if after is None:
         after = today if insist else max(measured.days, default=first - 1) + 1
     return range(first, min(after, today))
+
+
+def _days_cut(
+    measured: Profile, before: Profile | None, today: int, *, first: int | None, after: int | None
+) -> set[int]:
+    """Days that may not be whole, where there are others: today; the last, of a source whose end nobody says and that does
+    not reach to yesterday; the first, of which the first hours are missing and no day before is known."""
+    numbers = sorted(measured.days)
+    if len(numbers) < 2:
+        return set()
+    known = {} if before is None else before.days
+    cut = {number for number in numbers if number >= today}
+    if after is None and numbers[-1] < today - 1:
+        cut.add(numbers[-1])
+    if first is None and numbers[0] - 1 not in known and not sum(measured.days[numbers[0]].hours[:_NIGHT]):
+        cut.add(numbers[0])
+    return cut
 
 
 def _new_days(measured: Profile, before: Profile | None, today: int) -> list[int]:

@@ -18,6 +18,7 @@ from .mix_checks import median_price
 from .policy import DataPolicy
 from .profile import Profile
 
+_LISTED = 14  # days of a table of drift
 _DRAWN = 42  # days: those of before are small, and known
 _OUTCOMES = {"error": "failed", "warning": "warned", "info": "told"}
 
@@ -115,6 +116,17 @@ def drift_table(drifts: Mapping[str, Mapping[int, Drift]], judged: Sequence[str]
     )
 
 
+def _psi_table(drifts: Mapping[str, Mapping[int, Drift]], judged: Sequence[str]) -> Table:
+    rows = [
+        [date, *(found[day_of(date)].psi if day_of(date) in found else None for found in drifts.values())]
+        for date in judged
+    ]
+    return Table(
+        ["day", *drifts], rows, title="Population stability index, of the days that were judged last",
+        formats=dict.fromkeys(drifts, ".3f"),
+    )  # fmt: skip
+
+
 def drift(profile: Profile, drifts: Mapping[str, Mapping[int, Drift]], judged: Sequence[str]) -> Section:
     numbers = sorted(_recent(profile).days)
     shown = {name: found for name, found in drifts.items() if any(number in found for number in numbers)}
@@ -132,7 +144,7 @@ def drift(profile: Profile, drifts: Mapping[str, Mapping[int, Drift]], judged: S
         key="drift",
         title="Drift",
         figures=[Figure(drawing(plot_drift, shown, numbers, judged), caption, f"PSI by mix: {told}.")],
-        tables=[drift_table(drifts, judged[-7:])],
+        tables=[_psi_table(shown, judged[-_LISTED:])],
     )
 
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ...base.extras import import_extra
@@ -77,17 +76,18 @@ def partition(
         if not paths:
             raise ValueError(f"partition: {source.url} has no sessions")
         rows = _with_clusters(engine.read_parquet(paths), engine.table(table), source.item_ids)
-        clusters = _counts(engine.rows(_pairs(rows)), engine.rows(_products(rows)))
+        catalog = engine.keep(_catalog(rows))
+        clusters = _counts(engine.rows(_of_clusters(catalog)), engine.rows(_pairs(rows)))
         if not clusters.keys() - {NONE}:
             raise ValueError(f"partition: no product of the sessions of {source.url} is in any cluster")
         schema = session_schema(source.item_ids)
         by_cluster = rows.order_by("cluster", *SESSION_ORDER)[["cluster", *schema.names]]
-        catalog = _catalog(rows)
         sessions = stack.enter_context(PartWriter(target, SESSIONS, by_cluster.schema().to_pyarrow(), cut_by="cluster"))
         for batch in engine.batches(by_cluster):
             sessions.write(batch)
-        products = stack.enter_context(PartWriter(target, CATALOG, catalog.schema().to_pyarrow()))
-        for batch in engine.batches(catalog):
+        in_order = catalog.order_by(*SESSION_ORDER)[["item_id", "events"]]
+        products = stack.enter_context(PartWriter(target, CATALOG, in_order.schema().to_pyarrow()))
+        for batch in engine.batches(in_order):
             products.write(batch)
         files = [*sessions.close(), *products.close(), *_others(source, target)]
     manifest = dataclasses.replace(source.manifest, files=tuple(files), clusters=clusters, labels=fingerprint)
@@ -107,45 +107,40 @@ def _with_clusters(sessions: ir.Table, labels: ir.Table, item_ids: str) -> ir.Ta
     )
 
 
-def _pairs(rows: ir.Table) -> ir.Table:
-    """Events of each cluster, and examples, by the cluster of the next event."""
-    return rows.group_by("cluster", "next_cluster").aggregate(
-        events=rows.count(), examples=(rows.next_weight_millionths > 0).sum().fill_null(0)
-    )
-
-
-def _products(rows: ir.Table) -> ir.Table:
-    return rows.group_by("cluster").aggregate(products=rows.item_id.nunique())
-
-
 def _catalog(rows: ir.Table) -> ir.Table:
-    """The products and their events, in the order in which they first occur."""
+    """The products: their cluster, their events, and where in the order of the sessions they first occur."""
     import ibis
 
     first = ibis.struct({name: rows[name] for name in SESSION_ORDER})
-    found = rows.group_by("item_id").aggregate(events=rows.count(), first=first.min())
-    return found.order_by([found.first[name] for name in SESSION_ORDER])[["item_id", "events"]]
+    found = rows.group_by("item_id", "cluster").aggregate(events=rows.count(), first=first.min())
+    return found.select("item_id", "cluster", "events", **{name: found.first[name] for name in SESSION_ORDER})
 
 
-def _counts(pairs: Any, products: Any) -> dict[int, ClusterCounts]:
-    events: Counter[int] = Counter()
-    examples: dict[int, Counter[int]] = {}
+def _of_clusters(catalog: ir.Table) -> ir.Table:
+    found = catalog.group_by("cluster").aggregate(products=catalog.count(), events=catalog.events.sum().cast("int64"))
+    return found.order_by("cluster")
+
+
+def _pairs(rows: ir.Table) -> ir.Table:
+    """Examples of each cluster by the cluster of their target."""
+    examples = rows.filter(rows.next_weight_millionths > 0)
+    return examples.group_by("cluster", "next_cluster").aggregate(examples=examples.count())
+
+
+def _counts(of_clusters: Any, pairs: Any) -> dict[int, ClusterCounts]:
+    targets: dict[int, dict[int, int]] = {row["cluster"]: {} for row in of_clusters.to_pylist()}
     for row in pairs.to_pylist():
-        events[row["cluster"]] += row["events"]
-        if row["examples"]:
-            examples.setdefault(row["cluster"], Counter())[row["next_cluster"]] += row["examples"]
-    counts = {}
-    for row in sorted(products.to_pylist(), key=lambda row: row["cluster"]):
-        cluster = row["cluster"]
-        targets = examples.get(cluster, Counter())
-        counts[cluster] = ClusterCounts(
+        targets[row["cluster"]][row["next_cluster"]] = row["examples"]
+    return {
+        row["cluster"]: ClusterCounts(
             products=row["products"],
-            events=events[cluster],
-            examples=targets.total(),
-            inside=targets[cluster],
-            next=dict(sorted(targets.items())),
+            events=row["events"],
+            examples=sum(targets[row["cluster"]].values()),
+            inside=targets[row["cluster"]].get(row["cluster"], 0),
+            next=dict(sorted(targets[row["cluster"]].items())),
         )
-    return counts
+        for row in of_clusters.to_pylist()
+    }
 
 
 def _others(source: Prepared, target: Target) -> list[PartFile]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_ROWS = 2_000_000  # of a file
-ROW_GROUP = 32_768  # rows: what a reader that merges hundreds of clusters holds of each
+ROW_GROUP = 16_384  # rows: a reader that merges hundreds of clusters holds as many of each, decoded
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,12 @@ class _OpenPart:
         self._waiting: list[pa.RecordBatch] = []  # for a row group to be full
         self._n_waiting = 0
         self._scratch = target.scratch(path.rpartition("/")[0])
-        self._writer = pyarrow.parquet.ParquetWriter(self._scratch, schema, compression="zstd")
+        try:
+            with target.errors_named("write", path):
+                self._writer = pyarrow.parquet.ParquetWriter(self._scratch, schema, compression="zstd")
+        except BaseException:
+            os.unlink(self._scratch)
+            raise
 
     def write(self, rows: pa.RecordBatch) -> None:
         self.rows += rows.num_rows

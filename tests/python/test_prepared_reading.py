@@ -1,5 +1,6 @@
 """Sessions and products from prepared data."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -24,11 +25,7 @@ def lay_out(url, frame, labels, **options):
     table = pa.Table.from_pandas(with_cluster[schema.names], schema, preserve_index=False)
     files = write_table(prepared.target, "sessions", table, cut_by="cluster", max_rows=options.get("max_rows", 1000))
     others = [file for file in prepared.files if not file.path.startswith("sessions/")]
-    publish(prepared.target, type(prepared.manifest)(**{
-        **{name: getattr(prepared.manifest, name) for name in ("window", "options", "mapping", "item_ids", "counts",
-                                                              "quarantined")},
-        "files": (*files, *others), "labels": "made here",
-    }))  # fmt: skip
+    publish(prepared.target, dataclasses.replace(prepared.manifest, files=(*files, *others), labels="made here"))
     return open_prepared(url)
 
 
@@ -140,10 +137,15 @@ def test_data_that_are_not_whole_are_refused(tmp_path):
         ("gap", gap, "the positions of a session are not 0, 1, 2"),
         ("order", frame.iloc[::-1], "its rows are not in the order of session_end"),
         ("cut", frame.iloc[1:], "the positions of a session are not 0, 1, 2"),
+        ("null", frame.assign(weight_millionths=None), "column 'weight_millionths' has .* missing values"),
     ):
         prepare(tmp_path / name, rows)
         with pytest.raises(ValueError, match=message):
             stamp.Sessions.from_frame(tmp_path / name)
+    prepared = prepare(tmp_path / "kind", frame)
+    publish(prepared.target, dataclasses.replace(prepared.manifest, item_ids="text"))
+    with pytest.raises(ValueError, match=r"column 'item_id' has integers, prepared\.json says that they are strings"):
+        stamp.Sessions.from_frame(tmp_path / "kind")
     prepared = prepare(tmp_path / "altered", frame)
     path = tmp_path / "altered" / prepared.files[0].path
     path.write_bytes(b"x" * prepared.files[0].bytes)

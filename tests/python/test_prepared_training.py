@@ -3,10 +3,12 @@
 import pathlib
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import stamp
 import stamp.data
+from made_clicks import MAPPING, made_clicks
 from small_clusters import OPTIONS, Clusters, same, weights_of
 from small_prepared import plain_frame, prepare, visits
 from stamp import _stamp
@@ -169,3 +171,37 @@ def test_missing_rows_are_noticed(tmp_path):
     with pytest.raises(ValueError, match="the data have .* examples of cluster 3, .* but were counted to have"):
         stamp.train_cluster(wrong, clusters, 3, out=tmp_path / "m", config=OPTIONS, device="cpu", min_examples=0,
                             progress=False)  # fmt: skip
+
+
+def test_from_raw_clicks_to_the_models_of_the_whole_data(tmp_path):
+    """Prepared, laid out and trained, as against the events that preparation stored, put together here."""
+    clicks = made_clicks(days=6, sessions=250, products=60, seed=4)
+    with stamp.data.DuckDBEngine(memory=512 << 20) as engine:
+        prepared = stamp.data.prepare(
+            clicks.table(), out=tmp_path / "prepared", mapping=MAPPING, weights={"cart": 2, "order": 5}, min_support=1,
+            engine=engine, progress=False,
+        )  # fmt: skip
+        stored = pq.read_table(tmp_path / "prepared/events").to_pandas()
+        stored["visit"] = stored["visitor_id"] + "/" + stored["session_id"]
+        stored["weight"] = stored["event_type"].map({"view": 1, "cart": 2, "order": 5, "remove": 0})
+        content = ["timestamp", "item_id", "event_type", "price_millionths", "quantity"]
+        of_visit = stored.groupby("visit")["timestamp"]
+        stored = stored.assign(end=of_visit.transform("max"), n=of_visit.transform("size")).query("n >= 2")
+        stored = stored.sort_values(["end", "visit", *content])
+        plain = {name: stored[name].to_numpy() for name in ("item_id", "timestamp", "weight")}
+        plain |= {
+            "session_id": stored["visit"].to_numpy(object),
+            "timestamp": plain["timestamp"].view("datetime64[us]"),
+        }
+        whole = stamp.Sessions.from_frame(plain)
+        found = stamp.Sessions.from_frame(prepared, keep=())
+        assert found._core.fingerprint() == whole._core.fingerprint() and len(found) > 1000
+        items = whole.item_ids
+        clusters = Clusters({1: items[::3].tolist(), 2: items[1::3].tolist()})  # the others in none
+        laid_out = stamp.data.partition(prepared, labels_of(clusters), engine=engine)
+    options = {"config": OPTIONS, "device": "cpu", "min_examples": 0, "progress": False}
+    for cluster in (1, 2):
+        ours = stamp.train_cluster(laid_out, clusters, cluster, out=tmp_path / f"ours{cluster}", **options)
+        theirs = stamp.train_cluster(whole, clusters, cluster, out=tmp_path / f"theirs{cluster}", **options)
+        assert same(weights_of(ours.path), weights_of(theirs.path)) and ours.inside == theirs.inside > 100
+    assert stamp.Products.from_frame(tmp_path / "prepared").numbers("price", found._catalog).min() > 0

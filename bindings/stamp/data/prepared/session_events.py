@@ -12,6 +12,7 @@ from ..tables.columns import Column
 from ..tables.conversion import as_column
 from ..tables.ids import Ids
 from .layout import CATALOG, SESSIONS
+from .manifest import FILE
 from .prepared import Prepared
 from .rows import session_rows, table_rows
 
@@ -41,12 +42,12 @@ def all_sessions(
     columns = ("item_id", "timestamp", "weight_millionths", *keep.values())
     for table, starting in _sessions_of(session_rows(prepared, columns)):
         begin, end = end, end + len(starting)
-        items[begin:end] = _ids(call, prepared, "item_id", table, as_text).add_to(catalog)
-        times[begin:end] = _integers(table, "timestamp")
-        weights[begin:end] = _integers(table, "weight_millionths") / _MILLION
+        items[begin:end] = _item_ids(call, prepared, table, as_text=as_text).add_to(catalog)
+        times[begin:end] = _integers(prepared, table, "timestamp")
+        weights[begin:end] = _integers(prepared, table, "weight_millionths") / _MILLION
         found = np.flatnonzero(starting)
         starts.append(found + begin)
-        in_session = _check_positions(prepared, _integers(table, "position"), found, in_session)
+        in_session = _check_positions(prepared, _integers(prepared, table, "position"), found, in_session)
         for name, column in keep.items():
             kept[name] += table[column].chunks
     offsets = np.append(np.concatenate(starts), n)
@@ -60,8 +61,8 @@ def catalog_of_sessions(call: str, prepared: Prepared) -> tuple[Catalog, np.ndar
     events of each [V]. Of partitioned data. Raises as :func:`table_rows`."""
     catalog, clicks = Catalog(_KINDS[prepared.item_ids]), [np.empty(0, np.int64)]
     for batch in table_rows(prepared, prepared.manifest.below(CATALOG), ("item_id", "events")):
-        _ids(call, prepared, "item_id", batch, as_text=False).add_to(catalog)
-        clicks.append(_integers(batch, "events"))
+        _item_ids(call, prepared, batch).add_to(catalog)
+        clicks.append(_integers(prepared, batch, "events"))
     return catalog, np.concatenate(clicks)
 
 
@@ -82,12 +83,13 @@ def sessions_seen_from(call: str, prepared: Prepared, clusters: Collection[int],
     last = np.zeros((3, 1), np.int64)  # position, next weight (-1: none) and next time of the row before
     last[1] = -1
     for table, starting in _sessions_of(session_rows(prepared, columns, sorted(clusters))):
-        rows = _ids(call, prepared, "item_id", table, as_text=False).find_in(catalog, "the catalog of the sessions")
+        rows = _item_ids(call, prepared, table).find_in(catalog, "the catalog of the sessions")
         if (rows < 0).any():
             raise ValueError(f"{prepared.url}: the catalog lacks products of the sessions; partition the data anew")
-        position, weight = _integers(table, "position"), _integers(table, "weight_millionths")
-        time = _integers(table, "timestamp")
-        next_weight, next_time = _integers(table, "next_weight_millionths", -1), _integers(table, "next_timestamp", -1)
+        position, weight = _integers(prepared, table, "position"), _integers(prepared, table, "weight_millionths")
+        time = _integers(prepared, table, "timestamp")
+        next_weight = _integers(prepared, table, "next_weight_millionths", -1)
+        next_time = _integers(prepared, table, "next_timestamp", -1)
         here = np.stack([position, next_weight, next_time])
         before = np.concatenate([last, here[:, :-1]], axis=1)
         last = here[:, -1:]
@@ -138,17 +140,28 @@ def _check_positions(prepared: Prepared, positions: np.ndarray, starts: np.ndarr
     return int(expected[-1]) + 1
 
 
-def _integers(table: Any, name: str, missing: int | None = None) -> np.ndarray:
-    """int64 [n] of a table or a batch."""
+def _integers(prepared: Prepared, table: Any, name: str, missing: int | None = None) -> np.ndarray:
+    """int64 [n] of a table or a batch. Raises ValueError for values that are missing, unless `missing` stands for them."""
     import pyarrow.compute as pc
 
     column = table.column(name)
-    return np.asarray(column if missing is None else pc.fill_null(column, missing), np.int64)
+    if missing is not None:
+        column = pc.fill_null(column, missing)
+    if column.null_count:
+        raise ValueError(
+            f"{prepared.url}: column '{name}' has {column.null_count} missing values; prepare the data anew"
+        )
+    return np.asarray(column, np.int64)
 
 
-def _ids(call: str, prepared: Prepared, name: str, table: Any, as_text: bool) -> Ids:
-    what = f"{call}: {prepared.url}: column '{name}'"
-    return Ids(what, as_column(what, table.column(name)), as_text=as_text)
+def _item_ids(call: str, prepared: Prepared, table: Any, *, as_text: bool = False) -> Ids:
+    """Product ids of a table or a batch. Raises ValueError where they are of another kind than the manifest says."""
+    what = f"{call}: {prepared.url}: column 'item_id'"
+    ids = Ids(what, as_column(what, table.column("item_id")), as_text=as_text)
+    expected = "strings" if as_text else _KINDS[prepared.item_ids]
+    if ids.kind != expected and len(ids):
+        raise ValueError(f"{what} has {ids.kind}, {FILE} says that they are {expected}; prepare the data anew")
+    return ids
 
 
 def _whole(what: str, name: str, chunks: list[Any]) -> Column:

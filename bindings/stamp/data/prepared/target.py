@@ -200,7 +200,6 @@ class _Remote:
         return self._system.open(self._full(path), "rb")
 
     def publish(self, path: str, text: str) -> None:
-        self._system.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
         self._system.pipe_file(self._full(path), text.encode())
 
     def scratch(self, folder: str) -> str:
@@ -209,7 +208,6 @@ class _Remote:
         return path
 
     def put(self, path: str, scratch: str) -> None:
-        self._system.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
         self._system.put_file(scratch, self._full(path))
         os.unlink(scratch)
 

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -283,6 +284,43 @@ def test_urls_that_cannot_be_read_are_named():
         Target("nonsense://bucket/prepared")
     with pytest.raises(ImportError, match="^dbfs2?://x|^oss://bucket/prepared: .*ossfs"):
         Target("oss://bucket/prepared")
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    target = Target(tmp_path)
+    files = write(target, events(10))
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "somewhere")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(RuntimeError, match=rf"^cannot read {re.escape(str(tmp_path))}/{files[0].path}: no permission"):
+        target.open(files[0].path)
+    monkeypatch.undo()
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(
+        RuntimeError, match=rf"^cannot write {re.escape(str(tmp_path))}/products/part-00000-.*no permission"
+    ):
+        write(target, events(10), "products")
+    assert {*target.list()} == {files[0].path} and not [*tmp_path.rglob(".*")]
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(
+        ImportError, match=r"gs://bucket/prepared needs fsspec: pip install 'stamp-recommender\[prepare\]'"
+    ):
+        open_prepared("gs://bucket/prepared")
+    Target(f"file://{tmp_path}").publish("a", "b")
+
+
+def test_files_may_be_read_by_whoever_may_read_new_files(tmp_path):
+    target, before = Target(tmp_path), os.umask(0o027)
+    try:
+        files = write(target, events(10))
+        target.publish(FILE, "{}")
+    finally:
+        os.umask(before)
+    for path in (files[0].path, FILE):
+        assert (tmp_path / path).stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders that nobody writes to")

@@ -46,6 +46,7 @@ def train_cluster(
     Parameters
     ----------
     data : Sessions, or what :meth:`Sessions.from_frame` reads
+        Of prepared data, laid out by these clusters (:func:`stamp.data.partition`), only the cluster's files are read.
     clusters : CatalogClusters, or the path of one
     cluster_id : int
     out : path

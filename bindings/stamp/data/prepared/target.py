@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import secrets
 import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -146,13 +147,12 @@ class _Local:
     def scratch(self, folder: str) -> str:
         """In the folder that it will be in, as renaming is whole within one file system only."""
         (self._folder / folder).mkdir(parents=True, exist_ok=True)
-        handle, path = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self._folder / folder)
-        os.close(handle)
-        return path
+        path = self._folder / folder / f".{secrets.token_hex(8)}.tmp"
+        path.touch(exist_ok=False)  # with the rights that new files have, unlike what tempfile makes
+        return os.fspath(path)
 
     def put(self, path: str, scratch: str) -> None:
         place = self._folder / path
-        os.chmod(scratch, 0o666 & ~_umask())  # a temporary file is for its owner alone
         _flush(scratch)
         os.replace(scratch, place)
         _flush(place.parent)
@@ -222,13 +222,6 @@ class _Remote:
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._system.rm_file(self._full(path))
-
-
-def _umask() -> int:
-    """The only way to read it is to set it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _flush(path: str | os.PathLike[str]) -> None:

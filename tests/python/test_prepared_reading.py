@@ -1,6 +1,7 @@
 """Sessions and products from prepared data."""
 
 import dataclasses
+import pathlib
 import re
 
 import numpy as np
@@ -115,6 +116,30 @@ def test_ids_may_be_texts_and_urls_any(tmp_path):
     assert_same(found, stamp.Sessions.from_frame(plain_frame(frame), ids="text", keep=()))
 
 
+@pytest.mark.parametrize("url", ["{}", "memory://{}"])
+def test_what_was_held_out_is_read_by_its_path(tmp_path, url, monkeypatch):
+    url, early, late = url.format(tmp_path / "prepared"), visits(100), visits(50, seed=1)
+    prepared = prepare(url, early)
+    with pytest.raises(ValueError, match="prepared: nothing was held out; prepare the data with held_out"):
+        stamp.Sessions.from_frame(f"{url}/held_out")
+    later = prepare(f"{url}-later", late, folder="held_out", max_rows=77)
+    files = [file.path for file in later.files]
+    for path in files:
+        with later.target.open(path) as content:
+            scratch = prepared.target.scratch("held_out")
+            pathlib.Path(scratch).write_bytes(content.read())
+            prepared.target.put(path, scratch)
+    publish(prepared.target, dataclasses.replace(prepared.manifest, files=(*prepared.files, *later.files)))
+    assert_same(stamp.Sessions.from_frame(f"{url}/held_out/"), stamp.Sessions.from_frame(plain_frame(late)))
+    assert_same(stamp.Sessions.from_frame(url), stamp.Sessions.from_frame(plain_frame(early)))
+    if "://" not in url:
+        monkeypatch.chdir(url)
+        assert_same(stamp.Sessions.from_frame("held_out"), stamp.Sessions.from_frame(plain_frame(late)))
+    # Data that happen to be called so are what they are.
+    prepare(f"{url}/held_out", early)
+    assert_same(stamp.Sessions.from_frame(f"{url}/held_out"), stamp.Sessions.from_frame(plain_frame(early)))
+
+
 def test_no_sessions_at_all(tmp_path):
     prepare(tmp_path, visits(3).iloc[:0])
     found = stamp.Sessions.from_frame(tmp_path)
@@ -149,13 +174,15 @@ def test_data_that_are_not_whole_are_refused(tmp_path):
     prepared = prepare(tmp_path / "altered", frame)
     path = tmp_path / "altered" / prepared.files[0].path
     path.write_bytes(b"x" * prepared.files[0].bytes)
-    with pytest.raises(RuntimeError, match=f"cannot read {re.escape(str(path))}: "):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} was altered: it is no Parquet file"):
         stamp.Sessions.from_frame(tmp_path / "altered")
     path.write_bytes(b"x")
     with pytest.raises(ValueError, match=f"{re.escape(str(path))} has 1 bytes"):
         stamp.Sessions.from_frame(prepared)
     path.unlink()
-    with pytest.raises(ValueError, match=f"cannot read {re.escape(str(path))}: there is no such file"):
+    with pytest.raises(
+        ValueError, match=f"cannot read {re.escape(str(path))}: there is no such file; open the data again"
+    ):
         stamp.Sessions.from_frame(prepared)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
-from .prepared.prepared import is_prepared, open_prepared, refuse_options
+from .prepared.prepared import is_prepared, open_sessions, refuse_options
 from .prepared.session_events import VALUE, all_sessions
 from .tables.column_reader import ColumnName, ColumnReader, listed_names
 from .tables.columns import Column, is_arrow, is_list, numbers, object_array, take
@@ -123,8 +123,8 @@ class Sessions:
         data : pandas, polars or pyarrow frame, DuckDB relation, mapping of columns, lists, path, or prepared data
             Paths are CSV, TSV or Parquet, gzipped or not, or a directory of Parquet files, whose folders
             ``day=2026-01-01`` are a column, too. A list, a Series or an array of lists holds one session each. Prepared
-            data, or their folder or URL, say themselves what their columns are, and stream: sessions that end together
-            are in the order of their ids.
+            data, their folder or URL, or ``prepared/held_out``, what was held out of them, say themselves what their
+            columns are, and stream: sessions that end together are in the order of their ids.
         session_id, item_id, items, timestamp, weight, visitor_id, event_type, value : str or int, optional
             Names of the columns: what is named must be there; without a name, the column that is called as the parameter
             is, where there is one. `timestamp` (datetimes, unix time or ISO 8601, docs/data.md; else the order of the rows
@@ -162,9 +162,9 @@ class Sessions:
         }  # fmt: skip
         as_text = are_texts("from_frame", ids)
         if is_prepared(data):
-            prepared = open_prepared(data)
+            prepared, rows = open_sessions(data)
             refuse_options(prepared, {**named, "separator": separator, "names": names})
-            return cls(*all_sessions("from_frame", prepared, _kept_of_prepared(keep), as_text=as_text))
+            return cls(*all_sessions("from_frame", prepared, rows, _kept_of_prepared(keep), as_text=as_text))
         reader = open_columns("from_frame", data, separator=separator, names=names)
         columns, kept = _find_columns(reader, keep, named)
         of_ids = [of[role] for of in (columns, kept) for role in ("session_id", "item_id", "visitor_id") if role in of]

@@ -18,14 +18,10 @@ NONE = -1  # of products that are in no cluster
 SESSION_ORDER = ("session_end", "session_id", "position")  # that rows of sessions are sorted by
 
 
-def cluster_folder(cluster: int) -> str:
-    return f"{SESSIONS}/cluster={cluster}"
-
-
-def cluster_ids(manifest: Manifest) -> list[int]:
-    """Of the clusters that have files, rising."""
-    folders = {file.path.split("/")[1] for file in manifest.below(SESSIONS)}
-    return sorted(int(folder.removeprefix("cluster=")) for folder in folders)
+def cluster_folders(manifest: Manifest) -> dict[int, str]:
+    """The folders of all clusters that have files, by cluster, rising."""
+    folders = {"/".join(file.path.split("/")[:2]) for file in manifest.below(SESSIONS)}
+    return dict(sorted((int(folder.partition("=")[2]), folder) for folder in folders))
 
 
 def session_schema(item_ids: str) -> pa.Schema:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from .layout import HELD_OUT, SESSIONS
 from .manifest import FILE, ClusterCounts, Manifest, read_manifest
 from .parts import PartFile
 from .target import Target, is_url
@@ -109,13 +110,41 @@ class Prepared:
 
 
 def is_prepared(data: Any) -> bool:
-    """Whether something handed over as data is prepared data: opened, their URL, or a local folder with a
-    prepared.json."""
+    """Whether something handed over as data is prepared data, or what was held out of them: opened, their URL, or a local
+    folder with a prepared.json."""
     if isinstance(data, Prepared):
         return True
     if not isinstance(data, (str, os.PathLike)):
         return False
-    return is_url(os.fspath(data)) or os.path.exists(os.path.join(data, FILE))
+    path = os.fspath(data)
+    return is_url(path) or any(
+        os.path.exists(os.path.join(each, FILE)) for each in (path, _around_held_out(path)) if each
+    )
+
+
+def open_sessions(data: str | os.PathLike[str] | Prepared) -> tuple[Prepared, str]:
+    """Prepared data, and which of their tables of sessions is meant: "held_out" where the path says so, else "sessions".
+
+    Raises
+    ------
+    ValueError
+        As :func:`open_prepared`; nothing was held out.
+    """
+    if isinstance(data, Prepared):
+        return data, SESSIONS
+    around = _around_held_out(os.fspath(data))
+    if around is None or Target(data).size(FILE) is not None:
+        return open_prepared(data), SESSIONS
+    prepared = open_prepared(around)
+    if not prepared.manifest.below(HELD_OUT):
+        raise ValueError(f"{prepared.url}: nothing was held out; prepare the data with held_out")
+    return prepared, HELD_OUT
+
+
+def _around_held_out(path: str) -> str | None:
+    """The folder of the prepared data whose held-out sessions a path may be of."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    return (folder or ".") if name == HELD_OUT else None
 
 
 def refuse_options(prepared: Prepared, given: Mapping[str, Any]) -> None:

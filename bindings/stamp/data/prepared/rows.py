@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..tables.columns import import_pyarrow
-from .layout import SESSION_ORDER, cluster_folder, cluster_ids
+from .layout import SESSION_ORDER
 from .manifest import FILE
 from .parts import ROW_GROUP, PartFile
 from .prepared import Prepared
@@ -34,23 +34,17 @@ def table_rows(prepared: Prepared, files: Sequence[PartFile], columns: Sequence[
     return _rows(prepared, files, columns, ROW_GROUP)
 
 
-def session_rows(
-    prepared: Prepared, columns: Sequence[str], clusters: Sequence[int] | None = None
-) -> Iterator[pa.Table]:
-    """Rows of sessions in the order of session_end, session_id and position, those columns included; of all clusters
-    unless given. Each table has the next rows: what is held does not grow with the data.
+def session_rows(prepared: Prepared, columns: Sequence[str], folders: Sequence[str]) -> Iterator[pa.Table]:
+    """Rows of sessions in the order of session_end, session_id and position, those columns included. Each folder has them
+    in that order. Each table has the next rows: what is held does not grow with the data.
 
     Raises
     ------
     ValueError
-        As :func:`table_rows`; the rows of a cluster are in another order.
+        As :func:`table_rows`; the rows of a folder are in another order.
     """
-
     wanted = list(dict.fromkeys((*columns, *SESSION_ORDER)))
-    there = cluster_ids(prepared.manifest)
-    chosen = there if clusters is None else [cluster for cluster in clusters if cluster in there]
-    size = max(_FEWEST, min(ROW_GROUP, _HELD // max(1, len(chosen))))
-    folders = [cluster_folder(cluster) for cluster in chosen]
+    size = max(_FEWEST, min(ROW_GROUP, _HELD // max(1, len(folders))))
     runs = [_Run(folder, _rows(prepared, prepared.manifest.below(folder), wanted, size), size) for folder in folders]
     if len(runs) == 1:
         return runs[0].tables()
@@ -69,16 +63,18 @@ def column_names(prepared: Prepared, files: Sequence[PartFile]) -> list[str]:
 def _opened(prepared: Prepared, file: PartFile) -> Iterator[Any]:
     """A pyarrow ParquetFile."""
     import_pyarrow(f"reading {prepared.url}")
+    import pyarrow as pa
     import pyarrow.parquet
 
+    place = prepared.target.place(file.path)
     with prepared.target.open(file.path) as content:
         size = content.seek(0, 2)
         if size != file.bytes:
-            raise ValueError(
-                f"{prepared.target.place(file.path)} has {size:,} bytes, {FILE} says {file.bytes:,} bytes; prepare the data anew"
-            )
-        with prepared.target.errors_named("read", file.path):
-            parquet = pyarrow.parquet.ParquetFile(content)
+            raise ValueError(f"{place} has {size:,} bytes, {FILE} says {file.bytes:,} bytes; prepare the data anew")
+        try:
+            parquet = pa.parquet.ParquetFile(content)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{place} was altered: it is no Parquet file: {error}; prepare the data anew") from None
         yield parquet
 
 

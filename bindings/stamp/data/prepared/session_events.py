@@ -11,7 +11,7 @@ from ..._stamp import Catalog, Sessions
 from ..tables.columns import Column
 from ..tables.conversion import as_column
 from ..tables.ids import Ids
-from .layout import CATALOG, SESSIONS
+from .layout import CATALOG, HELD_OUT, cluster_folders
 from .manifest import FILE
 from .prepared import Prepared
 from .rows import session_rows, table_rows
@@ -25,31 +25,32 @@ VALUE = "value"  # what value_millionths is called where it is kept, in whole un
 
 
 def all_sessions(
-    call: str, prepared: Prepared, keep: Mapping[str, str], *, as_text: bool
+    call: str, prepared: Prepared, table: str, keep: Mapping[str, str], *, as_text: bool
 ) -> tuple[Sessions, Catalog, dict[str, Column]]:
-    """All sessions by session_end and session_id, their products in the order in which they first occur, and columns that
+    """All sessions of a table, "sessions" or "held_out", by session_end and session_id, their products in the order in which they first occur, and columns that
     are kept, by the names that they are kept as.
 
     Memory grows by what sessions hold, and by what is kept. Raises as :func:`session_rows`; messages about ids begin with
     `call`.
     """
-    n = sum(file.rows for file in prepared.manifest.below(SESSIONS))
+    n = sum(file.rows for file in prepared.manifest.below(table))
     items, times, weights = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.float32)
     starts = [np.empty(0, np.int64)]
     kept: dict[str, list[Any]] = {name: [] for name in keep}
     catalog = Catalog("strings" if as_text else _KINDS[prepared.item_ids])
     end, in_session = 0, 0  # events so far: of all sessions, and of the last one
     columns = ("item_id", "timestamp", "weight_millionths", *keep.values())
-    for table, starting in _sessions_of(session_rows(prepared, columns)):
+    folders = [HELD_OUT] if table == HELD_OUT else list(cluster_folders(prepared.manifest).values())
+    for rows, starting in _sessions_of(session_rows(prepared, columns, folders)):
         begin, end = end, end + len(starting)
-        items[begin:end] = _item_ids(call, prepared, table, as_text=as_text).add_to(catalog)
-        times[begin:end] = _integers(prepared, table, "timestamp")
-        weights[begin:end] = _integers(prepared, table, "weight_millionths") / _MILLION
+        items[begin:end] = _item_ids(call, prepared, rows, as_text=as_text).add_to(catalog)
+        times[begin:end] = _integers(prepared, rows, "timestamp")
+        weights[begin:end] = _integers(prepared, rows, "weight_millionths") / _MILLION
         found = np.flatnonzero(starting)
         starts.append(found + begin)
-        in_session = _check_positions(prepared, _integers(prepared, table, "position"), found, in_session)
+        in_session = _check_positions(prepared, _integers(prepared, rows, "position"), found, in_session)
         for name, column in keep.items():
-            kept[name] += table[column].chunks
+            kept[name] += rows[column].chunks
     offsets = np.append(np.concatenate(starts), n)
     what = f"{call}: {prepared.url}: column"
     others = {name: _whole(f"{what} '{keep[name]}'", name, kept.pop(name)) for name in keep}
@@ -82,7 +83,9 @@ def sessions_seen_from(call: str, prepared: Prepared, clusters: Collection[int],
     end = 0  # events so far, those of no known product among them
     last = np.zeros((3, 1), np.int64)  # position, next weight (-1: none) and next time of the row before
     last[1] = -1
-    for table, starting in _sessions_of(session_rows(prepared, columns, sorted(clusters))):
+    folders = cluster_folders(prepared.manifest)
+    chosen = [folder for cluster, folder in folders.items() if cluster in clusters]
+    for table, starting in _sessions_of(session_rows(prepared, columns, chosen)):
         rows = _item_ids(call, prepared, table).find_in(catalog, "the catalog of the sessions")
         if (rows < 0).any():
             raise ValueError(f"{prepared.url}: the catalog lacks products of the sessions; partition the data anew")

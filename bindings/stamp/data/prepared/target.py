@@ -112,13 +112,14 @@ class Target:
         place = self.place(path)
         try:
             yield
-        except FileNotFoundError:
-            raise ValueError(f"cannot {doing} {place}: there is no such file") from None
-        except PermissionError as error:
-            raise RuntimeError(f"cannot {doing} {place}: no permission to: {error}") from error
         except Exception as error:  # each file system has errors of its own
+            if isinstance(error, FileNotFoundError) and doing == "read":
+                raise ValueError(
+                    f"cannot read {place}: there is no such file; open the data again if they were prepared anew meanwhile"
+                ) from None
+            what = "no permission to: " if isinstance(error, PermissionError) else ""
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise RuntimeError(f"cannot {doing} {place}: {reason or type(error).__name__}") from error
+            raise RuntimeError(f"cannot {doing} {place}: {what}{reason or type(error).__name__}") from error
 
     def __repr__(self) -> str:
         return f"Target({self.url!r})"

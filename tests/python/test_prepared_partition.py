@@ -13,9 +13,10 @@ import pytest
 
 import stamp
 import stamp.data
-from small_prepared import prepare, visits
+from small_prepared import prepare, visits, write_table
 from stamp import cli
 from stamp.data.prepared.manifest import FILE, publish
+from stamp.data.prepared.target import Target
 from test_prepared_reading import PRODUCTS, assert_same
 
 COLUMNS = pd.DataFrame({"item_id": [n * 1_000_003 - 5 for n in range(50)], "cluster": [n // 8 for n in range(50)]})
@@ -106,6 +107,24 @@ def test_another_folder_gets_sessions_and_products_and_leaves_the_first_as_it_wa
     back = stamp.data.partition(there, COLUMNS.assign(cluster=0), out=tmp_path / "source", engine=engine)
     back.verify()
     assert {*back.clusters} == {-1, 0}
+
+
+def test_what_cannot_be_copied_to_another_folder_leaves_nothing_there(tmp_path, engine, monkeypatch):
+    source = prepare(tmp_path / "source", visits(100), products=PRODUCTS.slice(0, 2))
+    more = write_table(source.target, "held_out", PRODUCTS)
+    publish(source.target, dataclasses.replace(source.manifest, files=(*source.files, *more)))
+    put = Target.put
+
+    def fail(self, path, scratch):
+        if path.startswith("held_out/"):
+            raise RuntimeError(f"cannot write {path}: no space left")
+        put(self, path, scratch)
+
+    monkeypatch.setattr(Target, "put", fail)
+    with pytest.raises(RuntimeError, match="cannot write held_out/.*: no space left"):
+        stamp.data.partition(tmp_path / "source", COLUMNS, out=tmp_path / "out", engine=engine)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    stamp.data.open_prepared(tmp_path / "source").verify()
 
 
 def test_the_same_folder_by_another_name_is_no_other(tmp_path, engine, monkeypatch):

@@ -31,8 +31,8 @@ def partition(
 ) -> Prepared:
     """Lay the sessions of prepared data out by cluster, so that training one cluster reads its own files alone.
 
-    Sessions are sorted once. Products of no cluster have one of their own, -1. Data that are
-    laid out by the same labels already stay as they are. A kill leaves the old state whole.
+    Sessions are sorted once. Products of no cluster have one of their own, -1. Data that are laid out by the same labels
+    already stay as they are. A kill leaves the old state whole.
 
     Parameters
     ----------
@@ -149,13 +149,26 @@ def _others(source: Prepared, target: Target) -> list[PartFile]:
         laid_out = {file.path for folder in (SESSIONS, CATALOG) for file in source.manifest.below(folder)}
         return [file for file in source.files if file.path not in laid_out]
     files = [file for folder in (PRODUCTS, HELD_OUT) for file in source.manifest.below(folder)]
-    for file in files:
-        scratch = target.scratch(file.path.rpartition("/")[0])
-        try:
-            with source.target.open(file.path) as content, open(scratch, "wb") as copy:
-                shutil.copyfileobj(content, copy, 1 << 20)
-            target.put(file.path, scratch)
-        finally:
-            if os.path.exists(scratch):
-                os.unlink(scratch)
+    new: list[str] = []
+    try:
+        for file in files:
+            there = target.size(file.path) is not None
+            _copy(source, target, file.path)
+            if not there:
+                new.append(file.path)
+    except BaseException:
+        for path in new:
+            target.remove(path)
+        raise
     return files
+
+
+def _copy(source: Prepared, target: Target, path: str) -> None:
+    scratch = target.scratch(path.rpartition("/")[0])
+    try:
+        with source.target.open(path) as content, target.errors_named("write", path), open(scratch, "wb") as copy:
+            shutil.copyfileobj(content, copy, 1 << 20)
+        target.put(path, scratch)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(scratch)

@@ -4,11 +4,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from stamp.data.prepared.layout import session_schema
+from stamp.data.prepared.layout import SESSION_COLUMNS
 from stamp.data.prepared.manifest import Manifest, publish
 from stamp.data.prepared.parts import PartWriter
 from stamp.data.prepared.prepared import open_prepared
 from stamp.data.prepared.target import Target
+
+
+def session_schema(item_ids):
+    item = pa.int64() if item_ids == "integer" else pa.string()
+    kinds = {
+        "item_id": item,
+        "next_item_id": item,
+        **dict.fromkeys(("session_id", "visitor_id", "event_type"), pa.string()),
+    }
+    return pa.schema([(name, kinds.get(name, pa.int64())) for name in SESSION_COLUMNS])
 
 
 def visits(sessions=400, products=60, seed=0, *, texts=False, end=2000, group=8):

@@ -15,8 +15,7 @@ import pytest
 
 import stamp
 import stamp.data
-from small_prepared import prepare, visits
-from stamp.data.prepared.layout import session_schema
+from small_prepared import prepare, session_schema, visits
 from stamp.data.prepared.manifest import FILE, publish
 from stamp.data.prepared.parts import PartWriter
 from stamp.data.prepared.prepared import open_prepared

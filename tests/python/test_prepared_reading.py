@@ -10,9 +10,8 @@ import pyarrow as pa
 import pytest
 
 import stamp
-from small_prepared import ordered, plain_frame, prepare, visits, write_table
+from small_prepared import ordered, plain_frame, prepare, session_schema, visits, write_table
 from stamp.data.prepared import rows as rows_module
-from stamp.data.prepared.layout import session_schema
 from stamp.data.prepared.manifest import publish
 from stamp.data.prepared.prepared import open_prepared
 

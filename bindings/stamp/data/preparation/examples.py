@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ibis
 from ibis import _
 
+from ..prepared.layout import SESSION_COLUMNS, SESSION_ORDER
 from ..sources.faults import day
 from ..sources.fields import MILLION
 from .options import Options
@@ -15,11 +16,6 @@ from .visits import SESSION
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-# Of prepared data's sessions.
-COLUMNS = (
-    "session_id", "position", "item_id", "timestamp", "visitor_id", "event_type", "value_millionths", "weight_millionths",
-    "next_item_id", "next_weight_millionths", "next_timestamp", "session_start", "session_end",
-)  # fmt: skip
 _ORDER = ("timestamp", "item_id", "event_type", "price_millionths", "quantity", "currency", "category", "brand")
 _CENT = MILLION // 100
 _LEAST, _MOST = MILLION // 10, 10  # the millionths, and the times, by which a value changes a weight at most
@@ -57,7 +53,7 @@ def weighed(events: ir.Table, options: Options, *, first: int, end: int) -> ir.T
 
 
 def laid_out(events: ir.Table, *, visitors: bool, min_length: int) -> ir.Table:
-    """Weighed events of sessions of `min_length` or more with their places and what follows, in these :data:`COLUMNS`.
+    """Weighed events of sessions of `min_length` or more with their places and what follows, in the columns of prepared sessions.
 
     A session that began before the first of these events begins with it, as it would if no day before were there.
     `visitors`: whether the shop knows visitors, so that a session's id is the visitor's and its own.
@@ -76,11 +72,11 @@ def laid_out(events: ir.Table, *, visitors: bool, min_length: int) -> ir.Table:
     by_pause = placed.visitor_id.concat("/", placed.session_start.cast("string"))
     of_shop = placed.visitor_id.concat("/", placed.session_id) if visitors else placed.session_id
     named = placed.mutate(session_id=of_shop.coalesce(by_pause))
-    return named.filter(_.length >= min_length).select(*COLUMNS)
+    return named.filter(_.length >= min_length).select(*SESSION_COLUMNS)
 
 
 def in_file_order(examples: ir.Table) -> ir.Table:
-    return examples.order_by("session_end", "session_id", "position")
+    return examples.order_by(*SESSION_ORDER)
 
 
 def _in_order(events: ir.Table) -> list[ir.Value]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...base.extras import import_extra
 from .labels import fingerprint_of, read_labels
-from .layout import CATALOG, HELD_OUT, NONE, PRODUCTS, SESSION_ORDER, SESSIONS, session_schema
+from .layout import CATALOG, HELD_OUT, NONE, PRODUCTS, SESSION_COLUMNS, SESSION_ORDER, SESSIONS
 from .manifest import ClusterCounts, publish, read_manifest
 from .parts import PartFile, PartWriter
 from .prepared import Prepared, open_prepared
@@ -75,13 +75,12 @@ def partition(
         paths = [source.target.readable(file.path) for file in source.manifest.below(SESSIONS)]
         if not paths:
             raise ValueError(f"partition: {source.url} has no sessions")
-        rows = _with_clusters(engine.read_parquet(paths), engine.table(table), source.item_ids)
+        rows = _with_clusters(engine.read_parquet(paths), engine.table(table))
         catalog = engine.keep(_catalog(rows))
         clusters = _counts(engine.rows(_of_clusters(catalog)), engine.rows(_pairs(rows)))
         if not clusters.keys() - {NONE}:
             raise ValueError(f"partition: no product of the sessions of {source.url} is in any cluster")
-        schema = session_schema(source.item_ids)
-        by_cluster = rows.order_by("cluster", *SESSION_ORDER)[["cluster", *schema.names]]
+        by_cluster = rows.order_by("cluster", *SESSION_ORDER)[["cluster", *SESSION_COLUMNS]]
         sessions = stack.enter_context(PartWriter(target, SESSIONS, by_cluster.schema().to_pyarrow(), cut_by="cluster"))
         for batch in engine.batches(by_cluster):
             sessions.write(batch)
@@ -94,14 +93,13 @@ def partition(
     return Prepared(target, publish(target, manifest))
 
 
-def _with_clusters(sessions: ir.Table, labels: ir.Table, item_ids: str) -> ir.Table:
+def _with_clusters(sessions: ir.Table, labels: ir.Table) -> ir.Table:
     """Rows of sessions with `cluster`, and `next_cluster`: null at the session's end."""
-    columns = session_schema(item_ids).names
     following = labels.rename(next_item_id="item_id", next_label="cluster")
     own = labels.rename(label="cluster")
-    rows = sessions[columns].left_join(own, "item_id").left_join(following, "next_item_id")
+    rows = sessions[SESSION_COLUMNS].left_join(own, "item_id").left_join(following, "next_item_id")
     return rows.select(
-        *columns,
+        *SESSION_COLUMNS,
         cluster=rows.label.fill_null(NONE),
         next_cluster=rows.next_item_id.notnull().ifelse(rows.next_label.fill_null(NONE), None),
     )

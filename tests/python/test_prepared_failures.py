@@ -1,6 +1,7 @@
 """Prepared data when things go wrong: kills, full disks; and how much memory reading takes."""
 
 import os
+import pathlib
 import random
 import re
 import resource
@@ -51,8 +52,12 @@ for state in range(10**6):
 def kill_while(script, folder, seconds):
     """Start a script that works on a folder for ever, and kill it so long after it has begun."""
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", script, str(folder)], stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(__file__)
-    ) as process:  # fmt: skip
+        [sys.executable, "-W", "ignore", "-c", script, folder],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=pathlib.Path(__file__).parent,
+        env={**os.environ, "TMPDIR": str(folder.parent)},  # for what a killed engine leaves
+    ) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)

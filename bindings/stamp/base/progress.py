@@ -1,9 +1,12 @@
-"""Progress while training and evaluating, in terminals and notebooks."""
+"""Progress of what takes long, in terminals and notebooks."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .streams import STDERR, tell
@@ -74,8 +77,53 @@ class ClustersBar:
         self._bar.close()
 
 
+class Steps:
+    """Says of each step how long it took; while it runs, where people look on, how far it is.
+
+    Parameters
+    ----------
+    call : str
+        What messages begin with.
+    shown : bool
+    done : callable
+        The share of what runs that is done, 0 to 1, or None where nobody knows; asked by another thread.
+    """
+
+    def __init__(self, call: str, *, shown: bool, done: Callable[[], float | None]):
+        self._call, self._shown, self._done = call, shown, done
+
+    @contextlib.contextmanager
+    def __call__(self, title: str) -> Iterator[None]:
+        start, ended = time.perf_counter(), threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(title, ended), daemon=True)
+        if self._shown and is_watched():
+            watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if watcher.ident is not None:
+                watcher.join()
+        if self._shown:
+            tell(f"{self._call}: {title}, {time.perf_counter() - start:.1f} s")
+
+    def _watch(self, title: str, ended: threading.Event) -> None:
+        bar = make_bar(100, f"{self._call}: {title}", "%")
+        while not ended.wait(0.25):
+            share = self._done()
+            if share is not None:  # a step may be several queries: the bar begins anew with each
+                bar.update(round(100 * share) - bar.n)
+        bar.leave = False
+        bar.close()
+
+
+def is_watched() -> bool:
+    """Whether somebody sees a bar move: in a terminal, or a notebook."""
+    return STDERR.isatty() or "ipykernel" in sys.modules
+
+
 def make_bar(total: int, title: str, unit: str) -> Any:
-    if not (STDERR.isatty() or "ipykernel" in sys.modules):
+    if not is_watched():
         return LineBar(total, title, unit)
     try:
         from tqdm.auto import tqdm

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from ibis.common.exceptions import TableNotFound
 
 from .engine import Engine, TextTables
 from .memory import available_memory
+from .spill import SpillFolder
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -51,7 +50,7 @@ class DuckDBEngine(Engine):
         on in `spill`.
     spill : str or path, optional
         Folder for what does not fit, as large as the events; by default the system's for temporary files. What is written
-        there is removed at the end.
+        there is removed at the end, what a killed process left by the next one.
     threads : int, optional
         By default as many as there are cores.
 
@@ -59,6 +58,8 @@ class DuckDBEngine(Engine):
     ------
     ValueError
         `memory` or `threads` cannot be, or `spill` is no folder.
+    RuntimeError
+        `spill` cannot be written to.
     """
 
     name = "duckdb"
@@ -70,11 +71,10 @@ class DuckDBEngine(Engine):
         memory = int(_SHARE * available_memory()) if memory is None else memory
         if memory < 64 << 20:
             raise ValueError(f"engine: memory is {memory} bytes, expected 64 MiB or more")
-        if spill is not None and not pathlib.Path(spill).is_dir():
-            raise ValueError(f"engine: spill is {os.fspath(spill)!r}, which is no folder")
         self.memory = memory
-        self.spill = tempfile.mkdtemp(prefix="stamp-prepare-", dir=spill)
-        self._removed = weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
+        folder = SpillFolder(spill)
+        self.spill = folder.path
+        self._removed = weakref.finalize(self, folder.remove)
         options: dict[str, Any] = {
             "memory_limit": f"{memory}B",
             "temp_directory": self.spill,
@@ -85,7 +85,8 @@ class DuckDBEngine(Engine):
         self.connection = ibis.duckdb.connect(**options)
         self._raw: duckdb.DuckDBPyConnection = self.connection.con
         self._raw.execute("SET TimeZone = 'UTC'")
-        self._raw.execute("SET enable_progress_bar = false")
+        self._raw.execute("SET enable_progress_bar = true")  # it is counted, and told by others
+        self._raw.execute("SET enable_progress_bar_print = false")
 
     def close(self) -> None:
         self.connection.disconnect()
@@ -132,6 +133,10 @@ class DuckDBEngine(Engine):
             duck = self.connection.compiler.type_mapper
             options["columns"] = {name: duck.to_string(ibis.dtype(kind)) for name, kind in columns.items()}
         return self.keep(self.connection.read_json(list(paths), table_name=self._name(), **options))
+
+    def progress(self) -> float | None:
+        percent = self._raw.query_progress()
+        return None if percent < 0 else percent / 100
 
     def rows(self, expression: ir.Table) -> Any:
         with self._errors_named():

@@ -93,6 +93,11 @@ class Engine(abc.ABC):
     def batches(self, expression: ir.Table) -> Iterator[Any]:
         """The rows as pyarrow record batches, in the order of the expression, without holding them all."""
 
+    def progress(self) -> float | None:
+        """The share of the query that runs that is done, 0 to 1; None where none runs, or nobody knows. Any thread may
+        ask."""
+        return None
+
     def rows(self, expression: ir.Table) -> Any:
         """The rows as a pyarrow table: for small results."""
         return self.connection.to_pyarrow(expression)

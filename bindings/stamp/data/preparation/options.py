@@ -31,8 +31,6 @@ class Options:
         Millionths, by kind.
     value : int
         Millionths of a unit of the currency; 0: the value does not matter.
-    end : int or None
-        The day that the window ends before, since 1970.
     """
 
     sessions: str = "as given"
@@ -45,7 +43,6 @@ class Options:
     min_length: int = 2
     held_out: int = 0
     days: int | None = None
-    end: int | None = None
     max_id_characters: int = 512
     bot_events_a_day: int = 1000
     bot_events_an_hour: int = 600

@@ -92,7 +92,7 @@ def performance() -> str:
                         for r in clustered]),
                  where(clustered)]  # fmt: skip
     return (
-        "\n\n".join([*text, *rules(), *loading(), *in_flight(), *served(), *replay(), *daily(), *gpu_performance()])
+        "\n\n".join([*text, *rules(), *loading(), *in_flight(), *served(), *replay(), *preparing(), *daily(), *gpu_performance()])
         + "\n"
     )
 
@@ -267,6 +267,31 @@ def replay() -> list[str]:
                   [[f"{r['questions']:,.0f}", f"{r['products']:,.0f}, {r['dim']:.0f}",
                     *(f"{r[part + 'seconds']:.1f}" for part in ("lists_", "replay_", "metrics_", "")),
                     f"{r['peak_mib']:,.0f}", f"{r['own_mib']:,.0f}"] for r in rows]),
+            where(rows)]  # fmt: skip
+
+
+def preparing() -> list[str]:
+    rows = latest(read("prepare"), "by", "events")
+    if not rows:
+        return []
+    order = ["stamp", "pandas", "polars", "spark"]
+    rows.sort(key=lambda r: (r["events"], order.index(r["by"])))
+    names = {"stamp": "stamp on DuckDB", "spark": "stamp on Spark"}
+
+    def cells(r: dict) -> list[str]:
+        if r.get("failed"):
+            return ["did not end", "", "", ""]
+        return [f"{r['seconds']:,.0f}", f"{r['events'] / r['seconds'] / 1e3:,.0f}", f"{r['peak_mib'] / 1024:.1f}",
+                f"{r['spilled_mib'] / 1024:.1f}" if r["by"] == "stamp" else ""]  # fmt: skip
+
+    return ["## Preparing clicks", "Made-up clicks of 28 days in Parquet become sessions: read, freed from what is there "
+            "twice, cut at pauses of 30 minutes, filtered by support until nothing changes, with each event's place and the one after it, sorted "
+            "and written. stamp also looks for machines, writes clean events by day, products and what is in quarantine, and keeps within "
+            "8 GiB on DuckDB (which counts its own memory; Parquet's writer and Python come on top). Spark is local, in a JVM of "
+            "its own, whose memory is not counted. All leave the same number of events. One run each.",
+            table(["events", "MiB", "by", "left", "seconds", "thousand events/s", "peak GiB", "spilled GiB"],
+                  [[f"{r['events']:,}", f"{r['source_mib']:,.0f}", names.get(r["by"], r["by"]), f"{r.get('left', 0):,}", *cells(r)]
+                   for r in rows]),
             where(rows)]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,15 @@ SLOW = settings(
     max_examples=2, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
+
+
+CATALOG = pa.table({
+    "item_id": ["SKU-0001", "SKU-0002", "SKU-0001", "SKU-0900", None],
+    "price": pa.array([19.99, None, 0.1, 5.0, 1.0]),
+    "available": [True, False, True, None, True],
+    "updated": pa.array([0, 1, 2, 3, 4], pa.timestamp("us", "UTC")),
+    "colour": ["red", "", "grün", None, "x"],
+})  # fmt: skip
 
 
 def judged(clicks, engine):
@@ -56,6 +66,7 @@ def test_prepared_data_are_the_same_files_on_every_engine(duck, spark, big_query
     options = {
         "now": datetime.datetime(2026, 5, 1, tzinfo=datetime.timezone.utc), "min_support": 2, "held_out": "1D",
         "weights": {"order": 3}, "value": 20, "half_life": 7, "collapse_repeats": True, "progress": False,
+        "bot_events_a_day": 4, "catalog": CATALOG,
     }  # fmt: skip
     made = {}
     for engine, source in ((duck, sample.source), (spark, sample.source), (big_query, "bigquery://clicks.events_*")):
@@ -64,6 +75,6 @@ def test_prepared_data_are_the_same_files_on_every_engine(duck, spark, big_query
             path.relative_to(tmp_path / engine.name).as_posix() for path in (tmp_path / engine.name).rglob("*.parquet")
         )
         made[engine.name] = sorted(names), prepared.counts  # names hold hashes of what is in the files
-    assert made["duckdb"][1]["train_events"] > 20
+    assert made["duckdb"][1]["train_events"] > 20 and prepared.quarantined["bot"] > 3
     assert made["spark"] == made["duckdb"]
     assert made["bigquery"] == made["duckdb"]

@@ -10,7 +10,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from raw_samples import GA4_SCHEMA
+from raw_analytics import GA4_SCHEMA
 from stamp.data.engines.bigquery import BigQueryEngine
 from stamp.data.preparation.catalog import products, seen_products
 from stamp.data.preparation.cleaning import with_reasons

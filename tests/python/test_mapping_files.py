@@ -6,7 +6,7 @@ import json
 import jsonschema
 import pytest
 
-from raw_samples import write_csv, write_json_lines
+from raw_files import write_csv, write_json_lines
 from stamp.data.sources.mapping_files import mapping_schema, read_mapping
 from stamp.data.sources.opening import open_events
 

@@ -3,7 +3,8 @@
 import pytest
 
 from raw_events import COLUMNS, in_order
-from raw_samples import SAMPLES, write_csv, write_sample
+from raw_files import write_csv
+from raw_samples import SAMPLES, write_sample
 from stamp.data.sources.opening import open_events
 
 

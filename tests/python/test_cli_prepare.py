@@ -1,11 +1,8 @@
-"""stamp prepare: every format with no further word, and which engine does the work."""
-
-import json
+"""stamp prepare: what it says of a source, and which engine does the work. test_raw_to_model.py has every format."""
 
 import pytest
 
-import stamp
-from raw_samples import SAMPLES, write_sample
+from raw_samples import write_sample
 from stamp.cli import main
 
 
@@ -13,17 +10,6 @@ def run(capsys, *arguments):
     code = main([str(argument) for argument in arguments])
     found = capsys.readouterr()
     return code, found.out, found.err
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_samples_are_prepared_with_no_further_word(name, tmp_path, capsys):
-    sample = write_sample(name, tmp_path / "sample")
-    code, out, err = run(capsys, "prepare", "--source", sample.source, "--out", tmp_path / "out", "--json")
-    assert code == 0, err
-    counts = json.loads(out)["counts"]
-    assert counts["kept"] == counts["events"] == len(sample.rows)
-    sessions = stamp.Sessions.from_frame(tmp_path / "out")
-    assert len(sessions) == counts["train_sessions"] > 5
 
 
 def test_what_was_found_out_is_said(tmp_path, capsys):

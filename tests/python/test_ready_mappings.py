@@ -1,5 +1,7 @@
 """Raw samples of every format become the table of events that they were written from, with no further word."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raw_events import COLUMNS, in_order
@@ -66,3 +68,32 @@ def test_a_column_may_be_missing_in_some_files_but_not_one_that_is_needed(duck, 
         ValueError, match=r"3.csv: plain columns: item_id is 'item_id', which is none of the columns times"
     ):
         open_events(tmp_path, duck)
+
+
+def test_columns_that_a_format_may_lack_are_said(duck, tmp_path):
+    time, product = "2026-01-01T00:00:00Z", [{"product": {"id": "x"}}]
+    row = {"eventType": "detail-page-view", "visitorId": "v", "eventTime": time, "productDetails": product}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "events.parquet")
+    opened = open_events(tmp_path / "events.parquet", duck)
+    assert opened.notes == [
+        "The columns are those of Google Retail.",
+        "There is no session_id, no quantity, no currency.",
+    ]
+    (found,) = duck.rows(opened.events).to_pylist()
+    assert (found["visitor_id"], found["item_id"], found["event_type"], found["quantity"]) == ("v", "x", "view", None)
+    pq.write_table(pa.Table.from_pylist([{**row, "productDetails": [{"quantity": 1}]}]), tmp_path / "events.parquet")
+    with pytest.raises(
+        ValueError, match=r"Google Retail: item_id is 'productDetails.product.id', which is none of the col"
+    ):
+        open_events(tmp_path / "events.parquet", duck)
+
+
+def test_a_trimmed_export_of_ga4_is_read(duck, tmp_path):
+    sample = write_sample("ga4", tmp_path / "sample", events=30)
+    table = pa.concat_tables(pq.read_table(folder) for folder in sample.source.glob("events_2*"))
+    items = [[{key: each[key] for key in ("item_id", "price")} for each in row] for row in table["items"].to_pylist()]
+    index = table.schema.get_field_index("items")
+    pq.write_table(table.set_column(index, "items", pa.array(items)), tmp_path / "events.parquet")
+    opened = open_events(tmp_path / "events.parquet", duck)
+    assert opened.notes[-1] == "There is no quantity, no category, no brand."
+    assert {row["brand"] for row in duck.rows(opened.events).to_pylist()} == {None}

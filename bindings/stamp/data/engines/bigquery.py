@@ -197,7 +197,7 @@ class BigQueryEngine(Engine):
             yield from pa.Table.from_batches([batch]).cast(schema).to_batches()
 
     def _run(self, query: str) -> Any:
-        dry = self._client.query(query, job_config=bigquery.QueryJobConfig(dry_run=True, use_query_cache=False))
+        dry = self._query(query, bigquery.QueryJobConfig(dry_run=True, use_query_cache=False))
         size = dry.total_bytes_processed
         if size > self._allow:
             raise ValueError(
@@ -205,7 +205,14 @@ class BigQueryEngine(Engine):
             )
         if size > self._say_above:
             tell(f"BigQuery: a query reads {size / _GIB:,.0f} GiB")
-        return self._client.query(query, job_config=bigquery.QueryJobConfig(maximum_bytes_billed=self._allow)).result()
+        return self._query(query, bigquery.QueryJobConfig(maximum_bytes_billed=self._allow))
+
+    def _query(self, query: str, config: bigquery.QueryJobConfig) -> Any:
+        try:
+            job = self._client.query(query, job_config=config)
+            return job if config.dry_run else job.result()
+        except GoogleAPICallError as error:
+            raise RuntimeError(f"BigQuery: {error.message}") from error
 
     def _loaded(self, paths: Sequence[str], config: bigquery.LoadJobConfig) -> ir.Table:
         for path in paths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 
+_OPTIONAL = ("session_id", "price", "quantity", "currency", "category", "brand", "event_id")
+
+
 def rows_about_products(raw: ir.Table, mapping: EventMapping, engine: Engine) -> ir.Table:
     """The rows that the mapping is for, each element of its list a row; a row whose list is empty is one, too."""
     raw = _parsed(raw, mapping, engine)
@@ -25,6 +29,26 @@ def rows_about_products(raw: ir.Table, mapping: EventMapping, engine: Engine) ->
         return raw
     name = mapping.unnest.rpartition(".")[2]
     return raw.mutate(**{name: column(raw, "unnest", mapping.unnest)}).unnest(name, keep_empty=True)
+
+
+def without_missing(mapping: EventMapping, rows: ir.Table) -> tuple[EventMapping, list[str]]:
+    """A ready mapping without the optional fields that these rows have no columns for, and which those are."""
+    left: dict[str, Any] = {}
+    for name in _OPTIONAL:
+        given = getattr(mapping, name)
+        if callable(given) or isinstance(given, str):
+            left[name] = given if _is_there(rows, given) else None
+        elif given is not None:
+            left[name] = tuple(path for path in given if _is_there(rows, path)) or None
+    return replace(mapping, **left), [name for name, given in left.items() if given is None]
+
+
+def _is_there(rows: ir.Table, given: Field) -> bool:
+    try:
+        column(rows, "", given)
+    except (ValueError, AttributeError, KeyError):  # the latter two of a function
+        return False
+    return True
 
 
 def _parsed(raw: ir.Table, mapping: EventMapping, engine: Engine) -> ir.Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 
 from ..engines.engine import Engine
-from .events import column, events_of, rows_about_products, unreadable_events
+from .events import column, events_of, rows_about_products, unreadable_events, without_missing
 from .files import check_whole, find_files, find_separator, first_names
 from .mapping import EventMapping
 from .reading import MappingChoice, read_files
@@ -88,6 +88,9 @@ def open_events(
         mapping = choice.of(name, raw.columns)
     try:
         rows = rows_about_products(raw, mapping, engine)
+        if choice.mapping is None:
+            mapping, missing = without_missing(mapping, rows)
+            notes += [f"There is no {', no '.join(missing)}."] if missing else []
         unit = mapping.time_unit or _time_unit(rows, mapping, engine, notes)
         events = events_of(rows, mapping, engine, unit)
     except ValueError as error:

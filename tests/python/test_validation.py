@@ -1,5 +1,6 @@
 """Validation as its users meet it: policies, windows, files that are wrong, the page, and stamp validate."""
 
+import dataclasses
 import datetime
 import gzip
 import json
@@ -410,3 +411,18 @@ def test_a_file_that_is_cut_off_and_types_that_are_mixed(month, tmp_path):
     with pytest.raises(ValueError, match="item_id") as error:
         stamp.data.validate(folder, mapping=MAPPING)
     assert "day1.parquet" in str(error.value) and "day2.parquet" in str(error.value)
+
+
+def test_old_days_of_a_profile_change_nothing(month, engine):
+    """A year's profile is judged by its last weeks: what was two years ago is not usual any more."""
+    before = month.copy()
+    before.keep(~before.on_last())
+    options = {"mapping": MAPPING, "now": morning_after(month), "engine": engine}
+    profile = stamp.data.validate(before.table(), **options | {"now": None}).profile
+    example = profile.days[month.last - 7]
+    old = {day: dataclasses.replace(example, rows=10**6) for day in range(month.last - 700, month.last - 200)}
+    long = dataclasses.replace(profile, days={**old, **profile.days})
+    found = [stamp.data.validate(month.table(), profile=each, **options) for each in (profile, long)]
+    assert [each.findings for each in found] == [[], []]
+    assert [each.judged for each in found] == [[date_of(month.last)]] * 2
+    assert found[1].profile.days.keys() == old.keys() | found[0].profile.days.keys()

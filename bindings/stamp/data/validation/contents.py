@@ -19,7 +19,7 @@ from .policy import DataPolicy
 from .profile import Profile
 
 _LISTED = 14  # days of a table of drift
-_DRAWN = 42  # days: those of before are small, and known
+DRAWN = 42  # days: those of before are small, and known
 _OUTCOMES = {"error": "failed", "warning": "warned", "info": "told"}
 
 
@@ -189,5 +189,5 @@ def again(command: str | None, notes: Sequence[str]) -> Section:
 
 def _recent(profile: Profile) -> Profile:
     last = max(profile.days, default=0)
-    days = {number: day for number, day in profile.days.items() if number > last - _DRAWN}
+    days = {number: day for number, day in profile.days.items() if number > last - DRAWN}
     return Profile(item_ids=profile.item_ids, days=days)

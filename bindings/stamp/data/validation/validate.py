@@ -13,8 +13,10 @@ from ..engines.engine import Engine
 from ..sources.faults import DAY, Limits
 from ..sources.mapping import EventMapping
 from ..sources.opening import open_events
+from .bands import DAYS
 from .catalog_checks import check_catalog
 from .catalogs import open_catalog
+from .contents import DRAWN
 from .dates import date_of, day_of
 from .day_checks import check_days
 from .findings import Findings
@@ -121,10 +123,13 @@ def validate(
     expected = _expected(measured, before, first, after, today, insist=now is not None)
     merged = measured if before is None else before.merged(measured)
     cut = _days_cut(measured, before, today, first=first, after=after)
+    new = [number for number in _new_days(measured, before, today) if number not in cut]
+    # What is usual takes four weeks, and how much that varies the four before; the page shows some more.
+    oldest = min([*new, max(merged.days, default=0) - DRAWN]) - 2 * DAYS
     judged = Judged(
         findings=Findings(judged_by),
-        days={number: day for number, day in merged.days.items() if number not in cut},
-        judged=[number for number in _new_days(measured, before, today) if number not in cut],
+        days={number: day for number, day in merged.days.items() if number not in cut and number >= oldest},
+        judged=new,
         measured=measured,
         before=before,
         event_types=list(opened.mapping.event_types),
@@ -182,17 +187,20 @@ def _window(end: str | datetime.date | None, days: int | None) -> tuple[int | No
 
 
 def _without_far_days(measured: Profile, before: Profile | None) -> tuple[Profile, int]:
-    """The days that lie together with most rows (of the profile, too), and the rows of those that lie far from them: in
-    1970, where a unit is wrong."""
+    """The days that lie together with most rows, none of them before the profile's last, and the rows of those that lie far
+    from them: in 1970, where a unit is wrong."""
     known = measured.days if before is None else {**before.days, **measured.days}
     blocks: list[list[int]] = []
     for number in sorted(known):
         if not blocks or number - blocks[-1][-1] > _FAR:
             blocks.append([])
         blocks[-1].append(number)
-    if len(blocks) < 2:
+    if before is not None and before.days:
+        blocks = [block for block in blocks if block[-1] >= max(before.days)]
+    if not blocks:
         return measured, 0
-    kept = set(max(blocks, key=lambda block: sum(known[number].rows for number in block)))
+    rows = [sum(measured.days[number].rows for number in block if number in measured.days) for block in blocks]
+    kept = set(blocks[rows.index(max(rows))])
     outside = sum(day.rows for number, day in measured.days.items() if number not in kept)
     days = {number: day for number, day in measured.days.items() if number in kept}
     return Profile(item_ids=measured.item_ids, days=days, undated=measured.undated, catalog=measured.catalog), outside

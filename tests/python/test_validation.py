@@ -393,6 +393,11 @@ def test_command(month, broken, tmp_path):
         (["--source", bad, "--out-html", bad], "validate: --out-html names the file of --source"),
         (["--source", bad, "--out-json", tmp_path], "it is a directory"),
         (["--source", bad, "--profile", policy], "profile"),
+        (
+            ["--source", bad, "--dataset", "shop.stamp"],
+            "--dataset is an option of the engine bigquery, and this is duckdb",
+        ),
+        (["--source", "bigquery://shop.clicks.events_*"], "say where with --dataset PROJECT.DATASET"),
     ):
         assert message in run(*more, status=2).stderr
     assert page.read_bytes() == before

@@ -15,7 +15,7 @@ from ..base.files import check_file
 from ..base.streams import tell
 from ..data.prepared.target import is_url
 from .arguments import Parents
-from .engines import add_engine, open_engine
+from .engines import add_source_engine, open_source_engine
 from .sources import add_source, source_options
 
 _PATHS = ("source", "mapping", "catalog", "profile", "policy")  # of what is read
@@ -41,7 +41,7 @@ def add(verbs: Any, parents: Parents) -> None:
     verb.add_argument("--bot-events-a-day", type=int, help="of a visitor, beyond which it is a machine")
     verb.add_argument("--bot-events-an-hour", type=int, help="the same, in an hour")
     verb.add_argument("--title")
-    add_engine(verb)
+    add_source_engine(verb)
     verb.set_defaults(verb=_validate)
 
 
@@ -49,7 +49,7 @@ def _validate(args: argparse.Namespace) -> dict[str, Any]:
     _check_targets(args)
     defaults = inspect.signature(stamp.data.validate).parameters
     limits = {name: defaults[name].default if getattr(args, name) is None else getattr(args, name) for name in _LIMITS}
-    with open_engine(args) as engine:
+    with open_source_engine(args) as engine:
         made = stamp.data.validate(
             args.source,
             **source_options(args),

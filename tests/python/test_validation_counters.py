@@ -1,5 +1,6 @@
 """Counters of days against pandas, written apart; drift against SciPy; profiles of days merged."""
 
+import collections
 import datetime
 import math
 
@@ -323,3 +324,18 @@ def test_what_is_usual_and_how_much_it_varies():
     assert quiet.spread == 0 and quiet.bound(0.3) == 0.3
     assert usual(1028, {1027: 1.0, 1026: 2.0}) is None
     assert math.isclose(usual(1028, {**values, 1007: 1e9}).median, np.median([values[1000], 1e9, values[1014], values[1021]]))  # fmt: skip
+
+
+def test_what_is_counted_is_what_preparation_puts_aside(measured, engine, tmp_path):
+    made, _, _, profile = measured
+    now = datetime.datetime.fromtimestamp(limits_of(made).now / 1e6, datetime.timezone.utc)
+    prepared = stamp.data.prepare(
+        made.table(), out=tmp_path / "prepared", mapping=MAPPING, now=now, engine=engine, progress=False, min_support=1,
+        min_length=1,
+    )  # fmt: skip
+    counted = collections.Counter(profile.undated)
+    for day in profile.days.values():
+        counted.update(day.faults)
+        counted.update({"duplicate": day.repeats, "bot": day.visits["bot_rows"]})
+    assert {reason: rows for reason, rows in counted.items() if rows} == prepared.quarantined
+    assert len(prepared.quarantined) == 8

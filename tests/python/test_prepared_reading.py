@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import resource
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 import stamp
 from small_prepared import ordered, plain_frame, prepare, session_schema, visits, write_table
+from stamp.data.prepared import parts as parts_module
 from stamp.data.prepared import rows as rows_module
 from stamp.data.prepared.manifest import publish
 from stamp.data.prepared.prepared import open_prepared
@@ -65,8 +67,12 @@ def test_sessions_are_those_of_one_frame_with_the_same_rows(tmp_path, texts, max
 
 @pytest.mark.parametrize("texts", [False, True])
 @pytest.mark.parametrize("held", [1, 40, 1 << 20])
-def test_clusters_merge_into_the_same_sessions(tmp_path, texts, held, monkeypatch):
-    """Also where next to nothing is held of each, and where a session is longer than that."""
+@pytest.mark.parametrize("open_files", [3, 400])
+def test_clusters_merge_into_the_same_sessions(tmp_path, texts, held, open_files, monkeypatch):
+    """Also where next to nothing is held of each, where a session is longer than that, and where files are closed between
+    their parts."""
+    monkeypatch.setattr(rows_module, "_OPEN", open_files)
+    monkeypatch.setattr(parts_module, "ROW_GROUP", 29)
     frame = visits(texts=texts)
     monkeypatch.setattr(rows_module, "_HELD", held)
     monkeypatch.setattr(rows_module, "_FEWEST", 3)
@@ -78,6 +84,19 @@ def test_clusters_merge_into_the_same_sessions(tmp_path, texts, held, monkeypatc
     assert as_list(found.columns["session_id"]) == frame["session_id"].tolist()
     assert as_list(found.columns["position"]) == frame["position"].tolist()
     np.testing.assert_array_equal(found.columns["value"], frame["value_millionths"].astype(float).to_numpy() / 1e6)
+
+
+def test_a_thousand_clusters_are_merged_with_few_files_open(tmp_path, monkeypatch):
+    frame = visits(3000, products=1200, group=4)
+    prepared = lay_out(tmp_path, frame, {item: number for number, item in enumerate(sorted({*frame["item_id"]}))})
+    assert len(prepared.files) > 900
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        found = stamp.Sessions.from_frame(prepared, keep=())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert_same(found, stamp.Sessions.from_frame(plain_frame(frame)))
 
 
 def test_many_sessions_that_end_together_are_read_whatever_is_held(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _HELD = 1 << 20  # rows of all clusters together that are held while they are merged
 _FEWEST = 2048  # of each
+_OPEN = 400  # files at a time: systems allow a process some 1,000
 
 
 def table_rows(prepared: Prepared, files: Sequence[PartFile], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -45,7 +46,8 @@ def session_rows(prepared: Prepared, columns: Sequence[str], folders: Sequence[s
     """
     wanted = list(dict.fromkeys((*columns, *SESSION_ORDER)))
     size = max(_FEWEST, min(ROW_GROUP, _HELD // max(1, len(folders))))
-    runs = [_Run(folder, _rows(prepared, prepared.manifest.below(folder), wanted, size), size) for folder in folders]
+    rows = _rows if len(folders) <= _OPEN else _rows_of_closed_files
+    runs = [_Run(folder, rows(prepared, prepared.manifest.below(folder), wanted, size), size) for folder in folders]
     if len(runs) == 1:
         return runs[0].tables()
     return _merged(runs)
@@ -54,14 +56,14 @@ def session_rows(prepared: Prepared, columns: Sequence[str], folders: Sequence[s
 def column_names(prepared: Prepared, files: Sequence[PartFile]) -> list[str]:
     """Of a table, all of whose files have the same; none without files. Raises as :func:`table_rows`."""
     for file in files:
-        with _opened(prepared, file) as parquet:
+        with _opened(prepared, file, ()) as parquet:
             return list(parquet.schema_arrow.names)
     return []
 
 
 @contextlib.contextmanager
-def _opened(prepared: Prepared, file: PartFile) -> Iterator[Any]:
-    """A pyarrow ParquetFile."""
+def _opened(prepared: Prepared, file: PartFile, columns: Sequence[str]) -> Iterator[Any]:
+    """A pyarrow ParquetFile, which has these columns."""
     import_pyarrow(f"reading {prepared.url}")
     import pyarrow as pa
     import pyarrow.parquet
@@ -75,18 +77,17 @@ def _opened(prepared: Prepared, file: PartFile) -> Iterator[Any]:
             parquet = pa.parquet.ParquetFile(content)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{place} was altered: it is no Parquet file: {error}; prepare the data anew") from None
+        names = parquet.schema_arrow.names
+        lacking = [name for name in columns if name not in names]
+        if lacking:
+            raise ValueError(f"{place}: no column '{lacking[0]}' among {', '.join(names)}")
         yield parquet
 
 
 def _rows(prepared: Prepared, files: Sequence[PartFile], columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+    """So many rows at a time."""
     for file in files:
-        with _opened(prepared, file) as parquet:
-            names = parquet.schema_arrow.names
-            lacking = [name for name in columns if name not in names]
-            if lacking:
-                raise ValueError(
-                    f"{prepared.target.place(file.path)}: no column '{lacking[0]}' among {', '.join(names)}"
-                )
+        with _opened(prepared, file, columns) as parquet:
             batches = parquet.iter_batches(size, columns=list(columns), use_threads=False)
             while True:
                 with prepared.target.errors_named("read", file.path):
@@ -94,6 +95,20 @@ def _rows(prepared: Prepared, files: Sequence[PartFile], columns: Sequence[str],
                 if batch is None:
                     break
                 yield batch.select(list(columns))
+
+
+def _rows_of_closed_files(
+    prepared: Prepared, files: Sequence[PartFile], columns: Sequence[str], size: int
+) -> Iterator[pa.RecordBatch]:
+    """The same, from files that are opened for each of their row groups."""
+    for file in files:
+        group, groups = 0, 1
+        while group < groups:
+            with _opened(prepared, file, columns) as parquet, prepared.target.errors_named("read", file.path):
+                groups = parquet.num_row_groups
+                rows = parquet.read_row_group(group, list(columns), use_threads=False)
+            yield from rows.select(list(columns)).to_batches(size)
+            group += 1
 
 
 class _Run:

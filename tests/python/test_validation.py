@@ -18,7 +18,7 @@ import stamp.data
 from made_clicks import DAY, FIRST, MAPPING, made_clicks
 from raw_samples import SAMPLES, write_sample
 from read_pages import check_accessible, check_self_contained
-from stamp.data.validation.dates import date_of, day_of
+from stamp.data.sources.dates import date_of, day_of
 from stamp.data.validation.figures import plot_volumes
 
 NAMES = ", ".join(stamp.data.CHECKS)

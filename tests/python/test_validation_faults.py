@@ -9,7 +9,7 @@ import planted_drift  # noqa: F401, which plants into FAULTS, too
 import stamp.data
 from made_clicks import MAPPING, made_clicks
 from planted_faults import FAULTS
-from stamp.data.validation.dates import date_of
+from stamp.data.sources.dates import date_of
 
 CLEAN = 7  # the seed of the month that faults are planted into
 # Faults whose days say what is usual of other days, if the median of four were not there: read with the whole month.

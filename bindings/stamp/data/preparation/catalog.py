@@ -15,8 +15,7 @@ from ..sources.times import find_unit, with_micros
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-# What a column of a catalog is called where nothing else is said.
-UNDERSTOOD = ("item_id", "price", "available", "updated")
+_UNDERSTOOD = ("price", "available", "updated")  # columns of a catalog, beside its ids
 _SEEN = ("item_id", "first_seen", "last_seen", "events", "available", "price_millionths")
 
 
@@ -36,33 +35,32 @@ def seen_products(events: ir.Table) -> ir.Table:
     return seen
 
 
-def read_catalog(engine: Engine, catalog: ir.Table, columns: Mapping[str, str], *, item_ids: str, end: int) -> ir.Table:
-    """Of each product the latest row that was there before `end` (microseconds): item_id, available, price_millionths and
-    all other columns as attributes.
+def latest_products(engine: Engine, catalog: ir.Table, columns: Mapping[str, str], *, end: int) -> ir.Table:
+    """Of each product of an opened catalog the latest row that was there before `end` (microseconds): item_id, available,
+    price_millionths and all other columns as attributes. `columns` are those that are called otherwise.
 
     Raises
     ------
     ValueError
-        A column that is named, or that of ids, is missing.
+        A column that is named is missing, or one is called as what prepared products have of their own.
     """
-    names = {what: columns.get(what, what) for what in UNDERSTOOD}
+    names = {what: columns.get(what, what) for what in _UNDERSTOOD}
     for what, name in names.items():
-        if name not in catalog.columns and (what in columns or what == "item_id"):
+        if name not in catalog.columns and what in columns:
             raise ValueError(f"catalog: {what} is '{name}', which is none of the columns {', '.join(catalog.columns)}")
-    there = {what: name for what, name in names.items() if name in catalog.columns}
-    others = [name for name in catalog.columns if name not in there.values()]
+    there = {what: catalog[name] for what, name in names.items() if name in catalog.columns}
+    others = [name for name in catalog.columns if name != "item_id" and name not in names.values()]
     for name in others:
         if name in _SEEN:
             raise ValueError(
                 f"catalog: '{name}' is an attribute, and what prepared products have of their own; rename it"
             )
     read: dict[str, Any] = {
-        "item_id": fields.item(catalog[there["item_id"]], item_ids),
-        "available": _truth(catalog[there["available"]]) if "available" in there else ibis.null("boolean"),
-        "price_millionths": fields.millionths(catalog[there["price"]]) if "price" in there else ibis.null("int64"),
-        "updated": catalog[there["updated"]] if "updated" in there else ibis.literal(0),
+        "available": _truth(there["available"]) if "available" in there else ibis.null("boolean"),
+        "price_millionths": fields.millionths(there["price"]) if "price" in there else ibis.null("int64"),
+        "updated": there.get("updated", ibis.literal(0)),
     }
-    rows = catalog.select(**read, **{name: catalog[name] for name in others}).filter(_.item_id.notnull())
+    rows = catalog.select("item_id", *others, **read).filter(_.item_id.notnull())
     if "updated" in there:
         unit, _example = find_unit(engine, rows.updated) or (None, None)
         rows = with_micros(rows, engine, unit, None, of="updated", named="updated")

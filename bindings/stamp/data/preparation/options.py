@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,15 +67,6 @@ def whole_days(what: str, value: Any) -> int:
     if length % DAY:
         raise ValueError(f"{what} is {value!r}, expected whole days, as '28D'")
     return length // DAY
-
-
-def day_of(what: str, value: Any) -> int:
-    """Days since 1970 of a date, or of a text as 2026-11-28."""
-    try:
-        date = value if isinstance(value, datetime.date) else datetime.date.fromisoformat(value)
-        return (datetime.date(date.year, date.month, date.day) - datetime.date(1970, 1, 1)).days
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} is {value!r}, expected a day as '2026-11-28'") from None
 
 
 def millionths_of(what: str, value: Any, *, most: float) -> int:

@@ -16,9 +16,10 @@ from ..engines.engine import Engine
 from ..prepared.manifest import Manifest, publish, read_manifest
 from ..prepared.prepared import Prepared
 from ..prepared.target import Target
+from ..sources.dates import day_given, micros_of
 from ..sources.mapping import EventMapping
 from ..sources.opening import open_events
-from .options import Options, day_of, millionths_of, span, weights_of, whole_days
+from .options import Options, millionths_of, span, weights_of, whole_days
 from .work import Preparation
 
 
@@ -126,7 +127,7 @@ def prepare(
         bot_events_an_hour=whole_number("prepare: bot_events_an_hour", bot_events_an_hour, least=1),
         days=None if days is None else whole_days("prepare: days", days),
     )
-    end_day = None if end is None else day_of("prepare: end", end)
+    end_day = None if end is None else day_given("prepare: end", end)
     target = Target(out)
     old = read_manifest(target)
     moment = datetime.datetime.now(datetime.timezone.utc) if now is None else now
@@ -139,19 +140,13 @@ def prepare(
             tell(f"prepare: {note}")
         if append:
             _require_same(target, old, options, opened.mapping)
-        work = Preparation(opened, options, target, old if append else None, _micros(moment), steps, stack)
+        work = Preparation(opened, options, target, old if append else None, micros_of(moment), steps, stack)
         work.find_window(end_day)
         work.store_events()
         work.lay_out_sessions()
         work.list_products(catalog, catalog_columns or {})
         manifest = work.manifest()
     return Prepared(target, publish(target, manifest))  # what is published is taken back no more
-
-
-def _micros(moment: datetime.datetime) -> int:
-    """Of a moment; one without a zone is in UTC."""
-    zoned = moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
-    return (zoned - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) // datetime.timedelta(microseconds=1)
 
 
 def _one_of(name: str, value: Any, values: tuple[str, ...]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,14 @@ from ...base.progress import Steps
 from ..prepared.manifest import Manifest
 from ..prepared.parts import PartFile, PartWriter
 from ..prepared.target import Target
+from ..sources.catalogs import open_catalog
+from ..sources.dates import date_of, day_of
 from ..sources.faults import DAY, Limits, day
-from ..sources.opening import OpenedEvents, open_table
+from ..sources.opening import OpenedEvents
 from . import catalog as catalogs
 from .cleaning import with_reasons
 from .examples import in_file_order, laid_out, weighed, without_repeats
-from .options import Options, day_of
+from .options import Options
 from .support import supported_items
 from .visits import SESSION, STORED, in_sessions, stored
 
@@ -152,7 +153,7 @@ class Preparation:
             now = sum(file.rows for file in new if _day_of_path(file.path) == each)
             if self._from <= each < self._end and now < rows // 2:
                 raise ValueError(
-                    f"prepare: {_date(each)} has {now:,} events in {self._opened.source}, and {rows:,} in "
+                    f"prepare: {date_of(each)} has {now:,} events in {self._opened.source}, and {rows:,} in "
                     f"{self._target.url}; days that are appended, or prepared again, must be whole"
                 )
         return [file for file in self._old.below("events") if self._first <= _day_of_path(file.path) < self._from]
@@ -218,9 +219,8 @@ class Preparation:
         listed = None
         if catalog is not None:
             with self._steps("reading the catalog"):
-                listed = self._engine.keep(catalogs.read_catalog(
-                    self._engine, open_table(catalog, self._engine), columns, item_ids=self._item_ids, end=self._end * DAY
-                ))  # fmt: skip
+                rows = open_catalog(catalog, self._opened, columns)
+                listed = self._engine.keep(catalogs.latest_products(self._engine, rows, columns, end=self._end * DAY))
         with self._steps("writing products"):
             seen = catalogs.seen_products(self._window_events)
             self._files += self._write("products", catalogs.products(seen, listed), None)
@@ -233,8 +233,8 @@ class Preparation:
     def manifest(self) -> Manifest:
         """What readers see from now on."""
         days = {
-            "first_day": _date(self._first),
-            "last_day": _date(self._end - 1),
+            "first_day": date_of(self._first),
+            "last_day": date_of(self._end - 1),
             "first": self._first,
             "end": self._end,
         }
@@ -265,10 +265,6 @@ def _listed(quarantined: Mapping[str, int]) -> str:
     return ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(quarantined.items(), key=lambda each: -each[1]))
 
 
-def _date(number: int) -> str:
-    return (datetime.date(1970, 1, 1) + datetime.timedelta(days=number)).isoformat()
-
-
 def _day_of_path(path: str) -> int:
     """Days since 1970 of events/day=2026-11-28/part-…"""
-    return day_of("events", path.split("/")[1].removeprefix("day="))
+    return day_of(path.split("/")[1].removeprefix("day="))

@@ -8,9 +8,9 @@ from ...base.figures import drawing
 from ...base.pages import Figure, Section
 from ...base.policies import Verdict
 from ...base.tables import Table
+from ..sources.dates import date_of, day_of
 from ..sources.mapping import KINDS
 from .checks import CHECKS
-from .dates import date_of, day_of
 from .figures import fault_count, plot_drift, plot_faults, plot_hours, plot_volumes
 from .findings import Finding
 from .judging import Drift

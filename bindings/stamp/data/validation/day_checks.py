@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..sources.dates import date_of, weekday_of
 from .bands import chance_of_count, days_like, usual
 from .checks import CHECKS
-from .dates import date_of, weekday_of
 from .drift import DESIGN_EFFECT
 from .judging import Judged, above_usual
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ...base.figures import COLORS, GREY, import_pyplot, styles, tidy
+from ..sources.dates import date_of
 from ..sources.mapping import KINDS
 from .bands import days_like, usual
 from .checks import CHECKS
-from .dates import date_of
 from .judging import Drift
 from .profile import Day
 

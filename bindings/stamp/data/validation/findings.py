@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ..sources.dates import date_of
 from .checks import CHECKS
-from .dates import date_of
 from .policy import DataPolicy
 
 Severity = Literal["info", "warning", "error"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...base.json_text import json_text
-from .dates import date_of, day_of
+from ..sources.dates import date_of, day_of
 from .places import read_at, write_at
 
 FORMAT = 1

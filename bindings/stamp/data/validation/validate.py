@@ -10,14 +10,14 @@ from typing import Any
 
 from ...base.checks import whole_number
 from ..engines.engine import Engine
+from ..sources.catalogs import open_catalog
+from ..sources.dates import date_of, day_given, micros_of
 from ..sources.faults import DAY, Limits
 from ..sources.mapping import EventMapping
 from ..sources.opening import open_events
 from .bands import DAYS
 from .catalog_checks import check_catalog
-from .catalogs import open_catalog
 from .contents import DRAWN
-from .dates import date_of, day_of
 from .day_checks import check_days
 from .findings import Findings
 from .judging import Judged
@@ -101,7 +101,7 @@ def validate(
     """
     judged_by = _policy(policy)
     before = profile if profile is None or isinstance(profile, Profile) else Profile.read(profile)
-    moment = _micros(datetime.datetime.now(datetime.timezone.utc) if now is None else now)
+    moment = micros_of(datetime.datetime.now(datetime.timezone.utc) if now is None else now)
     today = moment // DAY
     first, after = _window(end, days)
     limits = Limits(
@@ -168,21 +168,13 @@ def _policy(given: DataPolicy | Mapping[str, Any] | str | os.PathLike[str] | Non
     return given if isinstance(given, DataPolicy) else DataPolicy.read(given)
 
 
-def _micros(moment: datetime.datetime) -> int:
-    zoned = moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
-    return (zoned - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) // datetime.timedelta(microseconds=1)
-
-
 def _window(end: str | datetime.date | None, days: int | None) -> tuple[int | None, int | None]:
     """The first day, and the one after the last."""
     if end is None:
         if days is not None:
             raise ValueError(f"validate: days is {days!r} without an end; say where the window ends")
         return None, None
-    try:
-        after = day_of(str(end))
-    except ValueError:
-        raise ValueError(f"validate: end is {end!r}, expected a day, as '2026-11-28'") from None
+    after = day_given("validate: end", end)
     return (None if days is None else after - whole_number("validate: days", days, least=1)), after
 
 

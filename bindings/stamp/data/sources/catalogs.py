@@ -1,4 +1,4 @@
-"""A catalog as validation looks at it: every row of it, beside the events of a shop."""
+"""A shop's catalog, every row of it, with the ids that its events have."""
 
 from __future__ import annotations
 

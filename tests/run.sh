@@ -120,7 +120,8 @@ STAMP_WHEEL=$(echo "$PWD"/build/dist/*.whl)
 export STAMP_WHEEL
 part "Types" .venv/bin/mypy
 export STAMP_CUDA_SIM_MODULE=$PWD/build/release/libstamp_cuda_sim.so
-part "Testing (Python)" .venv/bin/python -m pytest tests/python --doctest-modules --pyargs stamp
+part "Testing (Python)" .venv/bin/python -m pytest --numprocesses "$(nproc)" --dist loadgroup tests/python \
+  --doctest-modules --pyargs stamp
 
 say "Testing the server"
 STAMP_READ_ROWS_CASES=$(.venv/bin/python examples/server/tests/bigtable/read_rows_cases.py build/server)

@@ -11,6 +11,14 @@ from small_bundles import IDS, ITEMS, RULES, save_model
 from stamp import _stamp
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """Where several processes run tests: those of a file in one of them, and all that need Spark, which starts slowly."""
+    for item in items:
+        group = "spark" if "spark_session" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     path = os.environ.get("STAMP_DATA")

@@ -1,12 +1,12 @@
 """Raw clicks to sessions: stamp.data.prepare beside the same steps in pandas, in polars and on Spark.
 
-    python benchmarks/prepare.py [--events 1e6 5e6 20e6 100e6] [--peers pandas polars spark] [--peer-events 5e6 20e6]
+    python benchmarks/prepare.py [--events 1e6 5e6 20e6 100e6] [--peers pandas polars spark] [--peer-events 5e6 20e6] [--memory 8]
 
 Made-up clicks of 28 days and 500,000 products (a fiftieth of the events, where these are few), in Parquet, one row an event, in the columns of REES46. All read them, leave
 out events that are there twice, begin a session after 30 minutes of silence, leave out products of fewer than 5 events and
 sessions of fewer than 2 until nothing changes, give each event its place and the one after it, and write Parquet sorted by
-the end of the session. Each run is a process of its own; the numbers of events that are left must be equal. DuckDB may hold
-8 GiB; pandas and polars take what they want.
+the end of the session. Each run is a process of its own; the numbers of events that are left must be equal. pandas and polars
+take what memory they want.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ CHUNK = 5_000_000  # events of a file
 MOST_PRODUCTS, DAYS = 500_000, 28
 START = 1_790_000_000_000_000 // 86_400_000_000 * 86_400_000_000
 MIN_SUPPORT, MIN_LENGTH, GAP = 5, 2, 30 * 60 * 1_000_000
-MEMORY = 8 << 30
 
 
 def make(events: int, folder: pathlib.Path) -> None:
@@ -68,14 +67,14 @@ def make(events: int, folder: pathlib.Path) -> None:
         pq.write_table(table, folder / f"{number:04}.parquet", row_group_size=500_000)
 
 
-def by_stamp(source: pathlib.Path, out: pathlib.Path) -> int:
+def by_stamp(source: pathlib.Path, out: pathlib.Path, memory: float) -> int:
     import stamp.data
 
-    with stamp.data.DuckDBEngine(memory=MEMORY, spill=out.parent) as engine:
+    with stamp.data.DuckDBEngine(memory=round(memory * 2**30), spill=out.parent) as engine:
         return _prepared(source, out, engine)
 
 
-def by_spark(source: pathlib.Path, out: pathlib.Path) -> int:
+def by_spark(source: pathlib.Path, out: pathlib.Path, _memory: float) -> int:
     import stamp.data
 
     with stamp.data.SparkEngine() as engine:
@@ -92,7 +91,7 @@ def _prepared(source: pathlib.Path, out: pathlib.Path, engine) -> int:
     return prepared.counts["train_events"]
 
 
-def by_pandas(source: pathlib.Path, out: pathlib.Path) -> int:
+def by_pandas(source: pathlib.Path, out: pathlib.Path, _memory: float) -> int:
     import pandas as pd
 
     names = ["user_id", "event_time", "product_id", "event_type", "price", "category_code", "brand"]
@@ -116,7 +115,7 @@ def by_pandas(source: pathlib.Path, out: pathlib.Path) -> int:
     return len(events)
 
 
-def by_polars(source: pathlib.Path, out: pathlib.Path) -> int:
+def by_polars(source: pathlib.Path, out: pathlib.Path, _memory: float) -> int:
     import polars as pl
 
     names = ["user_id", "event_time", "product_id", "event_type", "price", "category_code", "brand"]
@@ -161,12 +160,12 @@ class Spilled(threading.Thread):
             time.sleep(1)
 
 
-def measure(by: str, source: pathlib.Path) -> dict:
+def measure(by: str, source: pathlib.Path, memory: float) -> dict:
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
         spilled = Spilled(pathlib.Path(folder))
         spilled.start()
         wall, cpu = time.perf_counter(), time.process_time()
-        left = BY[by](source, pathlib.Path(folder) / "out")
+        left = BY[by](source, pathlib.Path(folder) / "out", memory)
         return {
             "seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "left": left,
             "peak_mib": resident_mib("VmHWM"), "spilled_mib": spilled.most / 2**20,
@@ -179,10 +178,11 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=["pandas", "polars", "spark"], choices=[*BY])
     parser.add_argument("--peer-events", type=float, nargs="+", default=[5e6, 20e6])
     parser.add_argument("--folder", help="for the clicks and what is made of them; the system's by default")
+    parser.add_argument("--memory", type=float, default=8, help="GiB that DuckDB may hold")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(measure(args.worker[0], pathlib.Path(args.worker[1]))))
+        print(json.dumps(measure(args.worker[0], pathlib.Path(args.worker[1]), args.memory)))
         return
     for events in map(int, args.events):
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
@@ -195,14 +195,15 @@ def main() -> None:
                 if by == "spark" and events > 5e6:
                     continue
                 try:
-                    found = worker(__file__, "--worker", by, source)
+                    found = worker(__file__, "--worker", by, source, "--memory", args.memory)
                 except RuntimeError as error:  # out of memory, mostly
                     print(f"{by}, {events:,} events: {error}")
                     found = {"failed": True}
                 left = left or found.get("left")
                 if found.get("left", left) != left:
                     raise AssertionError(f"{by} left {found['left']:,} events, stamp {left:,}")
-                record("prepare", {"by": by, "events": events, "source_mib": size, **found}, threads=2)
+                record("prepare", {"by": by, "events": events, "memory_gib": args.memory, "source_mib": size, **found},
+                       threads=2)  # fmt: skip
             shutil.rmtree(source)
 
 

@@ -67,7 +67,7 @@ def test_sessions_are_those_of_one_frame_with_the_same_rows(tmp_path, texts, max
 
 @pytest.mark.parametrize("texts", [False, True])
 @pytest.mark.parametrize("held", [1, 40, 1 << 20])
-@pytest.mark.parametrize("open_files", [3, 400])
+@pytest.mark.parametrize("open_files", [3, 700])
 def test_clusters_merge_into_the_same_sessions(tmp_path, texts, held, open_files, monkeypatch):
     """Also where next to nothing is held of each, where a session is longer than that, and where files are closed between
     their parts."""

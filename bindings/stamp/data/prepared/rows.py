@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HELD = 1 << 20  # rows of all clusters together that are held while they are merged
 _FEWEST = 2048  # of each
-_OPEN = 400  # files at a time: systems allow a process some 1,000
+_OPEN = 700  # files at a time: systems allow a process some 1,000
 
 
 def table_rows(prepared: Prepared, files: Sequence[PartFile], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

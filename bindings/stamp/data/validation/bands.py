@@ -16,6 +16,7 @@ _TOLERANCE = 4.0  # spreads: of normal errors once in 16,000 days, of real ones 
 # The spread is taken from residuals around medians of four that they are part of, which makes them smaller (by about
 # sqrt(1 - 1/4)), and is held against a fifth value, which the median's own error makes larger (by sqrt(1 + 1.57/4)).
 _FEW = 1.4
+_OF_MEDIAN = 1.2  # of the median's own error alone
 _NORMAL = 1.4826  # standard deviations in a median absolute deviation
 
 _Day = TypeVar("_Day")
@@ -34,7 +35,7 @@ class Usual:
 
         `chance` is the standard deviation of a count or share of so few events.
         """
-        return max(stated, _TOLERANCE * max(self.spread, chance))
+        return max(stated, _TOLERANCE * max(self.spread, _OF_MEDIAN * chance))
 
 
 def days_like(day: int, days: Mapping[int, _Day]) -> dict[int, _Day]:

@@ -11,12 +11,14 @@ import numpy as np
 from ..sources.mapping import KINDS
 from .bands import days_like, usual
 from .checks import CHECKS
-from .counters import LENGTHS, PRICE_EDGES
+from .counters import LENGTHS, PRICE_EDGES, TOP
 from .drift import DESIGN_EFFECT
 from .judging import Drift, Judged, above_usual, mix
 from .profile import Day
 
 _SOME = 20  # rows
+_ENOUGH = 200  # prices that have a median
+_FEWEST = 5  # sessions of one event: of fewer the share is skewed
 _USUAL_CURRENCY = 0.001
 _MANY_REPEATS = 0.1
 _MIXES: dict[str, tuple[str, Callable[[Day], Mapping[str, int]]]] = {
@@ -68,12 +70,13 @@ def check_prices(judged: Judged) -> None:
     medians = judged.values(median_price)
     for number in judged.judged:
         found = usual(number, medians, ratio=True)
-        if number not in medians or found is None:
+        prices = sum(judged.days[number].values.get("price", {}).values())
+        if number not in medians or found is None or prices < _ENOUGH:
             continue
         ratio = medians[number] / found.median
         factor = max(ratio, 1 / ratio)
         # Of a median of so many prices that spread over factors of e, and hang together in visits.
-        chance = 1.25 * math.sqrt(DESIGN_EFFECT / sum(judged.days[number].values["price"].values()))
+        chance = 1.25 * math.sqrt(DESIGN_EFFECT / prices)
         judged.findings.look(
             "price_level", factor, f"the median price is {medians[number]:,.2f}, usually {found.median:,.2f}", day=number,
             column="price", widened=lambda stated: 1 + found.bound(stated - 1, chance),  # noqa: B023
@@ -129,9 +132,9 @@ def _check_singles(judged: Judged) -> None:
     values = judged.values(lambda day: _share(_lengths(day).get("1"), day.visits["sessions"]))
     for number in judged.judged:
         found = usual(number, values, ratio=True)
-        if number not in values or found is None or not found.median:
-            continue
         sessions = judged.days[number].visits["sessions"]
+        if number not in values or found is None or found.median * sessions < _FEWEST:
+            continue
         chance = math.sqrt((1 - found.median) / found.median / sessions)
         shown = CHECKS["single_event_sessions"].shown
         judged.findings.look(
@@ -169,7 +172,7 @@ def _check_popularity(judged: Judged) -> None:
     overlap = {}
     for number, day in judged.days.items():
         before = judged.days.get(number - 1)
-        if before is not None and day.top and before.top:
+        if before is not None and len(day.top) == len(before.top) == TOP:  # of fewer products none is at the top
             overlap[number] = 1 - len(set(day.top) & set(before.top)) / len(day.top)
     for number in judged.judged:
         found = usual(number, overlap)

@@ -42,6 +42,32 @@ def test_lines_that_are_no_rows_are_those_that_duckdb_finds(packed, spark, duck,
     assert {"c": "9", "b": "8"} in found[0][0]
 
 
+JSON_LINES = """{"a": "x", "n": 1.5, "p": {"id": 7}, "l": [{"k": 1}, {"k": "b"}]}
+{broken
+"text"
+[1]
+null
+
+{"a": true, "n": "q", "p": {"id": null}}
+{"a": {"z":1}, "n": 12345678901234567890, "p": {}, "l": []}
+{"a": "ü", "l": [{"j": 1}]}
+{"a": "y", "l": "none"}
+{"a": "cut
+"""
+
+
+def test_json_lines_are_the_rows_that_duckdb_reads(spark, duck, tmp_path):
+    (tmp_path / "lines.jsonl").write_text(JSON_LINES, encoding="utf-8")
+    columns = {"a": "string", "n": "string", "p": "struct<id: string>", "l": "array<struct<k: string>>"}
+    found = [
+        sorted(engine.rows(engine.read_json([str(tmp_path / "lines.jsonl")], columns=columns)).to_pylist(), key=repr)
+        for engine in (spark, duck)
+    ]
+    assert found[0] == found[1]
+    assert found[0].count(dict.fromkeys(columns)) == 5  # what is no object
+    assert {"a": "x", "n": "1.5", "p": {"id": "7"}, "l": [{"k": "1"}, {"k": "b"}]} in found[0]
+
+
 def test_files_of_several_widths_are_read_and_of_several_types_are_not(spark, tmp_path):
     pq.write_table(pa.table({"id": pa.array([1], pa.int32()), "x": ["a"]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"id": pa.array([2**40], pa.int64())}), tmp_path / "2.parquet")

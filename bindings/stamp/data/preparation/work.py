@@ -107,7 +107,7 @@ class Preparation:
         kept = self._kept_days(files)
         self._window_events = new.drop("day")
         if kept:
-            before = engine.read_parquet([self._target.place(file.path) for file in kept])
+            before = engine.read_parquet([self._target.readable(file.path) for file in kept])
             self._window_events = self._window_events.union(before.select(*STORED))
         self._files += [*kept, *files]
         self._quarantine(judged, placed)
@@ -139,7 +139,7 @@ class Preparation:
         files = [file for file in self._old.below("events") if since // DAY <= _day_of_path(file.path) < self._from]
         if not files:
             return None
-        read = self._engine.read_parquet([self._target.place(file.path) for file in files])
+        read = self._engine.read_parquet([self._target.readable(file.path) for file in files])
         return read.select(*STORED).filter(_.timestamp >= since, _.timestamp < self._from * DAY)
 
     def _kept_days(self, new: list[PartFile]) -> list[PartFile]:

@@ -1,6 +1,7 @@
 """DuckDB within its bounds: memory, the folder that it spills to, and what is left there."""
 
 import datetime
+import gzip
 import os
 import pathlib
 import signal
@@ -44,7 +45,8 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
 
 def one_visitor(events):
     random = np.random.default_rng(1)
-    times = 1_790_000_000_000_000 + np.cumsum(random.integers(1, 4_000_000_000, events))
+    pauses = np.where(random.random(events) < 0.002, 2_400_000_000, random.integers(1, 4_000_000, events))
+    times = 1_790_000_000_000_000 + np.cumsum(pauses)
     return pa.table({
         "visitor_id": pa.array(["v"] * events), "item_id": random.integers(0, 500, events), "timestamp": times,
     })  # fmt: skip
@@ -66,7 +68,7 @@ def test_a_visitor_with_a_million_events_fits_in_half_a_gigabyte(tmp_path):
     with stamp.data.DuckDBEngine(memory=512 << 20, threads=2, spill=tmp_path) as engine:
         prepared = stamp.data.prepare(source, out=tmp_path / "p", now=NOW, engine=engine, **OPTIONS)
     assert prepared.counts["kept"] == 1_000_000
-    assert prepared.counts["train_sessions"] > 50_000
+    assert prepared.counts["train_sessions"] > 1500
 
 
 _FULL = """
@@ -91,6 +93,41 @@ def test_a_disk_that_is_full_while_spilling_is_named_and_nothing_is_lost(tmp_pat
     there = stamp.data.open_prepared(tmp_path / "p")
     there.verify()
     assert there.fingerprint == few.fingerprint
+
+
+def test_files_that_are_cut_off_or_of_several_types_are_named(tmp_path):
+    """Before anything is made of what is left of them."""
+    rows = one_visitor(5000)
+    pq.write_table(rows, tmp_path / "whole.parquet")
+    text = b"visitor_id,item_id,timestamp\n" + b"v,1,2026-01-01T00:00:00Z\n" * 50_000
+    with pa.CompressedOutputStream(tmp_path / "whole.zst", "zstd") as file:
+        file.write(text)
+    cut = {
+        "cut.parquet": (tmp_path / "whole.parquet").read_bytes()[:-9],
+        "cut.csv.gz": gzip.compress(text, mtime=0)[:-40],
+        "cut.csv.zst": (tmp_path / "whole.zst").read_bytes()[:-20],
+    }
+    for name, content in cut.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}"):
+            stamp.data.prepare(str(tmp_path / name), out=tmp_path / "p", **OPTIONS)
+        assert not (tmp_path / "p").exists()
+    (tmp_path / "days").mkdir()
+    pq.write_table(rows, tmp_path / "days" / "1.parquet")
+    pq.write_table(rows.set_column(1, "item_id", rows["item_id"].cast(pa.string())), tmp_path / "days" / "2.parquet")
+    with pytest.raises(
+        ValueError, match=r"days/[12].parquet: column 'item_id' is .*days/[12].parquet it is .*one type"
+    ):
+        stamp.data.prepare(str(tmp_path / "days"), out=tmp_path / "p", **OPTIONS)
+
+
+def test_a_line_that_is_cut_off_is_in_quarantine(tmp_path):
+    text = "visitor_id,item_id,timestamp\n" + "".join(f"v,{n % 3},2026-01-01T00:00:{n:02}Z\n" for n in range(60))
+    (tmp_path / "cut.csv").write_text(text + "v,1,2026-0")
+    (tmp_path / "shorter.csv").write_text(text + "v,1")
+    for name, reason in (("cut.csv", "malformed_time"), ("shorter.csv", "malformed_row")):
+        prepared = stamp.data.prepare(str(tmp_path / name), out=tmp_path / "p", **OPTIONS)
+        assert (prepared.counts["kept"], prepared.quarantined) == (60, {reason: 1})
 
 
 def test_bounds_that_cannot_be_are_said(tmp_path):

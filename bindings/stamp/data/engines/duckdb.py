@@ -94,10 +94,10 @@ class DuckDBEngine(Engine):
 
     def read_parquet(self, paths: Sequence[str]) -> ir.Table:
         self._reach(paths)
-        types = self._raw.execute(
+        types = self._run(
             "SELECT name, coalesce(logical_type, type) AS kind, min(file_name) AS file FROM parquet_schema($1) "
             "WHERE type IS NOT NULL GROUP BY ALL ORDER BY ALL", [list(paths)]
-        ).fetchall()  # fmt: skip
+        )  # fmt: skip
         first: dict[str, tuple[str, str]] = {}
         for name, kind, file in types:
             family = _FAMILIES.get(kind, kind)
@@ -114,16 +114,14 @@ class DuckDBEngine(Engine):
         self._reach(paths)
         name, rejects = self._name(), self._name()
         every = ", ".join(f"{_text(column)}: 'VARCHAR'" for column in names)
-        self._raw.execute(
+        self._run(
             f"CREATE TABLE {name} AS SELECT {', '.join(map(_quoted, columns))} FROM read_csv(["
             f"{', '.join(map(_text, paths))}], auto_detect = false, columns = {{{every}}}, header = {header}, "
             f"delim = {_text(separator)}, quote = '\"', escape = '\"', ignore_errors = true, store_rejects = true, "
             f"rejects_limit = 0, rejects_table = '{rejects}', rejects_scan = '{rejects}_scans')"
         )
         unreadable = self._name()  # as the table of rejects goes with its connection's next
-        self._raw.execute(
-            f"CREATE TABLE {unreadable} AS SELECT DISTINCT ON (file_id, line) csv_line AS line FROM {rejects}"
-        )
+        self._run(f"CREATE TABLE {unreadable} AS SELECT DISTINCT ON (file_id, line) csv_line AS line FROM {rejects}")
         return TextTables(rows=self.connection.table(name), unreadable=self.connection.table(unreadable))
 
     def read_json(self, paths: Sequence[str], *, columns: Mapping[str, str] | None) -> ir.Table:
@@ -132,7 +130,9 @@ class DuckDBEngine(Engine):
         if columns is not None:
             duck = self.connection.compiler.type_mapper
             options["columns"] = {name: duck.to_string(ibis.dtype(kind)) for name, kind in columns.items()}
-        return self.keep(self.connection.read_json(list(paths), table_name=self._name(), **options))
+        with self._errors_named():
+            read = self.connection.read_json(list(paths), table_name=self._name(), **options)
+        return self.keep(read)
 
     def progress(self) -> float | None:
         percent = self._raw.query_progress()
@@ -170,7 +170,7 @@ class DuckDBEngine(Engine):
             return super().table(data)
         name, lent = self._name(), self._name()
         self._raw.register(lent, data)
-        self._raw.execute(f"CREATE TABLE {name} AS FROM {lent}")
+        self._run(f"CREATE TABLE {name} AS FROM {lent}")
         self._raw.unregister(lent)
         return self.connection.table(name)
 
@@ -188,6 +188,10 @@ class DuckDBEngine(Engine):
             contextlib.closing(self.connection.to_pyarrow_batches(expression, chunk_size=_BATCH)) as reader,
         ):
             yield from reader
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._errors_named():
+            return self._raw.execute(sql, parameters).fetchall()
 
     @contextlib.contextmanager
     def _errors_named(self) -> Iterator[None]:

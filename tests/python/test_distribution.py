@@ -138,11 +138,11 @@ def test_hints_name_this_distribution_and_extras_that_it_has(metadata):
     for path, text in texts():
         stranger = re.search(r"(?<![\w-])stamp\\?\[[a-z]+[\],\\].*|pip install ['\"]?stamp\b(?!-).*", text)
         assert not stranger, f"{path} names another distribution, stamp on PyPI: {stranger[0]}"
-        for found in re.findall(rf"{DISTRIBUTION}\\?\[([a-z,]+)\\?\]", text):
+        for found in re.findall(rf"{DISTRIBUTION}\\?\[([a-z,-]+)\\?\]", text):
             named |= {(path, extra) for extra in found.split(",")}
         if path.startswith("bindings/"):
-            named |= {(path, extra) for extra in re.findall(r'import_extra\([^)]*extra="(\w+)"', text)}
-    assert {path for path, _ in named} >= {"stamp/device.cpp", "docs/cuda.md", "bindings/stamp/data/columns.py"}
+            named |= {(path, extra) for extra in re.findall(r'import_extra\([^)]*extra="([\w-]+)"', text)}
+    assert {path for path, _ in named} >= {"stamp/device.cpp", "docs/cuda.md", "bindings/stamp/data/tables/columns.py"}
     assert not {(path, extra) for path, extra in named if extra not in extras}
 
 
@@ -199,6 +199,7 @@ pathlib.Path("events.csv").write_text("session_id,item_id\\na,x\\na,y\\n")
 said = {}
 for name, call in {
     "data": lambda: stamp.Sessions.from_frame("events.csv"),
+    "prepare": lambda: stamp.data.prepare("events.csv", out="prepared"),
     "plot": lambda: offline.plot_coverage(None),
     "search": lambda: offline.search({"dim": [4, 8]}, shop.sessions, trials=1),
     "cluster": lambda: stamp.cluster_catalog(model, {}, shop.sessions, attribute="category", clusters=2),
@@ -218,6 +219,7 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it(empty, metada
     said = json.loads(run(bin / "python", "-c", MISSING, **where))
     assert said == {
         "data": "reading events.csv needs pyarrow: pip install 'stamp-recommender[data]'",
+        "prepare": "stamp.data.prepare needs ibis: pip install 'stamp-recommender[prepare]'",
         "plot": "plotting needs matplotlib: pip install 'stamp-recommender[plot]'",
         "search": "search needs optuna: pip install 'stamp-recommender[search]'",
         "cluster": "clustering a catalog needs scipy: pip install 'stamp-recommender[cluster]'",
@@ -229,5 +231,5 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it(empty, metada
         assert any(
             line.startswith(package) and f'extra == "{extra}"' in line for line in metadata.get_all("Requires-Dist")
         )
-    done = subprocess.run([bin / "stamp", "evaluate", "model", "events.csv"], capture_output=True, text=True, **where)
+    done = subprocess.run([bin / "stamp", "train", "events.csv", "--out", "new"], capture_output=True, text=True, **where)
     assert done.returncode == 2 and said["data"] in done.stderr

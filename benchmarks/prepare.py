@@ -74,10 +74,14 @@ def by_stamp(source: pathlib.Path, out: pathlib.Path, memory: float) -> int:
         return _prepared(source, out, engine)
 
 
-def by_spark(source: pathlib.Path, out: pathlib.Path, _memory: float) -> int:
+def by_spark(source: pathlib.Path, out: pathlib.Path, memory: float) -> int:
+    from pyspark.sql import SparkSession
+
     import stamp.data
 
-    with stamp.data.SparkEngine() as engine:
+    heap = f"{memory:g}g" if memory == int(memory) else f"{round(memory * 1024)}m"
+    session = SparkSession.builder.master("local[*]").config("spark.driver.memory", heap).getOrCreate()
+    with stamp.data.SparkEngine(session) as engine:
         return _prepared(source, out, engine)
 
 
@@ -178,7 +182,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=["pandas", "polars", "spark"], choices=[*BY])
     parser.add_argument("--peer-events", type=float, nargs="+", default=[5e6, 20e6])
     parser.add_argument("--folder", help="for the clicks and what is made of them; the system's by default")
-    parser.add_argument("--memory", type=float, default=8, help="GiB that DuckDB may hold")
+    parser.add_argument("--memory", type=float, default=8, help="GiB that DuckDB, or Spark's heap, may hold")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:

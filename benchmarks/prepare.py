@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -79,6 +81,7 @@ def by_spark(source: pathlib.Path, out: pathlib.Path, memory: float) -> int:
 
     import stamp.data
 
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # of what packs batches
     heap = f"{memory:g}g" if memory == int(memory) else f"{round(memory * 1024)}m"
     session = SparkSession.builder.master("local[*]").config("spark.driver.memory", heap).getOrCreate()
     with stamp.data.SparkEngine(session) as engine:

@@ -17,10 +17,10 @@ from .. import _stamp
 from .._stamp import __version__
 from ..base.checks import plain, truth, whole_number
 from ..base.files import check_file, tensors_metadata
+from ..base.memory import peak_memory
 from ..data.sessions import Sessions
 from ..data.tables.ids import Ids
 from ..models.evaluation import Evaluation
-from ..models.hardware import peak_memory
 from ..models.stamp_recommender import StampRecommender, load_model
 from ..models.train_reports import TrainReport, check_report, write_report
 

@@ -18,9 +18,10 @@ import numpy as np
 from .. import _stamp
 from ..base.checks import plain, whole_number
 from ..base.files import check_file
+from ..base.memory import available_memory
 from ..base.progress import ClustersBar
 from ..data.tables.ids import Ids
-from ..models.hardware import available_memory, devices
+from ..models.hardware import devices
 from ..models.train_reports import TrainReport, check_report, finished, read_report, write_json, write_report
 from .clusters import CatalogClusters
 from .jobs import Job, Settings, check_out, clear_checkpoint, failure

@@ -15,7 +15,7 @@ _ENGINES = ("duckdb", "spark", "bigquery")  # and the schemes of their tables
 
 def add_engine(parser: argparse.ArgumentParser) -> Any:
     group = parser.add_argument_group("engine")
-    group.add_argument("--memory", type=float, metavar="GIB", help="that it may hold; by default 60 %% of all")
+    group.add_argument("--memory", type=float, metavar="GIB", help="that it may hold; by default 60 %% of what is free")
     group.add_argument(
         "--spill", metavar="FOLDER", help="for what does not fit in memory; by default that of temporary files"
     )

@@ -15,14 +15,15 @@ import ibis
 import ibis.expr.datatypes as dt
 from ibis.common.exceptions import TableNotFound
 
+from ...base.memory import available_memory
 from .engine import Engine, TextTables
-from .memory import available_memory
 from .spill import SpillFolder
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-_SHARE = 0.6  # of the memory there is, by default: Arrow, Parquet's writer and Python want some beside
+_SHARE = 0.6  # of the memory that is free, by default: Arrow, Parquet's writer and Python want some beside
+_LEAST = 64 << 20  # bytes of memory
 _BATCH = 131_072  # rows that are handed over together
 
 
@@ -46,8 +47,8 @@ class DuckDBEngine(Engine):
     Parameters
     ----------
     memory : int, optional
-        Bytes that it may hold: by default 60 % of what the machine, or the container, has. Sorts and joins beyond it go
-        on in `spill`.
+        Bytes that it may hold: by default 60 % of what the machine, or the container, has free. Sorts and joins beyond it
+        go on in `spill`.
     spill : str or path, optional
         Folder for what does not fit, as large as the events; by default the system's for temporary files. What is written
         there is removed at the end, what a killed process left by the next one.
@@ -68,8 +69,8 @@ class DuckDBEngine(Engine):
         self, *, memory: int | None = None, spill: str | os.PathLike[str] | None = None, threads: int | None = None
     ):
         super().__init__()
-        memory = int(_SHARE * available_memory()) if memory is None else memory
-        if memory < 64 << 20:
+        memory = max(_LEAST, int(_SHARE * available_memory())) if memory is None else memory
+        if memory < _LEAST:
             raise ValueError(f"engine: memory is {memory} bytes, expected 64 MiB or more")
         self.memory = memory
         folder = SpillFolder(spill)

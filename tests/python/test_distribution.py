@@ -231,5 +231,7 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it(empty, metada
         assert any(
             line.startswith(package) and f'extra == "{extra}"' in line for line in metadata.get_all("Requires-Dist")
         )
-    done = subprocess.run([bin / "stamp", "train", "events.csv", "--out", "new"], capture_output=True, text=True, **where)
+    done = subprocess.run(
+        [bin / "stamp", "train", "events.csv", "--out", "new"], capture_output=True, text=True, **where
+    )
     assert done.returncode == 2 and said["data"] in done.stderr

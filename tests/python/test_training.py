@@ -270,10 +270,36 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         with pytest.raises(ValueError, match=f"warm_start: that model has {option}="):
             stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong",
                                 warm_start=yesterday[7].path, **{**SMALL, "config": {**OPTIONS, option: value}})  # fmt: skip
-    with pytest.raises(ValueError, match="not a saved model"):
+    # A bundle of all: each begins with its own, as from the folder; and where it has none, with nothing.
+    stamp.build_bundle(tmp_path / "old", out=tmp_path / "bundle")
+    from_bundle = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "b", warm_start=tmp_path / "bundle",
+                                       **still)  # fmt: skip
+    for cluster, report in from_bundle.items():
+        assert same(weights_of(report.path), weights_of(both[cluster].path))
+    one = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "one", warm_start=tmp_path / "bundle",
+                              **still)  # fmt: skip
+    assert one.identity == from_bundle[7].identity
+    with pytest.raises(ValueError, match="holds no report.json of train_clusters, nor the manifest.json of a model"):
         stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong", warm_start=tmp_path, **SMALL)
     with pytest.raises(ValueError, match="holds no report.json of train_clusters"):
         stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "wrong", warm_start=tmp_path, **SMALL)
+
+
+def test_training_like_an_earlier_one(small, members, tmp_path):
+    """As many epochs as were best, on all sessions: what a refit on the same sessions does."""
+    config = {**OPTIONS, "epochs": 4, "learning_rate": 0.05, "patience": 2}
+    settings = {**SMALL, "config": config}
+    judged = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "judged", only=[7], **settings)
+    again = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "again", like=tmp_path / "judged",
+                                 **settings)  # fmt: skip
+    assert same(weights_of(again[7].path), weights_of(judged[7].path)) and not again[7].metrics
+    assert again[7].config["epochs"] == judged[7].training["best_epoch"] and again[7].config["validation"] == 0
+    assert again[2].metrics and again[2].config["epochs"] == 4  # which was not trained there
+    one = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "one", like=tmp_path / "judged",
+                              **settings)  # fmt: skip
+    assert one.identity == again[7].identity
+    with pytest.raises(ValueError, match="like: .* holds no report.json of train_clusters"):
+        stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "x", like=tmp_path, **settings)
 
 
 def test_input_that_cannot_be(small, members, tmp_path):

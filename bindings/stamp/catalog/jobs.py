@@ -21,8 +21,9 @@ from ..base.memory import peak_memory
 from ..data.sessions import Sessions
 from ..data.tables.ids import Ids
 from ..models.evaluation import Evaluation
-from ..models.stamp_recommender import StampRecommender, load_model
+from ..models.stamp_recommender import StampRecommender
 from ..models.train_reports import TrainReport, check_report, write_report
+from .warm_starts import WarmStart
 
 _CHECKPOINT = "checkpoint.safetensors"
 
@@ -54,6 +55,15 @@ class Settings:
         settings.recommender("cpu")  # names the option that cannot be
         return settings
 
+    def like(self, earlier: TrainReport | None) -> Settings:
+        """These, without validation and for the epochs that were best in an earlier training that had one."""
+        if earlier is None or earlier.status != "trained" or not earlier.metrics:
+            return self
+        epochs = max(1, earlier.training["best_epoch"])  # 0 where what it began with was best
+        return dataclasses.replace(
+            self, options={**self.options, "epochs": epochs, "patience": 0}, validation=0.0, refit=False
+        )
+
     def recommender(self, device: str) -> StampRecommender:
         return StampRecommender(device=device, **self.options)
 
@@ -80,7 +90,7 @@ class Job:
     settings: Settings
     out: str
     device: str
-    warm_start: str | None
+    warm_start: WarmStart | None
     item_ids: np.ndarray  # [V] in the order of the rows of `sessions`
     clicks: np.ndarray  # [V] in the data
     sessions: _stamp.Sessions
@@ -104,7 +114,7 @@ class Job:
             held_out = last._core
             if not settings.refit:
                 clicks = clicks - _stamp.item_counts(held_out, len(catalog))
-        old = None if self.warm_start is None else load_model(self.warm_start, device="cpu")
+        old = None if self.warm_start is None else self.warm_start.load()
 
         def fit() -> None:
             recommender._train(

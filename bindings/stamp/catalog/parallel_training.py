@@ -26,7 +26,8 @@ from ..models.train_reports import TrainReport, check_report, finished, read_rep
 from .clusters import CatalogClusters
 from .jobs import Job, Settings, check_out, clear_checkpoint, failure
 from .plans import Plan
-from .training import MIN_EXAMPLES
+from .training import MIN_EXAMPLES, earlier
+from .warm_starts import WarmStart
 
 _CATALOG = "catalog.safetensors"
 _PROCESS = 120 << 20  # bytes of a process that trains something tiny: 42 MiB were measured on a CPU
@@ -62,6 +63,7 @@ def train_clusters(
     memory: int | None = None,
     min_examples: int = MIN_EXAMPLES,
     warm_start: str | os.PathLike[str] | None = None,
+    like: str | os.PathLike[str] | None = None,
     resume: bool = True,
     progress: bool = True,
     only: Iterable[int] | None = None,
@@ -89,8 +91,11 @@ def train_clusters(
         Bytes that all processes together may hold, by an estimate: what the container may use, unless given. One cluster
         at a time is always trained.
     warm_start : path, optional
-        Yesterday's `out`: a cluster begins with the model it had there, where it had one. Or a saved model, that of the
-        whole catalog say, which all begin with.
+        Yesterday's `out`, or a bundle of all clusters: a cluster begins with the model it had there, where it had one. Or
+        a saved model, that of the whole catalog say, which all begin with.
+    like : path, optional
+        The `out` of an earlier call: each cluster is trained for the epochs that were best there, on all of its sessions,
+        without validation. One that was not trained there, or without validation, is trained as it says here.
     progress : bool
         One bar over the examples of all clusters, and a line for each that is done.
     only : ids of clusters, optional
@@ -122,9 +127,9 @@ def train_clusters(
         plan.require("train_clusters: only", cluster)
     tasks = []
     for cluster in wanted:
-        warm = _warm_model(warm_start, cluster)
-        report = plan.report(cluster, settings, plan.identity(cluster, settings, warm))
-        tasks.append(_Task(report, folder / str(cluster), warm))
+        warm, own = WarmStart.find(warm_start, cluster), settings.like(earlier(like, cluster))
+        report = plan.report(cluster, own, plan.identity(cluster, own, warm))
+        tasks.append(_Task(report, folder / str(cluster), own, warm))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").unlink(missing_ok=True)  # from here to the end, what is there is of two calls
     _save_catalog(folder / _CATALOG, plan)
@@ -151,7 +156,7 @@ def train_clusters(
 
     jobs = min(jobs or (len(names) if names[0] != "cpu" else _stamp.num_threads()), max(1, len(waiting)))
     pool = _Pool(
-        make=lambda task, name: plan.job(task.report, settings, task.out, name, task.warm_start),
+        make=lambda task, name: plan.job(task.report, task.settings, task.out, name, task.warm_start),
         devices=names,
         jobs=jobs,
         threads=threads or max(1, _stamp.num_threads() // jobs),
@@ -202,20 +207,6 @@ def _device_names(device: str, settings: Settings) -> list[str]:
     return [_stamp.open_device(device, settings.recommender(device).precision).name]
 
 
-def _warm_model(warm_start: str | os.PathLike[str] | None, cluster: int) -> str | None:
-    """The model that a cluster begins with: what it had yesterday, if it had one, or the one for all."""
-    if warm_start is None:
-        return None
-    if os.path.isfile(os.path.join(warm_start, "manifest.json")):
-        return os.fspath(warm_start)
-    if not os.path.isfile(os.path.join(warm_start, "report.json")):
-        raise ValueError(
-            f"warm_start: {os.fspath(warm_start)} holds no report.json of train_clusters, nor the manifest.json of a model"
-        )
-    model = os.path.join(warm_start, str(cluster), "model")
-    return model if os.path.isdir(model) else None
-
-
 def _check_out(folder: pathlib.Path) -> None:
     """Raises RuntimeError where the summary and the catalog cannot be written, or would replace somebody else's files."""
     check_report(folder)
@@ -244,7 +235,8 @@ def _save_catalog(path: pathlib.Path, plan: Plan) -> None:
 class _Task:
     report: TrainReport  # what is known before
     out: pathlib.Path
-    warm_start: str | None
+    settings: Settings
+    warm_start: WarmStart | None
 
 
 @dataclasses.dataclass
@@ -262,9 +254,7 @@ def bytes_needed(job: Job) -> int:
     table = len(job.item_ids) * options["dim"] * 4
     # The weights and two moments; the best weights; the rows in the layout that validation scans.
     tables = 5 + (options["clip_norm"] > 0) + (job.warm_start is not None)  # the gradient; the weights to begin with
-    old = 0
-    if job.warm_start is not None:  # which may know the whole catalog
-        old = sum(file.stat().st_size for file in pathlib.Path(job.warm_start).rglob("*.safetensors"))
+    old = 0 if job.warm_start is None else job.warm_start.bytes  # which may know the whole catalog
     # As handed over, cut in two, without misses, and put together for the refit: an item and a weight an event each.
     return _PROCESS + tables * table + old + options["workspace_bytes"] + 5 * 8 * job.sessions.events
 

@@ -18,6 +18,7 @@ from ..models.train_reports import FORMAT, TrainReport
 from .clusters import CatalogClusters
 from .jobs import Job, Settings, versions
 from .training_data import TrainingData, training_data
+from .warm_starts import WarmStart
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,21 +60,15 @@ class Plan:
             few = ", ".join(map(str, self.ids[:20])) + (", …" if len(self.ids) > 20 else "")
             raise ValueError(f"{call}: there is no cluster {cluster_id!r}, expected one of {few}")
 
-    def identity(self, cluster_id: int, settings: Settings, warm_start: str | None) -> str:
+    def identity(self, cluster_id: int, settings: Settings, warm_start: WarmStart | None) -> str:
         """Equal for calls that would give the same model: of data, clusters, config and the weights to begin with."""
-        warm = None
-        if warm_start is not None:
-            manifest = pathlib.Path(warm_start) / "manifest.json"
-            if not manifest.is_file():
-                raise ValueError(f"warm_start: {warm_start} holds no manifest.json: not a saved model")
-            warm = hashlib.blake2b(manifest.read_bytes()).hexdigest()
         parts = {
             "format": FORMAT,
             "data": self.data.fingerprint,
             "clusters": self.clusters_fingerprint,
             "cluster": cluster_id,
             "config": settings.to_dict(),
-            "warm_start": warm,
+            "warm_start": None if warm_start is None else warm_start.identity,
         }
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
@@ -97,7 +92,7 @@ class Plan:
         return dataclasses.replace(report, **values)
 
     def job(
-        self, report: TrainReport, settings: Settings, out: pathlib.Path, device: str, warm_start: str | None
+        self, report: TrainReport, settings: Settings, out: pathlib.Path, device: str, warm_start: WarmStart | None
     ) -> Job:
         """What trains a cluster, cut from the data."""
         cluster = report.cluster

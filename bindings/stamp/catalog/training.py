@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base.checks import plain
-from ..models.train_reports import TrainReport, finished, write_report
+from ..models.train_reports import TrainReport, finished, read_report, write_report
 from .clusters import CatalogClusters
 from .jobs import Settings, check_out, clear_checkpoint, failure
 from .plans import Plan
+from .warm_starts import WarmStart
 
 MIN_EXAMPLES = 1000
 
@@ -33,6 +34,7 @@ def train_cluster(
     device: str = "auto",
     min_examples: int = MIN_EXAMPLES,
     warm_start: str | os.PathLike[str] | None = None,
+    like: str | os.PathLike[str] | None = None,
     resume: bool = True,
     progress: bool = True,
 ) -> TrainReport:
@@ -62,7 +64,11 @@ def train_cluster(
     min_examples : int
         The same for all clusters of a catalog.
     warm_start : path, optional
-        A saved model, yesterday's, to begin with: its weights, and its rows of the products that both know.
+        A saved model, yesterday's, to begin with: its weights, and its rows of the products that both know. Of a bundle of
+        several clusters, or the `out` of :func:`train_clusters`, the model that the cluster had there, where it had one.
+    like : path, optional
+        The `out` of an earlier :func:`train_clusters`: train for the epochs that were best there, on all sessions, without
+        validation. Where the cluster was not trained there, or without validation, it is trained as it says here.
     resume : bool
         False trains anew, whatever is there.
 
@@ -84,10 +90,10 @@ def train_cluster(
     check_out(folder)
     known = TrainReport(cluster=cluster_id, status="failed", config=dict(config or {}))
     try:
-        settings = Settings.read(config, min_examples)
+        settings = Settings.read(config, min_examples).like(earlier(like, cluster_id))
         plan = Plan.make(data, clusters, min_examples, reading)
         plan.require("train_cluster", cluster_id)
-        warm = None if warm_start is None else os.fspath(warm_start)
+        warm = WarmStart.find(warm_start, cluster_id)
         identity = plan.identity(cluster_id, settings, warm)
         if resume and (done := finished(folder, identity)):
             return done
@@ -102,3 +108,12 @@ def train_cluster(
     except Exception as error:
         write_report(folder, failure(known, error))
         raise
+
+
+def earlier(like: str | os.PathLike[str] | None, cluster_id: int) -> TrainReport | None:
+    """The report of a cluster's earlier training. Raises ValueError where `like` has none of any cluster."""
+    if like is None:
+        return None
+    if not (pathlib.Path(like) / "report.json").is_file():
+        raise ValueError(f"like: {os.fspath(like)} holds no report.json of train_clusters")
+    return read_report(pathlib.Path(like) / str(cluster_id))

@@ -28,7 +28,11 @@ def add(verbs: Any, parents: Parents) -> None:
     clustered.add_argument("clusters", help="clusters of the catalog")
     clustered.add_argument("--min-examples", type=int, default=MIN_EXAMPLES, help="smaller clusters join their parent")
     clustered.add_argument(
-        "--warm-start", help="what to begin with: a saved model, or yesterday's --out of train-clusters"
+        "--warm-start", help="what to begin with: a saved model, a bundle, or yesterday's --out of train-clusters"
+    )
+    clustered.add_argument(
+        "--like",
+        help="an earlier --out of train-clusters: train for the epochs that were best there, without validation",
     )
     clustered.add_argument("--no-resume", action="store_true", help="train anew, whatever is there")
     one = verbs.add_parser("train-cluster", parents=[clustered], help="train the model of one cluster of the catalog")
@@ -79,6 +83,7 @@ def _clusters_call(args: argparse.Namespace) -> dict[str, Any]:
         "device": args.device,
         "min_examples": args.min_examples,
         "warm_start": args.warm_start,
+        "like": args.like,
         "resume": not args.no_resume,
         "progress": not (args.json or args.quiet),
     }

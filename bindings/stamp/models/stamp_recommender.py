@@ -17,7 +17,7 @@ from ..base.checks import plain, truth
 from ..base.files import check_file
 from ..base.progress import TrainingBar
 from ..data.sessions import Sessions
-from ..data.tables.ids import Ids, require_one_kind
+from ..data.tables.ids import Ids, catalog_ids, require_one_kind
 from .hardware import check_device_names, open_device
 from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _warn_of_robots
 
@@ -235,7 +235,11 @@ class StampRecommender(_ListingRecommender):
 
     def _open(self, bundle: _stamp.Bundle) -> None:
         [cluster] = bundle.clusters
-        self._catalog, self._counts, self._model = bundle.catalog, bundle.counts, cluster["model"]
+        self._take(cluster, bundle.catalog, bundle.counts)
+
+    def _take(self, cluster: dict[str, Any], catalog: _stamp.Catalog, counts: np.ndarray) -> None:
+        """A cluster of a bundle; the rows of its model are those of `catalog`."""
+        self._catalog, self._counts, self._model = catalog, counts, cluster["model"]
         self._trained_with, self.fingerprint_ = cluster["train"], cluster["fingerprint"]
         self.report_ = json.loads(cluster["report"])
 
@@ -317,6 +321,23 @@ def load_model(path: str | os.PathLike[str], *, device: str = "auto", precision:
     return model_of(path, bundle, device, precision)
 
 
+def _options_of(cluster: dict[str, Any]) -> dict[str, Any]:
+    return {**json.loads(cluster["config"]), **json.loads(cluster["train"])}
+
+
+def load_cluster(
+    path: str | os.PathLike[str], cluster: int, *, device: str, precision: str = "auto"
+) -> StampRecommender:
+    """The model of one cluster of a bundle, which knows the products of that cluster."""
+    bundle = _stamp.load_bundle(os.fspath(path), open_device(device, precision))
+    [part] = [part for part in bundle.clusters if part["id"] == cluster]
+    catalog = _stamp.Catalog(bundle.catalog.kind)
+    Ids("the products of the cluster", catalog_ids(bundle.catalog)[part["rows"]]).add_to(catalog)
+    recommender = StampRecommender(device=device, precision=precision, **_options_of(part))
+    recommender._take(part, catalog, np.asarray(bundle.counts)[part["rows"]])
+    return recommender
+
+
 def model_of(path: str | os.PathLike[str], bundle: _stamp.Bundle, device: str, precision: str) -> StampRecommender:
     clusters = bundle.clusters
     if len(clusters) != 1 or len(clusters[0]["rows"]) != len(bundle.catalog):
@@ -324,8 +345,6 @@ def model_of(path: str | os.PathLike[str], bundle: _stamp.Bundle, device: str, p
             f"load: {os.fspath(path)} holds {len(clusters)} clusters of {len(bundle.catalog)} products, expected one "
             "model that knows them all; open it with stamp.Recommender"
         )
-    [cluster] = clusters
-    options = {**json.loads(cluster["config"]), **json.loads(cluster["train"])}
-    recommender = StampRecommender(device=device, precision=precision, **options)
+    recommender = StampRecommender(device=device, precision=precision, **_options_of(clusters[0]))
     recommender._open(bundle)
     return recommender

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-import stamp.data
+from ..data.engines.opening import ENGINES, open_engine
 
 if TYPE_CHECKING:
     from ..data.engines.engine import Engine
-
-_ENGINES = ("duckdb", "spark", "bigquery")  # and the schemes of their tables
 
 
 def add_engine(parser: argparse.ArgumentParser) -> Any:
@@ -23,16 +21,15 @@ def add_engine(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
-def open_engine(args: argparse.Namespace) -> stamp.data.DuckDBEngine:
-    memory = None if args.memory is None else round(args.memory * 2**30)
-    return stamp.data.DuckDBEngine(memory=memory, spill=args.spill, threads=args.threads)
+def open_duckdb(args: argparse.Namespace) -> Engine:
+    return open_engine("", memory=args.memory, spill=args.spill, threads=args.threads)
 
 
 def add_source_engine(parser: argparse.ArgumentParser) -> None:
     """Where raw clicks may be worked on elsewhere."""
     group = add_engine(parser)
     group.add_argument(
-        "--engine", choices=_ENGINES, help="by default the one whose table --source is, or else duckdb, which is here"
+        "--engine", choices=ENGINES, help="by default the one whose table --source is, or else duckdb, which is here"
     )
     group.add_argument("--dataset", help="of bigquery: where its intermediate results are kept, PROJECT.DATASET")
     group.add_argument("--allow", type=float, metavar="GIB", help="of bigquery: that one query may read")
@@ -40,17 +37,5 @@ def add_source_engine(parser: argparse.ArgumentParser) -> None:
 
 def open_source_engine(args: argparse.Namespace) -> Engine:
     """Raises ValueError for options of another engine."""
-    scheme = args.source.partition("://")[0]
-    name = args.engine or (scheme if scheme in _ENGINES else "duckdb")
-    for options, owner in ((("memory", "spill", "threads"), "duckdb"), (("dataset", "allow"), "bigquery")):
-        for option in options:
-            if getattr(args, option) is not None and name != owner:
-                raise ValueError(f"--{option} is an option of the engine {owner}, and this is {name}")
-    if name == "duckdb":
-        return open_engine(args)
-    if name == "spark":
-        return stamp.data.SparkEngine()
-    if args.dataset is None:
-        raise ValueError("the engine bigquery keeps intermediate results; say where with --dataset PROJECT.DATASET")
-    allow = {} if args.allow is None else {"allow": round(args.allow * 2**30)}
-    return stamp.data.BigQueryEngine(dataset=args.dataset, **allow)
+    options = {name: getattr(args, name) for name in ("memory", "spill", "threads", "dataset", "allow")}
+    return open_engine(args.source, name=args.engine, **options, option="--{}")

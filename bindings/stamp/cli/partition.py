@@ -8,7 +8,7 @@ from typing import Any
 import stamp.data
 
 from .arguments import Parents
-from .engines import add_engine, open_engine
+from .engines import add_engine, open_duckdb
 
 
 def add(verbs: Any, parents: Parents) -> None:
@@ -25,7 +25,7 @@ def add(verbs: Any, parents: Parents) -> None:
 def _partition(args: argparse.Namespace) -> dict[str, Any]:
     clusters = stamp.CatalogClusters.load(args.clusters)
     labels = {"item_id": clusters.item_ids, "cluster": clusters.labels}
-    with open_engine(args) as engine:
+    with open_duckdb(args) as engine:
         prepared = stamp.data.partition(args.prepared, labels, out=args.out, engine=engine)
     if not args.json:
         print(prepared)

@@ -15,11 +15,11 @@ import stamp
 from ..base.files import check_file, read_text
 from ..base.streams import tell
 from ..models.baselines import _CLASSES as _BASELINES
-from ..offline import LeakageError, Zone, cart, home, product_page, report
+from ..offline import LeakageError, Zone, product_page, report
+from ..offline.recordings.zones import read_zones
 from .arguments import EVENTS, Parents, add_products, events_words, products_options, read_sessions
 
 _PATHS = ("bundle", "sessions", "current", "train", "products", "zones", "policy")  # of what is read
-_PRESETS = {"product_page": product_page, "home": home, "cart": cart}
 
 
 def add(verbs: Any, parents: Parents) -> None:
@@ -42,7 +42,7 @@ def add(verbs: Any, parents: Parents) -> None:
     verb.add_argument("--train", help="events that the release learnt from")
     verb.add_argument("--policy", metavar="JSON", help="what the release must show")
     verb.add_argument("--zones", metavar="JSON",
-                      help=f"list of zones: {', '.join(_PRESETS)}, or objects of their options")  # fmt: skip
+                      help="list of zones: product_page, home, cart, or objects of their options")  # fmt: skip
     verb.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
     add_products(verb, "products")
     verb.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
@@ -127,7 +127,6 @@ def _baselines(given: list[str], train: stamp.Sessions | None) -> dict[str, Any]
 
 
 def _zones(path: str | None) -> list[Zone]:
-    """Of a JSON list: names of presets, or objects of the options of a zone, "like" the preset they change."""
     if path is None:
         return [product_page()]
     text = read_text("--zones", path)
@@ -135,21 +134,10 @@ def _zones(path: str | None) -> list[Zone]:
         given = json.loads(text)
     except ValueError as error:
         raise ValueError(f"--zones {path}: not JSON: {error}") from None
-    if not isinstance(given, list) or not given:
-        raise ValueError(f"--zones {path}: expected a JSON list of one zone or more")
-    found = []
-    for place, entry in enumerate(given):
-        options = {"like": entry} if isinstance(entry, str) else entry
-        if not isinstance(options, dict):
-            raise ValueError(f"--zones {path}: [{place}] is {entry!r}, expected a name or an object")
-        like = options.get("like", "product_page")
-        if like not in _PRESETS:
-            raise ValueError(f"--zones {path}: [{place}] is like {like!r}, expected one of {', '.join(_PRESETS)}")
-        try:
-            found.append(_PRESETS[like](**{name: value for name, value in options.items() if name != "like"}))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"--zones {path}: [{place}]: {error}") from None
-    return found
+    try:
+        return read_zones(given)
+    except ValueError as error:
+        raise ValueError(f"--zones {path}: {error}") from None
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -94,6 +94,27 @@ def _zone(name: str, changes: dict[str, Any], **defaults: Any) -> Zone:
     return Zone(**{"name": name, **defaults, **changes})
 
 
+def read_zones(given: Any) -> list[Zone]:
+    """Of a JSON list: names of presets, or objects of the options of a zone, "like" the preset that they change. Raises
+    ValueError, beginning with the place in the list, for what is none."""
+    if not isinstance(given, list) or not given:
+        raise ValueError("expected a JSON list of one zone or more")
+    presets = {preset.__name__: preset for preset in (product_page, home, cart)}
+    found = []
+    for place, entry in enumerate(given):
+        options = {"like": entry} if isinstance(entry, str) else entry
+        if not isinstance(options, dict):
+            raise ValueError(f"[{place}] is {entry!r}, expected a name or an object")
+        like = options.get("like", "product_page")
+        if like not in presets:
+            raise ValueError(f"[{place}] is like {like!r}, expected one of {', '.join(presets)}")
+        try:
+            found.append(presets[like](**{name: value for name, value in options.items() if name != "like"}))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"[{place}]: {error}") from None
+    return found
+
+
 def listed_zones(call: str, zones: Any) -> list[Zone]:
     """A zone or several as a list. Raises ValueError where they are none, or two have one name."""
     given = [zones] if isinstance(zones, (Zone, str)) or not isinstance(zones, Iterable) else list(zones)

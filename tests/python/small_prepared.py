@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from stamp.base.folders import Folder
 from stamp.data.prepared.layout import SESSION_COLUMNS
 from stamp.data.prepared.manifest import Manifest, publish
 from stamp.data.prepared.parts import PartWriter
 from stamp.data.prepared.prepared import open_prepared
-from stamp.data.prepared.target import Target
 
 
 def session_schema(item_ids):
@@ -68,7 +68,7 @@ def write_table(target, folder, table, *, batch=100, **options):
 
 def prepare(url, frame, *, products=None, max_rows=1000, folder="sessions/cluster=0"):
     """What preparation leaves, of sessions and of products."""
-    target = Target(url)
+    target = Folder(url)
     item_ids = (
         "text" if frame["item_id"].dtype == object or str(frame["item_id"].dtype).startswith("str") else "integer"
     )

@@ -17,19 +17,19 @@ import pytest
 import stamp
 import stamp.data
 from small_prepared import prepare, session_schema, visits
+from stamp.base.folders import Folder
 from stamp.data.prepared.manifest import FILE, publish
 from stamp.data.prepared.parts import PartWriter
 from stamp.data.prepared.prepared import open_prepared
-from stamp.data.prepared.target import Target
 from test_prepared_files import events, manifest, write
 
 WRITING = """
 import sys
 from test_prepared_files import events, manifest, write
 from stamp.data.prepared.manifest import publish
-from stamp.data.prepared.target import Target
+from stamp.base.folders import Folder
 
-target, tables = Target(sys.argv[1]), [events(20_000, seed) for seed in range(3)]
+target, tables = Folder(sys.argv[1]), [events(20_000, seed) for seed in range(3)]
 print("ready", flush=True)
 for state in range(10**6):
     files = write(target, tables[state % 3], batch=500, cut_by="day", max_rows=2000)
@@ -67,18 +67,18 @@ def kill_while(script, folder, seconds):
 def test_a_kill_at_any_moment_leaves_a_state_whole(tmp_path):
     chance, found = random.Random(0), set()
     tables = [events(20_000, seed) for seed in range(3)]
-    publish(Target(tmp_path), manifest(*write(Target(tmp_path), tables[0], cut_by="day", max_rows=2000)))
+    publish(Folder(tmp_path), manifest(*write(Folder(tmp_path), tables[0], cut_by="day", max_rows=2000)))
     for _ in range(6):
         kill_while(WRITING, tmp_path, chance.uniform(0.05, 0.6))
         prepared = open_prepared(tmp_path)
         prepared.verify()
         state = prepared.counts["state"]
         found.add(state)
-        expected = write(Target(f"memory://{tmp_path}"), tables[state], cut_by="day", max_rows=2000)
+        expected = write(Folder(f"memory://{tmp_path}"), tables[state], cut_by="day", max_rows=2000)
         assert prepared.files == tuple(expected)
     assert len(found) > 1  # it did get on
     # What the next call publishes is whole, and needs nothing of what was left.
-    publish(Target(tmp_path), manifest(*write(Target(tmp_path), tables[1])))
+    publish(Folder(tmp_path), manifest(*write(Folder(tmp_path), tables[1])))
     open_prepared(tmp_path).verify()
 
 
@@ -103,7 +103,7 @@ def small_files():
 
 @pytest.mark.parametrize("url", ["{}", "memory://{}"])
 def test_a_file_that_cannot_be_written_is_named_and_loses_nothing(tmp_path, url, small_files):
-    target = Target(url.format(tmp_path / "prepared"))
+    target = Folder(url.format(tmp_path / "prepared"))
     old = publish(target, manifest(*write(target, events(3000), cut_by="day")))
     large = events(200_000, 1)
     for call in (
@@ -133,7 +133,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path, small_disk):
-    target = Target(small_disk / "prepared")
+    target = Folder(small_disk / "prepared")
     old = publish(target, manifest(*write(target, events(20_000), cut_by="day")))
     with pytest.raises(
         RuntimeError, match=rf"^cannot write {small_disk}/prepared/events/.*part-000\d\d.*No space left"
@@ -172,7 +172,7 @@ assert (sessions.item_ids[sessions._core.items] == expected).all() and (sessions
 @pytest.mark.skipif(sys.platform != "linux", reason="which says what a process has held at most")
 def test_reading_holds_little_more_than_the_sessions(tmp_path):
     """The columns that are read take 1.6 GB, the sessions 82 MB, twice while they are handed over."""
-    sessions, length, target = 600_000, 8, Target(tmp_path)
+    sessions, length, target = 600_000, 8, Folder(tmp_path)
     schema = session_schema("integer").append(pa.field("cluster", pa.int64()))
     with PartWriter(target, "sessions", schema, cut_by="cluster") as writer:
         for cluster in range(length):  # the event at that place of all sessions

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stamp.base.folders import Folder
 from stamp.data.prepared.manifest import FILE, ClusterCounts, Manifest, fingerprint, publish, read_manifest
 from stamp.data.prepared.parts import ROW_GROUP, PartFile, PartWriter
 from stamp.data.prepared.prepared import Prepared, open_prepared
-from stamp.data.prepared.target import Target
 
 
 def events(rows, seed=0):
@@ -51,7 +51,7 @@ def manifest(*files, **more):
 
 def test_files_are_cut_by_day_and_size_and_hold_all_rows(tmp_path):
     table = events(10_000)
-    files = write(Target(tmp_path), table, cut_by="day", max_rows=1500)
+    files = write(Folder(tmp_path), table, cut_by="day", max_rows=1500)
     assert {file.path for file in files} == {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.parquet")}
     read = []
     for file in files:
@@ -77,18 +77,18 @@ def test_files_are_cut_by_day_and_size_and_hold_all_rows(tmp_path):
 def test_the_same_rows_give_the_same_files_whatever_batches_they_come_in(tmp_path):
     table = events(6 * ROW_GROUP)
     results = [
-        write(Target(tmp_path / str(batch)), table, batch=batch, cut_by="day", max_rows=ROW_GROUP + 7)
+        write(Folder(tmp_path / str(batch)), table, batch=batch, cut_by="day", max_rows=ROW_GROUP + 7)
         for batch in (999, ROW_GROUP, 10**6)
     ]
     assert results[0] == results[1] == results[2] and len(results[0]) > 3
     other = table.set_column(2, "time_us", pa.array(table["time_us"].to_numpy() + (np.arange(len(table)) == 5)))
-    assert write(Target(tmp_path / "other"), other, cut_by="day", max_rows=ROW_GROUP + 7)[0] != results[0][0]
+    assert write(Folder(tmp_path / "other"), other, cut_by="day", max_rows=ROW_GROUP + 7)[0] != results[0][0]
 
 
 @pytest.mark.parametrize("url", ["file://{}/prepared", "local://{}/prepared", "memory://{}/prepared"])
 def test_urls_hold_the_same_files_as_folders(tmp_path, url):
     table = events(2000)
-    target, folder = Target(url.format(tmp_path)), Target(tmp_path / "folder/")
+    target, folder = Folder(url.format(tmp_path)), Folder(tmp_path / "folder/")
     files = write(target, table, cut_by="day")
     assert files == write(folder, table, cut_by="day")
     assert target.list() == folder.list() == {file.path: file.bytes for file in files}
@@ -109,14 +109,14 @@ def test_urls_hold_the_same_files_as_folders(tmp_path, url):
 
 def test_texts_that_folders_cannot_be_called_are_quoted(tmp_path):
     table = pa.table({"reason": ["a/b", "a/b", "ü=1"], "rows": [1, 2, 3]})
-    files = write(Target(tmp_path), table, "quarantine", cut_by="reason")
+    files = write(Folder(tmp_path), table, "quarantine", cut_by="reason")
     assert [file.path.split("/")[1] for file in files] == ["reason=a%2Fb", "reason=%C3%BC%3D1"]
     read = pq.read_table(tmp_path / "quarantine", partitioning="hive").to_pandas()
     assert read.sort_values("rows")["reason"].tolist() == ["a/b", "a/b", "ü=1"]
 
 
 def test_rows_that_do_not_come_as_they_should_are_refused_and_leave_nothing(tmp_path):
-    target, table = Target(tmp_path), events(9)
+    target, table = Folder(tmp_path), events(9)
     schema = pa.schema([("reason", pa.string()), ("rows", pa.int64())])
 
     def batch(reasons):
@@ -137,7 +137,7 @@ def test_rows_that_do_not_come_as_they_should_are_refused_and_leave_nothing(tmp_
 
 
 def test_an_error_takes_back_what_was_written_but_not_what_was_there(tmp_path):
-    target, table = Target(tmp_path), events(3000)
+    target, table = Folder(tmp_path), events(3000)
     there = write(target, table.slice(0, 1000))
     with pytest.raises(KeyError), PartWriter(target, "events", table.schema, max_rows=1000) as writer:
         writer.write(table.to_batches()[0])  # whose first file is there
@@ -148,9 +148,9 @@ def test_an_error_takes_back_what_was_written_but_not_what_was_there(tmp_path):
 
 
 def test_no_rows_are_no_files(tmp_path):
-    with PartWriter(Target(tmp_path), "events", events(0).schema, cut_by="day") as writer:
+    with PartWriter(Folder(tmp_path), "events", events(0).schema, cut_by="day") as writer:
         pass
-    assert writer.close() == [] and Target(tmp_path).list() == {}
+    assert writer.close() == [] and Folder(tmp_path).list() == {}
 
 
 # The manifest
@@ -164,12 +164,12 @@ def test_a_manifest_comes_back_as_it_was(tmp_path):
         mapping={"visitor_id": "user"}, quarantined={"bot": 2}, clusters={7: counts}, labels="123", item_ids="text",
         replaced=("a",),
     )  # fmt: skip
-    Target(tmp_path).publish(FILE, written.to_json())
-    assert read_manifest(Target(tmp_path)) == written
+    Folder(tmp_path).publish(FILE, written.to_json())
+    assert read_manifest(Folder(tmp_path)) == written
     plain = json.loads((tmp_path / FILE).read_text())
     assert plain["format"] == 1 and plain["stamp"] == written.stamp
     assert plain["fingerprint"] == hashlib.sha256(f"{file.path}\0abc\n".encode()).hexdigest()
-    assert read_manifest(Target(tmp_path / "nothing")) is None
+    assert read_manifest(Folder(tmp_path / "nothing")) is None
 
 
 def test_the_fingerprint_is_of_paths_and_contents_in_any_order():
@@ -190,14 +190,14 @@ def test_the_fingerprint_is_of_paths_and_contents_in_any_order():
 ])  # fmt: skip
 def test_other_manifests_are_refused_and_stay(tmp_path, text, message):
     (tmp_path / FILE).write_text(text)
-    for call in (open_prepared, lambda path: publish(Target(path), manifest())):
+    for call in (open_prepared, lambda path: publish(Folder(path), manifest())):
         with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / FILE))} {message}"):
             call(tmp_path)
     assert (tmp_path / FILE).read_text() == text
 
 
 def test_a_new_state_removes_the_files_of_the_old_one_and_nothing_else(tmp_path):
-    target, table = Target(tmp_path), events(3000)
+    target, table = Folder(tmp_path), events(3000)
     first = write(target, table, max_rows=1000)
     publish(target, manifest(*first))
     (tmp_path / "events/part-00009-ffffffffffff.parquet").write_text("mine")
@@ -212,12 +212,12 @@ def test_a_new_state_removes_the_files_of_the_old_one_and_nothing_else(tmp_path)
 
 
 def test_files_that_a_kill_left_go_with_the_next_state(tmp_path, monkeypatch):
-    target, table = Target(tmp_path), events(3000)
+    target, table = Folder(tmp_path), events(3000)
     first = write(target, table, max_rows=1000)
     publish(target, manifest(*first))
     second = write(target, table.slice(1))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Target, "remove", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(Folder, "remove", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         publish(target, manifest(*second))
     assert open_prepared(tmp_path).files == tuple(second)
     assert {file.path for file in first} < {*target.list()}
@@ -229,11 +229,11 @@ def test_files_that_a_kill_left_go_with_the_next_state(tmp_path, monkeypatch):
 @pytest.mark.parametrize("written", [False, True])
 def test_what_cannot_be_published_leaves_the_old_state_and_no_new_files(tmp_path, monkeypatch, written):
     """Or the new one, where it was there when the error came."""
-    target, table = Target(tmp_path), events(3000)
+    target, table = Folder(tmp_path), events(3000)
     old = publish(target, manifest(*write(target, table, max_rows=1000)))
     new = manifest(*write(target, table.slice(0, 2500), max_rows=1000))
     assert len({*new.files} & {*old.files}) == 2
-    write_text = Target.publish
+    write_text = Folder.publish
 
     def fail(self, path, text):
         if written:
@@ -241,7 +241,7 @@ def test_what_cannot_be_published_leaves_the_old_state_and_no_new_files(tmp_path
         raise RuntimeError("no space left")
 
     with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="no space left"):
-        patched.setattr(Target, "publish", fail)
+        patched.setattr(Folder, "publish", fail)
         publish(target, new)
     assert open_prepared(tmp_path).files == (new if written else old).files
     open_prepared(tmp_path).verify()
@@ -253,7 +253,7 @@ def test_what_cannot_be_published_leaves_the_old_state_and_no_new_files(tmp_path
 
 
 def test_opening_tells_what_is_wrong_with_the_files(tmp_path):
-    target = Target(tmp_path)
+    target = Folder(tmp_path)
     with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))} holds no prepared.json: .* not finished"):
         open_prepared(tmp_path)
     files = write(target, events(2000))
@@ -281,13 +281,13 @@ def test_opening_tells_what_is_wrong_with_the_files(tmp_path):
 
 def test_urls_that_cannot_be_read_are_named():
     with pytest.raises(ValueError, match="^nonsense://bucket/prepared: "):
-        Target("nonsense://bucket/prepared")
+        Folder("nonsense://bucket/prepared")
     with pytest.raises(ImportError, match="^dbfs2?://x|^oss://bucket/prepared: .*ossfs"):
-        Target("oss://bucket/prepared")
+        Folder("oss://bucket/prepared")
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
-    target = Target(tmp_path)
+    target = Folder(tmp_path)
     files = write(target, events(10))
 
     def refuse(*_, **__):
@@ -305,15 +305,16 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
     assert {*target.list()} == {files[0].path} and not [*tmp_path.rglob(".*")]
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(
-        ImportError, match=r"gs://bucket/prepared needs fsspec: pip install 'stamp-recommender\[prepare\]'"
-    ):
-        open_prepared("gs://bucket/prepared")
-    Target(f"file://{tmp_path}").publish("a", "b")
+    for scheme, extra in (("gs", "gcs"), ("s3", "s3"), ("memory", "prepare")):
+        with pytest.raises(
+            ImportError, match=rf"{scheme}://bucket/prepared needs fsspec: pip install 'stamp-recommender\[{extra}\]'"
+        ):
+            open_prepared(f"{scheme}://bucket/prepared")
+    Folder(f"file://{tmp_path}").publish("a", "b")
 
 
 def test_files_may_be_read_by_whoever_may_read_new_files(tmp_path):
-    target, before = Target(tmp_path), os.umask(0o027)
+    target, before = Folder(tmp_path), os.umask(0o027)
     try:
         files = write(target, events(10))
         target.publish(FILE, "{}")
@@ -326,7 +327,7 @@ def test_files_may_be_read_by_whoever_may_read_new_files(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="folders that nobody writes to")
 def test_places_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / "file").write_text("")
-    target = Target(tmp_path / "file/prepared")
+    target = Folder(tmp_path / "file/prepared")
     for call in (
         lambda: target.publish("a.json", ""),
         lambda: PartWriter(target, "events", events(1).schema).write(events(1).to_batches()[0]),

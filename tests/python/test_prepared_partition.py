@@ -15,8 +15,8 @@ import stamp
 import stamp.data
 from small_prepared import prepare, visits, write_table
 from stamp import cli
+from stamp.base.folders import Folder
 from stamp.data.prepared.manifest import FILE, publish
-from stamp.data.prepared.target import Target
 from test_prepared_reading import PRODUCTS, assert_same
 
 COLUMNS = pd.DataFrame({"item_id": [n * 1_000_003 - 5 for n in range(50)], "cluster": [n // 8 for n in range(50)]})
@@ -113,14 +113,14 @@ def test_what_cannot_be_copied_to_another_folder_leaves_nothing_there(tmp_path, 
     source = prepare(tmp_path / "source", visits(100), products=PRODUCTS.slice(0, 2))
     more = write_table(source.target, "held_out", PRODUCTS)
     publish(source.target, dataclasses.replace(source.manifest, files=(*source.files, *more)))
-    put = Target.put
+    put = Folder.put
 
     def fail(self, path, scratch):
         if path.startswith("held_out/"):
             raise RuntimeError(f"cannot write {path}: no space left")
         put(self, path, scratch)
 
-    monkeypatch.setattr(Target, "put", fail)
+    monkeypatch.setattr(Folder, "put", fail)
     with pytest.raises(RuntimeError, match="cannot write held_out/.*: no space left"):
         stamp.data.partition(tmp_path / "source", COLUMNS, out=tmp_path / "out", engine=engine)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

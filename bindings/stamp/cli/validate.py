@@ -12,8 +12,8 @@ from typing import Any
 import stamp.data
 
 from ..base.files import check_file
+from ..base.folders import is_url
 from ..base.streams import tell
-from ..data.prepared.target import is_url
 from .arguments import Parents
 from .engines import add_source_engine, open_source_engine
 from .sources import add_source, source_options

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...base.checks import truth, whole_number
+from ...base.folders import Folder
 from ...base.progress import Steps
 from ...base.streams import tell
 from ..engines.duckdb import DuckDBEngine
 from ..engines.engine import Engine
 from ..prepared.manifest import Manifest, publish, read_manifest
 from ..prepared.prepared import Prepared
-from ..prepared.target import Target
 from ..sources.dates import day_given, micros_of
 from ..sources.mapping import EventMapping
 from ..sources.opening import open_events
@@ -128,7 +128,7 @@ def prepare(
         days=None if days is None else whole_days("prepare: days", days),
     )
     end_day = None if end is None else day_given("prepare: end", end)
-    target = Target(out)
+    target = Folder(out)
     old = read_manifest(target)
     moment = datetime.datetime.now(datetime.timezone.utc) if now is None else now
     with contextlib.ExitStack() as stack:
@@ -155,7 +155,7 @@ def _one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _require_same(target: Target, old: Manifest | None, options: Options, mapping: EventMapping) -> None:
+def _require_same(target: Folder, old: Manifest | None, options: Options, mapping: EventMapping) -> None:
     """Raises ValueError where what is there was prepared otherwise: the days would not fit together."""
     if old is None:
         raise ValueError(

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ibis import _
 
+from ...base.folders import Folder
 from ...base.progress import Steps
 from ..prepared.manifest import Manifest
 from ..prepared.parts import PartFile, PartWriter
-from ..prepared.target import Target
 from ..sources.catalogs import open_catalog
 from ..sources.dates import date_of, day_of
 from ..sources.faults import DAY, Limits, day
@@ -41,7 +41,7 @@ class Preparation:
         self,
         opened: OpenedEvents,
         options: Options,
-        target: Target,
+        target: Folder,
         old: Manifest | None,
         now: int,
         steps: Steps,

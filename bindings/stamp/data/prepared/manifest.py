@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._stamp import __version__
+from ...base.folders import Folder
 from ...base.json_text import strict_json_text
 from .parts import PartFile
-from .target import Target
 
 FILE = "prepared.json"
 FORMAT = 1
@@ -146,7 +146,7 @@ def fingerprint(files: tuple[PartFile, ...]) -> str:
     return digest.hexdigest()
 
 
-def read_manifest(target: Target) -> Manifest | None:
+def read_manifest(target: Folder) -> Manifest | None:
     """None where there is none.
 
     Raises
@@ -161,7 +161,7 @@ def read_manifest(target: Target) -> Manifest | None:
     return Manifest.from_json(target.place(FILE), target.read_text(FILE))
 
 
-def publish(target: Target, manifest: Manifest) -> Manifest:
+def publish(target: Folder, manifest: Manifest) -> Manifest:
     """Let readers see a new state, all of whose files are written, and remove the files of the old one that are not of
     the new one: those that its prepared.json lists, and no others. A kill at any moment leaves one of the two states
     whole.

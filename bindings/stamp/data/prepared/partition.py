@@ -9,12 +9,12 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ...base.extras import import_extra
+from ...base.folders import Folder
 from .labels import fingerprint_of, read_labels
 from .layout import CATALOG, HELD_OUT, NONE, PRODUCTS, SESSION_COLUMNS, SESSION_ORDER, SESSIONS
 from .manifest import ClusterCounts, publish, read_manifest
 from .parts import PartFile, PartWriter
 from .prepared import Prepared, open_prepared
-from .target import Target
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -64,7 +64,7 @@ def partition(
     from ..engines.duckdb import DuckDBEngine
 
     source = open_prepared(prepared)
-    target = source.target if out is None else Target(out)
+    target = source.target if out is None else Folder(out)
     read_manifest(target)  # before any work: what cannot be replaced
     table = read_labels("partition: labels", labels, source.item_ids)
     fingerprint = fingerprint_of(table)
@@ -141,7 +141,7 @@ def _counts(of_clusters: Any, pairs: Any) -> dict[int, ClusterCounts]:
     }
 
 
-def _others(source: Prepared, target: Target) -> list[PartFile]:
+def _others(source: Prepared, target: Folder) -> list[PartFile]:
     """Files that the laid out data have beside their sessions; written, where they are elsewhere."""
     if target.is_at(source.target):
         laid_out = {file.path for folder in (SESSIONS, CATALOG) for file in source.manifest.below(folder)}
@@ -161,7 +161,7 @@ def _others(source: Prepared, target: Target) -> list[PartFile]:
     return files
 
 
-def _copy(source: Prepared, target: Target, path: str) -> None:
+def _copy(source: Prepared, target: Folder, path: str) -> None:
     scratch = target.scratch(path.rpartition("/")[0])
     try:
         with source.target.open(path) as content, target.errors_named("write", path), open(scratch, "wb") as copy:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .target import Target
+from ...base.folders import Folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +47,7 @@ class PartWriter:
 
     Parameters
     ----------
-    target : Target
+    target : Folder
     folder : str
         Below the target: "sessions".
     schema : pyarrow.Schema
@@ -61,7 +61,7 @@ class PartWriter:
 
     def __init__(
         self,
-        target: Target,
+        target: Folder,
         folder: str,
         schema: pa.Schema,
         *,
@@ -179,7 +179,7 @@ class PartWriter:
 class _OpenPart:
     """A part that is being written, aside."""
 
-    def __init__(self, target: Target, path: str, schema: pa.Schema):
+    def __init__(self, target: Folder, path: str, schema: pa.Schema):
         """`path` as far as it is known: all but the hash."""
         import pyarrow.parquet
 

@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ...base.folders import Folder, is_url
 from .layout import HELD_OUT, SESSIONS
 from .manifest import FILE, ClusterCounts, Manifest, read_manifest
 from .parts import PartFile
-from .target import Target, is_url
 
 
 class Prepared:
@@ -22,7 +22,7 @@ class Prepared:
     manifest : Manifest
     """
 
-    def __init__(self, target: Target, manifest: Manifest):
+    def __init__(self, target: Folder, manifest: Manifest):
         self.target = target
         self.manifest = manifest
 
@@ -133,7 +133,7 @@ def open_sessions(data: str | os.PathLike[str] | Prepared) -> tuple[Prepared, st
     if isinstance(data, Prepared):
         return data, SESSIONS
     around = _around_held_out(os.fspath(data))
-    if around is None or Target(data).size(FILE) is not None:
+    if around is None or Folder(data).size(FILE) is not None:
         return open_prepared(data), SESSIONS
     prepared = open_prepared(around)
     if not prepared.manifest.below(HELD_OUT):
@@ -176,7 +176,7 @@ def open_prepared(url: str | os.PathLike[str] | Prepared) -> Prepared:
     """
     if isinstance(url, Prepared):
         return url
-    target = Target(url)
+    target = Folder(url)
     manifest = read_manifest(target)
     if manifest is None:
         raise ValueError(f"{target.url} holds no {FILE}: it is no prepared data, or preparing them was not finished")

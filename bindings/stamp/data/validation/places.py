@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ...base.files import read_text, write_text
-from ..prepared.target import Target, is_url
+from ...base.folders import Folder, is_url
 
 
 def read_at(what: str, place: str | os.PathLike[str]) -> str:
@@ -14,7 +14,7 @@ def read_at(what: str, place: str | os.PathLike[str]) -> str:
         return read_text(what, place)
     folder, _, name = os.fspath(place).rpartition("/")
     try:
-        return Target(folder).read_text(name)
+        return Folder(folder).read_text(name)
     except ValueError as error:
         raise ValueError(f"{what} {os.fspath(place)}: {error}") from None
 
@@ -23,6 +23,6 @@ def write_at(place: str | os.PathLike[str], text: str) -> None:
     """Whole, or not at all. RuntimeError where it cannot be."""
     if is_url(os.fspath(place)):
         folder, _, name = os.fspath(place).rpartition("/")
-        Target(folder).publish(name, text)
+        Folder(folder).publish(name, text)
     else:
         write_text(place, text)

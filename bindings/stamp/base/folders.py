@@ -1,4 +1,4 @@
-"""A folder, here or in an object store: where prepared data lie."""
+"""A folder, here or in an object store: where prepared data and stores lie."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ...base.extras import import_extra
-from ...base.files import write_text
+from .extras import DISTRIBUTION, import_extra
+from .files import write_text
 
 _LOCAL = ("file", "local")  # schemes
+_EXTRAS = {
+    "gs": "gcs",
+    "gcs": "gcs",
+    "s3": "s3",
+    "s3a": "s3",
+}  # what brings the packages of a scheme; else "prepare" has fsspec
 
 
 def is_url(data: str) -> bool:
@@ -22,7 +28,7 @@ def is_url(data: str) -> bool:
     return "://" in data
 
 
-class Target:
+class Folder:
     """A folder at a local path or at any URL that fsspec has a file system for. Paths are below it, with slashes.
 
     Attributes
@@ -48,7 +54,7 @@ class Target:
         """What messages call a file."""
         return f"{self.url.rstrip('/')}/{path}"
 
-    def is_at(self, other: Target) -> bool:
+    def is_at(self, other: Folder) -> bool:
         """Whether both are the same folder."""
         return self._files.place == other._files.place
 
@@ -115,14 +121,14 @@ class Target:
         except Exception as error:  # each file system has errors of its own
             if isinstance(error, FileNotFoundError) and doing == "read":
                 raise ValueError(
-                    f"cannot read {place}: there is no such file; open the data again if they were prepared anew meanwhile"
+                    f"cannot read {place}: there is no such file; open what it is of again if that was made anew meanwhile"
                 ) from None
             what = "no permission to: " if isinstance(error, PermissionError) else ""
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise RuntimeError(f"cannot {doing} {place}: {what}{reason or type(error).__name__}") from error
 
     def __repr__(self) -> str:
-        return f"Target({self.url!r})"
+        return f"Folder({self.url!r})"
 
 
 class _Local:
@@ -174,11 +180,13 @@ class _Remote:
     """An object store: it has whole objects or none, so one put publishes."""
 
     def __init__(self, url: str):
-        fsspec = import_extra("fsspec", purpose=f"reading and writing {url}", extra="prepare")
+        extra = _EXTRAS.get(url.partition("://")[0], "prepare")
+        fsspec = import_extra("fsspec", purpose=f"reading and writing {url}", extra=extra)
         try:
             self._system, folder = fsspec.core.url_to_fs(url)
         except ImportError as error:
-            raise ImportError(f"{url}: {error}") from error
+            wanted = f": pip install '{DISTRIBUTION}[{extra}]'" if extra != "prepare" else ""
+            raise ImportError(f"{url}: {error}{wanted}") from error
         except ValueError as error:
             raise ValueError(f"{url}: {error}; expected a path, or a URL as gs://bucket/folder") from None
         self._folder = folder.rstrip("/")

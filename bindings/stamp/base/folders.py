@@ -50,6 +50,11 @@ class Folder:
         scheme, sign, rest = given.partition("://")
         self._files = _Local(rest if sign else given) if not sign or scheme in _LOCAL else _Remote(given)
 
+    @property
+    def local(self) -> str | None:
+        """The path of a folder that is here; None at a URL."""
+        return self._files.readable("") if isinstance(self._files, _Local) else None
+
     def place(self, path: str) -> str:
         """What messages call a file."""
         return f"{self.url.rstrip('/')}/{path}"

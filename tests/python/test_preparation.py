@@ -217,6 +217,35 @@ def test_appended_days_give_what_all_of_them_give(tmp_path, options):
     grown.verify()
 
 
+def test_prepared_data_are_laid_out_anew_by_other_options(tmp_path):
+    """The files that the raw clicks give with those options, without the events and the quarantine."""
+    source = raw(clicks(3))
+    base = {"mapping": MAPPING, "now": NOW, "progress": False, "gap": "40min"}
+    first = stamp.data.prepare(source, out=tmp_path / "first", min_support=1, **base)
+    for number, changed in enumerate((
+        {"held_out": "1D", "min_support": 3},
+        {"collapse_repeats": True, "weights": {"cart": 5}, "half_life": "2D", "value": 2, "min_length": 3},
+    )):  # fmt: skip
+        whole = stamp.data.prepare(source, out=tmp_path / f"whole-{number}", **changed, **base)
+        again = stamp.data.prepare(tmp_path / "first", out=tmp_path / f"again-{number}", **changed, progress=False)
+        kept = [file for file in whole.files if file.path.split("/")[0] not in ("events", "quarantine")]
+        assert list(again.files) == kept and again.options == whole.options and again.window == whole.window
+        assert again.counts.items() <= whole.counts.items() and again.mapping == whole.mapping
+        again.verify()
+        with pytest.raises(ValueError, match="was laid out from other prepared data"):
+            stamp.data.prepare(source, out=again.url, append=True, **changed, **base)
+    for wrong, said in (
+        ({"gap": "20min"}, "was prepared with gap = 2400000000, not 1200000000, which made its events"),
+        ({"end": "2024-10-08"}, "end is .* is prepared already: that is for raw clicks"),
+        ({"append": True}, "append is True, but .* is prepared already"),
+        ({"out": tmp_path / "first"}, "which the events are in; lay them out in another folder"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            stamp.data.prepare(first, **{"out": tmp_path / "x", "progress": False, **wrong})
+    assert not (tmp_path / "x").exists()
+    first.verify()
+
+
 def test_days_that_would_be_lost_are_not_appended(tmp_path):
     events = clicks(13, faults=False)
     stamp.data.prepare(raw(events), out=tmp_path / "p", **arguments({}))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from ...base.checks import truth, whole_number
-from ...base.folders import Folder
+from ...base.folders import Folder, is_url
 from ...base.progress import Steps
 from ...base.streams import tell
 from ..engines.duckdb import DuckDBEngine
 from ..engines.engine import Engine
-from ..prepared.manifest import Manifest, publish, read_manifest
-from ..prepared.prepared import Prepared
+from ..engines.opening import ENGINES
+from ..prepared.layout import EVENTS
+from ..prepared.manifest import FILE, Manifest, publish, read_manifest
+from ..prepared.prepared import Prepared, open_prepared
 from ..sources.dates import day_given, micros_of
 from ..sources.mapping import EventMapping
 from ..sources.opening import open_events
+from .again import PreparationAgain, options_again
 from .options import Options, millionths_of, span, weights_of, whole_days
 from .work import Preparation
 
@@ -56,7 +60,9 @@ def prepare(
     Parameters
     ----------
     source : path, fsspec URL, pattern, folder, Ibis table of the engine, or pyarrow, pandas or polars frame
-        Raw clicks (docs/data_preparation.md).
+        Raw clicks (docs/data_preparation.md). Or prepared data, or their URL: their events are laid out anew, in the same
+        sessions, by other support, weights and what is held out; the raw clicks are not read, `out` has no events of its
+        own, and the options that made the events stay as they are.
     out : path or fsspec URL
         Folder of the prepared data.
     mapping : EventMapping, name of a ready one, or path of a JSON file, optional
@@ -130,23 +136,58 @@ def prepare(
     end_day = None if end is None else day_given("prepare: end", end)
     target = Folder(out)
     old = read_manifest(target)
+    again = _prepared(source)
+    if again is not None:
+        _refuse(
+            again, mapping=mapping, catalog=catalog, catalog_columns=catalog_columns, end=end, append=append or None
+        )
+        if target.is_at(again.target):
+            raise ValueError(f"prepare: out is {target.url}, which the events are in; lay them out in another folder")
+        options = options_again(again, options)
     moment = datetime.datetime.now(datetime.timezone.utc) if now is None else now
     with contextlib.ExitStack() as stack:
         engine = engine or stack.enter_context(DuckDBEngine())
         steps = Steps("prepare", shown=progress, done=engine.progress)
-        with steps("reading"):
-            opened = open_events(source, engine, mapping=mapping)
-        for note in opened.notes if progress else ():
-            tell(f"prepare: {note}")
-        if append:
-            _require_same(target, old, options, opened.mapping)
-        work = Preparation(opened, options, target, old if append else None, micros_of(moment), steps, stack)
-        work.find_window(end_day)
-        work.store_events()
-        work.lay_out_sessions()
-        work.list_products(catalog, catalog_columns or {})
-        manifest = work.manifest()
+        if again is not None:
+            anew = PreparationAgain(again, options, target, engine, steps, stack)
+            anew.lay_out_sessions()
+            anew.take_products()
+            manifest = anew.manifest()
+        else:
+            with steps("reading"):
+                opened = open_events(source, engine, mapping=mapping)
+            for note in opened.notes if progress else ():
+                tell(f"prepare: {note}")
+            if append:
+                _require_same(target, old, options, opened.mapping)
+            work = Preparation(opened, options, target, old if append else None, micros_of(moment), steps, stack)
+            work.find_window(end_day)
+            work.store_events()
+            work.lay_out_sessions()
+            work.list_products(catalog, catalog_columns or {})
+            manifest = work.manifest()
     return Prepared(target, publish(target, manifest))  # what is published is taken back no more
+
+
+def _prepared(source: Any) -> Prepared | None:
+    """Where the source is prepared data already."""
+    if isinstance(source, Prepared):
+        return source
+    if not isinstance(source, (str, os.PathLike)) or glob.has_magic(os.fspath(source)):
+        return None
+    text = os.fspath(source)
+    if is_url(text) and text.partition("://")[0] in ENGINES:
+        return None
+    return open_prepared(source) if Folder(source).size(FILE) is not None else None
+
+
+def _refuse(source: Prepared, **given: Any) -> None:
+    """What is said of raw clicks alone."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"prepare: {name} is {value!r}, but {source.url} is prepared already: that is for raw clicks"
+            )
 
 
 def _one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
@@ -161,6 +202,8 @@ def _require_same(target: Folder, old: Manifest | None, options: Options, mappin
         raise ValueError(
             f"prepare: {target.url} holds no prepared data to append to; prepare them without append first"
         )
+    if not old.below(EVENTS):
+        raise ValueError(f"prepare: {target.url} was laid out from other prepared data: append to those")
     for what, there, given in (
         ("options", old.options, options.to_dict()),
         ("mapping", old.mapping, mapping.to_dict()),

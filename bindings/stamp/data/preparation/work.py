@@ -48,7 +48,7 @@ class Preparation:
         stack: contextlib.ExitStack,
     ):
         self._opened, self._options, self._target, self._old = opened, options, target, old
-        self._engine = opened.engine
+        self._engine, self._visitors = opened.engine, opened.mapping.visitor_id is not None
         self._given = opened.mapping.session_id is not None and options.sessions == "as given"
         self._limits = Limits(
             now=now,
@@ -57,6 +57,7 @@ class Preparation:
             bot_events_a_day=options.bot_events_a_day,
             bot_events_an_hour=options.bot_events_an_hour,
         )
+        self._mapping = opened.mapping.to_dict()
         self._steps, self._stack = steps, stack
         self._counts: dict[str, int] = {}
         self._quarantined: dict[str, int] = {}
@@ -198,7 +199,7 @@ class Preparation:
 
     def _write_sessions(self, folder: str, events: ir.Table, what: str) -> None:
         weighed_events = weighed(events, self._options, first=self._first, end=self._end)
-        visitors = self._opened.mapping.visitor_id is not None
+        visitors = self._visitors
         examples = laid_out(weighed_events, visitors=visitors, min_length=self._options.min_length)
         counted = {f"{what}_events": 0, f"{what}_sessions": 0}
 
@@ -241,7 +242,7 @@ class Preparation:
         return Manifest(
             window=days,
             options=self._options.to_dict(),
-            mapping=self._opened.mapping.to_dict(),
+            mapping=self._mapping,
             item_ids=self._item_ids,
             counts=self._counts,
             quarantined=dict(sorted(self._quarantined.items())),

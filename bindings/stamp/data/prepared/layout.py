@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .manifest import Manifest
 
-SESSIONS, HELD_OUT, PRODUCTS = "sessions", "held_out", "products"
+EVENTS, SESSIONS, HELD_OUT, PRODUCTS = "events", "sessions", "held_out", "products"
 CATALOG = "catalog"  # the products of the sessions in the order in which they first occur: item_id, and events of each
 
 NONE = -1  # of products that are in no cluster

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from ...base.extras import import_extra
 from ...base.folders import Folder
+from .copies import copy_files
 from .labels import fingerprint_of, read_labels
 from .layout import CATALOG, HELD_OUT, NONE, PRODUCTS, SESSION_COLUMNS, SESSION_ORDER, SESSIONS
 from .manifest import ClusterCounts, publish, read_manifest
@@ -146,27 +146,6 @@ def _others(source: Prepared, target: Folder) -> list[PartFile]:
     if target.is_at(source.target):
         laid_out = {file.path for folder in (SESSIONS, CATALOG) for file in source.manifest.below(folder)}
         return [file for file in source.files if file.path not in laid_out]
-    files = [file for folder in (PRODUCTS, HELD_OUT) for file in source.manifest.below(folder)]
-    new: list[str] = []
-    try:
-        for file in files:
-            there = target.size(file.path) is not None
-            _copy(source, target, file.path)
-            if not there:
-                new.append(file.path)
-    except BaseException:
-        for path in new:
-            target.remove(path)
-        raise
-    return files
-
-
-def _copy(source: Prepared, target: Folder, path: str) -> None:
-    scratch = target.scratch(path.rpartition("/")[0])
-    try:
-        with source.target.open(path) as content, target.errors_named("write", path), open(scratch, "wb") as copy:
-            shutil.copyfileobj(content, copy, 1 << 20)
-        target.put(path, scratch)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(scratch)
+    return copy_files(
+        source, target, [file for folder in (PRODUCTS, HELD_OUT) for file in source.manifest.below(folder)]
+    )

@@ -199,7 +199,7 @@ def test_data_that_are_not_whole_are_refused(tmp_path):
         stamp.Sessions.from_frame(prepared)
     path.unlink()
     with pytest.raises(
-        ValueError, match=f"cannot read {re.escape(str(path))}: there is no such file; open the data again"
+        ValueError, match=f"cannot read {re.escape(str(path))}: there is no such file; open what it is of again"
     ):
         stamp.Sessions.from_frame(prepared)
 

@@ -219,7 +219,8 @@ void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& 
     catalog.insert_or_assign("cluster", TensorSource({DType::i32, {bundle.catalog.size()}}, owner.data()));
     write_safetensors(folder / kCatalogFile, catalog);
     written(kCatalogFile);
-    write_file(folder / kRulesFile, [&](std::ostream& out) { out << bundle.rules << '\n'; });
+    const char* end = bundle.rules.ends_with('\n') ? "" : "\n";
+    write_file(folder / kRulesFile, [&](std::ostream& out) { out << bundle.rules << end; });
     written(kRulesFile);
     if (bundle.fallback) {
       save_baseline(folder / kFallbackFile, *bundle.fallback);
@@ -239,7 +240,7 @@ void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& 
                  {"config", Json::parse(to_json(cluster.model->config()))},
                  {"train", Json::parse(to_json(cluster.train))},
                  {"fingerprint", cluster.fingerprint},
-                 {"report", Json::parse(cluster.report)}};
+                 {"report", Json::parse(reproducible_json(cluster.report))}};
       std::vector<std::int32_t> candidates;
       for (std::size_t i = 0; options.scan_tables && i < cluster.rows.size(); ++i)
         if (listed[cluster.rows[i]]) candidates.push_back(static_cast<std::int32_t>(i));

@@ -26,7 +26,7 @@ struct STAMP_API Cluster {
   Config config = {};                      // of the model
   TrainConfig train = {};
   std::string fingerprint = {};  // of the training data, hexadecimal
-  std::string report = "{}";     // JSON: what training and evaluation said
+  std::string report = "{}";     // JSON: what training and evaluation said; saved as its reproducible_json
   bool scan_table = false;       // whether the bundle that it was read from has one for it
 };
 

@@ -123,9 +123,11 @@ Precision precision_from_string(const std::string& name) {
 
 std::string to_string(Precision precision) { return kPrecisions[static_cast<int>(precision)]; }
 
+std::string kind_of_device(const std::string& name) { return name.substr(0, name.find(':')); }
+
 std::shared_ptr<Device> open_device(const std::string& name, const DeviceOptions& options) {
   require(options.threads >= 0, "open_device: ", options.threads, " threads, expected 0 for all, or more");
-  const std::string kind = name.substr(0, name.find(':'));
+  const std::string kind = kind_of_device(name);
   if (name == "auto") return open_best(options);
   if (name == "cpu") return open_cpu(options);
   if (kind == "cuda") return open_cuda(name, cuda_module(), options);

@@ -252,6 +252,9 @@ struct DeviceInfo {
 // The CPU, and every CUDA device there is, or "cuda" with the reason why there is none.
 STAMP_API std::vector<DeviceInfo> devices();
 
+// "cuda" of "cuda:3".
+STAMP_API std::string kind_of_device(const std::string& name);
+
 // Threads of the CPU device: STAMP_NUM_THREADS, else what affinity and cgroup limits leave to this process.
 STAMP_API int num_threads();
 STAMP_API void set_num_threads(int threads);

@@ -216,6 +216,25 @@ Json epoch_json(const Epoch& epoch) {
   return json;
 }
 
+// What a report says of the run that made the model, at any depth, and not of the model.
+constexpr std::array kOfTheRun{"seconds", "examples_per_second", "resumed"};
+
+Json reproducible(const Json& value) {
+  if (value.is_array()) {
+    Json kept = Json::array();
+    for (const Json& element : value.elements()) kept.push_back(reproducible(element));
+    return kept;
+  }
+  if (!value.is_object()) return value;
+  Json kept = Json::object();
+  for (const auto& [key, member] : value.members()) {
+    if (std::find(kOfTheRun.begin(), kOfTheRun.end(), key) != kOfTheRun.end()) continue;
+    const bool device = key == "device" && member.is_string();
+    kept[key] = device ? Json(kind_of_device(member.text())) : reproducible(member);
+  }
+  return kept;
+}
+
 }  // namespace
 
 std::string to_json(const Config& config) {
@@ -282,6 +301,8 @@ std::string to_json(const TrainReport& report) {
               {"precision", to_string(report.precision)}}
       .dump();
 }
+
+std::string reproducible_json(const std::string& report) { return reproducible(Json::parse(report)).dump(); }
 
 Metrics metrics_from_json(const std::string& text) {
   const Json json = parse(text);

@@ -364,7 +364,7 @@ class Run {
                 {"products", model_.V()},
                 {"refit", options_.refit},
                 {"initial", initial_checksums_},
-                {"device", model_.device()->name().substr(0, model_.device()->name().find(':'))},
+                {"device", kind_of_device(model_.device()->name())},
                 {"precision", to_string(model_.device()->precision())},
                 {"data", fingerprint_}};
   }

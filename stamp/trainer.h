@@ -100,6 +100,9 @@ STAMP_API std::string to_json(const TrainConfig& config);
 STAMP_API std::string to_json(const Metrics& metrics);
 STAMP_API std::string to_json(const Epoch& epoch);
 STAMP_API std::string to_json(const TrainReport& report);
+// A report as to_json gives it, without what differs between trainings of the same model: times, speed, whether one was
+// resumed, and which of several GPUs it was.
+STAMP_API std::string reproducible_json(const std::string& report);
 // Of to_json(Metrics).
 STAMP_API Metrics metrics_from_json(const std::string& json);
 STAMP_API Config config_from_json(const std::string& json, Config config = {});

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "stamp/popularity.h"
 #include "tests/bundles.h"
 
 using namespace stamp;
@@ -220,6 +221,26 @@ TEST_CASE("a catalog of any size is found again by its ids, and one that cannot 
   refused({}, {0, -1, 4}, "id_offsets fall at 1");
   refused({}, {0, 2}, "id_offsets do not span the 4 bytes");
   refused({}, {1, 4}, "id_offsets do not span");
+}
+
+TEST_CASE("a bundle does not say what the runs took that made it, and is saved again as the same bytes") {
+  const check::Folder folder;
+  Bundle bundle = small_bundle();
+  bundle.clusters[0].report = R"({"epochs":[{"epoch":1,"loss":0.1,"seconds":3.5}],"best_epoch":1,"seconds":4,)"
+                              R"("examples_per_second":1e6,"resumed":true,"device":"cuda:3","of ours":[1,{"x":null}]})";
+  bundle.clusters[1].report = "[1]";  // a report is any JSON
+  bundle.fallback = popularity_of(bundle.counts);
+  save_bundle(folder / "bundle", bundle, {.scan_tables = true});
+  const Bundle loaded = load_bundle(folder / "bundle", open_device("cpu"));
+  CHECK(loaded.clusters[0].report ==
+        R"({"epochs":[{"epoch":1,"loss":0.1}],"best_epoch":1,"device":"cuda","of ours":[1,{"x":null}]})");
+  CHECK(loaded.clusters[1].report == "[1]");
+  save_bundle(folder / "again", loaded, {.scan_tables = true});
+  for (const char* name : {"manifest.json", "catalog.safetensors", "rules.json", "fallback.safetensors",
+                           "clusters/7.safetensors", "clusters/7.scan.safetensors", "clusters/2.safetensors"}) {
+    CAPTURE(name);
+    CHECK(read_file(folder / "again" / name) == read_file(folder / "bundle" / name));
+  }
 }
 
 TEST_CASE("an open bundle gives its own models, whatever replaces it") {

@@ -59,3 +59,8 @@ def same(one, other):
     return (one.ids.tolist(), one.scores.tobytes(), one.path, one.cluster, one.unknown, one.reason) == (
         other.ids.tolist(), other.scores.tobytes(), other.path, other.cluster, other.unknown, other.reason
     )  # fmt: skip
+
+
+def files_of(folder):
+    """The bytes of every file below, by its path there."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

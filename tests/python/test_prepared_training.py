@@ -9,6 +9,7 @@ import pytest
 import stamp
 import stamp.data
 from made_clicks import MAPPING, made_clicks
+from small_bundles import files_of
 from small_clusters import OPTIONS, Clusters, same, weights_of
 from small_prepared import plain_frame, prepare, visits
 from stamp import _stamp
@@ -97,14 +98,14 @@ def test_models_are_equal_to_the_bit(laid_out, tmp_path, least, validation):
         for name in ("into", "products", "examples", "inside", "metrics", "clusters"):
             assert getattr(found, name) == getattr(report, name)
         if report.status == "trained":
-            assert same(weights_of(found.path), weights_of(report.path))
+            assert files_of(pathlib.Path(found.path)) == files_of(pathlib.Path(report.path))
             one, other = (stamp.load(path, device="cpu") for path in (found.path, report.path))
             assert one.item_ids_.tolist() == other.item_ids_.tolist()
             assert found.training["epochs"][0]["loss"] == report.training["epochs"][0]["loss"]
     catalogs = [(tmp_path / of / "catalog.safetensors").read_bytes() for of in ("whole", "parts")]
     assert catalogs[0] == catalogs[1]
     alone = stamp.train_cluster(f"file://{folder}", clusters, 3, out=tmp_path / "alone", **options)
-    assert same(weights_of(alone.path), weights_of(whole[3].path))
+    assert files_of(pathlib.Path(alone.path)) == files_of(pathlib.Path(whole[3].path))
     assert alone.data == parts[3].data != whole[3].data and alone.identity == parts[3].identity
 
 

@@ -71,7 +71,7 @@ def test_save_and_load(fitted, shop, tmp_path):
     items = shop.sessions.session(5).tolist()
     assert loaded.recommend(items)[1].tolist() == fitted.recommend(items)[1].tolist()
     assert loaded.get_params()["dim"] == 24
-    assert loaded.report_ == fitted.report_ and loaded.fingerprint_ == fitted.fingerprint_
+    assert loaded.fingerprint_ == fitted.fingerprint_
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["version"] == 3 and manifest["clusters"][0]["config"]["dim"] == 24
     tensors = safetensors.numpy.load_file(path / "clusters" / "0.safetensors")

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import stamp
-from small_clusters import OPTIONS, SCRIPT, SMALL, Clusters, same, start, trainings_of, weights_of
+from small_bundles import files_of
+from small_clusters import OPTIONS, SCRIPT, SMALL, Clusters, start, trainings_of
 from stamp.base.files import write_text
 from stamp.catalog import parallel_training
 
@@ -34,7 +35,7 @@ def test_kill_and_resume_to_the_same_bits(tmp_path):
     assert start(tmp_path / "whole", 3).communicate()[0].split() == ["trained", "False"]
     kill_at_checkpoint(tmp_path / "killed", 3)
     assert start(tmp_path / "killed", 3).communicate()[0].split() == ["trained", "True"]
-    assert same(weights_of(tmp_path / "whole" / "model"), weights_of(tmp_path / "killed" / "model"))
+    assert files_of(tmp_path / "whole" / "model") == files_of(tmp_path / "killed" / "model")
     assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
 
 
@@ -80,7 +81,7 @@ def test_a_damaged_checkpoint_is_none(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "checkpoint.safetensors").write_bytes(content)
         assert start(tmp_path / name, 2).communicate()[0].split() == ["trained", "False"], name
-        assert same(weights_of(tmp_path / "whole" / "model"), weights_of(tmp_path / name / "model"))
+        assert files_of(tmp_path / "whole" / "model") == files_of(tmp_path / name / "model")
         report = json.loads((tmp_path / name / "report.json").read_text())
         assert "checkpoint.safetensors" in report["training"]["damaged_checkpoint"]
     assert "damaged_checkpoint" not in json.loads((tmp_path / "whole" / "report.json").read_text())["training"]

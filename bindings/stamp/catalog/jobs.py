@@ -134,8 +134,6 @@ class Job:
                 raise
             clear_checkpoint(out)
             fit()
-        if damage is not None:
-            recommender.report_["damaged_checkpoint"] = damage
         if recommender.report_["stopped"] == "interrupted":
             raise KeyboardInterrupt
         trained = time.perf_counter()
@@ -147,7 +145,7 @@ class Job:
             self.report,
             path=str(out / "model"),
             metrics=_best_metrics(recommender.report_),
-            training=recommender.report_,
+            training=recommender.report_ | ({} if damage is None else {"damaged_checkpoint": damage}),
             seconds={
                 "prepare": prepare,
                 "train": trained - start,

@@ -65,13 +65,15 @@ class StampRecommender(_ListingRecommender):
     device_, precision_ : str
         What the model is on, and computes in.
     report_ : dict
-        Epochs with loss and validation metrics, the best one, time, speed, and the device that trained. Of the sessions
-        trained on: `longest_session` (events), and `long_sessions` and `cut_examples`, those that `history` cuts.
+        Epochs with loss and validation metrics, the best one, and the device that trained. Of the sessions trained on:
+        `longest_session` (events), and `long_sessions` and `cut_examples`, those that `history` cuts. After :meth:`fit`
+        also what that run took: `seconds` (of each epoch, too), `examples_per_second`, and whether it was `resumed`. A
+        saved model does not hold these, so the same training saves the same bytes, and one that is loaded lacks them.
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors].
     """
 
-    _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_", "report_")
+    _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_")
     _checkpoint: tuple[pathlib.Path, tuple[int, int]] | None = None  # of the last fit, and which file that was
     _trained_with: str
 
@@ -242,6 +244,11 @@ class StampRecommender(_ListingRecommender):
         self._catalog, self._counts, self._model = catalog, counts, cluster["model"]
         self._trained_with, self.fingerprint_ = cluster["train"], cluster["fingerprint"]
         self.report_ = json.loads(cluster["report"])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "report_" in state:  # whole: that of the bundle lacks what the run took
+            self.report_ = state["report_"]
 
     def _device_to_open(self) -> _stamp.Device:
         return open_device(self.device, self.precision)

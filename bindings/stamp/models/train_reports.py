@@ -37,7 +37,8 @@ class TrainReport:
         On the validation part, of the epoch that was best: ``hr@20`` and so on, `examples`, and their `ceiling`. Empty
         without validation.
     training : dict
-        :attr:`StampRecommender.report_`, and `damaged_checkpoint`, what was wrong with one that was of no use.
+        :attr:`StampRecommender.report_` after the training, and `damaged_checkpoint`, what was wrong with one that was of
+        no use. The saved model holds less of it: nothing that is of the run (docs/data.md).
     seconds : dict of str to float
         Of `prepare` (reading, cutting), `train`, `save` and `total`.
     peak_memory : int

@@ -38,7 +38,7 @@ from .serving.recommender import Recommendations, Recommender
 from .serving.rules import rules_schema
 
 if TYPE_CHECKING:
-    from . import offline
+    from . import offline, store
 
 __all__ = [
     "AssociationRulesRecommender",
@@ -73,6 +73,7 @@ __all__ = [
     "offline",
     "rules_schema",
     "set_num_threads",
+    "store",
     "train_cluster",
     "train_clusters",
     "verify_bundle",
@@ -80,9 +81,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The offline library is imported when it is first asked for: serving has no need of it."""
-    if name == "offline":
+    """The offline library and the store are imported when they are first asked for: serving has no need of them."""
+    if name in ("offline", "store"):
         import importlib
 
-        return importlib.import_module(".offline", __name__)
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -9,6 +9,8 @@ import stamp
 from engine_harness import big_client, big_query, duck, spark, spark_session, zetasql  # noqa: F401, fixtures
 from small_bundles import IDS, ITEMS, RULES, save_model
 from stamp import _stamp
+from store_bundles import nights  # noqa: F401, a fixture
+from store_emulators import gcs_bucket, place, s3_bucket  # noqa: F401, fixtures
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
+import math
 import os
 import pathlib
 import secrets
+import shutil
 import tempfile
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 from .extras import DISTRIBUTION, import_extra
 from .files import write_text
@@ -28,6 +31,13 @@ def is_url(data: str) -> bool:
     return "://" in data
 
 
+class Entry(NamedTuple):
+    """A file of a folder."""
+
+    bytes: int
+    modified: float  # seconds since 1970 by the clock of what holds the folder; NaN where it does not say
+
+
 class Folder:
     """A folder at a local path or at any URL that fsspec has a file system for. Paths are below it, with slashes.
 
@@ -35,6 +45,12 @@ class Folder:
     ----------
     url : str
         As it was given, without slashes at its end.
+    scheme : str
+        "file" for local paths, else as in the URL.
+    root : str
+        The local path, or bucket and path in it.
+    system : fsspec file system, or None
+        None for local paths.
 
     Raises
     ------
@@ -48,7 +64,11 @@ class Folder:
         given = os.fspath(url)
         self.url = given.rstrip("/") or "/"
         scheme, sign, rest = given.partition("://")
-        self._files = _Local(rest if sign else given) if not sign or scheme in _LOCAL else _Remote(given)
+        local = not sign or scheme in _LOCAL
+        self._files = _Local(rest if sign else given) if local else _Remote(given)
+        self.scheme = "file" if local else scheme
+        self.root: str = self._files.root
+        self.system: Any = self._files.system
 
     @property
     def local(self) -> str | None:
@@ -104,12 +124,38 @@ class Folder:
         with self.errors_named("write", path):
             self._files.put(path, scratch)
 
+    def put_copy(self, path: str, source: str | os.PathLike[str]) -> None:
+        """A copy of a local file, whole or not at all, in the place of what is there. Raises RuntimeError where it cannot
+        be."""
+        with self.errors_named("write", path):
+            self._files.put_copy(path, os.fspath(source))
+
     def list(self, folder: str = "") -> dict[str, int]:
         """Bytes of all files below a folder by their paths, sorted, but of those whose names begin with a dot; none where
         there is no such folder. Raises RuntimeError where they cannot be listed."""
+        return {path: entry.bytes for path, entry in self.entries(folder).items()}
+
+    def entries(self, folder: str = "", *, hidden: bool = False) -> dict[str, Entry]:
+        """As :meth:`list`, with the times at which they were written; `hidden`: those whose names begin with a dot, too."""
         with self.errors_named("list", folder):
-            sizes = self._files.list(folder)
-        return {path: sizes[path] for path in sorted(sizes) if not any(part[:1] == "." for part in path.split("/"))}
+            found = self._files.entries(folder)
+        return {
+            path: found[path]
+            for path in sorted(found)
+            if hidden or not any(part[:1] == "." for part in path.split("/"))
+        }
+
+    def names(self, folder: str = "") -> tuple[str, ...]:
+        """Files and folders in a folder itself, sorted, but those whose names begin with a dot; none where there is no such
+        folder. Raises RuntimeError where they cannot be listed."""
+        with self.errors_named("list", folder):
+            return tuple(sorted(name for name in self._files.names(folder) if name[:1] != "."))
+
+    def modified(self, path: str) -> float | None:
+        """When a file was written, as of :class:`Entry`, None where there is none. Raises RuntimeError where that cannot be
+        told."""
+        with self.errors_named("look for", path):
+            return self._files.modified(path)
 
     def remove(self, path: str) -> None:
         """Raises RuntimeError where a file that is there cannot be removed."""
@@ -139,6 +185,7 @@ class Folder:
 class _Local:
     def __init__(self, folder: str):
         self._folder = pathlib.Path(folder)
+        self.root, self.system = folder, None
         self.place = os.path.realpath(folder)
 
     def readable(self, path: str) -> str:
@@ -169,13 +216,35 @@ class _Local:
         os.replace(scratch, place)
         _flush(place.parent)
 
-    def list(self, folder: str) -> dict[str, int]:
-        sizes = {}
+    def put_copy(self, path: str, source: str) -> None:
+        scratch = self.scratch(path.rpartition("/")[0])
+        try:
+            shutil.copyfile(source, scratch)
+            self.put(path, scratch)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(scratch)
+            raise
+
+    def entries(self, folder: str) -> dict[str, Entry]:
+        found = {}
         for path in (self._folder / folder).rglob("*"):
             with contextlib.suppress(FileNotFoundError):  # of another process
                 if path.is_file():
-                    sizes[path.relative_to(self._folder).as_posix()] = path.stat().st_size
-        return sizes
+                    found[path.relative_to(self._folder).as_posix()] = Entry(path.stat().st_size, path.stat().st_mtime)
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(self._folder / folder)
+        except FileNotFoundError:
+            return []
+
+    def modified(self, path: str) -> float | None:
+        try:
+            return (self._folder / path).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def remove(self, path: str) -> None:
         (self._folder / path).unlink(missing_ok=True)
@@ -195,6 +264,7 @@ class _Remote:
         except ValueError as error:
             raise ValueError(f"{url}: {error}; expected a path, or a URL as gs://bucket/folder") from None
         self._folder = folder.rstrip("/")
+        self.root, self.system = self._folder, self._system
         self.place = str(self._system.unstrip_protocol(self._folder))
 
     def readable(self, path: str) -> str:
@@ -211,6 +281,7 @@ class _Remote:
             return None
 
     def open(self, path: str) -> Any:
+        self._system.invalidate_cache()  # which has the sizes of files that others wrote anew
         return self._system.open(self._full(path), "rb")
 
     def publish(self, path: str, text: str) -> None:
@@ -225,17 +296,49 @@ class _Remote:
         self._system.put_file(scratch, self._full(path))
         os.unlink(scratch)
 
-    def list(self, folder: str) -> dict[str, int]:
+    def put_copy(self, path: str, source: str) -> None:
+        self._system.put_file(source, self._full(path))
+
+    def entries(self, folder: str) -> dict[str, Entry]:
         self._system.invalidate_cache()
         try:
             found = self._system.find(self._full(folder), detail=True)
         except FileNotFoundError:
             return {}
-        return {path[len(self._folder) :].strip("/"): int(each["size"]) for path, each in found.items()}
+        return {
+            path[len(self._folder) :].strip("/"): Entry(int(each["size"]), _modified(each))
+            for path, each in found.items()
+        }
+
+    def names(self, folder: str) -> list[str]:
+        self._system.invalidate_cache()
+        try:
+            paths = self._system.ls(self._full(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+    def modified(self, path: str) -> float | None:
+        self._system.invalidate_cache()
+        try:
+            return _modified(self._system.info(self._full(path)))
+        except FileNotFoundError:
+            return None
 
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._system.rm_file(self._full(path))
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    """Each file system has its own word for it."""
+    for name in ("mtime", "LastModified", "modified", "created"):
+        value = info.get(name)
+        if isinstance(value, datetime.datetime):
+            return value.timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+    return math.nan
 
 
 def _flush(path: str | os.PathLike[str]) -> None:

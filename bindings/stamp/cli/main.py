@@ -9,7 +9,20 @@ import stamp
 
 from ..base.json_text import json_text
 from ..base.streams import finish, open_closed_streams, tell
-from . import bundle, cluster, devices, evaluate, partition, prepare, recommend, report, search, train, validate
+from . import (
+    bundle,
+    cluster,
+    devices,
+    evaluate,
+    partition,
+    pipeline,
+    prepare,
+    recommend,
+    report,
+    search,
+    train,
+    validate,
+)
 from .arguments import Parents, VerbParser
 
 CLOSED_PIPE = 141  # as shells say of a program that SIGPIPE has ended
@@ -23,10 +36,23 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         parser_class=VerbParser,
         metavar="validate | prepare | partition | train | evaluate | report | recommend | search | cluster | train-cluster | "
-        "train-clusters | bundle | devices",
+        "train-clusters | bundle | pipeline | devices",
     )
     parents = Parents.make()
-    for family in (validate, prepare, partition, train, evaluate, report, recommend, search, cluster, bundle, devices):
+    for family in (
+        validate,
+        prepare,
+        partition,
+        train,
+        evaluate,
+        report,
+        recommend,
+        search,
+        cluster,
+        bundle,
+        pipeline,
+        devices,
+    ):
         family.add(verbs, parents)
     return parser
 

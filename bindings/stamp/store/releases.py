@@ -110,6 +110,11 @@ class Release:
         return release
 
 
+def bundle_digest(folder: str | os.PathLike[str]) -> str:
+    """:func:`release_digest` of a bundle, or of any folder."""
+    return release_digest(files_of(folder, without=DESCRIPTION))
+
+
 def release_digest(files: Mapping[str, StoredFile]) -> str:
     """SHA-256 of a line for each file, sorted by the bytes of its path: its SHA-256, two spaces, its path. The same as of
     servers, and of ``find . -type f ! -path ./release.json -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum |

@@ -1,0 +1,116 @@
+"""One night of a shop: its day, where each thing lies, and what serves meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from functools import cached_property
+from typing import Any
+
+from ..store import Release, Store
+from .shop import Shop
+from .sources import source_fingerprint
+from .work import Work
+
+FORMAT = 1  # of what a run keeps
+KINDS = ("judged", "released")  # what is trained: through the day before, to be judged by the last; and through that
+
+
+@dataclasses.dataclass(frozen=True)
+class Night:
+    """A run of the pipeline: the day it is of, and what steps need to know of it.
+
+    Attributes
+    ----------
+    date : date
+        The last day of the data, in UTC.
+    started : datetime
+        When it was first begun: what is resumed has the same.
+    champion : str or None
+        What served then.
+    anew : bool
+        Prepare all days of the source again.
+    """
+
+    shop: Shop
+    work: Work
+    date: datetime.date
+    started: datetime.datetime
+    champion: str | None
+    anew: bool = False
+    progress: bool = False
+
+    @classmethod
+    def open(
+        cls, shop: Shop, work: Work, date: datetime.date, now: datetime.datetime, *, anew: bool, progress: bool
+    ) -> Night:
+        """That of this day, begun now or earlier."""
+        path = f"runs/{date}/run.json"
+        begun = work.read_json(path)
+        if begun is None or begun.get("format") != FORMAT:
+            alias = Store(shop.store).aliases().get(shop.alias)
+            begun = {
+                "format": FORMAT, "shop": shop.name, "date": str(date), "started": now.isoformat(timespec="seconds"),
+                "champion": None if alias is None else alias.release,
+            }  # fmt: skip
+            work.write_json(path, begun)
+        if begun["shop"] != shop.name:
+            raise ValueError(
+                f"{work.url(path)} is of the shop {begun['shop']}, not of {shop.name}: give each a work of its own"
+            )
+        started = datetime.datetime.fromisoformat(begun["started"])
+        return cls(shop, work, date, started, begun["champion"], anew=anew, progress=progress)
+
+    @property
+    def end(self) -> datetime.date:
+        """The day before which the data end."""
+        return self.date + datetime.timedelta(1)
+
+    def path(self, name: str) -> str:
+        """Of what this run makes, in the work folder."""
+        return f"runs/{self.date}/{name}"
+
+    def url(self, name: str) -> str:
+        return self.work.url(self.path(name))
+
+    @property
+    def prepared(self) -> str:
+        """URL of the data of all days, which tomorrow's are appended to."""
+        return self.work.url("prepared")
+
+    @cached_property
+    def source_fingerprint(self) -> str:
+        """Of tables, of which nobody knows whether they changed, the day."""
+        return source_fingerprint(self.shop.source) or str(self.date)
+
+    @cached_property
+    def catalog_fingerprint(self) -> str | None:
+        given = self.shop.given.get("catalog")
+        return None if given is None else source_fingerprint(given) or str(self.date)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Options of what reads raw clicks."""
+        given = self.shop.given
+        return {name: given[name] for name in ("mapping", "catalog", "catalog_columns", "engine") if name in given}
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.shop.store)
+
+    def serving(self, *, but: str | None) -> Release | None:
+        """The release that serves now, or the one before where that is `but`; None where there is none."""
+        alias = self.store.aliases().get(self.shop.alias)
+        if alias is None:
+            return None
+        if alias.release != but:
+            return self.store.release(alias.release)
+        return self.store.release(alias.previous[0]) if alias.previous else None
+
+    def release_path(self, release: Release) -> str:
+        """A local bundle of a release of the store, fetched once."""
+        place = self.work.aside(self.path(f"releases/{release.name}"))
+        if not os.path.exists(place):  # it is renamed when it is whole
+            self.store.export(release.name, place)
+        return place

@@ -168,10 +168,10 @@ def run_stage(night: Night, stage: Stage, results: Results) -> StepReport:
     title = f"{stage.name} [{NAMES.index(stage.name) + 1}/{len(STAGES)}]"
     if night.progress:
         tell(f"pipeline: {title} …")
-    start = time.perf_counter()
+    inputs, start = _inputs(night, stage, results), time.perf_counter()
     report = stage.run(night, results)
     seconds = time.perf_counter() - start
-    write_done(night, stage.name, _inputs(night, stage, results), report, seconds)
+    write_done(night, stage.name, inputs, report, seconds)
     if night.progress:
         for warning in report.warnings:
             tell(f"pipeline: {stage.name}: warning: {warning}")

@@ -20,6 +20,7 @@ from . import (
     recommend,
     report,
     search,
+    store,
     train,
     validate,
 )
@@ -36,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         parser_class=VerbParser,
         metavar="validate | prepare | partition | train | evaluate | report | recommend | search | cluster | train-cluster | "
-        "train-clusters | bundle | pipeline | devices",
+        "train-clusters | bundle | store | pipeline | devices",
     )
     parents = Parents.make()
     for family in (
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         search,
         cluster,
         bundle,
+        store,
         pipeline,
         devices,
     ):
@@ -58,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line: 0; 1 where a policy says no, to a release or to data; 130 where Ctrl-C ended a training that is saved;
+    """Run the command line: 0; 1 where a policy says no, to a release or to data, where an alias is not
+    where it was expected, or a store is not whole; 130 where Ctrl-C ended a training that is saved;
     141, and nothing said, where nobody reads the results any more (``| head``); 2 with the reason on standard error."""
     open_closed_streams()
     try:

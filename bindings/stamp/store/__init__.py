@@ -10,6 +10,7 @@ from .differences import Changes, Difference
 from .fetch import Fetched
 from .releases import Release, StoredFile
 from .store import Store
+from .syncing import Synced, sync
 from .upload import Uploaded
 from .verification import Finding, Verified
 
@@ -25,6 +26,8 @@ __all__ = [
     "Release",
     "Store",
     "StoredFile",
+    "Synced",
     "Uploaded",
     "Verified",
+    "sync",
 ]

@@ -45,9 +45,12 @@ def store_file(place: Place, path: str, source: pathlib.Path, file: StoredFile) 
 
 
 def fetch_blob(place: Place, file: StoredFile, to: pathlib.Path, of: str) -> None:
-    """Into a new local file, flushed to disk. Raises RuntimeError, which names the file as `of`, where the blob is missing
-    or altered."""
-    path = blob_path(file.sha256)
+    """:func:`fetch_file` of a blob."""
+    fetch_file(place, blob_path(file.sha256), file, to, of)
+
+
+def fetch_file(place: Place, path: str, file: StoredFile, to: pathlib.Path, of: str) -> None:
+    """Into a new local file, flushed to disk. Raises RuntimeError, which begins with `of`, where it is missing or altered."""
     to.parent.mkdir(parents=True, exist_ok=True)
     with open(to, "wb") as out:
         try:
@@ -60,4 +63,4 @@ def fetch_blob(place: Place, file: StoredFile, to: pathlib.Path, of: str) -> Non
         raise RuntimeError(f"{of}: {place.folder.place(path)} was altered: it holds {found.sha256}; {_REPAIR}")
 
 
-_REPAIR = "see stamp store verify, remove the blob if it is there, and upload the bundle again"
+_REPAIR = "see stamp store verify, remove it if it is there, and upload the bundle again"

@@ -43,12 +43,12 @@ def fetch_release(place: Place, release: Release, folder: pathlib.Path, here: Ma
     def bring(path: str) -> bool:
         """Whether it was here."""
         file, to = release.files[path], folder / path
-        if _is(to, file):
+        if is_content(to, file):
             return True
         to.unlink(missing_ok=True)
         to.parent.mkdir(parents=True, exist_ok=True)
         if file.sha256 in here and _link(here[file.sha256], to):
-            if _is(to, file):
+            if is_content(to, file):
                 return True
             to.unlink()
         fetch_blob(place, file, to, f"{release.name}/{path}")
@@ -91,7 +91,7 @@ def export(place: Place, release: Release, to: pathlib.Path) -> Fetched:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _is(path: pathlib.Path, file: StoredFile) -> bool:
+def is_content(path: pathlib.Path, file: StoredFile) -> bool:
     """Whether the content is that, by its hash."""
     return path.is_file() and path.stat().st_size == file.bytes and hashed(path) == file
 

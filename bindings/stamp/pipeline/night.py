@@ -80,14 +80,17 @@ class Night:
         return self.work.url("prepared")
 
     @cached_property
-    def source_fingerprint(self) -> str:
-        """Of tables, of which nobody knows whether they changed, the day."""
-        return source_fingerprint(self.shop.source) or str(self.date)
-
-    @cached_property
-    def catalog_fingerprint(self) -> str | None:
-        given = self.shop.given.get("catalog")
-        return None if given is None else source_fingerprint(given) or str(self.date)
+    def raw(self) -> list[Any]:
+        """What decides which raw clicks and products are read, and as what: of tables, of which nobody knows whether they
+        changed, their names."""
+        given = self.shop.given
+        catalog = given.get("catalog")
+        return [
+            str(self.end),
+            source_fingerprint(self.shop.source) or self.shop.source,
+            None if catalog is None else source_fingerprint(catalog) or catalog,
+            [given.get(name) for name in ("mapping", "catalog_columns")],
+        ]
 
     @property
     def source(self) -> dict[str, Any]:
@@ -99,14 +102,21 @@ class Night:
     def store(self) -> Store:
         return Store(self.shop.store)
 
-    def serving(self, *, but: str | None) -> Release | None:
-        """The release that serves now, or the one before where that is `but`; None where there is none."""
+    def serving(self) -> Release | None:
+        """The release that serves, or did before one of this night; None where there is none."""
         alias = self.store.aliases().get(self.shop.alias)
-        if alias is None:
-            return None
-        if alias.release != but:
-            return self.store.release(alias.release)
-        return self.store.release(alias.previous[0]) if alias.previous else None
+        releases = () if alias is None else (alias.release, *alias.previous)
+        return next((found for name in releases if not self.made(found := self.store.release(name))), None)
+
+    def expected(self, champion: str | None) -> str | None:
+        """What the alias must be at to be moved: the champion that the release was judged against, or another release of
+        this night, which took its place."""
+        alias = self.store.aliases().get(self.shop.alias)
+        return alias.release if alias is not None and self.made(self.store.release(alias.release)) else champion
+
+    def made(self, release: Release) -> bool:
+        """Whether it is of this night."""
+        return (release.made_by.get("shop"), release.made_by.get("date")) == (self.shop.name, str(self.date))
 
     def release_path(self, release: Release) -> str:
         """A local bundle of a release of the store, fetched once."""

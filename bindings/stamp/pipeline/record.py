@@ -17,6 +17,7 @@ from ..base.json_text import json_text
 from ..base.pages import Figure, Section, render
 from ..base.policies import Judgement, Verdict
 from ..base.tables import Table
+from ..store.releases import hashed
 from .done import seconds_of
 from .night import Night
 from .steps.reports import StepReport
@@ -25,6 +26,14 @@ _COPIED = ("validate_data/validation.html", "validate_data/validation.json", "va
            "validate_model/report.json")  # fmt: skip
 _TABLES = ("metrics", "comparison")  # of the offline report, that the page shows
 _ROWS = 200  # of a table of clusters
+
+
+def state(night: Night, results: Mapping[str, StepReport]) -> dict[str, Any]:
+    """What decides the record of a release, but for its name: equal where that is equal, to the byte."""
+    return {
+        "pages": {path: hashed(pathlib.Path(night.work.local(night.path(path)))).sha256 for path in _COPIED},
+        "steps": {step: [report.to_dict(), seconds_of(night, step)] for step, report in results.items()},
+    }
 
 
 def write(
@@ -183,6 +192,7 @@ def _plot_curves(curves: Mapping[str, Mapping[str, Any]]) -> Any:
             medians = [float(np.median([values[i] for values in lines if len(values) > i])) for i in range(longest)]
             axes.plot(range(1, longest + 1), medians, color=COLORS[1], lw=2.5)
         axes.set_xlabel("epoch", fontsize=8.5)
+        axes.set_xticks(range(1, longest + 1, -(-longest // 10) or 1))
         axes.set_title(title, fontsize=9, loc="left")
     return figure
 

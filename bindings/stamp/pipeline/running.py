@@ -182,8 +182,9 @@ def run_stage(night: Night, stage: Stage, results: Results) -> StepReport:
 def read_result(night: Night, stage: Stage, results: Results) -> StepReport | None:
     """The report of a stage that is done, of what is there now; None where it is not."""
     report = read_done(night, stage.name, _inputs(night, stage, results))
-    there = report is not None and all(night.work.folder.size(path) is not None for path in stage.makes(night))
-    return report if there else None
+    if report is None or any(night.work.folder.size(path) is None for path in stage.makes(night)):
+        return None
+    return report if stage.holds(night, report) else None
 
 
 def _inputs(night: Night, stage: Stage, results: Results) -> str:

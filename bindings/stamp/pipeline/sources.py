@@ -17,7 +17,8 @@ _WHEN = ("ETag", "etag", "mtime", "LastModified", "updated", "created")  # that 
 
 
 def source_fingerprint(source: str) -> str | None:
-    """Of the names, sizes and states of files; None for tables of an engine, of which that is not known.
+    """Of the names, sizes and states of files, wherever the folder lies that they are in; None for tables of an engine, of
+    which that is not known.
 
     Raises
     ------
@@ -37,12 +38,15 @@ def source_fingerprint(source: str) -> str | None:
 
 
 def _local(source: str) -> Iterable[tuple[str, int, str]]:
-    for path in glob.glob(source) if glob.has_magic(source) else [source]:
+    root = os.path.dirname(source)
+    while glob.has_magic(root):
+        root = os.path.dirname(root)
+    for path in glob.glob(source, recursive=True) if glob.has_magic(source) else [source]:
         found = pathlib.Path(path)
         for file in found.rglob("*") if found.is_dir() else [found]:
             if file.is_file():
                 status = file.stat()
-                yield os.fspath(file), status.st_size, str(status.st_mtime_ns)
+                yield os.path.relpath(file, root or "."), status.st_size, str(status.st_mtime_ns)
 
 
 def _remote(source: str) -> Iterable[tuple[str, int, str]]:

@@ -11,9 +11,7 @@ from typing import Any
 from ..base.folders import Folder
 from ..base.json_text import json_text
 from ..data.prepared.manifest import read_manifest
-from ..store import Release
 from . import record
-from .done import read_done
 from .night import Night
 from .steps import data, models, release
 from .steps.reports import StepReport
@@ -41,6 +39,8 @@ class Stage:
         What else decides what it makes, for JSON.
     makes : callable
         Paths in the work folder that are there once it is done.
+    holds : callable
+        Whether what it did elsewhere still is so.
     run : callable
     """
 
@@ -48,6 +48,7 @@ class Stage:
     after: tuple[str, ...]
     settings: Callable[[Night], Any]
     makes: Callable[[Night], tuple[str, ...]]
+    holds: Callable[[Night, StepReport], bool]
     run: Run
 
 
@@ -188,24 +189,18 @@ def _bundle(night: Night, kind: str) -> str:
     return night.work.local(night.path(f"bundles/{kind}"))
 
 
-def _champion(night: Night) -> Release | None:
-    """What this run's release is judged against: what serves now, or what served before where that is its own already."""
-    uploaded = read_done(night, "upload")
-    return night.serving(but=None if uploaded is None else uploaded.counts["release"])
-
-
 def _against(*names: str) -> Callable[[Night], Any]:
     """Settings of stages that are done again where another release serves by now."""
 
     def settings(night: Night) -> Any:
-        champion = _champion(night)
+        champion = night.serving()
         return [*(night.shop.given.get(name) for name in names), None if champion is None else champion.name]
 
     return settings
 
 
 def _validate_model(night: Night, _: Results) -> StepReport:
-    champion = _champion(night)
+    champion = night.serving()
     options = night.shop.section("judge")
     options.pop("least_overlap", None)
     with night.work.writing(night.path("validate_model")) as out:
@@ -244,8 +239,7 @@ def _upload(night: Night, results: Results) -> StepReport:
         "overlap": results["compare_bundles"].counts["overlap"],
     }
     # Equal for what is uploaded again, and for that alone: what is judged again is another release, of the same bundle.
-    told = {"digest": results["build_released"].fingerprint, "parent": parent, "made_by": made_by,
-            "judged": results["validate_model"].to_dict()}  # fmt: skip
+    told = [parent, made_by, record.state(night, results)]
     name = f"{night.started:%Y-%m-%dT%H%MZ}-{hashlib.sha256(json_text(told, sort_keys=True).encode()).hexdigest()[:4]}"
     with night.work.writing(night.path("record")) as folder:
         record.write(folder, night, name=name, parent=parent, made_by=made_by, results=results)
@@ -259,7 +253,7 @@ def _upload(night: Night, results: Results) -> StepReport:
 def _update_serving(night: Night, results: Results) -> StepReport:
     name = results["upload"].counts["release"]
     return release.update_serving(
-        night.shop.store, name, alias=night.shop.alias, expect=results["validate_model"].counts["champion"],  **night.shop.section("servers"),
+        night.shop.store, name, alias=night.shop.alias, expect=night.expected(results["validate_model"].counts["champion"]),  **night.shop.section("servers"),
     )  # fmt: skip
 
 
@@ -270,8 +264,9 @@ def _stage(
     after: tuple[str, ...] = (),
     settings: Callable[[Night], Any] = lambda night: None,
     makes: Callable[[Night], tuple[str, ...]] = lambda night: (),
+    holds: Callable[[Night, StepReport], bool] = lambda night, report: True,
 ) -> Stage:
-    return Stage(name=name, after=after, settings=settings, makes=makes, run=run)
+    return Stage(name=name, after=after, settings=settings, makes=makes, holds=holds, run=run)
 
 
 def _section(*names: str) -> Callable[[Night], Any]:
@@ -284,11 +279,9 @@ def _files(*names: str) -> Callable[[Night], tuple[str, ...]]:
 
 STAGES = (
     _stage("validate_data", _validate, makes=_files("validate_data/profile.json", "validate_data/validation.html"),
-           settings=lambda night: [night.source_fingerprint, night.catalog_fingerprint, night.source, str(night.end),
-                                   night.shop.section("validate")]),
+           settings=lambda night: [*night.raw, night.shop.section("validate")]),
     _stage("prepare", _prepare, after=("validate_data",), makes=_files("data/judged/prepared.json"),
-           settings=lambda night: [night.source_fingerprint, night.catalog_fingerprint, night.source, str(night.end),
-                                   night.shop.section("prepare")]),
+           settings=lambda night: [*night.raw, night.shop.section("prepare")]),
     _stage("train_full", _train_full, after=("prepare",), settings=_section("full")),
     _stage("cluster", _cluster, after=("prepare", "train_full"), settings=_section("clusters"),
            makes=lambda night: (f"{CLUSTERS}/{night.date}/clusters.safetensors",)),
@@ -306,8 +299,9 @@ STAGES = (
            makes=_files("bundles/released/manifest.json")),
     _stage("compare_bundles", _compare, after=("build_judged", "build_released"), settings=_section("judge")),
     _stage("upload", _upload, after=("compare_bundles", "build_released", "validate_model"),
-           settings=_against("store"), makes=_files("record/index.html")),
+           settings=_against(), makes=_files("record/index.html"),
+           holds=lambda night, report: report.counts["release"] in night.store.releases()),
     _stage("update_serving", _update_serving, after=("upload", "validate_model"),
-           settings=_against("store", "alias", "servers")),
+           settings=_against("alias", "servers")),
 )  # fmt: skip
 NAMES = tuple(stage.name for stage in STAGES)

@@ -116,7 +116,7 @@ class Work:
 
     def _fetch(self, path: str, copy: str) -> bool:
         """False where there is nothing."""
-        names = [path] if self.folder.size(path) is not None else list(self.folder.list(path))
+        names = list(self.folder.list(path)) or ([path] if self.folder.size(path) is not None else [])
         for name in names:
             to = pathlib.Path(copy + name.removeprefix(path))
             to.parent.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import stamp.data
-
+from ... import data
 from ...base.folders import Folder
 from ...data.engines.opening import open_engine
 from ...data.prepared.manifest import read_manifest
@@ -37,7 +36,7 @@ def validate_data(
     the options of :func:`stamp.data.engines.opening.open_engine`. It does not pass where the data policy stops.
     """
     with open_engine(source, **(engine or {})) as opened:
-        report = stamp.data.validate(
+        report = data.validate(
             source, mapping=_mapping(mapping), catalog=catalog, catalog_columns=catalog_columns, end=end, profile=profile,
             now=now, engine=opened, title=title, **options,
         )  # fmt: skip
@@ -85,12 +84,12 @@ def prepare(
             "one; run a later day, or this one anew"
         )
     with open_engine(source, **(engine or {})) as opened:
-        whole = stamp.data.prepare(
+        whole = data.prepare(
             source, out=out, mapping=_mapping(mapping), catalog=catalog, catalog_columns=catalog_columns, end=end, now=now,
             append=old is not None, engine=opened, progress=progress, **options,
         )  # fmt: skip
     with open_engine("") as opened:
-        part = stamp.data.prepare(whole, out=judged, held_out="1D", engine=opened, progress=progress, **options)
+        part = data.prepare(whole, out=judged, held_out="1D", engine=opened, progress=progress, **options)
     return StepReport(
         fingerprint=f"{whole.fingerprint} {part.fingerprint}",
         counts={

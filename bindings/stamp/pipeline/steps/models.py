@@ -8,14 +8,16 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import stamp
-import stamp.data
-
-from ...catalog.clusters import CatalogClusters
+from ... import data as prepared_data
+from ...catalog.clusters import CatalogClusters, cluster_catalog
 from ...catalog.parallel_training import TrainingFailed
+from ...catalog.parallel_training import train_clusters as train
 from ...catalog.training import MIN_EXAMPLES
 from ...data.engines.opening import open_engine
-from ...models.stamp_recommender import load_model
+from ...data.products import Products
+from ...data.sessions import Sessions
+from ...models.stamp_recommender import StampRecommender, load_model
+from ...models.train_reports import TrainReport
 from ...store.releases import bundle_digest
 from .reports import StepReport
 
@@ -35,8 +37,8 @@ def train_full(
     options = dict(config or {})
     validation = options.pop("validation", 0.1) or None
     refit = options.pop("refit", validation is not None)
-    sessions = stamp.Sessions.from_frame(data, keep=())
-    model = stamp.StampRecommender(device=device, **options)
+    sessions = Sessions.from_frame(data, keep=())
+    model = StampRecommender(device=device, **options)
     model.fit(sessions, validation=validation, refit=refit, checkpoint=folder / _CHECKPOINT, progress=progress)
     if model.report_["stopped"] == "interrupted":
         raise KeyboardInterrupt
@@ -64,15 +66,15 @@ def cluster(
     if previous is not None:
         options = {name: value for name, value in options.items() if name not in ("clusters", "distance")}
     names = [attribute] if isinstance(attribute, str) else list(attribute)
-    products = stamp.Products.from_frame(data)
+    products = Products.from_frame(data)
     lacking = [name for name in names if products.attributes.get(name) != "text"]
     if lacking:
         texts = [name for name, kind in products.attributes.items() if kind == "text"]
         raise ValueError(
             f"cluster: the catalog has no texts '{lacking[0]}'; clusters.attribute may be of {', '.join(texts) or 'none'}"
         )
-    found = stamp.cluster_catalog(
-        load_model(model), products, stamp.Sessions.from_frame(data, keep=()), attribute=names,
+    found = cluster_catalog(
+        load_model(model), products, Sessions.from_frame(data, keep=()), attribute=names,
         previous=None if previous is None else CatalogClusters.load(previous), progress=progress, **options,
     )  # fmt: skip
     found.save(os.path.join(out, "clusters.safetensors"))
@@ -92,7 +94,7 @@ def partition(
     """Prepared data, laid out at `out` by the clusters of a file. `engine` has options of DuckDB, which does it."""
     labels = CatalogClusters.load(clusters)
     with open_engine("", **(engine or {})) as opened:
-        made = stamp.data.partition(
+        made = prepared_data.partition(
             data, {"item_id": labels.item_ids, "cluster": labels.labels}, out=out, engine=opened
         )
     return StepReport(
@@ -123,7 +125,7 @@ def train_clusters(
     `memory` is in GiB.
     """
     try:
-        reports = stamp.train_clusters(
+        reports = train(
             data, clusters, out=out, config=config, min_examples=min_examples, device=device, jobs=jobs, threads=threads,
             memory=None if memory is None else round(memory * 2**30), warm_start=warm_start, like=like, only=only,
             progress=progress,
@@ -159,7 +161,7 @@ def digest_of_models(out: str | os.PathLike[str], clusters: Any) -> str:
     return json.dumps(made)
 
 
-def _figures(report: stamp.TrainReport) -> dict[str, Any]:
+def _figures(report: TrainReport) -> dict[str, Any]:
     """What the record shows of a training."""
     training = report.training
     return {

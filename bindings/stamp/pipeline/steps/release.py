@@ -11,22 +11,34 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import stamp
-import stamp.offline
-
-from ...offline.recordings.zones import product_page, read_zones
+from ...data.products import Products
+from ...data.sessions import Sessions
+from ...models.baselines import (
+    AssociationRulesRecommender,
+    ItemKNNRecommender,
+    PopularityRecommender,
+    SequentialRulesRecommender,
+    SessionKNNRecommender,
+    SessionPopularityRecommender,
+)
+from ...offline.recordings.zones import Zone, product_page, read_zones
+from ...offline.replays.replay import replay
 from ...offline.reports.policy import Policy
+from ...offline.reports.report import report
+from ...serving.bundles import build_bundle as build
+from ...serving.bundles import verify_bundle
 from ...store import ConflictError, Store
 from ...store.releases import bundle_digest
 from .reports import StepReport
 
+SESSIONS = 20_000  # that are replayed at most
 _FALLBACKS = {
-    "association_rules": stamp.AssociationRulesRecommender,
-    "item_knn": stamp.ItemKNNRecommender,
-    "popularity": stamp.PopularityRecommender,
-    "sequential_rules": stamp.SequentialRulesRecommender,
-    "session_knn": stamp.SessionKNNRecommender,
-    "session_popularity": stamp.SessionPopularityRecommender,
+    "association_rules": AssociationRulesRecommender,
+    "item_knn": ItemKNNRecommender,
+    "popularity": PopularityRecommender,
+    "sequential_rules": SequentialRulesRecommender,
+    "session_knn": SessionKNNRecommender,
+    "session_popularity": SessionPopularityRecommender,
 }
 
 
@@ -44,12 +56,12 @@ def build_bundle(
 
     `fallback` names a baseline, which is fitted to the sessions. All else is as of :func:`stamp.build_bundle`.
     """
-    fitted = None if fallback is None else _FALLBACKS[fallback]().fit(stamp.Sessions.from_frame(data, keep=()))
-    stamp.build_bundle(
-        models, stamp.Products.from_frame(data), out=out, rules=rules, route_by=route_by, fallback=fitted,
+    fitted = None if fallback is None else _FALLBACKS[fallback]().fit(Sessions.from_frame(data, keep=()))
+    build(
+        models, Products.from_frame(data), out=out, rules=rules, route_by=route_by, fallback=fitted,
         scan_tables=scan_tables,
     )  # fmt: skip
-    held = stamp.verify_bundle(out)
+    held = verify_bundle(out)
     return StepReport(fingerprint=bundle_digest(out), counts={"bundle": held})
 
 
@@ -61,21 +73,20 @@ def validate_model(
     champion: str | os.PathLike[str] | None,
     policy: Mapping[str, Any] | None = None,
     zones: Sequence[Any] | None = None,
-    metrics: Sequence[str] = ("hr@20", "mrr@20", "coverage@20"),
-    k: Sequence[int] | int | None = None,
-    sessions: int = 20_000,
+    sessions: int = SESSIONS,
     title: str | None = None,
+    **options: Any,
 ) -> StepReport:
     """Judge a bundle beside the champion by what prepared data hold out: writes report.html and report.json into `out`.
 
     At most so many `sessions`, the last ones, are replayed. Without a champion (None) the checks that compare with it, as
-    "current", are left out, and said. All else is as of :func:`stamp.offline.report`.
+    "current", are left out, and said. All else, `metrics` and `k` too, is as of :func:`stamp.offline.report`.
     """
-    held_out = _last(stamp.Sessions.from_frame(f"{data}/held_out"), sessions)
+    held_out = _last(Sessions.from_frame(f"{data}/held_out"), sessions)
     judged_by, left_out = _policy(policy, champion)
-    made = stamp.offline.report(
-        bundle, held_out, current=champion, products=stamp.Products.from_frame(data), zones=_zones(zones), policy=judged_by,
-        metrics=metrics, k=k, title=title,
+    made = report(
+        bundle, held_out, current=champion, products=Products.from_frame(data), zones=_zones(zones), policy=judged_by,
+        title=title, **options,
     )  # fmt: skip
     made.save(os.path.join(out, "report.html"), os.path.join(out, "report.json"))
     warnings = [] if made.verdict is None else list(made.verdict.warnings)
@@ -96,15 +107,15 @@ def compare_bundles(
     data: str,
     *,
     zones: Sequence[Any] | None = None,
-    sessions: int = 20_000,
+    sessions: int = SESSIONS,
     least_overlap: float = 0.3,
 ) -> StepReport:
     """Whether lists of the release are like those of what was judged: the share of their products that both have, in every
     zone, over the sessions that prepared data hold out."""
-    held_out = _last(stamp.Sessions.from_frame(f"{data}/held_out"), sessions)
-    asked = stamp.offline.replay(
+    held_out = _last(Sessions.from_frame(f"{data}/held_out"), sessions)
+    asked = replay(
         {"judged": judged, "released": released}, held_out, zones=_zones(zones),
-        products=stamp.Products.from_frame(data), latency=1,
+        products=Products.from_frame(data), latency=1,
     )  # fmt: skip
     overlap = {name: 1 - asked.churn("judged", "released", zone=name, k=zone.k) for name, zone in asked.zones.items()}
     reasons = [
@@ -208,11 +219,11 @@ def _served(url: str) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _last(sessions: stamp.Sessions, most: int) -> stamp.Sessions:
+def _last(sessions: Sessions, most: int) -> Sessions:
     return sessions if len(sessions) <= most else sessions.split_last(most / len(sessions))[1]
 
 
-def _zones(given: Sequence[Any] | None) -> list[stamp.offline.Zone]:
+def _zones(given: Sequence[Any] | None) -> list[Zone]:
     return [product_page()] if given is None else read_zones(list(given))
 
 

@@ -162,6 +162,10 @@ class Folder:
         with self.errors_named("remove", path):
             self._files.remove(path)
 
+    def remove_empty(self, folder: str) -> None:
+        """The folders that are left when all files below one are removed; object stores have none."""
+        self._files.remove_empty(folder)
+
     @contextlib.contextmanager
     def errors_named(self, doing: str, path: str) -> Iterator[None]:
         """Errors of files become ValueErrors and RuntimeErrors that say what was done, with which file, and what is
@@ -249,6 +253,11 @@ class _Local:
     def remove(self, path: str) -> None:
         (self._folder / path).unlink(missing_ok=True)
 
+    def remove_empty(self, folder: str) -> None:
+        for path, _, _ in os.walk(self._folder / folder, topdown=False):
+            with contextlib.suppress(OSError):  # somebody writes there
+                os.rmdir(path)
+
 
 class _Remote:
     """An object store: it has whole objects or none, so one put publishes."""
@@ -328,6 +337,9 @@ class _Remote:
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._system.rm_file(self._full(path))
+
+    def remove_empty(self, folder: str) -> None:
+        pass
 
 
 def _modified(info: Mapping[str, Any]) -> float:

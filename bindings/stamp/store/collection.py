@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .aliases import all_aliases
 from .documents import now, time_text
-from .leases import Lease, Mark, live_mark, mark_text, read_leases
+from .leases import Lease, Mark, live_mark, mark_text, read_leases, read_mark
 from .place import BLOB_NAME, BLOBS, GC, RECORDS, RELEASES, Place, side_by_side, whoami
 from .releases import Release, all_releases, release_path
 
@@ -105,10 +105,9 @@ def _take_mark(place: Place) -> tuple[Mark, str]:
             place.swap(GC, mark_text(mark, ended=False), found[1])
     found = place.read(GC)  # and not what the answer was, which may have been lost
     if found is None or found[0] != mark_text(mark, ended=False):
-        raise RuntimeError(
-            f"gc: another one runs in {place.url}: {found[0] if found else 'its mark is gone'}; wait for its end. One that "
-            "was killed counts for an hour"
-        )
+        other = read_mark(place, found[0]) if found else None
+        by = f"{other.by} began one in {place.url} at {other.since}" if other else f"another one ran in {place.url}"
+        raise RuntimeError(f"gc: {by}; run it again when that has ended. One that was killed counts for an hour")
     return mark, found[1]
 
 
@@ -183,4 +182,6 @@ def _remove(place: Place, plan: _Plan, started: float) -> bool:
 
         if not all(side_by_side(remove, paths)):
             return False
+    for name in {path.split("/")[1] for path in plan.records}:
+        place.folder.remove_empty(f"{RECORDS}/{name}")
     return True

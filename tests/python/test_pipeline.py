@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 
+import fsspec
 import jsonschema
 import pytest
 
@@ -132,6 +134,14 @@ def test_what_is_done_is_not_repeated(after):
     shutil.rmtree(after.parent / "work" / "runs" / day(6) / "steps")
     with pytest.raises(ValueError, match="validate_data of 2026-11-06 is not done; begin with it, or before it"):
         run(after, 6, only="partition")
+
+
+def test_a_dry_run_writes_nothing(after):
+    make_clicks(after.parent, 7)
+    before = sorted(path for path in after.parent.rglob("*") if path.name != ".lock")
+    shown = run(after, 7, dry_run=True)
+    assert [shown.stages[name] for name in NAMES[:3]] == ["to do", "may be done", "may be done"]
+    assert sorted(path for path in after.parent.rglob("*") if path.name != ".lock") == before
 
 
 def test_broken_clicks_change_nothing(after):
@@ -307,16 +317,17 @@ def test_two_runs_of_a_shop_are_kept_apart(after):
         holder.wait()
 
 
-def test_work_in_a_bucket_gives_the_same_release(nights, tmp_path):
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_work_in_a_bucket_gives_the_same_release(nights, request, scheme):
     folder, (first, _) = nights
-    shop = json.loads((folder / "shop.json").read_text())
-    for name in ("source", "catalog"):
-        shop[name] = str(folder / shop[name])
-    shop |= {
-        "work": f"memory://{tmp_path.name}/work",
-        "store": f"memory://{tmp_path.name}/store",
-        "source": str(folder / "clicks" / "2026-11-0[1-5].csv"),
-    }
+    bucket = request.getfixturevalue({"s3": "s3_bucket", "gs": "gcs_bucket"}[scheme])
+    place = f"{bucket}/{secrets.token_hex(8)}"
+    shop = {**json.loads((folder / "shop.json").read_text()), "work": f"{place}/work", "store": f"{place}/store"}
+    files = fsspec.filesystem(scheme)
+    files.put_file(str(folder / "products.csv"), f"{place}/products.csv")
+    for number in range(1, 6):
+        files.put_file(str(folder / "clicks" / f"{day(number)}.csv"), f"{place}/clicks/{day(number)}.csv")
+    shop |= {"source": f"{place}/clicks/*.csv", "catalog": f"{place}/products.csv"}
     done = stamp.pipeline.run(shop, date=day(5), now=NOW, progress=False)
     assert done.passed
     assert Store(shop["store"]).release("champion").digest == Store(folder / "store").release(first.release).digest
@@ -353,6 +364,22 @@ def test_what_cannot_be_is_said_before_any_work(after, tmp_path):
         run(change(after, prepare={"min_support": 2}), 6)
     assert run(after, 6, anew=True).passed
     assert sorted(path.name for path in folder.iterdir()) == ["clicks", "products.csv", "shop.json", "store", "work"]
+
+
+def test_a_store_that_cannot_be_written_to_is_found_out_first(after, monkeypatch):
+    make_clicks(after.parent, 7)
+
+    def refuse(place, path, text):
+        raise RuntimeError(f"cannot write {path}: no permission to")
+
+    monkeypatch.setattr("stamp.store.place.Place.create", refuse)
+    with pytest.raises(RuntimeError, match="cannot write leases/.*: no permission to"):
+        run(after, 7)
+    assert not (after.parent / "work" / "runs" / day(7)).exists()
+    monkeypatch.undo()
+    change(after, store="clicks")
+    with pytest.raises(ValueError, match="clicks"):
+        run(after, 7)
 
 
 def test_the_schema_is_one(nights):

@@ -43,9 +43,18 @@ class Night:
 
     @classmethod
     def open(
-        cls, shop: Shop, work: Work, date: datetime.date, now: datetime.datetime, *, anew: bool, progress: bool
+        cls,
+        shop: Shop,
+        work: Work,
+        date: datetime.date,
+        now: datetime.datetime,
+        *,
+        anew: bool = False,
+        progress: bool = False,
+        look: bool = False,
     ) -> Night:
-        """That of this day, begun now or earlier."""
+        """That of this day, begun now or earlier; only to `look` at it, nothing is written. Raises RuntimeError where the
+        store cannot be written to, which would else be found out at the end."""
         path = f"runs/{date}/run.json"
         begun = work.read_json(path)
         if begun is None or begun.get("format") != FORMAT:
@@ -54,7 +63,9 @@ class Night:
                 "format": FORMAT, "shop": shop.name, "date": str(date), "started": now.isoformat(timespec="seconds"),
                 "champion": None if alias is None else alias.release,
             }  # fmt: skip
-            work.write_json(path, begun)
+            if not look:
+                Store(shop.store).require_writable()
+                work.write_json(path, begun)
         if begun["shop"] != shop.name:
             raise ValueError(
                 f"{work.url(path)} is of the shop {begun['shop']}, not of {shop.name}: give each a work of its own"

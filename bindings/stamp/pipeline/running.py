@@ -126,7 +126,7 @@ def run(
     moment = now or datetime.datetime.now(datetime.timezone.utc)
     day = _day(date, moment)
     with Work(shop.work) as work, _alone(work, shop):
-        night = Night.open(shop, work, day, moment, anew=anew, progress=progress)
+        night = Night.open(shop, work, day, moment, anew=anew, progress=progress, look=dry_run)
         done = _run(night, first=first, only=only, dry_run=dry_run)
         if done.passed and not dry_run and only is None:
             _remove_old_runs(night)

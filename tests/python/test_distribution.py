@@ -204,6 +204,9 @@ for name, call in {
     "search": lambda: offline.search({"dim": [4, 8]}, shop.sessions, trials=1),
     "cluster": lambda: stamp.cluster_catalog(model, {}, shop.sessions, attribute="category", clusters=2),
     "offline": lambda: offline.ab.proportions(control=(300, 10_000), treatment=(360, 10_000)),
+    "pipeline": lambda: stamp.pipeline.run("shop.json"),
+    "gcs": lambda: stamp.store.Store("gs://shop/store"),
+    "s3": lambda: stamp.store.Store("s3://shop/store"),
     "pandas": lambda: offline.Table(["a"], [[1]]).to_frame(),
 }.items():
     try:
@@ -224,6 +227,9 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it(empty, metada
         "search": "search needs optuna: pip install 'stamp-recommender[search]'",
         "cluster": "clustering a catalog needs scipy: pip install 'stamp-recommender[cluster]'",
         "offline": "A/B arithmetic needs scipy: pip install 'stamp-recommender[offline]'",
+        "pipeline": "stamp.pipeline.run needs jsonschema: pip install 'stamp-recommender[pipeline]'",
+        "gcs": "reading and writing gs://shop/store needs fsspec: pip install 'stamp-recommender[gcs]'",
+        "s3": "reading and writing s3://shop/store needs fsspec: pip install 'stamp-recommender[s3]'",
         "pandas": "Table.to_frame needs pandas: pip install pandas",
     }
     for extra, message in list(said.items())[:-1]:

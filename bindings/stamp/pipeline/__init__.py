@@ -25,4 +25,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     import importlib
 
+    from ..base.extras import import_extra
+
+    for package in ("jsonschema", "duckdb", "ibis", "matplotlib", "scipy"):
+        import_extra(package, purpose=f"stamp.pipeline.{name}", extra="pipeline")
     return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

@@ -31,7 +31,6 @@ from stamp.store import Store
 
 NOW = datetime.datetime(2026, 11, 20, 3, 12, tzinfo=datetime.timezone.utc)
 NAMES = stages.NAMES
-pytestmark = pytest.mark.xdist_group("pipeline")  # the two nights that all begin with are run once
 
 
 def run(shop, number, **options):

@@ -17,6 +17,7 @@ import pytest
 
 import preparation_oracle as oracle
 import stamp
+import stamp.cli
 import stamp.data
 
 DAY = oracle.DAY
@@ -234,6 +235,9 @@ def test_prepared_data_are_laid_out_anew_by_other_options(tmp_path):
         again.verify()
         with pytest.raises(ValueError, match="was laid out from other prepared data"):
             stamp.data.prepare(source, out=again.url, append=True, **changed, **base)
+    assert stamp.cli.main(["prepare", "--source", first.url, "--out", str(tmp_path / "line"), "--held-out", "1D",
+                           "--min-support", "3"]) == 0  # fmt: skip
+    assert stamp.data.open_prepared(tmp_path / "line").files == stamp.data.open_prepared(tmp_path / "again-0").files
     for wrong, said in (
         ({"gap": "20min"}, "was prepared with gap = 2400000000, not 1200000000, which made its events"),
         ({"end": "2024-10-08"}, "end is .* is prepared already: that is for raw clicks"),

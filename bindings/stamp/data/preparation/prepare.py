@@ -139,7 +139,12 @@ def prepare(
     again = _prepared(source)
     if again is not None:
         _refuse(
-            again, mapping=mapping, catalog=catalog, catalog_columns=catalog_columns, end=end, append=append or None
+            again,
+            mapping=mapping,
+            catalog=catalog,
+            catalog_columns=catalog_columns or None,
+            end=end,
+            append=append or None,
         )
         if target.is_at(again.target):
             raise ValueError(f"prepare: out is {target.url}, which the events are in; lay them out in another folder")

@@ -158,8 +158,7 @@ def promote(
         return release, () if current is None else (current.release, *current.previous)
 
     with leased(place, call, patience, releases=[release]):
-        digest = _whole(place, call, release).digest
-        return _move(place, alias, "promote", step, {release: digest}, expect, by, operation)
+        return _move(place, alias, "promote", step, expect, by, operation)
 
 
 def rollback(
@@ -183,13 +182,7 @@ def rollback(
 
     current = require_alias(place, call, alias)
     with leased(place, call, patience, releases=current.previous):
-        digests = {}
-        if operation is None or all(move.operation != operation for move in current.history):
-            target = step(current)[0]
-            digests[target] = _whole(place, call, target).digest
-            if isinstance(expect, Whatever):  # what is said to be whole is of this state
-                expect = current.release
-        return _move(place, alias, "rollback", step, digests, expect, by, operation)
+        return _move(place, alias, "rollback", step, expect, by, operation)
 
 
 def _whole(place: Place, call: str, name: str) -> Release:
@@ -213,7 +206,6 @@ def _move(
     name: str,
     what: str,
     step: Callable[[Alias | None], tuple[str, tuple[str, ...]]],
-    digests: dict[str, str],
     expect: str | None | Whatever,
     by: str,
     operation: str | None,
@@ -221,6 +213,7 @@ def _move(
     """Swap until it is won, or cannot be. An answer that was lost is no matter: the next look finds the operation."""
     call, path = f"{what} {name}", f"{ALIASES}/{name}.json"
     operation, lost = operation or secrets.token_hex(16), 0
+    digests: dict[str, str] = {}  # of releases that were looked at, and are whole
     for attempt in range(_TRIES):
         current, version = _read(place, name)
         if current is not None and any(move.operation == operation for move in current.history):
@@ -230,6 +223,8 @@ def _move(
         target, previous = step(current)
         if current is not None and current.release == target:
             return current
+        if target not in digests:
+            digests[target] = _whole(place, call, target).digest
         before = None if current is None else current.release
         move = Move(what, target, before, time_text(now()), by, operation)
         history = (move, *(current.history if current else ()))[:KEPT]

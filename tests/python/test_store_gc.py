@@ -310,7 +310,7 @@ def test_an_upload_or_promotion_at_every_moment_of_a_collection(what, tmp_path, 
 
         begin, join = in_background(act, waits, monkeypatch)
         once = Once(step, begin)
-        seen(url, once).gc(keep=what == "upload", grace=-1)
+        seen(url, once).gc(keep=1 if what == "upload" else 0, grace=-1)
         join()
         if once.reached:
             assert store.verify().passed

@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..base.checks import whole_number
 from .aliases import all_aliases
 from .documents import now, time_text
-from .leases import Lease, Mark, live_mark, mark_text, read_leases, read_mark
+from .leases import LEASE_LIFE, Lease, Mark, live_mark, mark_text, read_leases, read_mark
 from .place import BLOB_NAME, BLOBS, GC, RECORDS, RELEASES, Place, side_by_side, whoami
 from .releases import Release, all_releases, release_path
 
@@ -57,6 +58,7 @@ class _Plan:
     records: list[str] = field(default_factory=list)
     blobs: dict[str, int] = field(default_factory=dict)
     scratch: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)  # of records, once they are empty
     leases: Sequence[str] = ()
     unknown: list[str] = field(default_factory=list)
     kept_releases: int = 0
@@ -65,11 +67,12 @@ class _Plan:
 
 def collect(place: Place, *, keep: int, grace: float, dry_run: bool) -> Collected:
     """As :meth:`Store.gc`."""
+    keep = whole_number("gc: keep", keep, least=0)
     place.require_made("gc")
     started = time.monotonic()  # before the mark, whose life it must not outlast
     mark, version = _take_mark(place)
     try:
-        plan = _plan(place, _written(place, mark), keep, grace)
+        plan = _plan(place, _written(place), keep, grace)
         finished = dry_run or _remove(place, plan, started)
     finally:
         place.swap(GC, mark_text(mark, ended=True), version)
@@ -111,7 +114,7 @@ def _take_mark(place: Place) -> tuple[Mark, str]:
     return mark, found[1]
 
 
-def _written(place: Place, mark: Mark) -> float:
+def _written(place: Place) -> float:
     """The store's time, of which all ages are."""
     found = place.folder.modified(GC)
     if found is None:
@@ -136,30 +139,37 @@ def _plan(place: Place, time: float, keep: int, grace: float) -> _Plan:
     plan.kept_releases = len(kept)
     plan.unknown += [path for path in written if path.rpartition(".")[2] != "json"]
     _plan_blobs(place, plan, kept, leases.blobs, time, grace)
-    of_records: dict[str, list[tuple[str, float]]] = {}
-    for path, entry in place.folder.entries(RECORDS).items():
-        of_records.setdefault(path.split("/")[1], []).append((path, time - entry.modified))
-    for name, files in of_records.items():
-        orphans = name not in releases and name not in leases.releases and all(age > grace for _, age in files)
-        if name in plan.releases or orphans:
-            plan.records += [path for path, _ in files]
+    _plan_records(place, plan, {*releases} | leases.releases, time, grace)
+    if place.folder.scheme == "file":
+        dead = max(grace, LEASE_LIFE)  # whatever the grace: one that is being written is in somebody's hands
+        plan.scratch += [
+            path
+            for path, entry in place.folder.entries(hidden=True).items()
+            if time - entry.modified > dead and _SCRATCH.fullmatch(path.rpartition("/")[2])
+        ]
     return plan
+
+
+def _plan_records(place: Place, plan: _Plan, named: set[str], time: float, grace: float) -> None:
+    """Of releases that go, and of uploads that were killed."""
+    files: dict[str, list[tuple[str, float]]] = {name: [] for name in place.folder.names(RECORDS)}
+    for path, entry in place.folder.entries(RECORDS).items():
+        files.setdefault(path.split("/")[1], []).append((path, time - entry.modified))
+    for name, of_release in files.items():
+        if name in plan.releases or (name not in named and all(age > grace for _, age in of_release)):
+            plan.records += [path for path, _ in of_release]
+            plan.folders.append(f"{RECORDS}/{name}")
 
 
 def _plan_blobs(
     place: Place, plan: _Plan, kept: list[Release], leased: frozenset[str], time: float, grace: float
 ) -> None:
     needed = leased.union(*(release.blobs for release in kept))
-    for path, entry in place.folder.entries(BLOBS, hidden=True).items():
+    for path, entry in place.folder.entries(BLOBS).items():
         name = path.rpartition("/")[2]
-        old = time - entry.modified > grace
-        if _SCRATCH.fullmatch(name):
-            plan.scratch += [path] if old else []
-        elif name.startswith("."):
-            continue  # the lock
-        elif not BLOB_NAME.fullmatch(name):
+        if not BLOB_NAME.fullmatch(name):
             plan.unknown.append(path)
-        elif name in needed or not old:
+        elif name in needed or not time - entry.modified > grace:
             plan.kept[path] = entry.bytes
         else:
             plan.blobs[path] = entry.bytes
@@ -182,6 +192,6 @@ def _remove(place: Place, plan: _Plan, started: float) -> bool:
 
         if not all(side_by_side(remove, paths)):
             return False
-    for name in {path.split("/")[1] for path in plan.records}:
-        place.folder.remove_empty(f"{RECORDS}/{name}")
+    for folder in plan.folders:
+        place.folder.remove_empty(folder)
     return True

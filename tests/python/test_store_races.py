@@ -244,6 +244,17 @@ def test_systems_without_conditional_writes_are_refused(tmp_path, nights):
             act()
 
 
+def test_a_system_that_does_not_heed_conditions_is_refused(tmp_path, nights, monkeypatch):
+    """As servers that know no If-None-Match do."""
+    store = Store(f"memory://{tmp_path}")
+    monkeypatch.setattr(
+        type(store.place.objects), "_write", lambda self, path, text, _: store.place.folder.publish(path, text) or True
+    )
+    with pytest.raises(RuntimeError, match=r"does not heed conditions: it wrote store\.json twice"):
+        store.upload(nights[0])
+    assert not Folder(store.url).names()
+
+
 def test_random_interleavings_keep_the_chain(tmp_path, nights):
     """Promotions and rollbacks of several threads, each pausing anywhere."""
     store = Store(tmp_path / "store")

@@ -77,10 +77,16 @@ class Place:
             )
 
     def make_store(self) -> None:
-        """Make an empty place a store. As :meth:`require_store`."""
+        """Make an empty place a store. As :meth:`require_store`, and raises RuntimeError where conditions of writes are not
+        heeded: some servers that speak S3 do not, and both of two writers would win."""
         self.require_store()
-        if self.read(STORE) is None:
-            self.create(STORE, document(FORMAT, {}))
+        if self.read(STORE) is None and self.create(STORE, document(FORMAT, {})):
+            if self.create(STORE, document(FORMAT, {})):
+                self.folder.remove(STORE)
+                raise RuntimeError(
+                    f"{self.url} does not heed conditions: it wrote {STORE} twice, which was to be written only if it was not "
+                    "there; keep the store where conditional writes are"
+                )
 
 
 def require_name(what: str, name: str) -> str:

@@ -192,3 +192,31 @@ def test_what_is_not_there_is_named(place, nights, tmp_path):
             store.upload(nights[0], name=name)
         with pytest.raises(ValueError, match="is no name; expected"):
             store.promote(name, "r0")
+
+
+def test_documents_that_are_damaged_are_found(tmp_path, nights):
+    store = Store(tmp_path / "store")
+    store.upload(nights[0], name="r0")
+    store.promote("champion", "r0")
+    file = tmp_path / "store/releases/r0.json"
+    text = file.read_text()
+    first = json.loads(text)["files"]["catalog.safetensors"]["sha256"]
+    for change, message in (
+        (lambda: text.replace('"catalog.safetensors"', '"../catalog.safetensors"'), "is no path in a bundle"),
+        (lambda: text.replace('"catalog.safetensors"', '"/etc/passwd"'), "is no path in a bundle"),
+        (lambda: text.replace(first, "../" + first), "has no SHA-256"),
+        (lambda: text.replace(first, "0" * 64), "was altered: its digest is"),
+        (lambda: text.replace('"r0"', '"r1"'), "is of the release 'r1'; was it renamed"),
+        (lambda: text.replace('"parent": null,', ""), "but damaged: KeyError"),
+        (lambda: text.replace('"format": 1', '"format": 2'), "is a release of format 2, this is stamp"),
+        (lambda: text[:-9], "is not JSON"),
+    ):
+        file.write_text(change())
+        with pytest.raises(ValueError, match=rf"store/releases/r0\.json .*{message}"):
+            store.export("champion", tmp_path / "out")
+        assert [finding.file for finding in store.verify().findings] == ["releases/r0.json", "aliases/champion.json"]
+    file.write_text(text)
+    alias = tmp_path / "store/aliases/champion.json"
+    alias.write_text(alias.read_text().replace(store.release("r0").digest, "0" * 64))
+    assert [finding.file for finding in store.verify().findings] == ["aliases/champion.json"]
+    assert not (tmp_path / "out").exists()

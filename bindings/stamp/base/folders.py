@@ -92,11 +92,12 @@ class Folder:
         with self.errors_named("look for", path):
             return self._files.size(path)
 
-    def open(self, path: str) -> BinaryIO:
-        """A file to read, at any place of it. Raises ValueError where there is none, RuntimeError where it cannot be
+    def open(self, path: str, *, block: int | None = None) -> BinaryIO:
+        """A file to read, at any place of it; `block`: bytes that one request to an object store asks for, by default as its
+        file system does. Raises ValueError where there is none, RuntimeError where it cannot be
         read."""
         with self.errors_named("read", path):
-            return self._files.open(path)
+            return self._files.open(path, block)
 
     def read_text(self, path: str) -> str:
         """Raises ValueError where there is no such file, or it is not UTF-8, RuntimeError where it cannot be read."""
@@ -201,7 +202,7 @@ class _Local:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, block: int | None) -> BinaryIO:
         return open(self._folder / path, "rb")
 
     def publish(self, path: str, text: str) -> None:
@@ -289,9 +290,9 @@ class _Remote:
         except FileNotFoundError:
             return None
 
-    def open(self, path: str) -> Any:
+    def open(self, path: str, block: int | None) -> Any:
         self._system.invalidate_cache()  # which has the sizes of files that others wrote anew
-        return self._system.open(self._full(path), "rb")
+        return self._system.open(self._full(path), "rb", block_size=block)
 
     def publish(self, path: str, text: str) -> None:
         self._system.pipe_file(self._full(path), text.encode())

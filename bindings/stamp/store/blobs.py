@@ -12,6 +12,7 @@ from .place import BLOBS, Place
 from .releases import StoredFile
 
 _PIECE = 1 << 20
+_BLOCK = 4 << 20  # bytes of a request, of which each thread holds two
 
 
 def blob_path(sha256: str) -> str:
@@ -22,7 +23,7 @@ def hashed_there(folder: Folder, path: str, use: Callable[[bytes], object] | Non
     """What a file of the store holds, handed to `use` in pieces. Raises ValueError where there is none, RuntimeError where
     it cannot be read."""
     digest, size = hashlib.sha256(), 0
-    with folder.open(path) as file:
+    with folder.open(path, block=_BLOCK) as file:
         while True:
             with folder.errors_named("read", path):
                 piece = file.read(_PIECE)

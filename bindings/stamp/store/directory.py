@@ -19,7 +19,7 @@ from typing import Any
 from ..base.files import read_text, write_text
 from .fetch import Fetched, fetch_release, is_content
 from .place import Place
-from .releases import DESCRIPTION, Release, StoredFile
+from .releases import DESCRIPTION, Release
 
 CURRENT, CANDIDATE = "current.json", "candidate.json"
 _LOCK = ".sync.lock"
@@ -140,7 +140,8 @@ class ServedDirectory:
         found = {}
         for folder in self._releases.iterdir():
             for path, file in (_described(folder) or {}).get("files", {}).items():
-                found[StoredFile(**file).sha256] = folder / path
+                if isinstance(file, dict):
+                    found[str(file.get("sha256"))] = folder / path
         return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .documents import document, parsed
-from .place import RELEASES, Place, side_by_side
+from .place import BLOB_NAME, RELEASES, Place, side_by_side
 
 FORMAT = 1
 DESCRIPTION = "release.json"  # beside a bundle's files, about them and none of them
@@ -98,8 +98,8 @@ class Release:
                 digest=read["digest"],
                 parent=read["parent"],
                 products_time=read["products_time"],
-                files={path: StoredFile(file["sha256"], int(file["bytes"])) for path, file in read["files"].items()},
-                record={path: StoredFile(file["sha256"], int(file["bytes"])) for path, file in read["record"].items()},
+                files=_files(read["files"]),
+                record=_files(read["record"]),
                 made_by=dict(read["made_by"]),
             )
             digest = release_digest(release.files)
@@ -108,6 +108,16 @@ class Release:
         if digest != release.digest:
             raise ValueError(f"{where} was altered: its digest is {release.digest}, its files have {digest}")
         return release
+
+
+def _files(read: Mapping[str, Any]) -> dict[str, StoredFile]:
+    """Raises ValueError for what would be written elsewhere than in a bundle, or is no blob."""
+    for path, file in read.items():
+        if path.startswith("/") or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            raise ValueError(f"{path!r} is no path in a bundle")
+        if not BLOB_NAME.fullmatch(file["sha256"]):
+            raise ValueError(f"{path!r} has no SHA-256")
+    return {path: StoredFile(file["sha256"], int(file["bytes"])) for path, file in read.items()}
 
 
 def bundle_digest(folder: str | os.PathLike[str]) -> str:

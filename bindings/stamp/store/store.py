@@ -14,7 +14,7 @@ from .collection import Collected, collect
 from .differences import Difference, diff
 from .fetch import Fetched, export
 from .leases import PATIENCE, Lease
-from .place import Place, whoami
+from .place import Place, require_name, whoami
 from .releases import Release, all_releases, require_release
 from .upload import Uploaded, upload
 from .verification import Verified, verify
@@ -110,6 +110,7 @@ class Store:
 
     def release(self, name: str) -> Release:
         """Of a name, or of an alias. Raises ValueError where there is neither."""
+        require_name("release", name)
         self.place.require_store()
         alias = find_alias(self.place, name)
         return require_release(self.place, "release", name if alias is None else alias.release)
@@ -121,6 +122,7 @@ class Store:
 
     def alias(self, name: str) -> Alias:
         """Raises ValueError where there is none, with those that there are."""
+        require_name("alias", name)
         self.place.require_store()
         return require_alias(self.place, "alias", name)
 

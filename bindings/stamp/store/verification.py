@@ -102,12 +102,18 @@ def _readable(place: Place, findings: list[Finding]) -> dict[str, Release]:
 
 
 def _astray(place: Place, releases: dict[str, Release]) -> list[Finding]:
-    """Aliases of releases that are not there."""
-    return [
-        Finding(f"aliases/{name}.json", f"is at {alias.release}, which is no release", (alias.release,))
-        for name, alias in all_aliases(place).items()
-        if alias.release not in releases
-    ]
+    """Aliases of releases that are not there, or not of that digest."""
+    found = []
+    for name, alias in all_aliases(place).items():
+        release = releases.get(alias.release)
+        if release is None:
+            wrong = f"is at {alias.release}, which is no release"
+        elif release.digest != alias.digest:
+            wrong = f"says digest {alias.digest}, {alias.release} has {release.digest}"
+        else:
+            continue
+        found.append(Finding(f"aliases/{name}.json", wrong, (alias.release,)))
+    return found
 
 
 def _of_record(place: Place, name: str, release: Release) -> list[Finding]:

@@ -13,23 +13,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from .. import _stamp
 from ..base.checks import plain, whole_number
-from ..base.files import check_file
 from ..base.memory import available_memory
 from ..base.progress import ClustersBar
-from ..data.tables.ids import Ids
 from ..models.hardware import devices
-from ..models.train_reports import TrainReport, check_report, finished, read_report, write_json, write_report
+from ..models.train_reports import TrainReport, finished, write_report
 from .clusters import CatalogClusters
 from .jobs import Job, Settings, check_out, clear_checkpoint, failure
 from .plans import Plan
+from .summaries import begin_summary, check_summary, end_summary
 from .training import MIN_EXAMPLES, earlier
 from .warm_starts import WarmStart
 
-_CATALOG = "catalog.safetensors"
 _PROCESS = 120 << 20  # bytes of a process that trains something tiny: 42 MiB were measured on a CPU
 
 
@@ -113,7 +109,7 @@ def train_clusters(
     """
     start = time.perf_counter()
     folder = pathlib.Path(out)
-    _check_out(folder)
+    check_summary("train_clusters", folder)
     for name, value in (("jobs", jobs), ("threads", threads), ("memory", memory)):
         if value is not None:
             whole_number(f"train_clusters: {name}", value, least=1)
@@ -130,9 +126,7 @@ def train_clusters(
         warm, own = WarmStart.find(warm_start, cluster), settings.like(earlier(like, cluster))
         report = plan.report(cluster, own, plan.identity(cluster, own, warm))
         tasks.append(_Task(report, folder / str(cluster), own, warm))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").unlink(missing_ok=True)  # from here to the end, what is there is of two calls
-    _save_catalog(folder / _CATALOG, plan)
+    begin_summary(folder, plan)
 
     reports: dict[int, TrainReport] = {}
     waiting: list[_Task] = []
@@ -165,15 +159,7 @@ def train_clusters(
     )
     reports.update(pool.run(deque(waiting)))
     reports = {cluster: reports[cluster] for cluster in wanted}
-    every = _with_others(reports, folder, plan, settings)
-    summary = {
-        "status": "failed" if any(report.status == "failed" for report in every.values()) else "trained",
-        "data": plan.data.fingerprint,
-        "clusters": plan.clusters_fingerprint,
-        "seconds": time.perf_counter() - start,
-        "reports": {cluster: report.to_dict() for cluster, report in every.items()},
-    }
-    write_json(folder / "report.json", summary)
+    end_summary(folder, plan, settings, reports, seconds=time.perf_counter() - start)
     failed = [report for report in reports.values() if report.status == "failed"]
     if failed:
         first = "; ".join(f"cluster {report.cluster}: {report.reason}" for report in failed[:3])
@@ -184,20 +170,6 @@ def train_clusters(
     return reports
 
 
-def _with_others(
-    reports: dict[int, TrainReport], folder: pathlib.Path, plan: Plan, settings: Settings
-) -> dict[int, TrainReport]:
-    """By cluster, `reports` and those of clusters that a call left as they are, where they are of the same plan."""
-    every = {}
-    for cluster in plan.ids:
-        report = reports[cluster] if cluster in reports else read_report(folder / str(cluster))
-        if report is not None and (report.data, report.clusters, report.config.get("min_examples")) == (
-            plan.data.fingerprint, plan.clusters_fingerprint, settings.min_examples,
-        ):  # fmt: skip
-            every[cluster] = report
-    return every
-
-
 def _device_names(device: str, settings: Settings) -> list[str]:
     """Devices to spread clusters over; one that cannot be had is a RuntimeError here, before any work."""
     if device in ("auto", "cuda"):
@@ -205,30 +177,6 @@ def _device_names(device: str, settings: Settings) -> list[str]:
         if gpus:
             return gpus
     return [_stamp.open_device(device, settings.recommender(device).precision).name]
-
-
-def _check_out(folder: pathlib.Path) -> None:
-    """Raises RuntimeError where the summary and the catalog cannot be written, or would replace somebody else's files."""
-    check_report(folder)
-    catalog = folder / _CATALOG
-    check_file(catalog)
-    if (folder / "manifest.json").exists():
-        raise RuntimeError(f"train_clusters: {folder} holds a manifest.json, as models do; name another directory")
-    if catalog.exists():
-        try:
-            _stamp.load_catalog(os.fspath(catalog))
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"cannot replace {catalog}: it is no catalog of a training; name another directory"
-            ) from error
-
-
-def _save_catalog(path: pathlib.Path, plan: Plan) -> None:
-    """The products of the data as a single model would have them: those no cluster holds, too."""
-    seen = np.flatnonzero(plan.data.clicks > 0)
-    catalog = _stamp.Catalog(plan.data.catalog.kind)
-    Ids("the products of the data", plan.data.item_ids[seen]).add_to(catalog)
-    _stamp.save_catalog(os.fspath(path), catalog, plan.data.clicks[seen].tolist())
 
 
 @dataclasses.dataclass(frozen=True)

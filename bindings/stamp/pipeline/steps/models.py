@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ... import data as prepared_data
+from ...base.streams import tell
+from ...catalog import gathering
 from ...catalog.clusters import CatalogClusters, cluster_catalog
 from ...catalog.parallel_training import TrainingFailed
 from ...catalog.parallel_training import train_clusters as train
-from ...catalog.training import MIN_EXAMPLES
+from ...catalog.training import MIN_EXAMPLES, train_cluster
 from ...data.engines.opening import open_engine
 from ...data.products import Products
 from ...data.sessions import Sessions
+from ...models.hardware import set_num_threads
 from ...models.stamp_recommender import StampRecommender, load_model
 from ...models.train_reports import TrainReport
 from ...store.releases import bundle_digest
 from .reports import StepReport
 
+MOST_FAILED = 0.05  # share of the examples
 _MODEL, _CHECKPOINT = "model", "checkpoint.safetensors"
 
 
@@ -115,7 +120,7 @@ def train_clusters(
     memory: float | None = None,
     warm_start: str | os.PathLike[str] | None = None,
     like: str | os.PathLike[str] | None = None,
-    most_failed: float = 0.05,
+    most_failed: float = MOST_FAILED,
     only: Sequence[int] | None = None,
     progress: bool = False,
 ) -> StepReport:
@@ -132,6 +137,56 @@ def train_clusters(
         )  # fmt: skip
     except TrainingFailed as error:
         reports = error.reports
+    return _judge_training(out, reports, most_failed)
+
+
+def train_some(
+    data: str,
+    clusters: str | os.PathLike[str],
+    cluster_ids: Sequence[int],
+    *,
+    out: Callable[[int], AbstractContextManager[str]],
+    threads: int | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> list[int]:
+    """A model for each of these clusters, one after another, in the folder that `out` gives for it; those that are there
+    are kept. All else is as of :func:`stamp.train_cluster`. One that fails says so in its report, and costs no other.
+    `progress`: say each that is done, on standard error.
+
+    Returns
+    -------
+    list of int
+        Those that failed.
+    """
+    if threads is not None:
+        set_num_threads(threads)
+    failed = []
+    for cluster_id in cluster_ids:
+        with out(cluster_id) as folder:
+            try:
+                report = train_cluster(data, clusters, cluster_id, out=folder, progress=False, **options)
+                if progress:
+                    tell(repr(report))
+            except (OSError, RuntimeError, ValueError, MemoryError) as error:
+                tell(f"cluster {cluster_id} failed: {error}")
+                failed.append(cluster_id)
+    return failed
+
+
+def gather_clusters(
+    data: str, clusters: str | os.PathLike[str], *, out: str | os.PathLike[str], most_failed: float = MOST_FAILED,
+    **options: Any,
+) -> StepReport:  # fmt: skip
+    """Of what :func:`train_some` left in ``out/<id>``, wherever it ran, what :func:`train_clusters` makes: nothing is
+    trained here. All else is as of :func:`stamp.catalog.gathering.gather_clusters`."""
+    return _judge_training(out, gathering.gather_clusters(data, clusters, out=out, **options), most_failed)
+
+
+def _judge_training(
+    out: str | os.PathLike[str], reports: Mapping[int, TrainReport], most_failed: float
+) -> StepReport:
+    """It does not pass where clusters that failed have more than the share `most_failed` of the examples."""
     failed = {cluster: report for cluster, report in reports.items() if report.status == "failed"}
     examples = sum(report.inside for report in reports.values() if report.status != "merged")
     share = sum(report.inside for report in failed.values()) / max(1, examples)

@@ -33,10 +33,10 @@ class PipelineResult:
     shop : str
     date : date
     stages : dict of str to str
-        By stage: "done", "done before", "stopped" where a policy said no, "left" where it was not asked for or comes after;
-        of a dry run "to do", or "may be done": what it takes is made anew, perhaps to the same.
+        By stage: "done", "done before", "stopped" where a policy said no, "failed" where an error ended it, "left" where it
+        was not asked for or comes after; of a dry run "to do", or "may be done": what it takes is made anew, perhaps to the same.
     reports : dict of str to StepReport
-        Of those that are done, or stopped.
+        Of those that are done, stopped, or failed.
     release : str or None
         That serves now, where the night came to its end.
     """
@@ -49,7 +49,7 @@ class PipelineResult:
 
     @property
     def passed(self) -> bool:
-        return "stopped" not in self.stages.values()
+        return not {"stopped", "failed"} & set(self.stages.values())
 
     @property
     def reasons(self) -> list[str]:
@@ -119,17 +119,19 @@ def run(
     """
     shop = shop if isinstance(shop, Shop) else Shop.read(shop)
     for option, name in (("first", first), ("only", only)):
-        if name is not None and name not in NAMES:
-            raise ValueError(f"pipeline: {option} is {name!r}, expected one of {', '.join(NAMES)}")
+        if name is not None:
+            check_stage(option, name)
     if first is not None and only is not None:
         raise ValueError("pipeline: give first or only, not both")
     moment = now or datetime.datetime.now(datetime.timezone.utc)
-    day = _day(date, moment)
+    day = day_of(date, moment)
     with Work(shop.work) as work, _alone(work, shop):
         night = Night.open(shop, work, day, moment, anew=anew, progress=progress, look=dry_run)
         done = _run(night, first=first, only=only, dry_run=dry_run)
-        if done.passed and not dry_run and only is None:
-            _remove_old_runs(night)
+        if not dry_run:
+            write_summary(night, done)
+            if done.passed and only is None:
+                remove_old_runs(night)
     return done
 
 
@@ -191,7 +193,19 @@ def _inputs(night: Night, stage: Stage, results: Results) -> str:
     return inputs_of(stage.name, stage.settings(night), {name: results[name].fingerprint for name in stage.after})
 
 
-def _day(date: str | datetime.date | None, now: datetime.datetime) -> datetime.date:
+def write_summary(night: Night, done: PipelineResult) -> None:
+    """What became of the night, for whoever asks later: the latest run of its day."""
+    night.work.write_json(night.path("summary.json"), done.to_dict())
+
+
+def check_stage(option: str, name: str) -> None:
+    """Raises ValueError where there is no such stage."""
+    if name not in NAMES:
+        raise ValueError(f"pipeline: {option} is {name!r}, expected one of {', '.join(NAMES)}")
+
+
+def day_of(date: str | datetime.date | None, now: datetime.datetime) -> datetime.date:
+    """A day that is over by now, yesterday for None. Raises ValueError where it is not, or is none."""
     today = now.astimezone(datetime.timezone.utc).date()
     if date is None:
         return today - datetime.timedelta(1)
@@ -223,7 +237,7 @@ def _alone(work: Work, shop: Shop) -> Iterator[None]:
         yield
 
 
-def _remove_old_runs(night: Night) -> None:
+def remove_old_runs(night: Night) -> None:
     """Of days before this one all but the latest few: what later nights need of them lies elsewhere, and in the store."""
     days = [day for day in night.work.days("runs", "run.json") if day < str(night.date)]
     for day in days[_KEPT_RUNS - 1 :]:

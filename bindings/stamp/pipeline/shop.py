@@ -80,8 +80,8 @@ class Shop:
         return copy.deepcopy(self.given.get(name, {}))
 
     def to_json(self) -> str:
-        """A pipeline file that means the same."""
-        return json.dumps(self.given, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        """A pipeline file that means the same, keys in their order, in which rules stand in bundles."""
+        return json.dumps(self.given, indent=1, ensure_ascii=False) + "\n"
 
     def __repr__(self) -> str:
         return f"Shop({self.name!r}, {self.source!r} to {self.store!r})"

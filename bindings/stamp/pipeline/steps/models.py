@@ -183,9 +183,7 @@ def gather_clusters(
     return _judge_training(out, gathering.gather_clusters(data, clusters, out=out, **options), most_failed)
 
 
-def _judge_training(
-    out: str | os.PathLike[str], reports: Mapping[int, TrainReport], most_failed: float
-) -> StepReport:
+def _judge_training(out: str | os.PathLike[str], reports: Mapping[int, TrainReport], most_failed: float) -> StepReport:
     """It does not pass where clusters that failed have more than the share `most_failed` of the examples."""
     failed = {cluster: report for cluster, report in reports.items() if report.status == "failed"}
     examples = sum(report.inside for report in reports.values() if report.status != "merged")

@@ -23,8 +23,8 @@ _ONCE = ("stop",)  # which has nothing that could be done better again
 
 
 def make_pipeline(shop: Shop, url: str) -> Any:
-    """The pipeline of KFP, whose parameters are the pipeline file at `url`, the day, the stage from which
-    on all is done again, and whether to prepare anew.
+    """The pipeline of KFP, whose parameters are the pipeline file at `url`, the day, the stage from which on all is done
+    again, and whether to prepare anew.
 
     Nothing of it is cached by Kubeflow: it knows steps by their parameters, not by what lies in the work folder, where
     they find for themselves what is done.

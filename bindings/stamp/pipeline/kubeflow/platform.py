@@ -27,8 +27,9 @@ def check_steps(kubeflow: Mapping[str, Any], steps: tuple[str, ...]) -> None:
 
 def set_platform(task: Any, kubeflow: Mapping[str, Any], step: str, *, retried: bool) -> None:
     """Tell KFP what the pipeline file says of a step. Raises ValueError where a value is none of Kubernetes."""
+    own = resources_of(kubeflow, step)
     try:
-        _set_resources(task, resources_of(kubeflow, step))
+        _set_resources(task, own)
     except ValueError as error:
         raise ValueError(f"kubeflow.resources of {step}: {error}") from None
     retries = kubeflow.get("retries", RETRIES)
@@ -36,7 +37,7 @@ def set_platform(task: Any, kubeflow: Mapping[str, Any], step: str, *, retried: 
         task.set_retry(
             retries, backoff_duration=f"{kubeflow.get('retry_seconds', RETRY_SECONDS)}s", backoff_factor=RETRY_FACTOR
         )
-    for label, value in {**kubeflow.get("node_selector", {}), **_node_selector(kubeflow, step)}.items():
+    for label, value in {**kubeflow.get("node_selector", {}), **own.get("node_selector", {})}.items():
         kubernetes.add_node_selector(task, label_key=label, label_value=value)
     for toleration in kubeflow.get("tolerations", []):
         kubernetes.add_toleration(task, **toleration)
@@ -47,10 +48,6 @@ def set_platform(task: Any, kubeflow: Mapping[str, Any], step: str, *, retried: 
             kubernetes.use_secret_as_volume(task, secret_name=secret["name"], mount_path=secret["mount"])
     for volume in kubeflow.get("volumes", []):
         kubernetes.mount_pvc(task, pvc_name=volume["claim"], mount_path=volume["mount"])
-
-
-def _node_selector(kubeflow: Mapping[str, Any], step: str) -> Mapping[str, str]:
-    return resources_of(kubeflow, step).get("node_selector", {})
 
 
 def _set_resources(task: Any, given: Mapping[str, Any]) -> None:

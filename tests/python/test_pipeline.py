@@ -399,5 +399,6 @@ def test_later_nights(after):
         make_clicks(after.parent, number)
         result = run(after, number)
         assert result.passed and result.reports["train_full"].counts["day"] == day(7)
-    assert sorted(path.name for path in (after.parent / "work" / "runs").iterdir()) == [day(6), day(7), day(8)]
+    for folder in ("runs", "clusters"):
+        assert sorted(path.name for path in (after.parent / "work" / folder).iterdir()) == [day(6), day(7), day(8)]
     assert len(Store(after.parent / "store").releases()) == 4

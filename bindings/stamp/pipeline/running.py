@@ -17,11 +17,11 @@ from ..base.streams import tell
 from .done import inputs_of, read_done, write_done
 from .night import Night
 from .shop import Shop
-from .stages import NAMES, STAGES, Results, Stage
+from .stages import KEPT, NAMES, STAGES, Results, Stage
 from .steps.reports import StepReport
 from .work import Work
 
-_KEPT_RUNS = 3
+_KEPT = 3  # latest days of everything by day
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -238,7 +238,9 @@ def _alone(work: Work, shop: Shop) -> Iterator[None]:
 
 
 def remove_old_runs(night: Night) -> None:
-    """Of days before this one all but the latest few: what later nights need of them lies elsewhere, and in the store."""
-    days = [day for day in night.work.days("runs", "run.json") if day < str(night.date)]
-    for day in days[_KEPT_RUNS - 1 :]:
-        night.work.remove(f"runs/{day}", last="run.json")
+    """All but the latest few up to this one, of models of the whole catalog and of clusters, too: later nights go on with
+    the latest, and releases are in the store."""
+    for folder, last in {"runs": "run.json", **KEPT}.items():
+        days = [day for day in night.work.days(folder, last) if day <= str(night.date)]
+        for day in days[_KEPT:]:
+            night.work.remove(f"{folder}/{day}", last=last)

@@ -18,9 +18,8 @@ from .steps.reports import StepReport
 
 FULL, CLUSTERS = "full", "clusters"  # folders by day, which later nights go on with
 EVERY = 7  # days between trainings of the whole catalog's model
-_KEPT = {FULL: "full.json", CLUSTERS: "clusters.json"}  # written last, what was made and how
-_UNSAID = ("jobs", "threads", "memory", "device")  # options of training that change no model
-
+KEPT = {FULL: "full.json", CLUSTERS: "clusters.json"}  # written last, what was made and how
+_UNSAID = ("jobs", "threads", "memory", "device")  # options of training that ask for no other model
 
 Results = dict[str, StepReport]  # of the stages that are done, by their names
 Run = Callable[[Night, Results], StepReport]
@@ -54,12 +53,16 @@ class Stage:
 
 def _validate(night: Night, _: Results) -> StepReport:
     profile = _latest_profile(night)
-    bots = {name: value for name, value in night.shop.section("prepare").items() if name.startswith("bot_")}
     with night.work.writing(night.path("validate_data")) as out:
         return data.validate_data(
             night.shop.source, out=out, end=night.end, now=night.started, profile=profile, **night.source,
-            title=f"Clicks of {night.shop.name} up to {night.date}", **night.shop.section("validate"), **bots,
+            title=f"Clicks of {night.shop.name} up to {night.date}", **night.shop.section("validate"), **_bots(night),
         )  # fmt: skip
+
+
+def _bots(night: Night) -> dict[str, Any]:
+    """Who is a machine to preparation is one to validation."""
+    return {name: value for name, value in night.shop.section("prepare").items() if name.startswith("bot_")}
 
 
 def _latest_profile(night: Night) -> str | None:
@@ -82,8 +85,8 @@ def _train_full(night: Night, results: Results) -> StepReport:
     options = night.shop.section("full")
     every = options.pop("every", EVERY)
     config, clicks = options.get("config", {}), results["prepare"].fingerprint
-    for day in night.work.days(FULL, _KEPT[FULL]):
-        kept = night.work.read_json(f"{FULL}/{day}/{_KEPT[FULL]}")
+    for day in night.work.days(FULL, KEPT[FULL]):
+        kept = night.work.read_json(f"{FULL}/{day}/{KEPT[FULL]}")
         age = (night.date - datetime.date.fromisoformat(day)).days
         if kept["config"] == config and (0 < age < every or (age == 0 and kept["data"] == clicks)):
             return StepReport(fingerprint=kept["fingerprint"], counts={"day": day, "every": every})
@@ -91,7 +94,7 @@ def _train_full(night: Night, results: Results) -> StepReport:
     with night.work.writing(place) as out:
         report = models.train_full(night.url("data/judged"), out=out, **options, progress=night.progress)
     kept = {"config": config, "data": clicks, "fingerprint": report.fingerprint}
-    night.work.write_json(f"{place}/{_KEPT[FULL]}", kept)
+    night.work.write_json(f"{place}/{KEPT[FULL]}", kept)
     return dataclasses.replace(report, counts={"day": str(night.date), **report.counts})
 
 
@@ -99,9 +102,9 @@ def _cluster(night: Night, results: Results) -> StepReport:
     """Those of the day before, continued, as long as the options stay the same."""
     options = night.shop.section("clusters")
     begun, previous = str(night.date), None
-    for day in night.work.days(CLUSTERS, _KEPT[CLUSTERS]):
+    for day in night.work.days(CLUSTERS, KEPT[CLUSTERS]):
         if day < str(night.date):
-            kept = night.work.read_json(f"{CLUSTERS}/{day}/{_KEPT[CLUSTERS]}")
+            kept = night.work.read_json(f"{CLUSTERS}/{day}/{KEPT[CLUSTERS]}")
             if kept["options"] == options:
                 begun, previous = kept["begun"], night.work.local(f"{CLUSTERS}/{day}/clusters.safetensors")
             break
@@ -111,7 +114,7 @@ def _cluster(night: Night, results: Results) -> StepReport:
             night.work.local(f"{FULL}/{results['train_full'].counts['day']}/model"), night.url("data/judged"), out=out,
             previous=previous, progress=night.progress, **options,
         )  # fmt: skip
-    night.work.write_json(f"{place}/{_KEPT[CLUSTERS]}", {"options": options, "begun": begun})
+    night.work.write_json(f"{place}/{KEPT[CLUSTERS]}", {"options": options, "begun": begun})
     return dataclasses.replace(report, counts={"begun": begun, **report.counts})
 
 
@@ -253,7 +256,8 @@ def _upload(night: Night, results: Results) -> StepReport:
 def _update_serving(night: Night, results: Results) -> StepReport:
     name = results["upload"].counts["release"]
     return release.update_serving(
-        night.shop.store, name, alias=night.shop.alias, expect=night.expected(results["validate_model"].counts["champion"]),  **night.shop.section("servers"),
+        night.shop.store, name, alias=night.shop.alias,
+        expect=night.expected(results["validate_model"].counts["champion"]), **night.shop.section("servers"),
     )  # fmt: skip
 
 
@@ -279,7 +283,7 @@ def _files(*names: str) -> Callable[[Night], tuple[str, ...]]:
 
 STAGES = (
     _stage("validate_data", _validate, makes=_files("validate_data/profile.json", "validate_data/validation.html"),
-           settings=lambda night: [*night.raw, night.shop.section("validate")]),
+           settings=lambda night: [*night.raw, night.shop.section("validate"), _bots(night)]),
     _stage("prepare", _prepare, after=("validate_data",), makes=_files("data/judged/prepared.json"),
            settings=lambda night: [*night.raw, night.shop.section("prepare")]),
     _stage("train_full", _train_full, after=("prepare",), settings=_section("full")),

@@ -82,12 +82,10 @@ def partition(
             raise ValueError(f"partition: no product of the sessions of {source.url} is in any cluster")
         by_cluster = rows.order_by("cluster", *SESSION_ORDER)[["cluster", *SESSION_COLUMNS]]
         sessions = stack.enter_context(PartWriter(target, SESSIONS, by_cluster.schema().to_pyarrow(), cut_by="cluster"))
-        for batch in engine.batches(by_cluster):
-            sessions.write(batch)
+        sessions.write_all(engine.batches(by_cluster))
         in_order = catalog.order_by(*SESSION_ORDER)[["item_id", "events"]]
         products = stack.enter_context(PartWriter(target, CATALOG, in_order.schema().to_pyarrow()))
-        for batch in engine.batches(in_order):
-            products.write(batch)
+        products.write_all(engine.batches(in_order))
         files = [*sessions.close(), *products.close(), *_others(source, target)]
     manifest = dataclasses.replace(source.manifest, files=tuple(files), clusters=clusters, labels=fingerprint)
     return Prepared(target, publish(target, manifest))

@@ -7,7 +7,8 @@ import datetime
 import hashlib
 import os
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,17 @@ class PartWriter:
                     if self._open.rows == self._max_rows:
                         self._finish()
 
+    def write_all(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """As :meth:`write`, one after the other, each on a thread beside while the next is made. Raises what both raise."""
+        with self._taking_back(), ThreadPoolExecutor(1) as beside:
+            writing: Future[None] | None = None
+            for batch in batches:
+                if writing is not None:
+                    writing.result()
+                writing = beside.submit(self.write, batch)
+            if writing is not None:
+                writing.result()
+
     def close(self) -> list[PartFile]:
         """Finish the last file. All files, in the order in which they were written. Raises RuntimeError as :meth:`write`."""
         with self._taking_back():
@@ -181,6 +193,7 @@ class _OpenPart:
 
     def __init__(self, target: Folder, path: str, schema: pa.Schema):
         """`path` as far as it is known: all but the hash."""
+        import pyarrow as pa
         import pyarrow.parquet
 
         self.rows = 0
@@ -188,9 +201,13 @@ class _OpenPart:
         self._waiting: list[pa.RecordBatch] = []  # for a row group to be full
         self._n_waiting = 0
         self._scratch = target.scratch(path.rpartition("/")[0])
+        # Of numbers, dictionaries are larger than themselves, and a third of the time of writing.
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
         try:
             with target.errors_named("write", path):
-                self._writer = pyarrow.parquet.ParquetWriter(self._scratch, schema, compression="zstd")
+                self._writer = pyarrow.parquet.ParquetWriter(
+                    self._scratch, schema, compression="zstd", use_dictionary=texts
+                )
         except BaseException:
             os.unlink(self._scratch)
             raise

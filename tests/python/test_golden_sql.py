@@ -17,7 +17,7 @@ from stamp.data.preparation.cleaning import with_reasons
 from stamp.data.preparation.examples import in_file_order, laid_out, weighed, without_repeats
 from stamp.data.preparation.options import Options, weights_of
 from stamp.data.preparation.support import supported_items
-from stamp.data.preparation.visits import STORED, in_sessions, stored
+from stamp.data.preparation.visits import STORED, USED, in_sessions, stored
 from stamp.data.sources.faults import Limits, reason, row_faults
 from stamp.data.sources.mapping import EventMapping
 from stamp.data.sources.opening import open_events
@@ -40,7 +40,7 @@ TABLES = {
     "shop.analytics.events_intraday_20260402": GA4_SCHEMA.empty_table(),
     "shop.raw.clicks": empty("user", "product", "clicked", "kind", "price"),
     "shop.stamp.events": empty(*EVENTS),
-    "shop.stamp.good": empty(*EVENTS, "day"),
+    "shop.stamp.good": empty("day", "visitor_id", *USED),
     "shop.stamp.stored": empty(*STORED),
 }
 

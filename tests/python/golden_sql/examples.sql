@@ -21,7 +21,7 @@ FROM (
     `t4`.`session_id`,
     MIN(`t4`.`timestamp`) OVER (
       PARTITION BY `t4`.`visitor_id`, `t4`.`session_id`, `t4`.`session_start`
-      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC, `t4`.`price_millionths` ASC, `t4`.`quantity` ASC, `t4`.`currency` ASC, `t4`.`category` ASC, `t4`.`brand` ASC
+      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC
       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     ) AS `session_start`,
     `t4`.`timestamp`,
@@ -36,28 +36,28 @@ FROM (
     `t4`.`weight_millionths`,
     ROW_NUMBER() OVER (
       PARTITION BY `t4`.`visitor_id`, `t4`.`session_id`, `t4`.`session_start`
-      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC, `t4`.`price_millionths` ASC, `t4`.`quantity` ASC, `t4`.`currency` ASC, `t4`.`category` ASC, `t4`.`brand` ASC
+      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC
     ) - 1 AS `position`,
     LEAD(`t4`.`item_id`) OVER (
       PARTITION BY `t4`.`visitor_id`, `t4`.`session_id`, `t4`.`session_start`
-      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC, `t4`.`price_millionths` ASC, `t4`.`quantity` ASC, `t4`.`currency` ASC, `t4`.`category` ASC, `t4`.`brand` ASC
+      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC
     ) AS `next_item_id`,
     LEAD(`t4`.`weight_millionths`) OVER (
       PARTITION BY `t4`.`visitor_id`, `t4`.`session_id`, `t4`.`session_start`
-      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC, `t4`.`price_millionths` ASC, `t4`.`quantity` ASC, `t4`.`currency` ASC, `t4`.`category` ASC, `t4`.`brand` ASC
+      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC
     ) AS `next_weight_millionths`,
     LEAD(`t4`.`timestamp`) OVER (
       PARTITION BY `t4`.`visitor_id`, `t4`.`session_id`, `t4`.`session_start`
-      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC, `t4`.`price_millionths` ASC, `t4`.`quantity` ASC, `t4`.`currency` ASC, `t4`.`category` ASC, `t4`.`brand` ASC
+      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC
     ) AS `next_timestamp`,
     MAX(`t4`.`timestamp`) OVER (
       PARTITION BY `t4`.`visitor_id`, `t4`.`session_id`, `t4`.`session_start`
-      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC, `t4`.`price_millionths` ASC, `t4`.`quantity` ASC, `t4`.`currency` ASC, `t4`.`category` ASC, `t4`.`brand` ASC
+      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC
       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     ) AS `session_end`,
     COUNT(*) OVER (
       PARTITION BY `t4`.`visitor_id`, `t4`.`session_id`, `t4`.`session_start`
-      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC, `t4`.`price_millionths` ASC, `t4`.`quantity` ASC, `t4`.`currency` ASC, `t4`.`category` ASC, `t4`.`brand` ASC
+      ORDER BY `t4`.`timestamp` ASC, `t4`.`item_id` ASC, `t4`.`event_type` ASC
       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     ) AS `length`
   FROM (
@@ -241,7 +241,7 @@ FROM (
             `t0`.`brand`,
             LAG(`t0`.`item_id`) OVER (
               PARTITION BY `t0`.`visitor_id`, `t0`.`session_id`, `t0`.`session_start`
-              ORDER BY `t0`.`timestamp` ASC, `t0`.`item_id` ASC, `t0`.`event_type` ASC, `t0`.`price_millionths` ASC, `t0`.`quantity` ASC, `t0`.`currency` ASC, `t0`.`category` ASC, `t0`.`brand` ASC
+              ORDER BY `t0`.`timestamp` ASC, `t0`.`item_id` ASC, `t0`.`event_type` ASC
             ) AS `before`
           FROM `shop`.`stamp`.`stored` AS `t0`
         ) AS `t1`

@@ -20,20 +20,17 @@ FROM (
       *
     FROM (
       SELECT
+        `t2`.`day`,
         `t2`.`visitor_id`,
         `t2`.`session_id`,
         `t2`.`time_us`,
         `t2`.`item_id`,
         `t2`.`event_type`,
-        `t2`.`raw_event_type`,
         `t2`.`price_millionths`,
         `t2`.`quantity`,
         `t2`.`currency`,
         `t2`.`category`,
         `t2`.`brand`,
-        `t2`.`event_id`,
-        `t2`.`malformed`,
-        `t2`.`day`,
         `t2`.`known_start`,
         `t2`.`duplicate`,
         `t2`.`pause`,
@@ -57,65 +54,59 @@ FROM (
         ) AS `session_start`
       FROM (
         SELECT
+          `t1`.`day`,
           `t1`.`visitor_id`,
           `t1`.`session_id`,
           `t1`.`time_us`,
           `t1`.`item_id`,
           `t1`.`event_type`,
-          `t1`.`raw_event_type`,
           `t1`.`price_millionths`,
           `t1`.`quantity`,
           `t1`.`currency`,
           `t1`.`category`,
           `t1`.`brand`,
-          `t1`.`event_id`,
-          `t1`.`malformed`,
-          `t1`.`day`,
           `t1`.`known_start`,
           `t1`.`time_us` IS NOT DISTINCT FROM LAG(`t1`.`time_us`) OVER (
             PARTITION BY `t1`.`visitor_id`
-            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC, `t1`.`event_id` ASC
+            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC
           )
           AND `t1`.`item_id` IS NOT DISTINCT FROM LAG(`t1`.`item_id`) OVER (
             PARTITION BY `t1`.`visitor_id`
-            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC, `t1`.`event_id` ASC
+            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC
           )
           AND `t1`.`event_type` IS NOT DISTINCT FROM LAG(`t1`.`event_type`) OVER (
             PARTITION BY `t1`.`visitor_id`
-            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC, `t1`.`event_id` ASC
+            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC
           )
           AND `t1`.`session_id` IS NOT DISTINCT FROM LAG(`t1`.`session_id`) OVER (
             PARTITION BY `t1`.`visitor_id`
-            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC, `t1`.`event_id` ASC
+            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC
           )
           AND (
             (
               `t1`.`time_us` - LAG(`t1`.`time_us`) OVER (
                 PARTITION BY `t1`.`visitor_id`
-                ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC, `t1`.`event_id` ASC
+                ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC
               )
             ) IS NOT NULL
           ) AS `duplicate`,
           `t1`.`time_us` - LAG(`t1`.`time_us`) OVER (
             PARTITION BY `t1`.`visitor_id`
-            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC, `t1`.`event_id` ASC
+            ORDER BY `t1`.`time_us` ASC, `t1`.`item_id` ASC, `t1`.`event_type` ASC, `t1`.`session_id` ASC, `t1`.`price_millionths` ASC, `t1`.`quantity` ASC, `t1`.`currency` ASC, `t1`.`category` ASC, `t1`.`brand` ASC
           ) AS `pause`
         FROM (
           SELECT
+            `t0`.`day`,
             `t0`.`visitor_id`,
             `t0`.`session_id`,
             `t0`.`time_us`,
             `t0`.`item_id`,
             `t0`.`event_type`,
-            `t0`.`raw_event_type`,
             `t0`.`price_millionths`,
             `t0`.`quantity`,
             `t0`.`currency`,
             `t0`.`category`,
             `t0`.`brand`,
-            `t0`.`event_id`,
-            `t0`.`malformed`,
-            `t0`.`day`,
             CAST(NULL AS INT64) AS `known_start`
           FROM `shop`.`stamp`.`good` AS `t0`
         ) AS `t1`

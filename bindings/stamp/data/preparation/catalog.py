@@ -22,17 +22,22 @@ _SEEN = ("item_id", "first_seen", "last_seen", "events", "available", "price_mil
 def seen_products(events: ir.Table) -> ir.Table:
     """item_id, first_seen, last_seen, events, and the last price, category and brand that events had: of those of one
     moment the largest."""
-    seen = events.group_by("item_id").aggregate(
-        first_seen=_.timestamp.min(), last_seen=_.timestamp.max(), events=_.count()
+    named = ("price_millionths", "category", "brand")
+    last = {name: f"{name}_known" for name in named}
+    found = events.group_by("item_id").aggregate(
+        first_seen=_.timestamp.min(), last_seen=_.timestamp.max(), events=_.count(),
+        **{at: events.timestamp.max(where=events[name].notnull()) for name, at in last.items()},
+    )  # fmt: skip
+    joined = events.select("item_id", "timestamp", *named).inner_join(
+        found.select("item_id", *last.values()), "item_id"
     )
-    for name in ("price_millionths", "category", "brand"):
-        known = events.filter(events[name].notnull()).select("item_id", "timestamp", name)
-        last = known.group_by("item_id").aggregate(timestamp=_.timestamp.max())
-        latest = (
-            known.semi_join(last, ["item_id", "timestamp"]).group_by("item_id").aggregate(**{name: known[name].max()})
-        )
-        seen = seen.left_join(latest, "item_id").drop("item_id_right")
-    return seen
+    then = {name: joined.timestamp == joined[at] for name, at in last.items()}
+    latest = (
+        joined.filter(ibis.or_(*then.values()))
+        .group_by("item_id")
+        .aggregate(**{name: joined[name].max(where=there) for name, there in then.items()})
+    )
+    return found.drop(*last.values()).left_join(latest, "item_id").drop("item_id_right")
 
 
 def latest_products(engine: Engine, catalog: ir.Table, columns: Mapping[str, str], *, end: int) -> ir.Table:

@@ -20,8 +20,8 @@ _HOUR = 3_600_000_000  # microseconds
 
 
 def by_content(events: ir.Table) -> list[ir.Value]:
-    """To order by: alike on every engine, nulls first."""
-    return [events[name].asc(nulls_first=True) for name in CONTENT]
+    """To order by, as far as it is there: alike on every engine, nulls first."""
+    return [events[name].asc(nulls_first=True) for name in CONTENT if name in events.columns]
 
 
 def with_reasons(events: ir.Table, limits: Limits, engine: Engine, *, event_ids: bool) -> ir.Table:
@@ -33,22 +33,23 @@ def with_reasons(events: ir.Table, limits: Limits, engine: Engine, *, event_ids:
     judged = events.mutate(day=day(events.time_us), reason=reason(row_faults(events, limits)))
     if event_ids:
         judged = _with_duplicate_ids(judged)
-    bots = engine.keep(bot_days(judged.filter(_.reason.isnull()), limits))
+    bots = _bot_days(judged.filter(_.reason.isnull()).select("visitor_id", "day", "time_us"), limits, engine)
     found = judged.left_join(bots, ["visitor_id", "day"])
     return found.select(*events.columns, "day", reason=_.reason.coalesce(ibis.cases((_.is_bot, "bot"))))
 
 
-def bot_days(events: ir.Table, limits: Limits) -> ir.Table:
+def _bot_days(events: ir.Table, limits: Limits, engine: Engine) -> ir.Table:
     """visitor_id, day and is_bot, which is true, of visitors with more events on a day, or in an hour of it, than people
     have."""
     few = min(limits.bot_events_a_day, limits.bot_events_an_hour)
-    # A group of hours for each visitor would be as many rows as sessions: only busy days have theirs.
-    busy = events.group_by("visitor_id", "day").aggregate(a_day=_.count()).filter(_.a_day > few)
+    # A group of hours for each visitor would be as many rows as sessions: only busy days have theirs. Those are kept, or an
+    # engine would hold all events to look at them twice.
+    busy = engine.keep(events.group_by("visitor_id", "day").aggregate(a_day=_.count()).filter(_.a_day > few))
     of_busy = events.semi_join(busy, ["visitor_id", "day"])
     by_hour = of_busy.group_by("visitor_id", "day", hour=(_.time_us // _HOUR).cast("int64")).aggregate(n=_.count())
     by_day = by_hour.group_by("visitor_id", "day").aggregate(a_day=_.n.sum(), an_hour=_.n.max())
     bots = by_day.filter((_.a_day > limits.bot_events_a_day) | (_.an_hour > limits.bot_events_an_hour))
-    return bots.select("visitor_id", "day", is_bot=ibis.literal(True))
+    return engine.keep(bots.select("visitor_id", "day", is_bot=ibis.literal(True)))
 
 
 def _with_duplicate_ids(judged: ir.Table) -> ir.Table:

@@ -16,7 +16,7 @@ from .visits import SESSION
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-_ORDER = ("timestamp", "item_id", "event_type", "price_millionths", "quantity", "currency", "category", "brand")
+_ORDER = ("timestamp", "item_id", "event_type")  # in which no two events of a session are alike: see visits.SAME
 _CENT = MILLION // 100
 _LEAST, _MOST = MILLION // 10, 10  # the millionths, and the times, by which a value changes a weight at most
 _MOST_VALUE = 9_000_000 * MILLION  # of an event, beyond which it is cut

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -24,13 +24,12 @@ from .cleaning import with_reasons
 from .examples import in_file_order, laid_out, weighed, without_repeats
 from .options import Options
 from .support import supported_items
-from .visits import SESSION, STORED, in_sessions, stored
+from .visits import SESSION, STORED, USED, in_sessions, sent_twice, stored
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-_STORED_ORDER = ("visitor_id", "timestamp", "item_id", "event_type", "session_id", "price_millionths", "quantity", "currency",
-                 "category", "brand")  # fmt: skip
+_STORED_ORDER = ("visitor_id", "timestamp", "item_id", "event_type", "session_id")  # no two are alike in: visits.SAME
 _AGAIN = 3  # days that an appended day prepares again: GA4 rewrites its tables for so long
 
 
@@ -99,7 +98,8 @@ class Preparation:
             gap = None if self._given else self._options.gap
             if not self._given:
                 good = good.mutate(session_id=ibis.null("string"))
-            placed = engine.keep(in_sessions(good, gap=gap, known=self._known_before()))
+            known = self._known_before()
+            placed = engine.keep(in_sessions(good.select("day", "visitor_id", *USED), gap=gap, known=known))
         new = stored(placed)
         with self._steps("writing events"):
             files = self._write(
@@ -111,7 +111,7 @@ class Preparation:
             before = engine.read_parquet([self._target.readable(file.path) for file in kept])
             self._window_events = self._window_events.union(before.select(*STORED))
         self._files += [*kept, *files]
-        self._quarantine(judged, placed)
+        self._quarantine(judged, sent_twice(good, placed, engine))
         self._counts["kept"] = sum(file.rows for file in files)
         self._check_counts()
         self._counts["window_events"] = self._counts["kept"] + sum(file.rows for file in kept)
@@ -159,11 +159,11 @@ class Preparation:
                 )
         return [file for file in self._old.below("events") if self._first <= _day_of_path(file.path) < self._from]
 
-    def _quarantine(self, judged: ir.Table, placed: ir.Table) -> None:
+    def _quarantine(self, judged: ir.Table, duplicates: ir.Table) -> None:
         columns = self._opened.events.columns
         faulty = judged.filter(_.reason.notnull()).select(*columns, "reason")
-        duplicates = placed.filter(_.duplicate).mutate(reason=ibis.literal("duplicate")).select(*columns, "reason")
-        left = faulty.union(duplicates).group_by("reason", *columns).aggregate(rows=_.count())
+        again = duplicates.mutate(reason=ibis.literal("duplicate")).select(*columns, "reason")
+        left = faulty.union(again).group_by("reason", *columns).aggregate(rows=_.count())
         with self._steps("writing the quarantine"):
             order = [left[name].asc(nulls_first=True) for name in ("reason", *columns)]
             files = self._write("quarantine", left.order_by(order), "reason", self._count_quarantined)
@@ -255,11 +255,15 @@ class Preparation:
         """Files of sorted rows, taken back where the whole does not come to its end."""
         writer = PartWriter(self._target, folder, rows.schema().to_pyarrow(), cut_by=cut_by)
         self._stack.push(lambda kind, *_: writer.take_back() if kind is not None else None)
-        for batch in self._engine.batches(rows):
-            if look is not None:
-                look(batch)
-            writer.write(batch)
+        batches = self._engine.batches(rows)
+        writer.write_all(batches if look is None else _seen(batches, look))
         return writer.close()
+
+
+def _seen(batches: Iterator[Any], look: Callable[[Any], None]) -> Iterator[Any]:
+    for batch in batches:
+        look(batch)
+        yield batch
 
 
 def _listed(quarantined: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ import nbformat
 import pandas as pd
 
 import stamp
+from command_line import call
 from stamp import cli
 from stamp.cli.main import _parser
 
@@ -31,17 +32,17 @@ def test_train_evaluate_recommend(shop, tmp_path):
     assert report["stopped"] == "finished" and len(report["epochs"]) == 2
     metrics = json.loads(run("evaluate", model, tmp_path / "events.csv", "--json").stdout)
     assert 0 < metrics["hr@20"] <= 1
-    assert "hr" in run("evaluate", model, tmp_path / "events.csv", "--k", 5).stdout
+    assert "hr" in call("evaluate", model, tmp_path / "events.csv", "--k", 5).stdout
     answer = json.loads(run("recommend", model, "sku-00001", "--k", 3, "--exclude", "sku-00002", "--json").stdout)
     assert len(answer["ids"]) == 3 and "sku-00002" not in answer["ids"]
-    assert run("recommend", model, "sku-00001", "--k", 3).stdout.count("\n") == 3
-    assert len(json.loads(run("recommend", model, "sku-00001", "--json").stdout)["ids"]) == 20
+    assert call("recommend", model, "sku-00001", "--k", 3).stdout.count("\n") == 3
+    assert len(json.loads(call("recommend", model, "sku-00001", "--json").stdout)["ids"]) == 20
 
     popular = run("recommend", model, "nobody", "--k", 2)
     most = pd.Series(shop.events["item_id"]).value_counts()
     assert popular.stdout.split()[1] in most.index[most == most.iloc[0]] and popular.stdout.count("\n") == 2
     assert popular.stderr == "path: popular (popular products, as no model knows an event)\nunknown products: nobody\n"
-    assert run("recommend", model, "--k", 2).stdout == popular.stdout  # nothing was seen yet
+    assert call("recommend", model, "--k", 2).stdout == popular.stdout  # nothing was seen yet
 
 
 def test_bundles(shop, tmp_path):
@@ -51,7 +52,7 @@ def test_bundles(shop, tmp_path):
     for cluster, half in enumerate(halves):
         events[events.item_id.isin(half)].to_csv(tmp_path / "events.csv", index=False)
         out = tmp_path / "models" / str(cluster) / "model"
-        run("train", tmp_path / "events.csv", "--out", out, "-o", "dim=8", "-o", "epochs=1", "--quiet")
+        call("train", tmp_path / "events.csv", "--out", out, "-o", "dim=8", "-o", "epochs=1", "--quiet")
     known = stamp.load(tmp_path / "models" / "0" / "model").item_ids_.tolist()
     pd.DataFrame({
         "sku": [*names, "new"], "side": [*(["even", "odd"] * len(names))[: len(names)], "even"],
@@ -68,17 +69,17 @@ def test_bundles(shop, tmp_path):
     built = json.loads(run(*build, "--rules", tmp_path / "rules.json", "--out", bundle, "--json").stdout)
     assert built == stamp.inspect_bundle(bundle)
     assert built["attributes"] == {"side": "text", "cents": "number", "available": "number"}
-    assert json.loads(run("bundle", "inspect", bundle, "--json").stdout) == built
+    assert json.loads(call("bundle", "inspect", bundle, "--json").stdout) == built
     assert json.loads(run("bundle", "verify", bundle, "--json").stdout) == built
-    shown = run("bundle", "inspect", bundle).stdout
+    shown = call("bundle", "inspect", bundle).stdout
     assert "zones: home (1)\nroute by: side; rules of the build: 1\n" in shown and shown.count("\ncluster ") == 2
-    assert run("bundle", "verify", bundle).stdout.endswith(f"{built['products']} products, 2 clusters, all verified\n")
-    assert run(*build, "--out", other).stdout == shown.replace("home (1)", "none").replace("build: 1", "build: 0")
-    bare = json.loads(run(*build, "--no-scan-tables", "--out", other, "--json").stdout)
+    assert call("bundle", "verify", bundle).stdout.endswith(f"{built['products']} products, 2 clusters, all verified\n")
+    assert call(*build, "--out", other).stdout == shown.replace("home (1)", "none").replace("build: 1", "build: 0")
+    bare = json.loads(call(*build, "--no-scan-tables", "--out", other, "--json").stdout)
     assert [c["scan_table"] for c in (*bare["clusters"], *built["clusters"])] == [False, False, True, True]
-    assert "scan tables: removed 0, 1" in run("bundle", "diff", bundle, other).stdout
-    run(*build, "--out", other)
-    changes = json.loads(run("bundle", "diff", bundle, other, "--json").stdout)
+    assert "scan tables: removed 0, 1" in call("bundle", "diff", bundle, other).stdout
+    call(*build, "--out", other)
+    changes = json.loads(call("bundle", "diff", bundle, other, "--json").stdout)
     assert changes == stamp.diff_bundles(bundle, other) and changes["zones"]["removed"] == ["home"]
     assert run("bundle", "diff", bundle, other).stdout.splitlines() == [
         "products: 0 added, 0 removed, 0 moved", "clusters: the same", "scan tables: the same", "attributes: the same",
@@ -92,14 +93,14 @@ def test_bundles(shop, tmp_path):
     expected = recommender.recommend(session, zone="home", rules=limit, history=1, explain=True)
     for text in (json.dumps(limit), tmp_path / "limit.json"):
         ask = ["recommend", bundle, *session, "--zone", "home", "--rules", text, "--history", 1, "--explain"]
-        answer = json.loads(run(*ask, "--json").stdout)
+        answer = json.loads(call(*ask, "--json").stdout)
         assert answer["ids"] == expected.ids.tolist() and answer["explanation"] == expected.explanation
         assert (answer["path"], answer["cluster"], answer["reason"]) == ("anchor", 0, expected.reason)
     assert run(*ask).stderr == f"path: anchor (cluster 0)\n{expected.reason}\n"
     pinned = ["recommend", bundle, known[1], "--k", 1, "--rules", f'[{{"rule": "pin", "products": ["{known[2]}"]}}]']
-    assert run(*pinned).stdout == f"  1  {known[2]}  pinned\n"
-    assert json.loads(run(*pinned, "--json").stdout)["scores"] == [None]
-    group = run("recommend", bundle, known[1], "new", "--zone", "home")
+    assert call(*pinned).stdout == f"  1  {known[2]}  pinned\n"
+    assert json.loads(call(*pinned, "--json").stdout)["scores"] == [None]
+    group = call("recommend", bundle, known[1], "new", "--zone", "home")
     assert group.stderr == "path: group (cluster 0)\n" and group.stdout.count("\n") == 4
 
     damaged = bundle / "clusters" / "1.safetensors"
@@ -116,7 +117,7 @@ def test_bundles(shop, tmp_path):
         (["recommend", other, known[0], "--rules", tmp_path / "rules.json"], "expected a JSON list of rules"),
         (["recommend", other, known[0], "--k", 0], "k is 0"),
     ):
-        error = run(*arguments, status=2).stderr
+        error = call(*arguments, status=2).stderr
         assert message in error and error.count("\n") == 1
 
 
@@ -154,19 +155,19 @@ def test_cluster(fitted, shop, tmp_path):
 def test_devices(shop, tmp_path):
     found = json.loads(run("devices", "--json").stdout)["devices"]
     assert [device["name"] for device in found] == [device.name for device in stamp.devices()]
-    assert run("devices").stdout.count("\n") == len(found)
+    assert call("devices").stdout.count("\n") == len(found)
     pd.DataFrame(shop.events).to_csv(tmp_path / "events.csv", index=False)
     train = ["train", tmp_path / "events.csv", "--out", tmp_path / "m", "-o", "dim=8", "-o", "epochs=1", "--json"]
     for precision in ("fp32", "bf16"):
-        report = json.loads(run(*train, "--device", "cpu", "--precision", precision).stdout)
+        report = json.loads(call(*train, "--device", "cpu", "--precision", precision).stdout)
         assert report["device"] == "cpu" and report["precision"] == precision
     for options, message in (
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--device", "cpu", "--precision", "tf32"], "expected precision fp32, bf16 or auto"),
         (["-o", "precision=bf16"], "use --precision"),
     ):
-        assert message in run(*train, *options, status=2).stderr
-    assert "unknown device" in run("recommend", tmp_path / "m", "sku-00001", "--device", "tpu", status=2).stderr
+        assert message in call(*train, *options, status=2).stderr
+    assert "unknown device" in call("recommend", tmp_path / "m", "sku-00001", "--device", "tpu", status=2).stderr
 
 
 def test_errors_are_one_line_on_stderr(tmp_path):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import stamp
+from command_line import call
 from read_pages import Page, check_accessible, check_self_contained
 from stamp import offline
 from stamp.base.figures import drawing
@@ -438,7 +439,7 @@ def test_command(release, tmp_path):
 
     before = page.read_bytes()
     policy.write_text(json.dumps({"format": 1, "checks": [{**check, "by_percent": -1}]}))
-    wrong = run("--bundle", release / "bad", *common, status=2)
+    wrong = call("report", "--bundle", release / "bad", *common, status=2)
     where = "stamp: policy.json: checks[0].by_percent is -1"
     assert wrong.stderr == f"{where}, expected a number of 0 or more and below 100\n"
     policy.unlink()
@@ -454,7 +455,7 @@ def test_command(release, tmp_path):
         (["--train", release / "test.parquet"], "stamp report: the test overlaps with training"),
         (["--train", release / "test.parquet"], "or say --leakage report and know why"),
     ):
-        assert message in run(*bundle, *more, status=2).stderr
+        assert message in call("report", *bundle, *more, status=2).stderr
     for document, message in (
         ("{", "not JSON"),
         ("{}", "expected a JSON list of one zone or more"),
@@ -464,7 +465,7 @@ def test_command(release, tmp_path):
         ('[{"size": 3}]', "[0]: product page: unknown option 'size'"),
     ):
         zones.write_text(document)
-        assert message in run(*bundle, "--zones", zones, status=2).stderr
+        assert message in call("report", *bundle, "--zones", zones, status=2).stderr
     assert page.read_bytes() == before
 
 

@@ -161,6 +161,28 @@ def test_sessions_of_the_shop(tmp_path):
     assert {row["session_id"] for row in rows_of(nobody, "sessions")} == {"s0", "s1", "s2"}
 
 
+@pytest.mark.parametrize("step", [1, -1])
+def test_of_an_event_that_was_sent_twice_the_least_stays(tmp_path, step):
+    """Whatever the order of rows; the others go into quarantine with all that the shop said of them."""
+    told = [  # raw kind, price, quantity, category
+        ("view", 5.0, 1, None), ("seen", None, 2, "b"), ("view", None, 2, "a"), ("seen", None, 2, "a"), ("view", 5.0, 1, None),
+        ("cart", 1.0, 1, None),
+    ][::step]  # fmt: skip
+    kinds, prices, quantities, categories = map(list, zip(*told))
+    table = pa.table({
+        "visitor_id": ["v"] * len(told), "item_id": ["p"] * len(told), "time": pa.array([START * DAY] * len(told)),
+        "event_type": kinds, "price": pa.array(prices), "quantity": pa.array(quantities), "category": categories,
+    })  # fmt: skip
+    mapping = dataclasses.replace(MAPPING, event_types={**KINDS, "seen": "view"})
+    prepared = stamp.data.prepare(table, out=tmp_path / "p", **{**arguments({}), "mapping": mapping})
+    stored = [(row["event_type"], row["price_millionths"], row["category"]) for row in rows_of(prepared, "events")]
+    assert stored == [("cart", 1_000_000, None), ("view", None, "a")]
+    names = ("raw_event_type", "price_millionths", "quantity", "category", "rows")
+    left = {tuple(row[name] for name in names) for row in rows_of(prepared, "quarantine")}
+    assert left == {("view", None, 2, "a", 1), ("seen", None, 2, "b", 1), ("view", 5_000_000, 1, None, 2)}
+    assert prepared.quarantined == {"duplicate": 4}
+
+
 def test_the_same_files_whatever_the_order_of_rows_and_files_and_the_memory(tmp_path):
     events = clicks(7, sessions=600)
     options = arguments({"min_support": 4, "min_length": 2, "held_out": DAY})

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import stamp.data
+from command_line import call
 from made_clicks import DAY, FIRST, MAPPING, made_clicks
 from raw_samples import SAMPLES, write_sample
 from read_pages import check_accessible, check_self_contained
@@ -371,7 +372,9 @@ def test_command(month, broken, tmp_path):
     assert json.loads(found.read_text("utf-8"))["passed"] is True
 
     # The next night: the profile is read, and written where it stood.
-    again = run("--source", clean, *common, "--profile", profile, "--out-profile", profile, "--json", status=0)
+    again = call(
+        "validate", "--source", clean, *common, "--profile", profile, "--out-profile", profile, "--json", status=0
+    )
     assert json.loads(again.stdout)["judged"] == []
 
     failed = run("--source", bad, *common, status=1)
@@ -379,7 +382,7 @@ def test_command(month, broken, tmp_path):
     assert failed.stdout.splitlines()[2].startswith(f"warning: {date_of(month.last)}: rows in CHF")
     policy = tmp_path / "policy.json"
     policy.write_text(json.dumps({"format": 1, "checks": [{"check": "no_item", "warn": 0.001}]}))
-    assert "2 warnings" in run("--source", bad, *common, "--policy", policy, status=0).stdout
+    assert "2 warnings" in call("validate", "--source", bad, *common, "--policy", policy, status=0).stdout
 
     before = page.read_bytes()
     policy.write_text(json.dumps({"format": 1, "checks": [{"check": "no_item", "warn": -1}]}))
@@ -399,7 +402,7 @@ def test_command(month, broken, tmp_path):
         ),
         (["--source", "bigquery://shop.clicks.events_*"], "say where with --dataset PROJECT.DATASET"),
     ):
-        assert message in run(*more, status=2).stderr
+        assert message in call("validate", *more, status=2).stderr
     assert page.read_bytes() == before
 
 

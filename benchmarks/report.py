@@ -284,16 +284,18 @@ def preparing() -> list[str]:
 
     def cells(r: dict) -> list[str]:
         if r.get("failed"):
-            return ["did not end", "", "", ""]
-        return [f"{r['seconds']:,.0f}", f"{r['events'] / r['seconds'] / 1e3:,.0f}", f"{r['peak_mib'] / 1024:.1f}",
+            return ["did not end", "", "", "", ""]
+        cpu = "" if r["by"] == "spark" else f"{r['cpu_seconds']:,.0f}"
+        return [f"{r['seconds']:,.0f}", cpu, f"{r['events'] / r['seconds'] / 1e3:,.0f}", f"{r['peak_mib'] / 1024:.1f}",
                 f"{r['spilled_mib'] / 1024:.1f}" if r["by"] == "stamp" else ""]  # fmt: skip
 
     return ["## Preparing clicks", "Made-up clicks of 28 days in Parquet become sessions: read, freed from what is there "
             "twice, cut at pauses of 30 minutes, filtered by support until nothing changes, with each event's place and the one after it, sorted "
             "and written. stamp also looks for machines, writes clean events by day, products and what is in quarantine, and DuckDB keeps "
             "within a bound (of its own memory; Parquet's writer and Python come on top). Spark is local, in a JVM of "
-            "its own, whose memory is not counted. All leave the same number of events. One run each.",
-            table(["events", "MiB", "by", "left", "seconds", "thousand events/s", "peak GiB", "spilled GiB"],
+            "its own, whose memory and CPU-seconds are not counted. All leave the same number of events. One run each; "
+            "CPU-seconds say what the steps cost, however busy the machine was.",
+            table(["events", "MiB", "by", "left", "seconds", "CPU-seconds", "thousand events/s", "peak GiB", "spilled GiB"],
                   [[f"{r['events']:,}", f"{r['source_mib']:,.0f}", name(r), f"{r.get('left', 0):,}", *cells(r)]
                    for r in rows]),
             where(rows)]  # fmt: skip

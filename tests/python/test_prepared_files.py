@@ -149,9 +149,9 @@ def test_an_error_takes_back_what_was_written_but_not_what_was_there(tmp_path):
 
 def test_batches_that_are_made_while_others_are_written_give_the_same_files(tmp_path):
     table = events(10_000)
-    writer = PartWriter(Target(tmp_path / "beside"), "events", table.schema, cut_by="day", max_rows=1500)
+    writer = PartWriter(Folder(tmp_path / "beside"), "events", table.schema, cut_by="day", max_rows=1500)
     writer.write_all(iter(table.to_batches(max_chunksize=700)))
-    assert writer.close() == write(Target(tmp_path / "one by one"), table, cut_by="day", max_rows=1500)
+    assert writer.close() == write(Folder(tmp_path / "one by one"), table, cut_by="day", max_rows=1500)
 
 
 @pytest.mark.parametrize("fails", ["making", "writing", "writing the last"])
@@ -167,7 +167,7 @@ def test_an_error_beside_leaves_nothing(tmp_path, fails):
         yield wrong
         yield from batches[8:] if fails == "writing" else ()
 
-    writer = PartWriter(Target(tmp_path), "events", table.schema, cut_by="day", max_rows=1500)
+    writer = PartWriter(Folder(tmp_path), "events", table.schema, cut_by="day", max_rows=1500)
     with pytest.raises(KeyError if fails == "making" else ValueError, match="made|rows have the columns"):
         writer.write_all(made())
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

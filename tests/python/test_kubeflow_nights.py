@@ -114,6 +114,21 @@ def test_pods_share_a_bucket_and_nothing_else(nights, tmp_path):
     assert not Store(shop.store).verify().findings
 
 
+def test_a_second_night_begins_with_the_models_of_the_first(nights, tmp_path):
+    by_pods, by_stamp = (shutil.copytree(nights[1].parent, tmp_path / name) / "shop.json" for name in ("pods", "stamp"))
+    for path in (by_pods, by_stamp):
+        make_clicks(path.parent, 6)
+    run_pods(publish(stamp.pipeline.Shop.read(by_pods)), 6, "two", tmp_path / "page.md")
+    assert stamp.pipeline.run(by_stamp, date=day(6), now=NOW, progress=False).passed
+    aliases = [Store(path.parent / "store").aliases()["champion"] for path in (by_pods, by_stamp)]
+    assert aliases[0].digest == aliases[1].digest and aliases[0].previous == (nights[2].release,)
+    losses = []
+    for number in (5, 6):
+        report = by_pods.parent / "work" / "runs" / day(number) / "models" / "judged" / "0" / "report.json"
+        losses.append(json.loads(report.read_text())["training"]["epochs"][0]["loss"])
+    assert losses[1] < losses[0]
+
+
 def test_what_one_runner_did_is_done_for_the_other(nights, tmp_path):
     path = shutil.copytree(nights[1].parent, tmp_path / "copy") / "shop.json"
     shop = publish(stamp.pipeline.Shop.read(path))

@@ -94,7 +94,20 @@ def performance() -> str:
                         for r in clustered]),
                  where(clustered)]  # fmt: skip
     return (
-        "\n\n".join([*text, *rules(), *loading(), *in_flight(), *served(), *replay(), *preparing(), *nights(), *daily(), *gpu_performance()])
+        "\n\n".join(
+            [
+                *text,
+                *rules(),
+                *loading(),
+                *in_flight(),
+                *served(),
+                *replay(),
+                *preparing(),
+                *nights(),
+                *daily(),
+                *gpu_performance(),
+            ]
+        )
         + "\n"
     )
 

@@ -1,11 +1,14 @@
 """Many writers of one alias, answers that are lost, and places that refuse to be written."""
 
 import collections
+import dataclasses
 import os
 import random
+import re
 import secrets
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -19,10 +22,11 @@ RACERS = 20
 
 @pytest.fixture
 def store(place, nights):
-    """With releases r0 to r20 of two bundles; the champion is r0."""
+    """With releases r0 to r20 of one bundle; the champion is r0."""
     store = Store(place)
-    for n in range(RACERS + 1):
-        store.upload(nights[n % 2], name=f"r{n}")
+    first = store.upload(nights[0], name="r0").release
+    for n in range(1, RACERS + 1):
+        store.place.create(f"releases/r{n}.json", dataclasses.replace(first, name=f"r{n}").to_json())
     store.promote("champion", "r0")
     return store
 
@@ -224,6 +228,28 @@ def test_a_place_that_may_not_be_written_says_so_and_is_as_it_was(place, nights,
     assert Folder(place).entries() == before
     assert store.verify().passed and list(store.releases()) == ["r0", "r1"]  # who may only read reads
     assert sync(store, to=tmp_path / "served").release == "r0"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_folder_of_somebody_else(nights):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are nobody else's to look into
+        os.chmod(folder, 0o755)
+        store = Store(f"{folder}/store")
+        store.upload(nights[0], name="r0")
+        before = Folder(store.url).entries()
+        program = (
+            "import os, sys; from stamp.store import Store; store = Store(sys.argv[1]); os.setuid(65534)\n"
+            "print(store.verify().passed, list(store.releases()))\n"
+            "try: store.promote('champion', 'r0')\n"
+            "except RuntimeError as error: print(error)\n"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", program, store.url], capture_output=True, text=True, check=True
+        ).stdout
+        assert re.fullmatch(
+            rf"True \['r0'\]\ncannot write {store.url}/leases/\w+\.json: no permission to: Permission denied\n", said
+        )
+        assert Folder(store.url).entries() == before
 
 
 @pytest.mark.parametrize("place", ["s3", "gs"], indirect=True)

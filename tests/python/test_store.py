@@ -155,6 +155,39 @@ def test_an_altered_blob_is_found_and_never_handed_out(place, nights, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "store") == ["altered"]
 
 
+def test_what_was_altered_on_its_way_is_no_release(place, nights, tmp_path, monkeypatch):
+    store = Store(place)
+    put_copy = Folder.put_copy
+
+    def alter(self, path, source):
+        content = bytearray(open(source, "rb").read())
+        if len(content) > 1000:
+            content[500] ^= 1
+        (tmp_path / path.rpartition("/")[2]).write_bytes(content)
+        put_copy(self, path, tmp_path / path.rpartition("/")[2])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "put_copy", alter)
+        with pytest.raises(RuntimeError, match=r"blobs/\w{64} is not what .* held when it was looked at"):
+            store.upload(nights[0], name="r0")
+    assert store.releases() == {} and not store.place.folder.list("leases")
+    uploaded = store.upload(nights[0], name="r0")
+    assert store.verify().passed and uploaded.old_blobs < uploaded.new_blobs  # the small ones had come
+
+
+def test_blobs_of_an_upload_that_was_killed_are_read_before_they_are_used(place, nights, tmp_path):
+    store = Store(place)
+    release = store.upload(nights[0], name="r0").release
+    path = f"blobs/{release.files['clusters/7.safetensors'].sha256}"
+    content = bytearray(store.place.folder.open(path).read())
+    content[-1] ^= 1
+    (tmp_path / "altered").write_bytes(content)
+    store.place.folder.put_copy(path, tmp_path / "altered")
+    store.place.folder.remove("releases/r0.json")
+    store.place.folder.publish("releases/newer.json", '{"format": 2}')  # of a newer library: no matter to uploads
+    assert store.upload(nights[0], name="r1").new_blobs == 1 and store.verify("r1").passed
+
+
 def test_differences(place, nights):
     store = Store(place)
     store.upload(nights[0], name="r0", made_by={"data": "a", "options": {"dim": 8, "epochs": 2}})

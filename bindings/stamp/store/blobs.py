@@ -36,9 +36,11 @@ def hashed_there(folder: Folder, path: str, use: Callable[[bytes], object] | Non
 
 
 def store_file(place: Place, path: str, source: pathlib.Path, file: StoredFile) -> None:
-    """Write a local file, and read back what the store has. Raises RuntimeError where that is something else."""
+    """Write a local file, and read back what the store has. Raises RuntimeError where that is something else; it is removed
+    then."""
     place.folder.put_copy(path, source)
     if hashed_there(place.folder, path) != file:
+        place.folder.remove(path)
         raise RuntimeError(
             f"{place.folder.place(path)} is not what {source} held when it was looked at: that was changed meanwhile, or was "
             "altered on its way; upload again"

@@ -12,11 +12,20 @@ from typing import Any
 
 from ..base.json_text import strict_json_text
 from ..serving.bundles import verify_bundle
-from .blobs import blob_path, store_file
+from .blobs import blob_path, hashed_there, store_file
 from .documents import now, time_of, time_text
 from .leases import Lease, leased
 from .place import BLOBS, RECORDS, Place, require_name, side_by_side
-from .releases import DESCRIPTION, Release, files_of, find_release, release_digest, release_path, require_release
+from .releases import (
+    DESCRIPTION,
+    Release,
+    files_of,
+    find_release,
+    release_digest,
+    release_names,
+    release_path,
+    require_release,
+)
 
 
 @dataclass(frozen=True)
@@ -108,10 +117,18 @@ def _require_same(place: Place, call: str, release: Release) -> Release | None:
 
 
 def _store_blobs(place: Place, bundle: pathlib.Path, release: Release, lease: Lease) -> list[str]:
-    """Those that are missing, or are not whole by their sizes."""
+    """Those that are missing, or are not whole: by their sizes where a release has them, whose upload read them back, else by
+    their hashes, as what was killed may not have."""
     there = place.folder.list(BLOBS)
     paths = {file.sha256: path for path, file in release.files.items()}
-    missing = [blob for blob, size in release.blobs.items() if there.get(blob_path(blob)) != size]
+    here = [blob for blob, size in release.blobs.items() if there.get(blob_path(blob)) == size]
+    trusted = _blobs_of_releases(place) if here else frozenset()
+
+    def is_whole(blob: str) -> bool:
+        return blob in trusted or hashed_there(place.folder, blob_path(blob)) == release.files[paths[blob]]
+
+    whole = {blob for blob, found in zip(here, side_by_side(is_whole, here), strict=True) if found}
+    missing = [blob for blob in release.blobs if blob not in whole]
 
     def store(blob: str) -> None:
         path = paths[blob]
@@ -120,6 +137,19 @@ def _store_blobs(place: Place, bundle: pathlib.Path, release: Release, lease: Le
 
     side_by_side(store, missing)
     return missing
+
+
+def _blobs_of_releases(place: Place) -> frozenset[str]:
+    """But of those that cannot be read, which are no matter here."""
+
+    def blobs(name: str) -> frozenset[str]:
+        try:
+            found = find_release(place, name)
+        except ValueError:
+            return frozenset()
+        return frozenset() if found is None else frozenset(found.blobs)
+
+    return frozenset().union(*side_by_side(blobs, release_names(place)))
 
 
 def _store_record(place: Place, record: pathlib.Path, release: Release) -> None:

@@ -22,9 +22,7 @@ parser.add_argument("--products", type=int, default=600)
 parser.add_argument("--sessions", type=int, default=14_000)
 args = parser.parse_args()
 
-shop = stamp.datasets.synthetic_shop(
-    sessions=args.sessions, products=args.products, weeks=-(-args.days // 7), seed=args.first.toordinal()
-)
+shop = stamp.datasets.synthetic_shop(sessions=args.sessions, products=args.products, weeks=-(-args.days // 7), seed=7)
 events, random = shop.events, np.random.default_rng(3)
 order = np.argsort(events["timestamp"], kind="stable")
 moment = events["timestamp"][order] - events["timestamp"].min()

@@ -28,7 +28,7 @@ clicks() { .venv/bin/python examples/pipeline/clicks.py --out build/pipeline --f
 night() { stamp pipeline run build/pipeline/shop.json --date "$(day "$1")"; }
 
 say "A server, and a sync that brings it what the champion is: nothing yet"
-stamp store sync build/pipeline/store --alias champion --to build/pipeline/served --watch 0.5 >build/pipeline/sync.log 2>&1 &
+.venv/bin/stamp store sync build/pipeline/store --alias champion --to build/pipeline/served --watch 0.5 >build/pipeline/sync.log 2>&1 &
 started=($!)
 trap 'kill "${started[@]}" 2>/dev/null; wait' EXIT
 build/server/stamp-server --config examples/pipeline/server.json >build/pipeline/server.log 2>&1 &

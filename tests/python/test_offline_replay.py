@@ -495,4 +495,4 @@ def test_zones_that_cannot_be():
     ):
         with pytest.raises(ValueError, match=message):
             product_page(**options)
-    assert offline.home().earlier_sessions and cart().after == ("addtocart",)
+    assert offline.home().earlier_sessions and cart().after == ("addtocart", "cart")

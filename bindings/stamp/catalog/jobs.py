@@ -8,7 +8,7 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..models.stamp_recommender import StampRecommender
 from ..models.train_reports import TrainReport, check_report, write_report
 from .warm_starts import WarmStart
 
-_CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Job:
         """Train, save, report. Resumes from the checkpoint that an earlier run of this job left."""
         start = time.perf_counter()
         out, settings = pathlib.Path(self.out), self.settings
-        checkpoint = out / _CHECKPOINT
+        checkpoint = out / CHECKPOINT
         catalog = _stamp.Catalog((ids := Ids("the products of the cluster", self.item_ids)).kind)
         ids.add_to(catalog)
         recommender = settings.recommender(self.device)
@@ -122,18 +122,7 @@ class Job:
                 progress=progress, warm_start=old,
             )  # fmt: skip
 
-        damage = None
-        try:
-            fit()
-        except _stamp.CheckpointMismatch:  # of an earlier run with other data, options or device
-            clear_checkpoint(out)
-            fit()
-        except (RuntimeError, ValueError) as error:
-            damage = str(error)
-            if not damage.startswith(_unreadable(checkpoint)):
-                raise
-            clear_checkpoint(out)
-            fit()
+        damage = fit_from_checkpoint(out, fit)
         if recommender.report_["stopped"] == "interrupted":
             raise KeyboardInterrupt
         trained = time.perf_counter()
@@ -165,12 +154,29 @@ def check_out(out: pathlib.Path) -> None:
     somebody else's."""
     check_report(out)
     _stamp.check_bundle_target(os.fspath(out / "model"))
-    check_file(out / _CHECKPOINT)
+    check_file(out / CHECKPOINT)
+
+
+def fit_from_checkpoint(out: pathlib.Path, fit: Callable[[], None]) -> str | None:
+    """Fit; where the checkpoint in `out` is of an earlier run with other data, options or device, or cannot be read, begin
+    anew. Returns what was wrong with one that cannot be read."""
+    try:
+        fit()
+        return None
+    except _stamp.CheckpointMismatch:
+        damage = None
+    except (RuntimeError, ValueError) as error:
+        damage = str(error)
+        if not damage.startswith(_unreadable(out / CHECKPOINT)):
+            raise
+    clear_checkpoint(out)
+    fit()
+    return damage
 
 
 def clear_checkpoint(out: pathlib.Path) -> None:
     """Remove the checkpoint of an earlier call. A file that does not say it is one stays, under another name."""
-    path = out / _CHECKPOINT
+    path = out / CHECKPOINT
     if not path.exists():
         return
     if {"run", "state"} <= tensors_metadata(path).keys():

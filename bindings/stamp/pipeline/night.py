@@ -55,23 +55,30 @@ class Night:
     ) -> Night:
         """That of this day, begun now or earlier; only to `look` at it, nothing is written. Raises RuntimeError where the
         store cannot be written to, which would else be found out at the end."""
+        for day in work.days("runs", "run.json"):
+            owner = work.read_json(f"runs/{day}/run.json")["shop"]
+            if owner != shop.name:
+                raise ValueError(
+                    f"{work.folder.url} is the work of the shop {owner}, not of {shop.name}: give each a work of its own"
+                )
         path = f"runs/{date}/run.json"
         begun = work.read_json(path)
-        if begun is None or begun.get("format") != FORMAT:
-            alias = Store(shop.store).aliases().get(shop.alias)
-            begun = {
-                "format": FORMAT, "shop": shop.name, "date": str(date), "started": now.isoformat(timespec="seconds"),
-                "champion": None if alias is None else alias.release,
-            }  # fmt: skip
-            if not look:
-                Store(shop.store).require_writable()
-                work.write_json(path, begun)
-        if begun["shop"] != shop.name:
-            raise ValueError(
-                f"{work.url(path)} is of the shop {begun['shop']}, not of {shop.name}: give each a work of its own"
-            )
-        started = datetime.datetime.fromisoformat(begun["started"])
-        return cls(shop, work, date, started, begun["champion"], anew=anew, progress=progress)
+        if begun is not None and begun.get("format") == FORMAT:
+            started = datetime.datetime.fromisoformat(begun["started"])
+            night = cls(shop, work, date, started, begun["champion"], anew=anew, progress=progress)
+            night.serving()  # is of this shop
+            return night
+        started = now.astimezone(datetime.timezone.utc).replace(microsecond=0)
+        night = cls(shop, work, date, started, None, anew=anew, progress=progress)
+        champion = night.serving()
+        night = dataclasses.replace(night, champion=None if champion is None else champion.name)
+        if not look:
+            night.store.require_writable()
+            work.write_json(path, {
+                "format": FORMAT, "shop": shop.name, "date": str(date), "started": started.isoformat(),
+                "champion": night.champion,
+            })  # fmt: skip
+        return night
 
     @property
     def end(self) -> datetime.date:
@@ -114,10 +121,19 @@ class Night:
         return Store(self.shop.store)
 
     def serving(self) -> Release | None:
-        """The release that serves, or did before one of this night; None where there is none."""
+        """The release that serves, or did before one of this night; None where there is none. Raises ValueError where it is
+        another shop's."""
         alias = self.store.aliases().get(self.shop.alias)
-        releases = () if alias is None else (alias.release, *alias.previous)
-        return next((found for name in releases if not self.made(found := self.store.release(name))), None)
+        for name in () if alias is None else (alias.release, *alias.previous):
+            found = self.store.release(name)
+            if found.made_by.get("shop", self.shop.name) != self.shop.name:
+                raise ValueError(
+                    f"{self.shop.alias} of {self.store.url} is at {name} of the shop {found.made_by['shop']}, and this is "
+                    f"{self.shop.name}: give each a store, or an alias, of its own"
+                )
+            if not self.made(found):
+                return found
+        return None
 
     def expected(self, champion: str | None) -> str | None:
         """What the alias must be at to be moved: the champion that the release was judged against, or another release of

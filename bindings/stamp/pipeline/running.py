@@ -7,12 +7,14 @@ import dataclasses
 import datetime
 import fcntl
 import hashlib
+import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..base.json_text import json_text
 from ..base.streams import tell
 from .done import inputs_of, read_done, write_done
 from .night import Night
@@ -38,7 +40,7 @@ class PipelineResult:
     reports : dict of str to StepReport
         Of those that are done, stopped, or failed.
     release : str or None
-        That serves now, where the night came to its end.
+        What the alias is at, where the night came to its end: this night's, unless somebody moved it since.
     """
 
     shop: str
@@ -125,13 +127,11 @@ def run(
         raise ValueError("pipeline: give first or only, not both")
     moment = now or datetime.datetime.now(datetime.timezone.utc)
     day = day_of(date, moment)
-    with Work(shop.work) as work, _alone(work, shop):
+    with Work(shop.work) as work, contextlib.nullcontext() if dry_run else _alone(work, shop):
         night = Night.open(shop, work, day, moment, anew=anew, progress=progress, look=dry_run)
         done = _run(night, first=first, only=only, dry_run=dry_run)
-        if not dry_run:
-            write_summary(night, done)
-            if done.passed and only is None:
-                remove_old_runs(night)
+        if done.passed and not dry_run and only is None:
+            remove_old_runs(night)
     return done
 
 
@@ -151,18 +151,29 @@ def _run(night: Night, *, first: str | None, only: str | None, dry_run: bool) ->
         elif number < begin:
             raise ValueError(f"pipeline: {stage.name} of {night.date} is not done; begin with it, or before it")
         else:
-            results[stage.name] = report = run_stage(night, stage, results)
+            try:
+                results[stage.name] = report = run_stage(night, stage, results)
+            except Exception as error:
+                results[stage.name] = StepReport(fingerprint="", passed=False, reasons=[str(error)])
+                told[stage.name] = "failed"
+                write_summary(night, _result(night, told, results))
+                raise
             told[stage.name] = "done" if report.passed else "stopped"
             if not report.passed:
                 break
-    served = told["update_serving"] in ("done", "done before")
+    done = _result(night, told, results)
+    if not dry_run:
+        write_summary(night, done)
+    return done
+
+
+def _result(night: Night, stages: Mapping[str, str], reports: Results) -> PipelineResult:
+    """With what serves now, where all is done: somebody may have moved the alias since."""
+    alias = night.store.aliases().get(night.shop.alias) if "update_serving" in reports else None
+    done = alias is not None and stages["update_serving"] in ("done", "done before")
     return PipelineResult(
-        shop=night.shop.name,
-        date=night.date,
-        stages=told,
-        reports=results,
-        release=str(results["update_serving"].counts["release"]) if served else None,
-    )
+        shop=night.shop.name, date=night.date, stages=stages, reports=reports, release=alias.release if alias and done else None
+    )  # fmt: skip
 
 
 def run_stage(night: Night, stage: Stage, results: Results) -> StepReport:
@@ -171,7 +182,9 @@ def run_stage(night: Night, stage: Stage, results: Results) -> StepReport:
     if night.progress:
         tell(f"pipeline: {title} …")
     inputs, start = _inputs(night, stage, results), time.perf_counter()
-    report = stage.run(night, results)
+    report = StepReport.from_dict(
+        json.loads(json_text(stage.run(night, results).to_dict(), default=str))
+    )  # as it is read
     seconds = time.perf_counter() - start
     write_done(night, stage.name, inputs, report, seconds)
     if night.progress:
@@ -226,7 +239,7 @@ def _alone(work: Work, shop: Shop) -> Iterator[None]:
         path = os.path.join(work.folder.local, ".lock")
     else:
         name = hashlib.sha256(work.folder.url.encode()).hexdigest()[:16]
-        path = os.path.join(tempfile.gettempdir(), f"stamp-pipeline-{name}.lock")
+        path = os.path.join(tempfile.gettempdir(), f"stamp-pipeline-{os.getuid()}-{name}.lock")
     with open(path, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from ..base.folders import is_url
 from ..base.policies import Wrong, read_policy
 from ..catalog.jobs import Settings
 from ..catalog.training import MIN_EXAMPLES
+from ..data.preparation.options import Options
 from ..data.sources.mapping_files import read_mapping
 from ..data.validation.policy import DataPolicy
 from ..offline.recordings.zones import read_zones
@@ -100,7 +101,9 @@ def _whole(given: Any, folder: pathlib.Path) -> dict[str, Any]:
         (("validate", "policy"), DataPolicy.read),
         (("judge", "policy"), Policy.read),
         (("judge", "zones"), read_zones),
+        (("full",), _check_training),
         (("train",), _check_training),
+        (("prepare",), lambda value: Options.read(**value)),
     ):
         _check(made, keys, parse)
     return made

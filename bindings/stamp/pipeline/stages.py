@@ -10,7 +10,9 @@ from typing import Any
 
 from ..base.folders import Folder
 from ..base.json_text import json_text
+from ..catalog.jobs import Settings, versions
 from ..data.prepared.manifest import read_manifest
+from ..store.upload import release_name
 from . import record
 from .night import Night
 from .steps import data, models, release
@@ -98,10 +100,14 @@ def _train_full(night: Night, results: Results) -> StepReport:
     return dataclasses.replace(report, counts={"day": str(night.date), **report.counts})
 
 
+def _full_model(report: StepReport) -> str:
+    return f"{FULL}/{report.counts['day']}/model"
+
+
 def _cluster(night: Night, results: Results) -> StepReport:
     """Those of the day before, continued, as long as the options stay the same."""
     options = night.shop.section("clusters")
-    begun, previous = str(night.date), None
+    begun, previous = None, None
     for day in night.work.days(CLUSTERS, KEPT[CLUSTERS]):
         if day < str(night.date):
             kept = night.work.read_json(f"{CLUSTERS}/{day}/{KEPT[CLUSTERS]}")
@@ -111,9 +117,10 @@ def _cluster(night: Night, results: Results) -> StepReport:
     place = f"{CLUSTERS}/{night.date}"
     with night.work.writing(place) as out:
         report = models.cluster(
-            night.work.local(f"{FULL}/{results['train_full'].counts['day']}/model"), night.url("data/judged"), out=out,
+            night.work.local(_full_model(results["train_full"])), night.url("data/judged"), out=out,
             previous=previous, progress=night.progress, **options,
         )  # fmt: skip
+    begun = begun or report.fingerprint  # of the first of those that go on
     night.work.write_json(f"{place}/{KEPT[CLUSTERS]}", {"options": options, "begun": begun})
     return dataclasses.replace(report, counts={"begun": begun, **report.counts})
 
@@ -128,7 +135,7 @@ def _partition(night: Night, results: Results) -> StepReport:
         raise ValueError(
             f"partition: {night.prepared} is not what prepare left there on {night.date}; run again from prepare on"
         )
-    engine = night.shop.section("engine") if night.shop.section("engine").get("name", "duckdb") == "duckdb" else {}
+    engine = night.shop.section("engine")
     made = [
         models.partition(whole, clusters_file(night), out=night.url(f"clustered/{kind}"), engine=engine)
         for kind, whole in (("judged", night.url("data/judged")), ("released", night.prepared))
@@ -148,9 +155,14 @@ def warm_start(night: Night, results: Results) -> str | None:
         made.get("shop") == night.shop.name
         and str(made.get("date")) < str(night.date)
         and made.get("clusters_begun") == results["cluster"].counts["begun"]
-        and made.get("config") == train.get("config", {})
+        and made.get("options") == _options(night)
     )
     return night.release_path(found) if fits else None
+
+
+def _options(night: Night) -> dict[str, Any]:
+    """Of training, defaults included."""
+    return Settings.read(night.shop.section("train").get("config"), 0).to_dict()
 
 
 def training(night: Night, kind: str, results: Results) -> dict[str, Any]:
@@ -233,6 +245,8 @@ def _upload(night: Night, results: Results) -> StepReport:
         "shop": night.shop.name,
         "date": str(night.date),
         "config": night.shop.section("train").get("config", {}),
+        "options": _options(night),
+        "versions": versions(),
         "clusters": results["cluster"].fingerprint,
         "clusters_begun": results["cluster"].counts["begun"],
         "data": results["prepare"].fingerprint.split()[0],
@@ -243,7 +257,7 @@ def _upload(night: Night, results: Results) -> StepReport:
     }
     # Equal for what is uploaded again, and for that alone: what is judged again is another release, of the same bundle.
     told = [parent, made_by, record.state(night, results)]
-    name = f"{night.started:%Y-%m-%dT%H%MZ}-{hashlib.sha256(json_text(told, sort_keys=True).encode()).hexdigest()[:4]}"
+    name = release_name(night.started, hashlib.sha256(json_text(told, sort_keys=True).encode()).hexdigest())
     with night.work.writing(night.path("record")) as folder:
         record.write(folder, night, name=name, parent=parent, made_by=made_by, results=results)
     return release.upload(
@@ -286,7 +300,8 @@ STAGES = (
            settings=lambda night: [*night.raw, night.shop.section("validate"), _bots(night)]),
     _stage("prepare", _prepare, after=("validate_data",), makes=_files("data/judged/prepared.json"),
            settings=lambda night: [*night.raw, night.shop.section("prepare")]),
-    _stage("train_full", _train_full, after=("prepare",), settings=_section("full")),
+    _stage("train_full", _train_full, after=("prepare",), settings=_section("full"),
+           holds=lambda night, report: night.work.folder.size(_full_model(report) + "/manifest.json") is not None),
     _stage("cluster", _cluster, after=("prepare", "train_full"), settings=_section("clusters"),
            makes=lambda night: (f"{CLUSTERS}/{night.date}/clusters.safetensors",)),
     _stage("partition", _partition, after=("prepare", "cluster"),
@@ -295,13 +310,13 @@ STAGES = (
            makes=_files("models/judged/report.json")),
     _stage("build_judged", _build("judged"), after=("partition", "train_judged"), settings=_section("bundle"),
            makes=_files("bundles/judged/manifest.json")),
-    _stage("validate_model", _validate_model, after=("build_judged",), settings=_against("judge"),
+    _stage("validate_model", _validate_model, after=("partition", "build_judged"), settings=_against("judge"),
            makes=_files("validate_model/report.json")),
-    _stage("train_released", _train("released"), after=("train_judged", "validate_model"), settings=_train_settings,
+    _stage("train_released", _train("released"), after=("partition", "train_judged", "validate_model"), settings=_train_settings,
            makes=_files("models/released/report.json")),
     _stage("build_released", _build("released"), after=("partition", "train_released"), settings=_section("bundle"),
            makes=_files("bundles/released/manifest.json")),
-    _stage("compare_bundles", _compare, after=("build_judged", "build_released"), settings=_section("judge")),
+    _stage("compare_bundles", _compare, after=("partition", "build_judged", "build_released"), settings=_section("judge")),
     _stage("upload", _upload, after=("compare_bundles", "build_released", "validate_model"),
            settings=_against(), makes=_files("record/index.html"),
            holds=lambda night, report: report.counts["release"] in night.store.releases()),

@@ -78,17 +78,22 @@ class Work:
             os.makedirs(place, exist_ok=True)
             yield place
             return
-        copy = os.path.join(self._room(), path)
+        copy, begun = os.path.join(self._room(), path), f"{path}/.writing"
         os.makedirs(copy, exist_ok=True)
+        if self.folder.size(begun) is not None:  # by one that was killed: a part of its files is of no use
+            for name in self.folder.list(path):
+                self.folder.remove(name)
         self._fetch(path, copy)
         before = _states(copy)
         yield copy
         after = _states(copy)
+        self.folder.publish(begun, "")
         for name in sorted(after):
             if after[name] != before.get(name):
                 self._put(f"{path}/{name}", os.path.join(copy, name))
         for name in before.keys() - after.keys():
             self.folder.remove(f"{path}/{name}")
+        self.folder.remove(begun)
         self._fetched.add(path)
 
     def aside(self, path: str) -> str:
@@ -116,7 +121,7 @@ class Work:
 
     def _fetch(self, path: str, copy: str) -> bool:
         """False where there is nothing."""
-        names = list(self.folder.list(path)) or ([path] if self.folder.size(path) is not None else [])
+        names = list(self.folder.list(path)) or ([path] if self.folder.size(path) else [])  # an empty folder may have 0
         for name in names:
             to = pathlib.Path(copy + name.removeprefix(path))
             to.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,8 @@ from .place import Place
 from .releases import Release, require_release
 from .store import Store
 
+_AGAIN = 600.0  # s: a disk may be full for a while, and a release may look damaged then
+
 
 @dataclass(frozen=True)
 class Synced:
@@ -128,7 +130,7 @@ class _Look:
 
     def __init__(self, place: Place, directory: ServedDirectory, alias: str, candidate: str | None, keep: int):
         self._place, self.directory, self._alias, self._candidate, self._keep = place, directory, alias, candidate, keep
-        self._refused: dict[str, str] = {}  # digests of releases that this library cannot read, and why
+        self._refused: dict[str, tuple[str, float]] = {}  # by digest: why, and until when it is not looked at again
 
     def __call__(self) -> Synced:
         self._place.require_store()
@@ -152,8 +154,9 @@ class _Look:
         there = self.directory.pointer(pointer) or {}
         fetched = Fetched()
         if there.get("digest") != release.digest or not self.directory.holds(release):
-            if release.digest in self._refused:
-                raise RuntimeError(self._refused[release.digest])
+            why, until = self._refused.get(release.digest, ("", 0.0))
+            if time.monotonic() < until:
+                raise RuntimeError(why)
             fetched = self.directory.bring(self._place, release)
             self._require_readable(release, pointer)
         return release, fetched, self.directory.point(pointer, release, alias.since)
@@ -162,11 +165,12 @@ class _Look:
         try:
             inspect_bundle(self.directory.release(release.name))
         except (RuntimeError, ValueError) as error:
-            self._refused[release.digest] = (
+            why = (
                 f"sync: {release.name} cannot be read by this library, stamp {_stamp.__version__}: {error}; {pointer} stays "
                 "as it is. Where a newer library made it, update the servers first"
             )
-            raise RuntimeError(self._refused[release.digest]) from error
+            self._refused[release.digest] = why, time.monotonic() + _AGAIN
+            raise RuntimeError(why) from error
 
 
 class _Ended(BaseException):

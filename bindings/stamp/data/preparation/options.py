@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...base.checks import whole_number
+from ...base.checks import truth, whole_number
 from ..sources.fields import MILLION
 from ..sources.mapping import KINDS
 from ..tables.times import parse_span
@@ -46,9 +46,35 @@ class Options:
     bot_events_a_day: int = 1000
     bot_events_an_hour: int = 600
 
+    @classmethod
+    def read(cls, **given: Any) -> Options:
+        """From what callers write: "30min", "7D", weights by kind; None, as what is not given, is the default. Raises
+        ValueError for what cannot be."""
+        parse: dict[str, Callable[[str, Any], Any]] = {
+            "sessions": _sessions,
+            **dict.fromkeys(("gap", "held_out"), span),
+            "collapse_repeats": truth,
+            "weights": lambda _, value: weights_of(value),
+            "value": lambda what, value: millionths_of(what, value, most=1_000_000),
+            **dict.fromkeys(("half_life", "days"), whole_days),
+            **dict.fromkeys(("min_support", "min_length", "bot_events_a_day", "bot_events_an_hour"), _at_least_1),
+        }
+        read = {name: parse[name](f"prepare: {name}", value) for name, value in given.items() if value is not None}
+        return cls(**{"weights": weights_of({}), **read})
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**dataclasses.asdict(self), "weights": dict(self.weights)}
+
+
+def _sessions(what: str, value: Any) -> str:
+    if value not in ("as given", "by pause"):
+        raise ValueError(f"{what} is {value!r}, expected one of 'as given', 'by pause'")
+    return str(value)
+
+
+def _at_least_1(what: str, value: Any) -> int:
+    return whole_number(what, value, least=1)
 
 
 def span(what: str, value: Any, *, least: int = 1) -> int:

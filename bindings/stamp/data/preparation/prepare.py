@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ...base.checks import truth, whole_number
 from ...base.folders import Folder, is_url
 from ...base.progress import Steps
 from ...base.streams import tell
@@ -23,7 +22,7 @@ from ..sources.dates import day_given, micros_of
 from ..sources.mapping import EventMapping
 from ..sources.opening import open_events
 from .again import PreparationAgain, options_again
-from .options import Options, millionths_of, span, weights_of, whole_days
+from .options import Options
 from .work import Preparation
 
 
@@ -119,20 +118,11 @@ def prepare(
     >>> stamp.data.prepare("events.csv", out="prepared")  # doctest: +SKIP
     Prepared('prepared', 2026-11-01 to 2026-11-28, 1,204,311 events, 31 files, 51.3 MB)
     """
-    options = Options(
-        sessions=_one_of("sessions", sessions, ("as given", "by pause")),
-        gap=span("prepare: gap", gap),
-        collapse_repeats=truth("prepare: collapse_repeats", collapse_repeats),
-        weights=weights_of(weights or {}),
-        value=0 if value is None else millionths_of("prepare: value", value, most=1_000_000),
-        half_life=0 if half_life is None else whole_days("prepare: half_life", half_life),
-        min_support=whole_number("prepare: min_support", min_support, least=1),
-        min_length=whole_number("prepare: min_length", min_length, least=1),
-        held_out=0 if held_out is None else span("prepare: held_out", held_out),
-        bot_events_a_day=whole_number("prepare: bot_events_a_day", bot_events_a_day, least=1),
-        bot_events_an_hour=whole_number("prepare: bot_events_an_hour", bot_events_an_hour, least=1),
-        days=None if days is None else whole_days("prepare: days", days),
-    )
+    options = Options.read(
+        sessions=sessions, gap=gap, collapse_repeats=collapse_repeats, weights=weights, value=value, half_life=half_life,
+        min_support=min_support, min_length=min_length, held_out=held_out, bot_events_a_day=bot_events_a_day,
+        bot_events_an_hour=bot_events_an_hour, days=days,
+    )  # fmt: skip
     end_day = None if end is None else day_given("prepare: end", end)
     target = Folder(out)
     old = read_manifest(target)
@@ -193,12 +183,6 @@ def _refuse(source: Prepared, **given: Any) -> None:
             raise ValueError(
                 f"prepare: {name} is {value!r}, but {source.url} is prepared already: that is for raw clicks"
             )
-
-
-def _one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
-    if value not in values:
-        raise ValueError(f"prepare: {name} is {value!r}, expected one of {', '.join(map(repr, values))}")
-    return str(value)
 
 
 def _require_same(target: Folder, old: Manifest | None, options: Options, mapping: EventMapping) -> None:

@@ -83,7 +83,7 @@ def home(**changes: Any) -> Zone:
 
 def cart(**changes: Any) -> Zone:
     """A cart: asked after a product was put into it, for products that the visitor has not seen in this visit."""
-    return _zone("cart", changes, after=("addtocart",), exclude="seen")
+    return _zone("cart", changes, after=("addtocart", "cart"), exclude="seen")
 
 
 def _zone(name: str, changes: dict[str, Any], **defaults: Any) -> Zone:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import data
 from ...base.folders import Folder
+from ...data.engines.engine import Engine
 from ...data.engines.opening import open_engine
 from ...data.prepared.manifest import read_manifest
 from ...data.sources.mapping import EventMapping
@@ -88,7 +89,7 @@ def prepare(
             source, out=out, mapping=_mapping(mapping), catalog=catalog, catalog_columns=catalog_columns, end=end, now=now,
             append=old is not None, engine=opened, progress=progress, **options,
         )  # fmt: skip
-    with open_engine("") as opened:
+    with open_duckdb(engine) as opened:
         part = data.prepare(whole, out=judged, held_out="1D", engine=opened, progress=progress, **options)
     return StepReport(
         fingerprint=f"{whole.fingerprint} {part.fingerprint}",
@@ -97,6 +98,12 @@ def prepare(
             "judged": {name: part.counts[name] for name in ("train_sessions", "held_out_sessions", "held_out_events")},
         },
     )  # fmt: skip
+
+
+def open_duckdb(engine: Mapping[str, Any] | None) -> Engine:
+    """What works on prepared data, by the options of an engine that are DuckDB's."""
+    given = engine or {}
+    return open_engine("", memory=given.get("memory"), spill=given.get("spill"), threads=given.get("threads"))
 
 
 def _mapping(given: str | Mapping[str, Any] | None) -> str | EventMapping | None:

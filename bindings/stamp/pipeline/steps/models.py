@@ -13,20 +13,21 @@ from ... import data as prepared_data
 from ...base.streams import tell
 from ...catalog import gathering
 from ...catalog.clusters import CatalogClusters, cluster_catalog
+from ...catalog.jobs import CHECKPOINT, fit_from_checkpoint
 from ...catalog.parallel_training import TrainingFailed
 from ...catalog.parallel_training import train_clusters as train
 from ...catalog.training import MIN_EXAMPLES, train_cluster
-from ...data.engines.opening import open_engine
 from ...data.products import Products
 from ...data.sessions import Sessions
 from ...models.hardware import set_num_threads
 from ...models.stamp_recommender import StampRecommender, load_model
 from ...models.train_reports import TrainReport
 from ...store.releases import bundle_digest
+from .data import open_duckdb
 from .reports import StepReport
 
 MOST_FAILED = 0.05  # share of the examples
-_MODEL, _CHECKPOINT = "model", "checkpoint.safetensors"
+_MODEL = "model"
 
 
 def train_full(
@@ -44,7 +45,11 @@ def train_full(
     refit = options.pop("refit", validation is not None)
     sessions = Sessions.from_frame(data, keep=())
     model = StampRecommender(device=device, **options)
-    model.fit(sessions, validation=validation, refit=refit, checkpoint=folder / _CHECKPOINT, progress=progress)
+
+    def fit() -> None:
+        model.fit(sessions, validation=validation, refit=refit, checkpoint=folder / CHECKPOINT, progress=progress)
+
+    fit_from_checkpoint(folder, fit)
     if model.report_["stopped"] == "interrupted":
         raise KeyboardInterrupt
     model.save(folder / _MODEL)
@@ -96,9 +101,9 @@ def cluster(
 def partition(
     data: str, clusters: str | os.PathLike[str], *, out: str, engine: Mapping[str, Any] | None = None
 ) -> StepReport:
-    """Prepared data, laid out at `out` by the clusters of a file. `engine` has options of DuckDB, which does it."""
+    """Prepared data, laid out at `out` by the clusters of a file. DuckDB does it, by its options of `engine`."""
     labels = CatalogClusters.load(clusters)
-    with open_engine("", **(engine or {})) as opened:
+    with open_duckdb(engine) as opened:
         made = prepared_data.partition(
             data, {"item_id": labels.item_ids, "cluster": labels.labels}, out=out, engine=opened
         )

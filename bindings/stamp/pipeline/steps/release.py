@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import secrets
 import time
 import urllib.error
 import urllib.request
@@ -31,6 +32,7 @@ from ...store import ConflictError, Store
 from ...store.releases import bundle_digest
 from .reports import StepReport
 
+_BACK = "servers did not come up"  # begins the ids of operations that move an alias back
 SESSIONS = 20_000  # that are replayed at most
 _FALLBACKS = {
     "association_rules": AssociationRulesRecommender,
@@ -174,8 +176,13 @@ def update_serving(
     """
     opened = Store(store)
     there = opened.aliases().get(alias)
+    if there is not None and there.release != release:
+        for move in there.history:
+            if move.before == release and not move.operation.startswith(_BACK):
+                told = f"{move.by} moved {alias} from {release} to {move.release} at {move.since}: promote it by hand, if it is to serve"
+                return StepReport(fingerprint="", passed=False, reasons=[told])
     try:
-        if there is None or there.release != release:  # by a call that was killed
+        if there is None or there.release != release:  # else a call that was killed has done it
             opened.promote(alias, release, expect=expect)
     except ConflictError as error:
         return StepReport(fingerprint="", passed=False, reasons=[f"{error}; run again to be judged against that"])
@@ -184,7 +191,7 @@ def update_serving(
         return StepReport(fingerprint=release, counts={"release": release, "alias": alias, "servers": len(urls)})
     reasons = [f"{url} does not serve {release} after {timeout:g} s: {why}" for url, why in behind.items()]
     try:
-        back = opened.rollback(alias, expect=release)
+        back = opened.rollback(alias, expect=release, operation=f"{_BACK} {secrets.token_hex(8)}")
         reasons.append(f"{alias} is {back.release} again")
     except ValueError as error:  # it was the first
         reasons.append(f"{alias} stays {release}: {error}")

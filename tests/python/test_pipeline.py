@@ -239,34 +239,39 @@ def serving(serves):
 def test_servers_are_waited_for(nights, after):
     store = Store(after.parent / "store")
     first, second = (night.release for night in nights[1])
-    store.rollback("champion")
     started = time.monotonic()
 
-    def slow():
-        return store.aliases()["champion"].release if time.monotonic() > started + 0.3 else first
+    def update(alias, *urls, timeout):
+        store.promote(alias, first)
+        return release.update_serving(
+            store.url, second, urls=urls, timeout=timeout, alias=alias, expect=first, pause=0.05
+        )
 
-    with serving(slow) as one, serving(lambda: store.aliases()["champion"].release) as other:
-        options = {"alias": "champion", "expect": first, "pause": 0.05}
-        done = release.update_serving(store.url, second, urls=[one, other], timeout=20, **options)
-        assert done.passed and store.aliases()["champion"].release == second
-    store.rollback("champion")
+    def slow():
+        return store.aliases()["one"].release if time.monotonic() > started + 0.3 else first
+
+    with serving(slow) as late, serving(lambda: store.aliases()["one"].release) as soon:
+        assert update("one", late, soon, timeout=20).passed and store.aliases()["one"].release == second
     with serving(lambda: first) as stuck, serving(lambda: None) as down:
-        refused = release.update_serving(store.url, second, urls=[stuck, down], timeout=0.3, **options)
-    assert not refused.passed and store.aliases()["champion"].release == first
-    assert f"{stuck} does not serve {second} after 0.3 s: {first}" in refused.reasons
-    assert any(reason.startswith(f"{down} does not serve") and "503" in reason for reason in refused.reasons)
-    assert refused.reasons[-1] == f"champion is {first} again"
+        refused = update("two", stuck, down, timeout=0.3)
+        assert not refused.passed and store.aliases()["two"].release == first
+        assert f"{stuck} does not serve {second} after 0.3 s: {first}" in refused.reasons
+        assert any(reason.startswith(f"{down} does not serve") and "503" in reason for reason in refused.reasons)
+        assert refused.reasons[-1] == f"two is {first} again"
+        # It was moved back by the step itself: once servers are well, it is promoted again.
+        options = {"alias": "two", "expect": first, "timeout": 20}
+        assert release.update_serving(store.url, second, **options).passed and store.aliases()["two"].release == second
     # Where the alias is somebody else's by then, it stays.
     third = store.upload(after.parent / "work" / "runs" / day(6) / "bundles" / "judged", name="third").release.name
 
     def taken():
-        if store.aliases()["champion"].release == second:
-            store.promote("champion", third, by="somebody")
+        if store.aliases()["three"].release == second:
+            store.promote("three", third, by="somebody")
         return first
 
     with serving(taken) as stuck:
-        refused = release.update_serving(store.url, second, urls=[stuck], timeout=0.3, **options)
-    assert "it was not moved back" in refused.reasons[-1] and store.aliases()["champion"].release == third
+        refused = update("three", stuck, timeout=0.3)
+    assert "it was not moved back" in refused.reasons[-1] and store.aliases()["three"].release == third
 
 
 def test_what_somebody_rolled_back_stays_so(nights, after):

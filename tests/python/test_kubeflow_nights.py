@@ -1,8 +1,10 @@
 """Nights on Kubeflow: what they release where KFP runs them on this machine, and what pods do with their parameters alone."""
 
+import builtins
 import contextlib
 import datetime
 import json
+import logging
 import shutil
 import warnings
 
@@ -40,12 +42,16 @@ def kfp_local(root):
     from kfp.local.config import LocalExecutionConfig
 
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
+    # It indents what is printed and logged, and with steps side by side leaves that so.
+    log, printed = logging.getLogger(), builtins.print
+    level, handlers = log.level, [*log.handlers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of images and resources, which are of no use here
         try:
             yield
         finally:
             LocalExecutionConfig.instance = None
+            builtins.print, log.level, log.handlers[:] = printed, level, handlers
 
 
 def run_by_kfp(path, number, root):

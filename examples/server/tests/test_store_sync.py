@@ -66,7 +66,8 @@ def test_a_candidate_is_shadowed(store, start, tmp_path):
     store.promote("candidate", "r1")
     stamp.store.sync(store, to=to, candidate="candidate")
     server = start(bundle="", releases={"path": str(to), "poll_ms": 20}, shadow={"share": 10_000})
-    wait_until(lambda: "r1" in json.dumps(server.get("/release").json))
+    # Either may be loaded first.
+    wait_until(lambda: server.get("/readyz").status == 200 and "r1" in json.dumps(server.get("/release").json))
     assert server.get("/release").json["release"] == "r0"
 
 

@@ -90,7 +90,9 @@ class Everybody:
     def change_releases(self) -> None:
         digests = {name: digest_of(path) for name, path in self.bundles.items()}
         for n in range(25):
-            names = [f"{name}{n}" for name in ("ab" if n % 2 else "ba")]  # in turn: both are served for half of the time
+            names = [
+                f"{name}{n}" for name in ("ab" if n % 2 else "ba")
+            ]  # in turn: both are served for half of the time
             for name, pointer in zip(names, ("current.json", "candidate.json"), strict=True):
                 (self.directory.path / "releases" / name).symlink_to(self.bundles[name[0]])
                 self.directory.point(name, digests[name[0]], pointer)

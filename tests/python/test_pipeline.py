@@ -24,6 +24,7 @@ import stamp.data
 import stamp.pipeline
 from small_shop import OPTIONS, day, make_clicks, make_shop
 from stamp import cli
+from stamp.base.folders import Folder
 from stamp.pipeline import done, stages
 from stamp.pipeline.steps import release
 from stamp.pipeline.steps.reports import StepReport
@@ -349,13 +350,13 @@ def test_the_whole_catalogs_training_begins_anew_with_other_options(after, monke
 def test_a_part_of_what_was_brought_to_a_bucket_is_not_taken_for_all(tmp_path, monkeypatch):
     """A pod that is killed between two files."""
     url = f"memory://{tmp_path.name}"
-    put = Work._put
+    put = Folder.put_copy
 
-    def killed(work, path, file):
-        put(work, path, file)
+    def killed(folder, path, file):
+        put(folder, path, file)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Work, "_put", killed)
+    monkeypatch.setattr(Folder, "put_copy", killed)
     with pytest.raises(KeyboardInterrupt), Work(url) as work, work.writing("made") as folder:
         for name in ("a", "b"):
             pathlib.Path(folder, name).write_text(name)

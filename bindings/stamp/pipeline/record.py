@@ -119,8 +119,9 @@ def _lineage(name: str, parent: str | None, made_by: Mapping[str, Any], results:
         ["clicks", f"{window['first_day']} to {window['last_day']}"],
         ["fingerprint of the data", made_by["data"]],
         ["model of the whole catalog", f"of {made_by['full']}"],
-        ["clusters", f"{made_by['clusters']}, begun on {made_by['clusters_begun']}"],
+        ["clusters", f"{made_by['clusters']}, which go on with {made_by['clusters_begun']}"],
         ["options of training", json_text(made_by["config"], sort_keys=True)],
+        ["versions", ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())],
     ]
     return Section(key="lineage", title="What it was made of", tables=[Table(["what", "which"], rows)])
 

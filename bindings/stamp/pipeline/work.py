@@ -90,7 +90,7 @@ class Work:
         self.folder.publish(begun, "")
         for name in sorted(after):
             if after[name] != before.get(name):
-                self._put(f"{path}/{name}", os.path.join(copy, name))
+                self.folder.put_copy(f"{path}/{name}", os.path.join(copy, name))
         for name in before.keys() - after.keys():
             self.folder.remove(f"{path}/{name}")
         self.folder.remove(begun)
@@ -128,15 +128,6 @@ class Work:
             with self.folder.open(name) as content, open(to, "wb") as file:
                 shutil.copyfileobj(content, file, 1 << 20)
         return bool(names)
-
-    def _put(self, path: str, file: str) -> None:
-        scratch = self.folder.scratch(path.rpartition("/")[0])
-        try:
-            shutil.copyfile(file, scratch)
-            self.folder.put(path, scratch)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(scratch)
 
 
 def _states(folder: str) -> dict[str, tuple[int, int]]:

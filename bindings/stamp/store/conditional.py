@@ -5,6 +5,7 @@ The methods of each class raise the errors of its system as they come; :class:`P
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import fcntl
 import hashlib
@@ -52,7 +53,21 @@ def _version(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _LocalObjects:
+class _LockedObjects(abc.ABC):
+    """Where a lock keeps writers apart: a look, and then a write."""
+
+    def create(self, path: str, text: str) -> bool:
+        return self._write(path, text, None)
+
+    def swap(self, path: str, text: str, version: str) -> bool:
+        return self._write(path, text, version)
+
+    @abc.abstractmethod
+    def _write(self, path: str, text: str, version: str | None) -> bool:
+        """If what is there is of this version; None: if nothing is."""
+
+
+class _LocalObjects(_LockedObjects):
     """A lock of the folder while it is looked at and written, which ends with the process that holds it. Readers need
     none: a file is renamed into its place."""
 
@@ -65,12 +80,6 @@ class _LocalObjects:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return text, _version(text)
-
-    def create(self, path: str, text: str) -> bool:
-        return self._write(path, text, None)
-
-    def swap(self, path: str, text: str, version: str) -> bool:
-        return self._write(path, text, version)
 
     def _write(self, path: str, text: str, version: str | None) -> bool:
         with self._locked((self._root / path).parent):
@@ -91,7 +100,7 @@ class _LocalObjects:
             os.close(handle)
 
 
-class _MemoryObjects:
+class _MemoryObjects(_LockedObjects):
     """Of one process."""
 
     _lock = threading.Lock()
@@ -105,12 +114,6 @@ class _MemoryObjects:
         except FileNotFoundError:
             return None
         return text, _version(text)
-
-    def create(self, path: str, text: str) -> bool:
-        return self._write(path, text, None)
-
-    def swap(self, path: str, text: str, version: str) -> bool:
-        return self._write(path, text, version)
 
     def _write(self, path: str, text: str, version: str | None) -> bool:
         with self._lock:

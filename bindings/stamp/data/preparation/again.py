@@ -13,7 +13,7 @@ from ..prepared.layout import EVENTS, PRODUCTS
 from ..prepared.prepared import Prepared
 from .options import Options
 from .visits import STORED
-from .work import Preparation
+from .window import Window
 
 _FIXED = ("sessions", "gap", "max_id_characters", "bot_events_a_day", "bot_events_an_hour", "days")  # made the events
 
@@ -30,7 +30,7 @@ def options_again(source: Prepared, options: Options) -> Options:
     return dataclasses.replace(options, **{name: source.options[name] for name in _FIXED})
 
 
-class PreparationAgain(Preparation):
+class PreparationAgain(Window):
     """Sessions of the events that prepared data hold. The products are theirs, too; events and what is in quarantine stay
     where they are."""
 
@@ -43,12 +43,10 @@ class PreparationAgain(Preparation):
         steps: Steps,
         stack: contextlib.ExitStack,
     ):
-        self._options, self._target, self._engine, self._steps, self._stack = options, target, engine, steps, stack
-        self._mapping = dict(source.mapping)
-        self._visitors = self._mapping.get("visitor_id") is not None
+        super().__init__(engine, options, target, source.mapping, steps, stack)
         self._first, self._end = int(source.window["first"]), int(source.window["end"])
         self._counts = {name: source.counts[name] for name in ("window_events", "products")}
-        self._quarantined, self._files = dict(source.quarantined), []
+        self._quarantined = dict(source.quarantined)
         self._source = source
         files = source.manifest.below(EVENTS)
         self._window_events = engine.read_parquet([source.target.readable(file.path) for file in files]).select(*STORED)

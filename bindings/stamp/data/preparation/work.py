@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import pyarrow as pa
-import pyarrow.compute as pc
 from ibis import _
 
 from ...base.folders import Folder
 from ...base.progress import Steps
 from ..prepared.manifest import Manifest
-from ..prepared.parts import PartFile, PartWriter
+from ..prepared.parts import PartFile
 from ..sources.catalogs import open_catalog
 from ..sources.dates import date_of, day_of
 from ..sources.faults import DAY, Limits, day
 from ..sources.opening import OpenedEvents
 from . import catalog as catalogs
 from .cleaning import with_reasons
-from .examples import in_file_order, laid_out, weighed, without_repeats
 from .options import Options
-from .support import supported_items
-from .visits import SESSION, STORED, USED, in_sessions, sent_twice, stored
+from .visits import STORED, USED, in_sessions, sent_twice, stored
+from .window import Window
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -33,7 +31,7 @@ _STORED_ORDER = ("visitor_id", "timestamp", "item_id", "event_type", "session_id
 _AGAIN = 3  # days that an appended day prepares again: GA4 rewrites its tables for so long
 
 
-class Preparation:
+class Preparation(Window):
     """One call of :func:`prepare`: its steps in their order."""
 
     def __init__(
@@ -46,8 +44,8 @@ class Preparation:
         steps: Steps,
         stack: contextlib.ExitStack,
     ):
-        self._opened, self._options, self._target, self._old = opened, options, target, old
-        self._engine, self._visitors = opened.engine, opened.mapping.visitor_id is not None
+        super().__init__(opened.engine, options, target, opened.mapping.to_dict(), steps, stack)
+        self._opened, self._old = opened, old
         self._given = opened.mapping.session_id is not None and options.sessions == "as given"
         self._limits = Limits(
             now=now,
@@ -56,11 +54,6 @@ class Preparation:
             bot_events_a_day=options.bot_events_a_day,
             bot_events_an_hour=options.bot_events_an_hour,
         )
-        self._mapping = opened.mapping.to_dict()
-        self._steps, self._stack = steps, stack
-        self._counts: dict[str, int] = {}
-        self._quarantined: dict[str, int] = {}
-        self._files: list[PartFile] = []
 
     def find_window(self, end: int | None) -> None:
         """The days of the window, and from which of them on events are read."""
@@ -174,47 +167,6 @@ class Preparation:
         for each in by_reason.to_pylist():
             self._quarantined[each["reason"]] = self._quarantined.get(each["reason"], 0) + each["rows_sum"]
 
-    def lay_out_sessions(self) -> None:
-        """Sessions of all days of the window, filtered by support, in the order in which they are read."""
-        engine, options = self._engine, self._options
-        events = self._window_events
-        if options.collapse_repeats:
-            events = engine.keep(without_repeats(events))
-            left = engine.values(events.aggregate(n=_.count()))["n"]
-            self._counts["repeats"] = self._counts["window_events"] - left
-        split = self._end * DAY - options.held_out
-        if options.held_out:
-            events = engine.keep(events.mutate(ends=_.timestamp.max().over(ibis.window(group_by=SESSION))))
-        train = events.filter(_.ends < split).drop("ends") if options.held_out else events
-        with self._steps("support of products"):
-            items, rounds = supported_items(
-                train, engine, min_support=options.min_support, min_length=options.min_length
-            )  # fmt: skip
-        self._counts["support_rounds"] = rounds
-        with self._steps("writing sessions"):
-            self._write_sessions("sessions/cluster=0", train.semi_join(items, "item_id"), "train")
-        if options.held_out:
-            with self._steps("writing held-out sessions"):
-                self._write_sessions("held_out", events.filter(_.ends >= split).drop("ends"), "held_out")
-
-    def _write_sessions(self, folder: str, events: ir.Table, what: str) -> None:
-        weighed_events = weighed(events, self._options, first=self._first, end=self._end)
-        visitors = self._visitors
-        examples = laid_out(weighed_events, visitors=visitors, min_length=self._options.min_length)
-        counted = {f"{what}_events": 0, f"{what}_sessions": 0}
-
-        def count(batch: Any) -> None:
-            counted[f"{what}_events"] += batch.num_rows
-            counted[f"{what}_sessions"] += pc.sum(pc.equal(batch["position"], 0)).as_py()
-
-        self._files += self._write(folder, in_file_order(examples), None, count)
-        self._counts |= counted
-        if what == "train" and not counted["train_events"]:
-            raise ValueError(
-                f"prepare: of {self._counts['window_events']:,} events none is in a session of {self._options.min_length} or "
-                f"more products with {self._options.min_support} or more events; lower min_support, or give more days"
-            )
-
     def list_products(self, catalog: Any, columns: Mapping[str, str]) -> None:
         """Products of the catalog and of all events of the window."""
         listed = None
@@ -226,44 +178,6 @@ class Preparation:
             seen = catalogs.seen_products(self._window_events)
             self._files += self._write("products", catalogs.products(seen, listed), None)
         self._counts["products"] = sum(file.rows for file in self._files if file.path.startswith("products/"))
-
-    @property
-    def _item_ids(self) -> str:
-        return "text" if self._window_events.item_id.type().is_string() else "integer"
-
-    def manifest(self) -> Manifest:
-        """What readers see from now on."""
-        days = {
-            "first_day": date_of(self._first),
-            "last_day": date_of(self._end - 1),
-            "first": self._first,
-            "end": self._end,
-        }
-        return Manifest(
-            window=days,
-            options=self._options.to_dict(),
-            mapping=self._mapping,
-            item_ids=self._item_ids,
-            counts=self._counts,
-            quarantined=dict(sorted(self._quarantined.items())),
-            files=tuple(self._files),
-        )
-
-    def _write(
-        self, folder: str, rows: ir.Table, cut_by: str | None, look: Callable[[Any], None] | None = None
-    ) -> list[PartFile]:
-        """Files of sorted rows, taken back where the whole does not come to its end."""
-        writer = PartWriter(self._target, folder, rows.schema().to_pyarrow(), cut_by=cut_by)
-        self._stack.push(lambda kind, *_: writer.take_back() if kind is not None else None)
-        batches = self._engine.batches(rows)
-        writer.write_all(batches if look is None else _seen(batches, look))
-        return writer.close()
-
-
-def _seen(batches: Iterator[Any], look: Callable[[Any], None]) -> Iterator[Any]:
-    for batch in batches:
-        look(batch)
-        yield batch
 
 
 def _listed(quarantined: Mapping[str, int]) -> str:

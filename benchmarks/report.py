@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 
+from report_gpu import gpu_headline, gpu_performance
 from report_server import served
 from report_tables import ROOT, latest, read, table, where
 
@@ -16,41 +17,7 @@ PUBLISHED = {
     "retailrocket": ("50.96 / 25.17", "reprinted by MGCOT; examples start at two events"),
     "yoochoose_week": ("", "nothing, for this slice of a week, of which the last day is the test"),
 }
-# What was written down before there was a measurement, so that it can be contradicted: V = 43,097, D = 100, B = 512, bf16
-# and one H200 (4.8 TB/s, 990 Tflop/s dense in bf16, 67 in fp32) unless it says otherwise.
-PREDICTIONS = {
-    "step": (
-        "a training step",
-        "≤ 0.15 ms, 3.4 M examples/s",
-        "Two passes of 4·B·V·W = 9.9 Gflop, W = 112: 10 µs each at 990 Tflop/s, some 20 at what mma.sync reaches. Bytes: "
-        "28·V·D + 4·V·W, 140 MB, 29 µs. Together 70 µs where they overlap badly. Some 35 launches of the session's part, "
-        "2 µs each in a graph: 70 µs.",
-    ),
-    "eager": (
-        "PyTorch eager / stamp",
-        "≥ 8",
-        "Eager keeps [B,V] scores in fp32 beside their copies in bf16, 22 million: it moves them some ten times, 0.9 GB or "
-        "0.2 ms; Adam reads and writes 28·V·D in passes of its own; and some 120 launches at 5 µs and more: 1.2 ms.",
-    ),
-    "compiled": (
-        "torch.compile at its best / stamp",
-        "≥ 1.5",
-        "Graphs take the launches away and fusion half of the passes over the scores: 0.1 ms for these, 0.05 for four "
-        "products, 0.06 for Adam and the gradient of the table.",
-    ),
-    "cublas": (
-        "the four catalog products by cuBLAS / ours, bf16",
-        "≥ 0.5",
-        "cuBLAS: 4 × 2·B·V·D = 17.7 Gflop, 25 µs at what wgmma reaches, and [B,V] of 44 MB in bf16 written and read twice, "
-        "35 µs. Ours: 20 Gflop at two thirds of 620 Tflop/s, 48 µs, and Adam's 103 MB, 22 µs, partly beside it.",
-    ),
-    "top_k": (
-        "top 20 of 1,000,000 for 256 queries, share of the binding limit",
-        "≥ 35 %",
-        "2·B·V·D = 51 Gflop in bf16: 52 µs at 990 Tflop/s against 42 µs for 200 MB, so arithmetic binds. Padded to "
-        "W = 112 and at what mma.sync reaches, 620 Tflop/s, 92 µs; queues and the merge some 50 µs: 0.15 ms.",
-    ),
-}
+
 STAGES = ("validate_data", "prepare", "train_full", "cluster", "partition", "train_judged", "build_judged", "validate_model",
           "train_released", "build_released", "compare_bundles", "upload", "update_serving")  # fmt: skip
 TITLES = {"yoochoose1_64": "Yoochoose 1/64", "diginetica": "Diginetica (sorted)", "retailrocket": "RetailRocket",
@@ -59,10 +26,6 @@ TITLES = {"yoochoose1_64": "Yoochoose 1/64", "diginetica": "Diginetica (sorted)"
 
 def on_cpu(rows: list[dict]) -> list[dict]:
     return [row for row in rows if row.get("device", "cpu") == "cpu"]
-
-
-def on_gpu(rows: list[dict]) -> list[dict]:
-    return [row for row in rows if "gpu" in row]
 
 
 def performance() -> str:
@@ -355,99 +318,6 @@ def daily() -> list[str]:
             where(rows)]  # fmt: skip
 
 
-def speeds(row: dict) -> dict[str, float]:
-    """Examples/s of stamp and of each peer."""
-    return {name: result["speed"] for name, result in row.items() if isinstance(result, dict) and "speed" in result}
-
-
-def limits(rows: list[dict]) -> dict[str, float]:
-    """What a GPU does at best: bytes a second of a copy, flops a second of a product by unit."""
-    best: dict[str, float] = {}
-    for row in rows:
-        if row["group"] == "limits" and row["variant"].startswith("copy"):
-            best["bytes"] = max(best.get("bytes", 0), row["bytes"] / row["us"] * 1e6)
-        if row["group"] == "limits" and row["variant"] == "product":
-            best[row["unit"]] = max(best.get(row["unit"], 0), row["flops"] / row["us"] * 1e6)
-    return best
-
-
-def share(row: dict, best: dict[str, float]) -> float:
-    """The time that the binding limit asks for, over the time it took."""
-    return 1e6 * max(row["bytes"] / best["bytes"], row["flops"] / best[row["unit"]]) / row["us"]
-
-
-def predictions(gpu: str, train: list[dict], kernels: list[dict]) -> str:
-    """Each prediction beside what `gpu` did, or a dash."""
-    measured: dict[str, str] = {}
-    for row in train:
-        if (row["products"], row["batch"], row["precision"]) == (43_097, 512, "bf16"):
-            speed = speeds(row)
-            measured["step"] = f"{1e3 * row['batch'] / speed['stamp']:.3f} ms, {speed['stamp'] / 1e6:.2f} M examples/s"
-            measured["eager"] = f"{row['ratio']:.1f}"
-            compiled = [ratio for name, ratio in row["ratios"].items() if name != "torch"]
-            if compiled:
-                measured["compiled"] = f"{min(compiled):.2f}"
-    best = limits(kernels)
-    loss = [r for r in kernels if r["group"] == "catalog_cross_entropy" and r["shape"] == "V=43097 D=100 B=512"]
-    ours = [r["us"] for r in loss if r["variant"] == "shipped bf16"]
-    theirs = [r["us"] for r in loss if r["variant"].startswith("cuBLAS alone, bf16")]
-    if ours and theirs:
-        measured["cublas"] = f"{min(theirs) / ours[0]:.2f}"
-    for row in kernels:
-        if (row["group"], row["variant"], row["shape"]) == (
-            "catalog_top_k",
-            "shipped",
-            "V=1000000 D=100 B=256",
-        ) and best:
-            measured["top_k"] = f"{100 * share(row, best):.0f} %"
-    return table([gpu, "predicted", "measured", "why"],
-                 [[what, target, measured.get(key, "-"), why] for key, (what, target, why) in PREDICTIONS.items()])  # fmt: skip
-
-
-def gpu_performance() -> list[str]:
-    all_train = on_gpu(read("train"))
-    all_recommend, all_kernels = on_gpu(read("recommend")), on_gpu(read("kernels"))
-    gpus = sorted({row["gpu"] for row in all_train + all_recommend + all_kernels})
-    if not gpus:
-        return [
-            "## On a GPU",
-            "Not measured yet; `tests/gpu.sh` does it. What is expected:",
-            predictions("target", [], []),
-        ]
-    text = []
-    for gpu in gpus:
-        train, recommend, kernels = ([row for row in rows if row["gpu"] == gpu]
-                                     for rows in (all_train, all_recommend, all_kernels))  # fmt: skip
-        train = latest(train, "products", "dim", "batch", "precision")
-        recommend = latest(recommend, "products", "batch")
-        kernels = latest(kernels, "group", "variant", "shape", "unit")
-        text += [f"## On {gpu}", predictions(gpu, train, kernels)]
-        if train:
-            names = list(dict.fromkeys(name for row in train for name in speeds(row)))
-            text += ["Examples/s of an epoch, and MiB of the GPU's memory: stamp's by the driver, PyTorch's as its allocator "
-                     "counts them.", table(
-                         ["V, D, B, precision", *names, *(f"{name} MiB" for name in names)],
-                         [[f"{r['products']:,}, {r['dim']}, {r['batch']}, {r['precision']}",
-                           *(f"{r[name]['speed']:,.0f}" if name in r else "-" for name in names),
-                           *(f"{r[name]['device_mib']:,.0f}" if name in r else "-" for name in names)] for r in train]),
-                     where(train)]  # fmt: skip
-        if recommend:
-            names = [name.removesuffix("_ms") for name in recommend[0] if name.endswith("_ms")]
-            text += ["Milliseconds for the exact top 20, answers on the host.", table(
-                ["V, D", "requests", *names],
-                [[f"{r['products']:,}, {r['dim']}", str(r["batch"]), *(f"{r[f'{name}_ms']:.3f}" for name in names)]
-                 for r in recommend]), where(recommend)]  # fmt: skip
-        best = limits(kernels)
-        if best:
-            text += ["Kernels: medians with the second-level cache flushed; the share is that of the binding limit, the "
-                     "measured rates at the top.", table(
-                         ["group", "variant", "sizes", "µs", "share", "error"],
-                         [[r["group"], r["variant"] + (f" {r['unit']}" if r["group"] == "limits" else ""), r["shape"],
-                           f"{r['us']:.1f}", f"{100 * share(r, best):.0f} %", f"{r['error']:.1g}"] for r in kernels]),
-                     where(kernels)]  # fmt: skip
-    return text
-
-
 def kernels() -> str:
     """What is known of the kernels without a GPU."""
     text = ["# Kernels, without a GPU",
@@ -620,6 +490,7 @@ def clustered_accuracy() -> list[str]:
 
 
 def headline() -> str:
+    """Tables of the README: what one machine of each kind did beside its peers."""
     fp32 = [r for r in on_cpu(read("train")) if r.get("precision", "fp32") == "fp32"]  # as it is unless asked for
     train = [r for r in latest(fp32, "products", "dim", "batch") if r["products"] == 43_097]
     top = [r for r in latest(on_cpu(read("recommend")), "products", "batch") if r["products"] == 1_000_000]
@@ -637,7 +508,7 @@ def headline() -> str:
             rows.append([task, f"{r['stamp_ms']:.1f} ms", f"{peer}: {milliseconds:.1f} ms",
                          f"{milliseconds / r['stamp_ms']:.2f} ×"])  # fmt: skip
     where_ = f"{(train + top)[0]['processor']}, {(train + top)[0]['threads']} cores" if train + top else ""
-    return table([where_, "stamp", "peer", "faster"], rows)
+    return "\n\n".join([table([where_, "stamp", "peer", "faster"], rows), *gpu_headline()])
 
 
 def sample_verdicts() -> str:

@@ -35,3 +35,24 @@ def where(rows: list[dict]) -> str:
         )
         said.setdefault(line, {}).update({r["isa"]: None} if "isa" in r else {})
     return "\n".join(f"- {line.replace('{sets}', ''.join(f', {isa}' for isa in said[line]))}" for line in sorted(said))
+
+
+def speeds(row: dict) -> dict[str, float]:
+    """Examples/s of stamp and of each peer."""
+    return {name: result["speed"] for name, result in row.items() if isinstance(result, dict) and "speed" in result}
+
+
+def limits(rows: list[dict]) -> dict[str, float]:
+    """What a GPU does at best: bytes a second of a copy, flops a second of a product by unit."""
+    best: dict[str, float] = {}
+    for row in rows:
+        if row["group"] == "limits" and row["variant"].startswith("copy"):
+            best["bytes"] = max(best.get("bytes", 0), row["bytes"] / row["us"] * 1e6)
+        if row["group"] == "limits" and row["variant"] == "product":
+            best[row["unit"]] = max(best.get(row["unit"], 0), row["flops"] / row["us"] * 1e6)
+    return best
+
+
+def share(row: dict, best: dict[str, float]) -> float:
+    """The time that the binding limit asks for, over the time it took."""
+    return 1e6 * max(row["bytes"] / best["bytes"], row["flops"] / best[row["unit"]]) / row["us"]

@@ -30,6 +30,24 @@ struct Ranges {
   std::int64_t B, L;
 };
 
+// What batches of training are made of. An example is a target, the event at place t, and its history, the `length`
+// events right before it: t << kLengthBits | length.
+struct TrainingExamples {
+  static constexpr int kLengthBits = 24;
+  const std::int32_t* items;      // events, sessions laid end to end
+  const float* weights;           // of each event as a target; null: all 1
+  const std::uint64_t* examples;  // in the order of training; those of a batch differ
+};
+
+// Where a batch goes.
+struct BatchArrays {
+  std::int64_t B, L;             // L: room for events, enough where none is shared
+  std::int32_t* events;          // [L] those of no history are -1
+  std::int32_t *begin, *length;  // [B] as in Ranges
+  std::int32_t* targets;         // [B]
+  float* weights;                // [B], summing to 1
+};
+
 enum class Normalization { none, softmax };  // of the attention over a session
 
 struct SessionAttention {
@@ -50,8 +68,9 @@ struct TrainingStep {
   std::int64_t number = 1;  // 1 for the first
   float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 1;
   float weight_decay = 0;  // decoupled: p -= learning_rate * weight_decay * p
-  double weight = 1;       // of the batch, in loss_sum
+  double weight = 1;       // of the batch, in loss_sum: the sum of its examples'
   double limit = 0;        // of the loss
+  std::int64_t first = 0;  // of the batch among the examples that build_batch is given
   // From step to step, by the device.
   float gradient_scale = 1;  // clip_gradient lowers it
   std::int32_t stopped = 0;  // set where the loss is not below the limit, and stays: no weight changes any more
@@ -149,9 +168,16 @@ class STAMP_API Device {
   virtual void copy_in(void* device, const void* host, std::size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, std::size_t bytes) = 0;
   virtual void zero(void* memory, std::size_t bytes) = 0;
-  virtual bool reads_host_memory() const = 0;  // whether kernels do, so that nothing need be copied in
+  virtual bool reads_host_memory() const = 0;    // whether kernels do, so that nothing need be copied in
+  virtual std::int64_t free_memory() const = 0;  // bytes that could be allocated; of a CPU nobody knows: all there are
   virtual void synchronize() = 0;  // waits for all that was asked for; other handles may then use the results
   virtual std::unique_ptr<Recorder> recorder() = 0;  // to be destroyed before the device
+
+  // The batch of B examples from step->first on, by ascending target; histories that overlap share their events, which
+  // stand in the order of the sessions. Weights are divided by step->weight. Returns its number of events, or L where
+  // only the device knows that.
+  virtual std::int64_t build_batch(const TrainingExamples& examples, const TrainingStep* step,
+                                   const BatchArrays& batch) = 0;
 
   // y[n] = items[ids[n]], 0 where ids[n] is negative; rows longer than max_norm shortened to it (0: never).
   virtual void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,

@@ -217,7 +217,7 @@ Json epoch_json(const Epoch& epoch) {
 }
 
 // What a report says of the run that made the model, at any depth, and not of the model.
-constexpr std::array kOfTheRun{"seconds", "examples_per_second", "resumed"};
+constexpr std::array kOfTheRun{"seconds", "examples_per_second", "resumed", "streamed"};
 
 Json reproducible(const Json& value) {
   if (value.is_array()) {
@@ -297,6 +297,7 @@ std::string to_json(const TrainReport& report) {
               {"seconds", report.seconds},
               {"examples_per_second", report.examples_per_second},
               {"resumed", report.resumed},
+              {"streamed", report.streamed},
               {"device", report.device},
               {"precision", to_string(report.precision)}}
       .dump();

@@ -108,10 +108,19 @@ std::array<Array<float>*, 23> Activations::floats() {
           &d_h_t,   &d_memory, &d_query, &d_anchor, &d_mean, &losses, &log_sums};
 }
 
-void Activations::upload(const Batch& batch, std::int64_t D) {
-  B = batch.B();
+void Activations::resize(std::int64_t batch_B, std::int64_t batch_L, std::int64_t D) {
   const std::int64_t padding = device_->padding();
-  L = (batch.L() + padding - 1) / padding * padding;
+  B = batch_B;
+  L = (batch_L + padding - 1) / padding * padding;
+  events.resize(L);
+  for (auto* array : {&begin, &length, &targets}) array->resize(B);
+  weights.resize(B);
+  for (auto* array : {&x, &keys}) array->resize(L * D);
+  for (auto* array : {&anchor, &mean, &query, &memory, &h_s, &h_t, &product, &q}) array->resize(B * D);
+}
+
+void Activations::upload(const Batch& batch, std::int64_t D) {
+  resize(batch.B(), batch.L(), D);
   padded_.assign(batch.items.begin(), batch.items.end());
   padded_.resize(static_cast<std::size_t>(L), Catalog::kUnknown);
   events.upload(padded_);
@@ -119,8 +128,6 @@ void Activations::upload(const Batch& batch, std::int64_t D) {
   length.upload(batch.length);
   targets.upload(batch.targets);
   weights.upload(batch.weights);
-  for (auto* array : {&x, &keys}) array->resize(L * D);
-  for (auto* array : {&anchor, &mean, &query, &memory, &h_s, &h_t, &product, &q}) array->resize(B * D);
 }
 
 void Activations::prepare_backward(std::int64_t D) {

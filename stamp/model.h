@@ -74,7 +74,9 @@ struct STAMP_API Weights {
 // What forward leaves for backward, and a batch on its device. Grows to the largest batch seen, then never again.
 struct STAMP_API Activations {
   explicit Activations(const std::shared_ptr<Device>& device);
-  // Events are padded to a multiple of Device::padding() with Catalog::kUnknown, which no example reads.
+  // Room for a batch of B examples with L events. Events are padded to a multiple of Device::padding() with
+  // Catalog::kUnknown, which no example reads.
+  void resize(std::int64_t B, std::int64_t L, std::int64_t D);
   void upload(const Batch& batch, std::int64_t D);
   void prepare_backward(std::int64_t D);
 
@@ -89,6 +91,7 @@ struct STAMP_API Activations {
   Array<float> d_memory, d_query, d_anchor, d_mean;    // [B,D]
   Array<float> losses, log_sums;                       // [B]
   Ranges ranges() const { return {begin.data(), length.data(), B, L}; }
+  BatchArrays batch() { return {B, L, events.data(), begin.data(), length.data(), targets.data(), weights.data()}; }
   // Differs where sizes or memory do.
   std::uint64_t layout();
 

@@ -68,21 +68,17 @@ CatalogCrossEntropy Optimizer::loss_problem() {
           .workspace_size = workspace_.size()};
 }
 
-void Optimizer::upload(const Batch& batch, float learning_rate, double limit) {
+void Optimizer::prepare(TrainingStep step) {
   Activations& a = activations_;
-  a.upload(batch, model_.config().dim);
   a.prepare_backward(model_.config().dim);
   // All exponentials, rounded up to whole tiles, or as many as the bound allows.
   const std::int64_t all = a.B * (model_.V() + model_.V() / 256 + 1024);
   workspace_.resize(std::min<std::int64_t>(config_.workspace_bytes / sizeof(float), all));
-  const TrainingStep step{.number = steps_ + 1,
-                          .learning_rate = learning_rate,
-                          .beta1 = config_.beta1,
-                          .beta2 = config_.beta2,
-                          .epsilon = config_.epsilon,
-                          .weight_decay = config_.weight_decay,
-                          .weight = batch.weight,
-                          .limit = limit};
+  step.number = steps_ + 1;
+  step.beta1 = config_.beta1;
+  step.beta2 = config_.beta2;
+  step.epsilon = config_.epsilon;
+  step.weight_decay = config_.weight_decay;
   model_.device()->copy_in(step_.data(), &step, offsetof(TrainingStep, gradient_scale));  // the rest is the device's
 }
 
@@ -100,12 +96,28 @@ void Optimizer::forward_backward(Weights& gradients) {
   model_.backward(device, a, gradients, step_.data());
 }
 
+void Optimizer::enqueue(const BatchPlace& batch, float learning_rate, double limit) {
+  activations_.resize(batch.B, batch.L, model_.config().dim);
+  prepare({.learning_rate = learning_rate, .weight = batch.weight, .limit = limit, .first = batch.first});
+  examples_ = batch.data;
+  run(true);
+}
+
 void Optimizer::enqueue(const Batch& batch, float learning_rate, double limit) {
-  upload(batch, learning_rate, limit);
+  activations_.upload(batch, model_.config().dim);
+  prepare({.learning_rate = learning_rate, .weight = batch.weight, .limit = limit});
+  run(false);
+}
+
+void Optimizer::run(bool build) {
   ++steps_;
-  const auto layout = activations_.layout() ^ reinterpret_cast<std::uintptr_t>(workspace_.data()) ^
-                      static_cast<std::uint64_t>(workspace_.size());
-  recorder_->run(layout, [this] {
+  std::uint64_t key = build;
+  for (const void* memory :
+       std::initializer_list<const void*>{workspace_.data(), examples_.items, examples_.weights, examples_.examples})
+    key = key * 0x100000001b3 ^ reinterpret_cast<std::uintptr_t>(memory);
+  key = (key * 0x100000001b3 ^ static_cast<std::uint64_t>(workspace_.size())) * 0x100000001b3 ^ activations_.layout();
+  recorder_->run(key, [this, build] {
+    if (build) activations_.L = model_.device()->build_batch(examples_, step_.data(), activations_.batch());
     forward_backward(gradients_);
     Device& device = *model_.device();
     Activations& a = activations_;
@@ -138,7 +150,8 @@ double Optimizer::step(const Batch& batch, float learning_rate, double limit) {
 }
 
 double Optimizer::gradients(const Batch& batch, Weights& gradients) {
-  upload(batch, 0, std::numeric_limits<double>::infinity());
+  activations_.upload(batch, model_.config().dim);
+  prepare({.weight = batch.weight, .limit = std::numeric_limits<double>::infinity()});
   forward_backward(gradients);
   Device& device = *model_.device();
   Activations& a = activations_;

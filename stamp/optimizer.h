@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "stamp/batches.h"
 #include "stamp/model.h"
 
 namespace stamp {
@@ -27,8 +28,9 @@ class STAMP_API Optimizer {
  public:
   Optimizer(const OptimizerConfig& config, Model& model);
 
-  // One training step on `batch`, which may be under way when this returns. A loss that is not below `limit` changes no
+  // One training step on a batch, which may be under way when this returns. A loss that is not below `limit` changes no
   // weight, nor do later steps until wait() has told so. learning_rate is the one of the schedule.
+  void enqueue(const BatchPlace& batch, float learning_rate, double limit = std::numeric_limits<double>::infinity());
   void enqueue(const Batch& batch, float learning_rate, double limit = std::numeric_limits<double>::infinity());
   // Waits for all steps: the last one's loss, Σ weights · losses, their sum, and whether one stopped.
   TrainingStep wait();
@@ -49,12 +51,16 @@ class STAMP_API Optimizer {
 
  private:
   CatalogCrossEntropy loss_problem();
-  void upload(const Batch& batch, float learning_rate, double limit);
+  // Memory for a batch of the size that activations have, and the step's options.
+  void prepare(TrainingStep step);
+  // The step, whose batch is built first or is there.
+  void run(bool build);
   void forward_backward(Weights& gradients);
 
   OptimizerConfig config_;
   Model& model_;
   Activations activations_;
+  TrainingExamples examples_{};  // that the step's batch is built of
   Weights gradients_, moment1_, moment2_;
   std::vector<Parameter> parameters_;  // the items first
   Array<float> workspace_;

@@ -6,7 +6,6 @@
 
 #include "stamp/files.h"
 #include "stamp/internal/json.h"
-#include "stamp/philox.h"
 #include "stamp/repeats.h"
 
 namespace stamp {
@@ -48,16 +47,6 @@ double value_of(const Monitor& monitor, const Metrics& metrics) {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// Fisher and Yates, driven by Philox: the same order for the same seed and epoch, everywhere.
-void shuffle(std::vector<std::int64_t>& values, std::uint64_t seed, std::int64_t epoch) {
-  constexpr std::uint64_t kShuffleStream = std::uint64_t{1} << 61;
-  for (std::size_t i = values.size(); i > 1; --i) {
-    const auto words = philox(seed, kShuffleStream + static_cast<std::uint64_t>(epoch), i);
-    const std::uint64_t random = std::uint64_t{words[0]} << 32 | words[1];
-    std::swap(values[i - 1], values[random % i]);
-  }
-}
 
 enum class Phase { select, refit };
 
@@ -129,23 +118,23 @@ class Run {
     if (model_.config().repeat_floors > 0)
       held_out = hold_out(sessions, config_.calibration, model_.config().seed, examples);
     report_.calibration_examples = static_cast<std::int64_t>(held_out.size());
-    Batch batch;
-    BatchBuilder builder(sessions, model_.config().history);
+    const std::int64_t count = static_cast<std::int64_t>(examples.size());
+    // Half of what the model leaves, for activations and scratch are to come.
+    Batches batches(model_.device(), sessions, examples, model_.config().history, config_.batch_size,
+                    model_.config().seed, model_.device()->free_memory() / 2);
+    report_.streamed = batches.streamed();
+    report_.examples = count;
     for (; epoch_ < epochs && !out_of_patience(); ++epoch_) {
-      std::vector<std::int64_t> targets = examples;
-      shuffle(targets, model_.config().seed, epoch_);
-      const std::int64_t count = static_cast<std::int64_t>(targets.size());
-      const std::int64_t batches = (count + config_.batch_size - 1) / config_.batch_size;
-      report_.examples = count;
+      batches.start(epoch_, epoch_ + 1 < epochs);
       const auto epoch_start = Clock::now();
       const double before = epoch_seconds_;
       const std::int64_t first_batch = position_;
       optimizer_->set_loss_sum(loss_sum_);
       float rate = 0;
-      for (; position_ < batches; ++position_) {
-        const std::int64_t first = position_ * config_.batch_size, last = std::min(count, first + config_.batch_size);
-        builder.build(std::span(targets).subspan(first, last - first), batch);
-        rate = optimizer_->learning_rate(epoch_ * batches + position_, epochs * batches, epoch_);
+      for (; position_ < batches.size(); ++position_) {
+        const std::int64_t last = std::min(count, (position_ + 1) * config_.batch_size);
+        const BatchPlace& batch = batches.at(position_);
+        rate = optimizer_->learning_rate(epoch_ * batches.size() + position_, epochs * batches.size(), epoch_);
         optimizer_->enqueue(batch, rate, divergence());
         weight_sum_ += batch.weight;
         if (last < count && !progress_due() && !checkpoint_due() && seconds_since(last_wait_) < kWaitSeconds) continue;

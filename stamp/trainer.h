@@ -60,7 +60,8 @@ struct TrainReport {
   double seconds = 0;
   double examples_per_second = 0;  // of training proper
   bool resumed = false;
-  std::string device;  // that trained, as open_device takes it
+  bool streamed = false;  // the sessions had no room beside the model and travelled to the device piece by piece
+  std::string device;     // that trained, as open_device takes it
   Precision precision = Precision::automatic;
 };
 

@@ -82,21 +82,21 @@ TEST_CASE("a training step") {
         config.clip_norm = clip;
         config.workspace_bytes = 1 << 20;
         Optimizer optimizer(config, model);
-        BatchBuilder builder(data, 0);
-        Batch batch;
-        const auto epoch = [&] {
-          for (std::size_t first = 0; first + 64 <= targets.size(); first += 64) {
-            builder.build(std::span(targets).subspan(first, 64), batch);
-            optimizer.step(batch, 0.001f);
-          }
-        };
-        bool settled = false;  // once every thread of a CPU has worked on the longest session; elsewhere at once
-        epoch();
-        for (int i = 0; i < (cpu ? 50 : 1) && !settled; ++i) {
+        Batches batches(device, data, targets, 0, 64, 1, device->free_memory() / 2);
+        std::int64_t epoch = 0;
+        const auto allocated = [&] {  // by the steps of an epoch, once its order is there
+          batches.start(epoch++, false);
+          batches.at(0);
           const auto before = allocations();
-          epoch();
-          settled = allocations() == before;
-        }
+          for (std::int64_t i = 0; i < batches.size(); ++i) {
+            optimizer.enqueue(batches.at(i), 0.001f);
+            optimizer.wait();
+          }
+          return allocations() - before;
+        };
+        bool settled = false;  // once every thread of a CPU has worked on the longest session; elsewhere soon
+        allocated();
+        for (int i = 0; i < (cpu ? 50 : 5) && !settled; ++i) settled = allocated() == 0;
         CHECK(settled);
       }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <limits>
 
 #include "kernels/cpu/bf16.h"
 #include "stamp/device.h"
@@ -22,8 +23,13 @@ class CpuDevice final : public Device {
   void copy_out(void* host, const void* device, std::size_t bytes) override;
   void zero(void* memory, std::size_t bytes) override;
   bool reads_host_memory() const override { return true; }
+  std::int64_t free_memory() const override { return std::numeric_limits<std::int64_t>::max(); }
   void synchronize() override {}
   std::unique_ptr<Recorder> recorder() override;
+
+  // batches.cpp
+  std::int64_t build_batch(const TrainingExamples& examples, const TrainingStep* step,
+                           const BatchArrays& batch) override;
 
   // rows.cpp
   void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
@@ -83,11 +89,12 @@ class CpuDevice final : public Device {
   int threads_;          // 0: all
   Precision precision_;  // of the catalog's products in training; all others are in fp32
   std::atomic<std::int64_t> allocations_{0};
-  std::vector<float> partial_;         // partial sums of reductions
-  std::vector<std::int64_t> pieces_;   // examples that may be worked on side by side
-  std::vector<std::int64_t> order_;    // sorted lookups
-  std::vector<float> running_;         // maxima and sums of the softmax, per part of the catalog
-  std::vector<Bf16Pair> query_pairs_;  // of the catalog's cross-entropy in bf16
+  std::vector<std::uint64_t> examples_;  // of a batch, sorted
+  std::vector<float> partial_;           // partial sums of reductions
+  std::vector<std::int64_t> pieces_;     // examples that may be worked on side by side
+  std::vector<std::int64_t> order_;      // sorted lookups
+  std::vector<float> running_;           // maxima and sums of the softmax, per part of the catalog
+  std::vector<Bf16Pair> query_pairs_;    // of the catalog's cross-entropy in bf16
 };
 
 // threads: as in DeviceOptions; precision: fp32 or bf16.

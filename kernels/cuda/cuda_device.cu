@@ -86,6 +86,13 @@ void CudaDevice::zero(void* memory, std::size_t bytes) {
   cuda::check(cudaMemsetAsync(memory, 0, bytes, stream_), "zero");
 }
 
+std::int64_t CudaDevice::free_memory() const {
+  cuda::check(cudaSetDevice(index_), "cudaSetDevice");
+  std::size_t free = 0, total = 0;
+  cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return static_cast<std::int64_t>(free);
+}
+
 void CudaDevice::synchronize() {
   select();
   cuda::check(cudaStreamSynchronize(stream_), "synchronize");

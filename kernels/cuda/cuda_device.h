@@ -51,8 +51,13 @@ class CudaDevice final : public Device {
   void copy_out(void* host, const void* device, std::size_t bytes) override;
   void zero(void* memory, std::size_t bytes) override;
   bool reads_host_memory() const override { return false; }
+  std::int64_t free_memory() const override;
   void synchronize() override;
   std::unique_ptr<Recorder> recorder() override;
+
+  // batches.cu
+  std::int64_t build_batch(const TrainingExamples& examples, const TrainingStep* step,
+                           const BatchArrays& batch) override;
 
   // rows.cu
   void gather_rows(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm, float* y) override;
@@ -147,10 +152,11 @@ class CudaDevice final : public Device {
   std::int64_t generation_ = 0;  // of the scratch memory: recordings of an older one are void
 
   Scratch<std::byte> cublas_workspace_{*this};
-  Scratch<double> sums_{*this};         // partial sums of reductions
-  Scratch<float> query_values_{*this};  // one a query: its target's score, or its length
-  Scratch<float> attention_{*this};     // softmax of each example's attention; d_w0 of each example
-  Scratch<bf16> item_tiles_{*this};     // the catalog and the queries for tensor cores
+  Scratch<std::uint64_t> examples_{*this};  // of a batch, sorted
+  Scratch<double> sums_{*this};             // partial sums of reductions
+  Scratch<float> query_values_{*this};      // one a query: its target's score, or its length
+  Scratch<float> attention_{*this};         // softmax of each example's attention; d_w0 of each example
+  Scratch<bf16> item_tiles_{*this};         // the catalog and the queries for tensor cores
   Scratch<bf16> query_tiles_{*this};
   Scratch<float> parts_{*this};   // of the catalog: maximum and sum of each query, and its d_queries
   Scratch<float> scores_{*this};  // a tile of scores, and copies of its items

@@ -150,6 +150,15 @@ def test_divergence_says_where_and_keeps_weights(shop):
     assert all(np.isfinite(w).all() for w in model.weights_.values())
 
 
+def test_sessions_that_travel_in_pieces_are_said_once(shop, monkeypatch):
+    # No device here is too small for sessions that fit a test; which pieces travel is tests/test_batches.cpp's.
+    train = stamp._stamp.train
+    monkeypatch.setattr(stamp._stamp, "train", lambda *a: train(*a).replace('"streamed":false', '"streamed":true'))
+    with pytest.warns(UserWarning, match="no room on cpu") as said:
+        stamp.StampRecommender(dim=4, epochs=1, device="cpu").fit(shop.sessions, progress=False)
+    assert len(said) == 1
+
+
 def test_each_epoch_is_told_and_may_be_the_last(shop):
     told = []
     model = stamp.StampRecommender(dim=8, epochs=3)

@@ -13,7 +13,7 @@ from small_bundles import files_of
 
 OPTIONS = {"dim": 16, "epochs": 3, "batch_size": 64, "device": "cpu"}
 FIT = {"validation": 0.2, "refit": True, "progress": False}
-OF_THE_RUN = {"seconds", "examples_per_second", "resumed"}
+OF_THE_RUN = {"seconds", "examples_per_second", "resumed", "streamed"}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import json
 import numbers
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -213,6 +214,12 @@ class StampRecommender(_ListingRecommender):
         self.report_ = json.loads(report)
         if self.report_["stopped"] == "diverged":
             raise TrainingDiverged(f"fit: {self.report_['reason']}")
+        if self.report_["streamed"]:
+            warnings.warn(
+                f"fit: the sessions have no room on {self.report_['device']} beside the model and travelled there in "
+                "pieces; the model is the same, but may have taken longer",
+                stacklevel=2,
+            )
 
     @property
     def device_(self) -> str:

@@ -101,7 +101,11 @@ std::shared_ptr<const Batches::Order> Batches::order_of(std::int64_t epoch) cons
 }
 
 Batches::Piece Batches::make_piece(std::int64_t epoch, std::int64_t first, std::shared_ptr<const Order> order) const {
-  Piece piece{.epoch = epoch, .first = first, .last = size(), .order = order ? std::move(order) : order_of(epoch)};
+  Piece piece;
+  piece.epoch = epoch;
+  piece.first = first;
+  piece.last = size();
+  piece.order = order ? std::move(order) : order_of(epoch);
   if (streamed_) piece.last = std::min(piece.last, first + batches_at_once_);
   for (std::int64_t i = first; i < piece.last; ++i) {
     BatchPlace place{.data = {}, .first = (i - first) * batch_size_, .B = 0, .L = 0, .weight = 0};

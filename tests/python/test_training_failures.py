@@ -19,7 +19,7 @@ import stamp
 from small_bundles import files_of
 from small_clusters import OPTIONS, SCRIPT, SMALL, Clusters, start, trainings_of
 from stamp.base.files import write_text
-from stamp.catalog import parallel_training
+from stamp.catalog import parallel_training, workers
 
 
 def kill_at_checkpoint(out, epochs):
@@ -106,7 +106,7 @@ def test_writers_of_one_file_do_not_meet(tmp_path):
 
 
 def test_a_directory_of_two_calls_is_refused(small, members, tmp_path, monkeypatch):
-    models, finish = tmp_path / "models", parallel_training._Pool._finish
+    models, finish = tmp_path / "models", workers.Pool._finish
     call = {"out": models, "jobs": 1, **SMALL}
     yesterday = stamp.train_clusters(small.sessions.split_last(0.2)[0], Clusters(members), **call)
     with pytest.raises(ValueError, match="only"):  # refused before anything is touched
@@ -118,7 +118,7 @@ def test_a_directory_of_two_calls_is_refused(small, members, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(parallel_training._Pool, "_finish", interrupted)
+        patch.setattr(workers.Pool, "_finish", interrupted)
         with pytest.raises(KeyboardInterrupt):
             stamp.train_clusters(small.sessions, Clusters(members), **call)
     for read in (stamp.load_clusters, lambda path: stamp.build_bundle(path, out=tmp_path / "bundle")):

@@ -39,9 +39,9 @@ def add(verbs: Any, parents: Parents) -> None:
     one.add_argument("cluster_id", type=int)
     one.set_defaults(verb=_train_cluster)
     every = verbs.add_parser("train-clusters", parents=[clustered], help="train the models of all clusters")
-    every.add_argument("--jobs", type=int, help="processes at a time")
-    every.add_argument("--threads", type=int, help="of each process")
-    every.add_argument("--memory", type=float, metavar="GIB", help="that all processes may hold")
+    every.add_argument("--jobs", type=int, help="clusters at a time")
+    every.add_argument("--threads", type=int, help="of the CPU, for each process")
+    every.add_argument("--memory", type=float, metavar="GIB", help="that all clusters under way may hold")
     every.add_argument("--only", type=int, action="append", metavar="ID", help="this cluster")
     every.set_defaults(verb=_train_clusters)
 

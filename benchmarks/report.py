@@ -301,7 +301,7 @@ def nights() -> list[str]:
 
 
 def daily() -> list[str]:
-    rows = sorted(latest(read("daily"), "products", "clusters", "dim", "batch"), key=lambda r: r["clusters"])
+    rows = sorted(latest(on_cpu(read("daily")), "products", "clusters", "dim", "batch"), key=lambda r: r["clusters"])
     if not rows:
         return []
     return ["## A day of a large shop", "Examples/s with all these products in one model, trained by all threads, and in "

@@ -43,6 +43,7 @@ def gpu_performance() -> list[str]:
                 ["V, D", "requests", *names],
                 [[f"{r['products']:,}, {r['dim']}", str(r["batch"]), *(f"{r[f'{name}_ms']:.3f}" for name in names)]
                  for r in recommend]), where(recommend)]  # fmt: skip
+        text += [*days(gpu), *profiles(gpu)]
         best = limits(kernels)
         if best:
             text += ["Kernels: medians with the second-level cache flushed; the share is that of the binding limit, the "
@@ -52,6 +53,34 @@ def gpu_performance() -> list[str]:
                            f"{r['us']:.1f}", f"{100 * share(r, best):.0f} %", f"{r['error']:.1g}"] for r in kernels]),
                      where(kernels)]  # fmt: skip
     return text
+
+
+def days(gpu: str) -> list[str]:
+    rows = latest([row for row in on_gpu(read("daily")) if row["gpu"] == gpu], "products", "clusters", "side_by_side")
+    if not rows:
+        return []
+    alone = {r["products"] // r["clusters"]: r["speed"] for r in rows if r["side_by_side"] == 1}
+    return ["A day of a large shop in clusters, as above, several models at once: examples/s of all together, how many times "
+            "those of one, and the hours for 500,000 products and 100 million events.",
+            table(["V, D, B of a model", "models at once", "examples/s", "over one", "hours, once", "hours, five times"],
+                  [[f"{r['products'] // r['clusters']:,}, {r['dim']}, {r['batch']}", str(r["side_by_side"]),
+                    f"{r['speed']:,.0f}", f"{r['speed'] / alone[r['products'] // r['clusters']]:.2f}",
+                    f"{r['hours_once']:.2f}", f"{r['hours_anew']:.2f}"] for r in rows]),
+            where(rows)]  # fmt: skip
+
+
+def profiles(gpu: str) -> list[str]:
+    """Kernel by kernel, as they were at the last commit that was profiled."""
+    rows = [row for row in on_gpu(read("profile")) if row["gpu"] == gpu]
+    rows = [row for row in rows if row["commit"] == rows[-1]["commit"]]
+    if not rows:
+        return []
+    return ["Kernels one by one, each alone, so that they add up to more than a step: µs of a launch, and of what the chip "
+            "could do in that time the shares of its tensor cores, its multiprocessors and its memory.",
+            table(["work", "kernel", "launches a step or call", "µs", "tensor", "multiprocessors", "memory"],
+                  [[r["work"], r["kernel"], f"{r['launches'] / r['steps']:.2g}", f"{r['us']:.1f}",
+                    *(f"{r[what]:.0f} %" for what in ("tensor", "sm", "dram"))] for r in rows]),
+            where(rows)]  # fmt: skip
 
 
 def gpu_headline() -> list[str]:

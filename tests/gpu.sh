@@ -2,19 +2,21 @@
 # Everything that wants a GPU, on a bare machine with nvcc, CMake and PyTorch but no network.
 #
 #   tests/gpu.sh pack             here: fills gpu/ (ignored by git, some 10 MiB) with what must travel beside the sources
-#   tests/gpu.sh PART...          there: build test kernels train recommend accuracy sanitize, each under 9 minutes, in
-#                                 this order of value; `all` is all of them, going on where one fails
+#   tests/gpu.sh prebuild         here, after pack, where there is nvcc: builds for compute capability 9.0 into gpu/built
+#                                 (some 25 MiB), so that `build` there makes no more than the Python package
+#   tests/gpu.sh PART...          there: build test kernels train recommend daily profile peers accuracy sanitize, each
+#                                 under 9 minutes, in this order of value; `all` is all of them, going on where one fails
 #   tests/gpu.sh collect FOLDER   here: appends results that came back to benchmarks/results and writes the tables
 #
 # Called again, a part goes on: builds and accuracy runs that are done stay done. Results are lines of JSON with
-# hardware, driver, commit and command, in $OUT if the machine sets it, else in build/gpu-results.
+# hardware, driver, commit and command, in $OUT if the machine sets it, else in build/gpu-results: eight files at most.
 # STAMP_GPU_REHEARSAL=1 runs the same parts with the simulator in the GPU's place and tiny sizes, here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build=$PWD/build/gpu
 device=cuda
-parts=(build test kernels train recommend accuracy sanitize)
+parts=(build test kernels train recommend daily profile peers accuracy sanitize)
 export STAMP_RESULTS=${OUT:-$PWD/build/gpu-results}
 export STAMP_NUM_THREADS=${STAMP_NUM_THREADS:-$(nproc)}
 export PYTHONUNBUFFERED=1
@@ -54,24 +56,57 @@ CMAKE
   cp "$data/yoochoose_week/sessions.tsv.gz" gpu/data/yoochoose_week/
   # Of pure Python: what builds the package where it is not there already.
   "$python" -m pip download --quiet --no-deps --only-binary=:all: -d gpu/wheels scikit-build-core pybind11 packaging pathspec
+  mkdir gpu/peers
+  "$python" -m pip download --quiet --no-deps -d gpu/peers cut-cross-entropy liger-kernel
   local changed
   changed=$(git status --porcelain --untracked-files=no -- ':!benchmarks/results' ':!docs')
   echo "$(git rev-parse --short=10 HEAD)${changed:+-dirty}" >gpu/commit
   du -sm gpu | awk '{ print $1 " MiB in gpu/"; exit $1 >= 60 }'
 }
 
+# What runs of a build made here. Its paths are those of this checkout, which stands elsewhere there: `build` links one
+# to the other.
+prebuild() {
+  [ -f gpu/commit ] || { echo "tests/gpu.sh prebuild: there is no gpu/; run tests/gpu.sh pack first" >&2; return 1; }
+  build=$PWD/build/gpu
+  configure -DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF -DCMAKE_CUDA_ARCHITECTURES=90
+  cmake --build "$build" --parallel "$STAMP_NUM_THREADS"
+  rm -rf gpu/built
+  mkdir -p gpu/built
+  (cd "$build" && find . \( -name 'libstamp*.so*' -o -path './tests/test_*' -o -path './benchmarks/*/bench_*' \
+    -o -name CTestTestfile.cmake \) \( -type f -o -type l \) ! -path '*/CMakeFiles/*' -print0 |
+    xargs -0 cp -P --parents -t "$OLDPWD/gpu/built")
+  find gpu/built -type f ! -name '*.cmake' -exec strip --strip-unneeded {} + 2>/dev/null || true
+  echo "$PWD" >gpu/built/checkout
+  du -sm gpu | awk '{ print $1 " MiB in gpu/"; exit $1 >= 60 }'
+}
+
+configure() {
+  local ninja=()
+  ! command -v ninja >/dev/null || ninja=(-G Ninja)
+  cmake -S . -B "$build" "${ninja[@]}" "$@" -DCMAKE_BUILD_TYPE=Release -DSTAMP_BUILD_BENCHMARKS=ON \
+    -Ddoctest_DIR="$PWD/gpu/cmake" -Dnlohmann_json_DIR="$PWD/gpu/cmake" >"$build.log" 2>&1 || { tail -30 "$build.log"; return 1; }
+}
+
 build() {
   say "The library, its CUDA module, tests and benchmarks"
-  local cuda=(-DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF) ninja=() targets=()
+  local cuda=(-DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF) targets=()
   if [ "$rehearsal" = 1 ]; then
     cuda=(-DSTAMP_CUDA=OFF)
     targets=(--target stamp_cuda_sim test_kernels_session test_release)
     for name in limits catalog_cross_entropy catalog_top_k session_attention elementwise; do targets+=(sim_bench_$name); done
   fi
-  ! command -v ninja >/dev/null || ninja=(-G Ninja)
-  cmake -S . -B "$build" "${ninja[@]}" "${cuda[@]}" -DCMAKE_BUILD_TYPE=Release -DSTAMP_BUILD_BENCHMARKS=ON \
-    -Ddoctest_DIR="$PWD/gpu/cmake" -Dnlohmann_json_DIR="$PWD/gpu/cmake" >"$build.log" 2>&1 || { tail -30 "$build.log"; return 1; }
-  within 420 cmake --build "$build" --parallel "$STAMP_NUM_THREADS" "${targets[@]}" | tail -2
+  if [ -f gpu/built/checkout ] && [ "$rehearsal" = 0 ]; then
+    local checkout
+    checkout=$(cat gpu/built/checkout)
+    [ -e "$checkout" ] || { mkdir -p "$(dirname "$checkout")" && ln -s "$PWD" "$checkout"; }
+    mkdir -p "$build"
+    cp -a gpu/built/. "$build/"
+    echo "as it was built before, of commit $(cat gpu/commit)"
+  else
+    configure "${cuda[@]}"
+    within 420 cmake --build "$build" --parallel "$STAMP_NUM_THREADS" "${targets[@]}" | tail -2
+  fi
 
   say "The Python package"
   # On top of what is installed, in a folder of its own.
@@ -93,7 +128,7 @@ export_modules() {
 
 run_test() {
   say "Every C++ test on $device"
-  local only=()
+  local only=() status=0
   if [ "$rehearsal" = 1 ]; then
     export STAMP_REQUIRE_CUDA_SIM=1
     only=(-R '^test_(kernels_session|release)$')
@@ -101,7 +136,11 @@ run_test() {
     export STAMP_REQUIRE_CUDA=1
   fi
   within 500 ctest --test-dir "$build" --output-on-failure --timeout 300 -j 4 -E '_(baseline|avx2)$|device_sources|kernel_spills|layout' \
-    "${only[@]}" 2>&1 | tee "$STAMP_RESULTS/test.log" | tail -40
+    "${only[@]}" >"$STAMP_RESULTS/test.log" 2>&1 || status=$?
+  # Each check that failed, once, and how many did; then the programs.
+  grep -E '^[^ ]+\.(cpp|h):[0-9]+: (FATAL )?ERROR' "$STAMP_RESULTS/test.log" | sed "s|$PWD/||" | sort | uniq -c | head -30 || true
+  sed -n '/tests passed/,$p' "$STAMP_RESULTS/test.log"
+  return $status
 }
 
 sanitize() {
@@ -116,7 +155,7 @@ sanitize() {
   for tool in memcheck racecheck; do
     for test in test_kernels_session test_kernels; do
       within 130 compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/$test" 2>&1 |
-        tee "$STAMP_RESULTS/sanitize-$tool-$test.log" | tail -3 || echo "$tool of $test ended with ${PIPESTATUS[0]}"
+        tee -a "$STAMP_RESULTS/sanitize.log" | tail -3 || echo "$tool of $test ended with ${PIPESTATUS[0]}"
     done
   done
 }
@@ -144,6 +183,27 @@ recommend() {
   local size=()
   [ "$rehearsal" = 0 ] || size=(--products 300 --dim 16 --rounds 1)
   within 500 "$python" benchmarks/recommend.py --device $device "${size[@]}"
+}
+
+daily() {
+  say "Models of a catalog in clusters, side by side"
+  local size=()
+  [ "$rehearsal" = 0 ] || size=(--products 300 --clusters 5 --dim 8 --batch 32 --side-by-side 1 2 --rounds 1)
+  within 300 "$python" benchmarks/daily.py --device $device --rounds 2 "${size[@]}"
+}
+
+# Nothing to rehearse: Nsight Compute and the peers want a GPU.
+profile() {
+  say "Kernels one by one, by Nsight Compute"
+  [ "$rehearsal" = 0 ] || return 0
+  within 300 "$python" benchmarks/kernel_profile.py --device $device
+}
+
+peers() {
+  say "Other programs for the catalog's loss"
+  [ "$rehearsal" = 0 ] || return 0
+  "$python" -m pip install --quiet --no-index --no-deps --no-build-isolation --target "$build/peers" gpu/peers/* || true
+  PYTHONPATH=$PYTHONPATH:$build/peers within 300 "$python" benchmarks/loss_peers.py --device $device
 }
 
 accuracy() {
@@ -178,18 +238,19 @@ collect() {
 part() {
   export_modules
   case $1 in
-    build | sanitize | kernels | train | recommend | accuracy) "$1" ;;
+    build | sanitize | kernels | train | recommend | daily | profile | peers | accuracy) "$1" ;;
     test) run_test ;;
     *)
-      echo "tests/gpu.sh: no part is named '$1'; expected pack, collect FOLDER, all or some of ${parts[*]}" >&2
+      echo "tests/gpu.sh: no part is named '$1'; expected pack, prebuild, collect FOLDER, all or some of ${parts[*]}" >&2
       return 2
       ;;
   esac
 }
 
-[ $# -gt 0 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
 case $1 in
   pack) pack ;;
+  prebuild) prebuild ;;
   collect) collect "$2" ;;
   all)
     failed=()

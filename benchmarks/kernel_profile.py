@@ -1,0 +1,100 @@
+"""Where the time of training and of recommending goes on a GPU, kernel by kernel, by Nsight Compute.
+
+    python benchmarks/kernel_profile.py [--device cuda] [--work train recommend]
+
+A kernel is measured alone, with caches flushed and clocks left as they are: the sum is above what a step takes, whose
+kernels find what the last one left. Medians over launches. `train` is steps of V = 43,097, D = 100, B = 512 on sessions of
+five; `recommend` is the top 20 of 1,000,000 products for 1 and for 256 requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+
+import numpy as np
+from common import NO_FILTERS, random_model, record, release_of
+from train import LENGTH, sessions
+
+STEPS, CALLS = 4, 3
+METRICS = {
+    "us": "gpu__time_duration.sum",
+    "tensor": "sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed",
+    "sm": "sm__throughput.avg.pct_of_peak_sustained_elapsed",
+    "dram": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+}
+
+
+def train(device: str, products: int = 43_097, dim: int = 100, batch: int = 512) -> None:
+    """Trains a few steps; every product is in the catalog, whether or not in them."""
+    import stamp
+
+    everything = sessions(products)
+    rows = np.resize(everything, (STEPS * batch // (LENGTH - 1), LENGTH))
+    weight = np.repeat([1.0, 0.0], [len(rows), len(everything)])
+    data = stamp.Sessions.from_frame({"items": [*rows, *everything], "weight": weight})
+    options = {"preset": "tuned", "repeat_floors": 0, "dim": dim, "batch_size": batch, "epochs": 1, "device": device}
+    stamp.StampRecommender(**options).fit(data, progress=False)
+
+
+def recommend(device: str, products: int = 1_000_000, dim: int = 100) -> None:
+    release = release_of(random_model(products, dim, device))
+    random = np.random.default_rng(0)
+    for count in (1, 256):
+        for _ in range(CALLS):
+            events = [random.integers(0, products, 3).tolist() for _ in range(count)]
+            release.list_batch(events, k=20, bought=[], **NO_FILTERS)
+
+
+def kernels_of(table: str) -> list[dict]:
+    """Launches, and medians of METRICS, of each kernel in what `ncu --csv --print-units base` printed."""
+    lines = table.splitlines()
+    head = next((i for i, line in enumerate(lines) if line.startswith('"ID"')), None)
+    if head is None:
+        raise SystemExit("ncu printed no table: " + table[-2000:])
+    launches: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in csv.DictReader(lines[head:]):
+        value = float(row["Metric Value"].replace(",", ""))
+        launches[short_name(row["Kernel Name"])][row["Metric Name"]].append(value)
+    found = []
+    for kernel, values in launches.items():
+        medians = {name: statistics.median(values[metric]) for name, metric in METRICS.items()}
+        found.append({"kernel": kernel, "launches": len(values[METRICS["us"]]), **medians, "us": medians["us"] / 1e3})
+    return sorted(found, key=lambda row: -row["us"] * row["launches"])
+
+
+def short_name(kernel: str) -> str:
+    """Of "void stamp::cuda::(anonymous namespace)::attend_catalog_kernel<112>(long, …)", attend_catalog<112>."""
+    name, bracket, arguments = re.sub(r"\((?!anonymous).*", "", kernel).removeprefix("void ").partition("<")
+    short = name.split("::")[-1].replace("_kernel", "")
+    return short + (bracket + arguments if arguments.rstrip(">").isdigit() else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--work", nargs="+", choices=["train", "recommend"], default=["train", "recommend"])
+    parser.add_argument("--worker", choices=["train", "recommend"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        {"train": train, "recommend": recommend}[args.worker](args.device)
+        return
+    ncu = shutil.which("ncu") or "/usr/local/cuda/bin/ncu"
+    for work in args.work:
+        command = [ncu, "--csv", "--print-units", "base", "--clock-control", "none", "--metrics", ",".join(METRICS.values()),
+                   "--target-processes", "all", sys.executable, __file__, "--device", args.device, "--worker", work]  # fmt: skip
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stdout[-2000:]}")
+        for row in kernels_of(done.stdout):
+            record("profile", {"work": work, "steps": STEPS if work == "train" else CALLS, **row}, 1, args.device)
+
+
+if __name__ == "__main__":
+    main()

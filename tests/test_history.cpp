@@ -106,7 +106,7 @@ TEST_CASE("batches of a long session hold what is read and nothing else") {
 TEST_CASE("examples of a long session teach and rank as their last events alone do") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
-    const Sessions sessions = robot(check::slow(*device) ? 60 : 3000), windows = windows_of(sessions);
+    const Sessions sessions = robot(check::slow(*device) ? 40 : 600), windows = windows_of(sessions);
     const auto model = std::make_shared<Model>(trained(sessions, kHistory, device));
     CHECK(model->download() == trained(windows, 0, device).download());
     CHECK(model->download() != trained(sessions, 0, device).download());

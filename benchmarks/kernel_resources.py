@@ -24,21 +24,21 @@ from common import RESULTS, ROOT, commit
 # Warps, blocks and KiB of shared memory of a multiprocessor.
 LIMITS = {80: (64, 32, 164), 90: (64, 32, 228), 100: (64, 32, 228), 120: (48, 24, 100)}
 REGISTERS = 64 << 10
-HOT = ("attend_catalog", "scan_catalog", "scan_bounds", "session_attention", "adam", "finish_items")
+HOT = ("attend_catalog", "scan_bounds", "score_chunks", "select_chunks", "session_attention", "adam", "finish_items")
 
 
 def launch_of(kernel: str, argument: int) -> tuple[int, int]:
-    """Threads of a block and its dynamic shared memory, as the .cu files launch them; top-k for lists up to 64."""
+    """Threads of a block and its dynamic shared memory, as the .cu files launch them; top-k for lists up to 256."""
     if kernel == "attend_catalog_kernel":
         return 128, 2 * 2 * 64 * (argument + 8)
     if kernel == "attend_catalog_backward_kernel":
         return 128, max(2 * 2 * 64 * (argument + 8), 4 * 128 * (argument + 4))
-    if kernel == "scan_catalog_kernel":
-        return 256, 8 * 8 * argument * 128
     if kernel == "scan_bounds_kernel":
-        return 128, 2 * 2 * 64 * (argument + 8) + 8 * 128 * 128
-    if kernel == "merge_parts_kernel":
-        return 32, 8 * 128
+        return 128, 2 * 2 * 64 * (argument + 8)
+    if kernel == "select_chunks_kernel":  # of a catalog of a million
+        return 1024, 8 * 2048 + 4 * 8 * 1024
+    if kernel == "merge_lists_kernel":
+        return 256, 8 * 512
     if kernel == "column_sums_kernel":
         return 1024, 0
     return 256, 0

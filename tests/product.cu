@@ -73,3 +73,8 @@ __global__ void powers_in_pairs(const float* x, std::uint32_t* pairs) {
   const float* own = x + 2 * threadIdx.x;
   pairs[threadIdx.x] = pack_bf16(exp2_approx(own[0]), exp2_approx(own[1]));
 }
+
+// z[i] = the larger one of x[2i] and x[2i+1].
+__global__ void maxima_of_pairs(const float* x, float* z) {
+  z[threadIdx.x] = max_or_nan(x[2 * threadIdx.x], x[2 * threadIdx.x + 1]);
+}

@@ -82,6 +82,14 @@ TEST_CASE("powers of two, and floats in pairs of bf16") {
   }
 }
 
+TEST_CASE("maxima keep what is no number") {
+  const std::vector<float> x{1, -2, -3, -INFINITY, 4, INFINITY, NAN, 5, -6, NAN};
+  std::vector<float> z(5);
+  launch(maxima_of_pairs, {1}, {5}, 0, x.data(), z.data());
+  CHECK(std::vector(z.begin(), z.begin() + 3) == std::vector<float>{1, -3, INFINITY});
+  CHECK((std::isnan(z[3]) && std::isnan(z[4])));
+}
+
 TEST_CASE("sorting is stable, by the bits asked for, when the stream comes to it") {
   constexpr int n = 1000;
   std::mt19937 engine(2);

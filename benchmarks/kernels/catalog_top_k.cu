@@ -2,7 +2,7 @@
 //
 //   naive          a thread a score, then a block a query that looks for the best k times over
 //   cuBLAS + CUB   scores by cuBLAS in fp32, all of them sorted by CUB's segmented radix sort
-//   shipped        bf16 bounds on tensor cores, then exact scores of what they leave (kernels/cuda/catalog_scan.cu)
+//   shipped        bf16 bounds on tensor cores, then exact scores of what they leave (kernels/cuda/top_k.h)
 //
 // Least: 2·B·V·D flops in bf16, and the table once in bf16, 2·V·D bytes.
 #include "benchmarks/kernels/cublas.h"

@@ -1,20 +1,20 @@
-// Exact top-k at the speed of tensor cores: bf16 scores with a bound on their error leave few products that can be
-// among the k best, and those are scored exactly.
+// Packed catalogs, and pass 1 of the top-k on tensor cores (top_k.h): of each query and chunk the largest bf16 score
+// with a bound on its error.
 //
-//   z̃ = bf16(q) · bf16(x)     |z - z̃| <= e = kRelativeError |q| |x|     lower = z̃ - e, upper = z̃ + e
+//   z̃ = bf16(q) · bf16(x)     |z - z̃| <= e = kRelativeError |q| |x|     upper = max (z̃ + e)     lower = max (z̃ - e)
 //
 // Rounding to bf16 is off by 2^-8 of a factor at most, a product of two by little more than 2^-7, and Σ |q_d x_d| is at
-// most |q| |x|; sums in fp32 of up to 128 terms, of both kinds of score, are far within the rest of kRelativeError. A
-// product whose upper bound is below k lower bounds is not among the k best, so no answer depends on precision, batch
-// or cut. Products with a floor stay out of the scan and are scored at the end.
+// most |q| |x|; sums in fp32 of up to 128 terms, of both kinds of score, and the rounding of the bounds themselves are
+// far within the rest of kRelativeError. Boosts are added to both bounds as to scores, and that rounding keeps order.
+// Lengths so large that a sum might overflow count as infinite, and what is not finite stays so (max_or_nan).
 //
-// A block owns 128 queries (tensor_rows.h) and a part of the catalog; each query has a queue of 128 candidates in
-// shared memory. Candidates that come to a full queue make the warp sort it by lower bound and drop what its k-th now
-// rules out: seldom, after the first tiles. A block a query merges the parts and scores what is left in fp32. Where
-// bounds rule out too little for a queue (all products nearly alike, say), that block scores the whole catalog.
+// A block of 4 warps owns 32, 64 or 128 queries in registers (tensor_rows.h) and a part of the catalog, which streams
+// past in tiles of 64; where queries are few the warps divide the chunks of a tile. Nothing is sorted, nothing kept.
 //
-// 2·B·V·W flops and 2·V·W bytes: at V = 1,000,000, W = 112 57 Gflop for 256 queries, 58 µs at 990 Tflop/s; for few
-// queries 224 MB, 47 µs at 4.8 TB/s.
+// 2·B·V·W flops, 2·V·W bytes and 4·B·V/16 written. At V = 1,000,000, W = 112: for one query 224 MB, 56 µs at 4 TB/s
+// (14 Gflop for its 32 rows are 36 µs at what mma.sync reaches, some 400 Tflop/s, and hide in it); for 256 57 Gflop,
+// 143 µs, and 64 MB beside it. At V = 43,097: 10 MB for one, from the second-level cache, 4 µs; for 256 2.5 Gflop, 6
+// µs, and some 3 to begin and end.
 #include <algorithm>
 
 #include "kernels/cuda/tensor_rows.h"
@@ -23,16 +23,19 @@
 namespace stamp::cuda {
 namespace {
 
-constexpr int kQueue = 128;  // candidates of a query, in a part of the catalog
-constexpr int kAtOnce = 16;  // that a chunk may bring
 constexpr float kRelativeError = 1.05f * 0x1p-7f;
-constexpr float kSmallestNorm = 1e-18f, kLargestNorm = 1e37f;
+// Shorter rows have bounds of this length, as squares may vanish; of longer ones nothing is known.
+constexpr float kShortest = 1e-15f, kLongest = 1e18f;
+constexpr int kBlocks = 3;  // of a multiprocessor: their registers, and 43 KB of tiles on their way
+constexpr Index kTileChunks = kStream / kChunk;
+static_assert(kChunk == 16 && kTileChunks == 4, "a chunk is what a warp multiplies at once, a tile a float4 of bounds");
 
-// Where a catalog's parts lie in packed memory: fp32 panels, lengths, bf16 rows.
+// Where a catalog's parts lie in packed memory.
 struct Packed {
-  float* panels;  // [panel][D][64]
-  float* norms;   // [Vp]
-  bf16* rows;     // [Vp,W]
+  float* panels;   // [panel][D][64]
+  bf16* rows;      // [Vp,W]
+  float* lengths;  // [Vp]; -inf behind the catalog
+  float* longest;  // [Vp/16] of a chunk
 };
 
 Index width_of(Index D) {
@@ -42,9 +45,10 @@ Index width_of(Index D) {
 }
 
 Packed packed_at(const std::byte* memory, Index V, Index D) {
+  const Index Vp = rounded(V, kStream);
   auto* panels = reinterpret_cast<float*>(const_cast<std::byte*>(memory));
-  float* norms = panels + rounded(V, kPanel) * D;
-  return {panels, norms, reinterpret_cast<bf16*>(norms + rounded(V, kRows))};
+  float* lengths = panels + Vp * D + Vp * width_of(D) / 2;
+  return {panels, reinterpret_cast<bf16*>(panels + Vp * D), lengths, lengths + Vp};
 }
 
 // packed[panel][d][64] = x, or x times its inverse norm; zeros behind the catalog. A block a panel.
@@ -65,188 +69,134 @@ __global__ void inverse_norms_kernel(Index V, Index D, ItemRows items, float* no
   if (lane_index() == 0) norms[v] = norm > 0 ? 1 / norm : 1.0f;
 }
 
-// norms[n] = |x_n|, or 1 where it is scaled to that; NaN behind the N rows, so that no comparison holds for them.
-// Where squares vanish or overflow, what products may still be. A warp a row.
-__global__ void row_norms_kernel(Index N, Index padded, Index D, ItemRows x, float* norms) {
-  const Index n = warp_index();
-  if (n >= padded) return;
-  const float norm = n < N ? sqrtf(warp_dot(D, row_of(x, n, D), row_of(x, n, D))) : NAN;
-  const float bounded = n < N ? fminf(fmaxf(norm, kSmallestNorm), kLargestNorm) : NAN;
-  if (lane_index() == 0) norms[n] = x.normalize && norm > 0 ? 1.0f : bounded;
-}
-
-// What a query's quad of lanes knows of its queue.
-struct Candidates {
-  int count = 0;  // -1: they did not fit
-  float bound = -INFINITY;
-  float error = NAN;  // of a score, in units of |x|
-};
-
-constexpr Candidates kNotFitting{-1, INFINITY, NAN};
-
-// Sorts one queue and drops what cannot be among the k best. By a warp, the queue being that of `quad`'s lanes.
-__device__ __noinline__ Candidates pruned(Candidates own, int quad, int k, Key* keys, const float* norms) {
-  const int lane = lane_index(), count = __shfl_sync(kAll, own.count, 4 * quad);
-  const float error = __shfl_sync(kAll, own.error, 4 * quad);
-  __syncwarp();
-  sort_best_first(keys, count, kQueue);
-  const float bound = count >= k ? score_of(keys[k - 1]) : -INFINITY;
-  Key mine[kQueue / kWarp];
-  for (int j = 0; j < kQueue / kWarp; ++j) mine[j] = keys[j * kWarp + lane];
-  __syncwarp();
-  int kept = 0;
-  for (const Key key : mine) {
-    const bool keep = key && fmaf(2 * error, norms[key ? id_of(key) : 0], score_of(key)) >= bound;
-    const unsigned keeping = __ballot_sync(kAll, keep);
-    if (keep) keys[kept + __popc(keeping & ((1u << lane) - 1))] = key;
-    kept += __popc(keeping);
+// What |x| counts as in bounds; by a warp.
+__device__ float bounded_length(const ItemRows& x, Index n, Index D) {
+  const float scale = x.normalize ? x.inverse_norms[n] : 1.0f;
+  float sum = 0;
+  for (Index d = lane_index(); d < D; d += kWarp) {
+    const float value = row_of(x, n, D)[d] * scale;
+    sum += value * value;
   }
-  __syncwarp();
-  if (lane / 4 != quad) return own;
-  if (kept + kAtOnce > kQueue) return kNotFitting;
-  return {kept, bound, error};
+  const float length = sqrtf(warp_sum(sum));
+  return length <= kLongest ? fmaxf(length, kShortest) : INFINITY;
 }
 
-// candidates [parts][Bp,kQueue], by lower bound, and how many [parts][Bp].
-template <int W>
-__global__ void __launch_bounds__(kTensorThreads, 1)
-    scan_bounds_kernel(CatalogTopK p, int k, Index tiles, Index padded, const bf16* queries, const float* query_norms,
-                       const bf16* items, const float* norms, Key* candidates, int* counts) {
+// A warp a chunk.
+__global__ void lengths_kernel(Index V, Index padded, Index D, ItemRows items, float* lengths, float* longest) {
+  const Index chunk = warp_index();
+  if (chunk * kChunk >= padded) return;
+  float most = -INFINITY;
+  for (Index v = chunk * kChunk; v < (chunk + 1) * kChunk; ++v) {
+    const float length = v < V ? bounded_length(items, v, D) : -INFINITY;
+    if (lane_index() == 0) lengths[v] = length;
+    most = fmaxf(most, length);
+  }
+  if (lane_index() == 0) longest[chunk] = most;
+}
+
+// Queries in bf16 [Bp,W], zeros behind them, and the errors of their scores [B]. A warp a query.
+__global__ void prepare_queries_kernel(CatalogTopK p, Index padded, int W, std::uint32_t* rows, float* errors) {
+  const Index b = warp_index();
+  if (b >= padded) return;
+  const auto at = [&](Index d) { return b < p.B && d < p.D ? p.queries[b * p.D + d] : 0.0f; };
+  for (int pair = lane_index(); pair < W / 2; pair += kWarp)
+    rows[b * (W / 2) + pair] = pack_bf16(at(2 * pair), at(2 * pair + 1));
+  if (b >= p.B) return;
+  const float length = bounded_length(ItemRows{p.queries}, b, p.D);
+  if (lane_index() == 0) errors[b] = kRelativeError * length;
+}
+
+// Of four rows, each in the four lanes of a quad: the maximum of the row of this lane's number in the quad.
+__device__ float quad_max(const float (&rows)[4]) {
+  const int t = lane_index() % 4;
+  const auto exchange = [&](float even, float odd, int bit) {  // keeps the row of this lane's bit, hands the other over
+    const bool keeps_odd = t & bit;
+    const float other = __shfl_xor_sync(kAll, keeps_odd ? even : odd, bit);
+    return max_or_nan(keeps_odd ? odd : even, other);
+  };
+  return exchange(exchange(rows[0], rows[1], 1), exchange(rows[2], rows[3], 1), 2);
+}
+
+// `queries` [Bp,W], `items` [Vp,W]; grid: parts of the catalog, blocks of 32 `groups` queries.
+template <int W, bool kBoosted>
+__global__ void __launch_bounds__(kTensorThreads, kBlocks)
+    scan_bounds_kernel(CatalogTopK p, Index tiles, int groups, const bf16* queries, const bf16* items,
+                       const float* lengths, ChunkBounds bounds) {
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
-  const Index part = blockIdx.x, parts = gridDim.x, own = static_cast<Index>(blockIdx.y) * kRows + warp * 32;
-  auto* queues =
-      reinterpret_cast<Key*>(static_cast<std::byte*>(dynamic_shared()) + 2 * kTileBytes<W>) + warp * 32 * kQueue;
+  const int splits = kTensorThreads / kWarp / groups, split = warp / groups;  // of the chunks of a tile
+  const Index part = blockIdx.x, parts = gridDim.x;
+  const Index own = (static_cast<Index>(blockIdx.y) * groups + warp % groups) * 32;
+  const auto row_at = [&](int r) { return own + r * 8 + g; };  // 0 to 3: 16m + 8h of the fragments
   RowFragments<W> rows;
   rows.load(queries + own * W);
-  Candidates state[2][2];
+  float errors[4];
+  bool excludes = false;
 #pragma unroll
-  for (int m = 0; m < 2; ++m)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) state[m][h].error = kRelativeError * query_norms[own + 16 * m + 8 * h + g];
+  for (int r = 0; r < 4; ++r) {
+    const Index b = row_at(r);
+    errors[r] = b < p.B ? bounds.errors[b] : 0;
+    excludes |= p.excluded && b < p.B && p.excluded[b];
+  }
+  excludes = __any_sync(kAll, excludes);
+  float upper[kTileChunks] = {}, lower[kTileChunks] = {};  // of row t of this lane, in one tile
 
   for_stream<W>(items, part * tiles / parts, (part + 1) * tiles / parts, [&](Index tile, const bf16* chunk, int i) {
+    if (i % splits != split) return;
     float z[2][2][4];
     rows.scores(chunk, z);
-    const Index first = tile * kStream + 16 * i + 2 * t;
-    float norm[2][2];
-    bool any = false;
+    const Index first = tile * kStream + kChunk * i + 2 * t;
+    float length[2][2];
 #pragma unroll
     for (int n = 0; n < 2; ++n)
 #pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        norm[n][c] = norms[first + 8 * n + c];
+      for (int c = 0; c < 2; ++c) length[n][c] = lengths[first + 8 * n + c];
+    float highest[4], surest[4];
 #pragma unroll
-        for (int m = 0; m < 2; ++m)
+    for (int r = 0; r < 4; ++r) {
+      highest[r] = surest[r] = -INFINITY;
+      unsigned out = 0;  // bit 8n + c
+      if (excludes && row_at(r) < p.B && p.excluded[row_at(r)])
+        out = static_cast<unsigned>(p.excluded[row_at(r)][tile] >> (kChunk * i + 2 * t));
+      const float* boosts = kBoosted && p.boosts && row_at(r) < p.B ? p.boosts[row_at(r)] : nullptr;
 #pragma unroll
-          for (int h = 0; h < 2; ++h)
-            any |= fmaf(state[m][h].error, norm[n][c], z[m][n][2 * h + c]) >= state[m][h].bound;
-      }
-    if (!__any_sync(kAll, any)) return;
+      for (int n = 0; n < 2; ++n)
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        Candidates& row = state[m][h];
-        const unsigned full = __ballot_sync(kAll, row.count + kAtOnce > kQueue);
-        for (int quad = 0; full && quad < 8; ++quad)
-          if (full >> 4 * quad & 1) row = pruned(row, quad, k, queues + (16 * m + 8 * h + quad) * kQueue, norms);
-        Key* queue = queues + (16 * m + 8 * h + g) * kQueue;
-        const Index b = own + 16 * m + 8 * h + g;
-#pragma unroll
-        for (int n = 0; n < 2; ++n)
-#pragma unroll
-          for (int c = 0; c < 2; ++c) {
+        for (int c = 0; c < 2; ++c) {
+          const float score = z[r / 2][n][r % 2 * 2 + c];
+          float high = fmaf(errors[r], length[n][c], score);
+          bool is_out = out >> (8 * n + c) & 1;
+          if (kBoosted) {
             const Index v = first + 8 * n + c;
-            const float score = z[m][n][2 * h + c], error = row.error * norm[n][c];
-            const bool enters = score + error >= row.bound && !Filter(p, b).excludes(v) && !Floors(p.floors, b).has(v);
-            const unsigned entering = __ballot_sync(kAll, enters) >> 4 * g & 0xf;
-            if (enters) queue[row.count + __popc(entering & ((1u << t) - 1))] = key_of(score - error, v);
-            row.count += __popc(entering);
-            // Beyond what fp32 holds there is no bound to go by.
-            if (__ballot_sync(kAll, enters && !std::isfinite(score - error)) >> 4 * g & 0xf) row = kNotFitting;
+            is_out |= v >= p.V;
+            float low = fmaf(-errors[r], length[n][c], score);
+            if (boosts && !is_out) high += boosts[v], low += boosts[v];
+            surest[r] = max_or_nan(surest[r], is_out ? -INFINITY : low);
           }
-      }
-  });
-
-  __syncwarp();
-#pragma unroll
-  for (int m = 0; m < 2; ++m)
-#pragma unroll
-    for (int h = 0; h < 2; ++h)
-      for (int quad = 0; quad < 8; ++quad) {
-        const int row = 16 * m + 8 * h + quad, count = __shfl_sync(kAll, state[m][h].count, 4 * quad);
-        const Index at = part * padded + own + row;
-        for (int j = lane; j < count; j += kWarp) candidates[at * kQueue + j] = queues[row * kQueue + j];
-        if (lane == 0) counts[at] = count;
-      }
-}
-
-// The k best of what the block's warps keep, in the queue of the first; `keys` are all their queues.
-__device__ void gather_best(Queue& own, const Key* keys, int k) {
-  own.sort();
-  __syncthreads();
-  if (threadIdx.x < kWarp) {
-    for (int warp = 1; warp < kWarps; ++warp)
-      for (int i = 0; i < k; i += kWarp) {
-        const int at = i + lane_index();
-        own.offer(at < k ? keys[warp * kQueue + at] : 0);
-      }
-    own.sort();
-  }
-}
-
-// A block a query.
-__global__ void __launch_bounds__(kThreads, 1)
-    merge_bounds_kernel(CatalogTopK p, int k, int parts, Index padded, const float* query_norms, const float* norms,
-                        const Key* candidates, const int* counts) {
-  __shared__ Key keys[kWarps * kQueue];
-  __shared__ float bound;
-  const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Index b = blockIdx.x;
-  const Filter filter(p, b);
-  const Queue empty(keys + warp * kQueue, kQueue, k);
-  Queue best = empty;
-  bool missing = false;
-  for (int part = lane; part < parts; part += kWarp) missing |= counts[part * padded + b] < 0;
-  if (__any_sync(kAll, missing)) {
-    for (Index first = warp * kWarp; first < p.V; first += kThreads) {
-      const Index v = first + lane;
-      best.offer(v < p.V ? filter.key(score(p, b, v), v) : 0);
+          highest[r] = max_or_nan(highest[r], is_out ? -INFINITY : high);
+        }
     }
-  } else {
-    const auto for_candidates = [&](auto&& key_of_candidate) {
-      for (int part = warp; part < parts; part += kWarps) {
-        const Index at = part * padded + b;
-        const int count = counts[at];
-        for (int i = 0; i < count; i += kWarp)
-          best.offer(i + lane < count ? key_of_candidate(candidates[at * kQueue + i + lane]) : 0);
-      }
+    const Index b = row_at(t);
+    const auto keep = [&](float(&kept)[kTileChunks], float bound, float* to) {
+#pragma unroll
+      for (int j = 0; j < kTileChunks; ++j) kept[j] = i == j ? bound : kept[j];
+      if (b >= p.B) return;
+      to += b * bounds.chunks + tile * kTileChunks;
+      if (splits > 1)
+        to[i] = bound;
+      else if (i == kTileChunks - 1)
+        *reinterpret_cast<float4*>(to) = make_float4(kept[0], kept[1], kept[2], kept[3]);
     };
-    for_candidates([](Key key) { return key; });
-    gather_best(best, keys, k);
-    if (threadIdx.x == 0) bound = best.count() == k ? score_of(best[k - 1]) : -INFINITY;
-    __syncthreads();
-    best = empty;
-    const float error = kRelativeError * query_norms[b];
-    for_candidates([&](Key key) {
-      const Index v = id_of(key);
-      return fmaf(2 * error, norms[v], score_of(key)) >= bound ? filter.key(score(p, b, v), v) : 0;
-    });
-    const Floors floors(p.floors, b);
-    for (int first = floors.first + warp * kWarp; first < floors.last; first += kThreads) {
-      const int i = first + lane;
-      best.offer(i < floors.last ? filter.key(score(p, b, floors.ids[i]), floors.ids[i]) : 0);
-    }
-  }
-  gather_best(best, keys, k);
-  if (warp == 0) write_list(p, b, k, best);
+    keep(upper, quad_max(highest), bounds.upper);
+    if (kBoosted) keep(lower, quad_max(surest), bounds.lower);
+  });
 }
 
 }  // namespace
 
 Index CudaDevice::packed_size(Index V, Index D) const {
-  const Index panels = rounded(V, kPanel) * D, Vp = rounded(V, kRows);
-  return static_cast<Index>(sizeof(float)) * (D <= kWidest ? panels + Vp + Vp * width_of(D) / 2 : panels);
+  const Index Vp = rounded(V, kStream);
+  const Index bounds = D <= kWidest ? Vp * width_of(D) / 2 + Vp + Vp / kChunk : 0;
+  return static_cast<Index>(sizeof(float)) * (Vp * D + bounds);
 }
 
 void CudaDevice::inverse_norms(Index V, Index D, const ItemRows& items, float* norms) {
@@ -263,37 +213,35 @@ void CudaDevice::pack_items(Index V, Index D, const ItemRows& rows, std::byte* p
   const Packed at = packed_at(packed, V, D);
   launch("pack_items", pack_items_kernel, blocks_for(V, kPanel), dim3(kThreads), 0, V, D, items, at.panels);
   if (D > kWidest) return;
-  const Index Vp = rounded(V, kRows);
-  launch("pack_items' lengths", row_norms_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D, items, at.norms);
+  const Index Vp = rounded(V, kStream);
   launch("pack_items' bf16 rows", bf16_rows_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D,
          static_cast<int>(width_of(D)), items, reinterpret_cast<std::uint32_t*>(at.rows));
+  launch("pack_items' lengths", lengths_kernel, blocks_for(Vp / kChunk, kWarps), dim3(kThreads), 0, V, Vp, D, items,
+         at.lengths, at.longest);
 }
 
-bool CudaDevice::can_scan_bounds(const CatalogTopK& p, Index k) const {
-  constexpr Index kLongest = 40;  // so that some three times as many candidates fit
-  return k <= kLongest && p.D <= kWidest && !p.targets && !p.boosts &&
-         2 * sizeof(bf16) * kStream * (kWidest + 8) + sizeof(Key) * kRows * kQueue <= shared_limit_;
-}
-
-void CudaDevice::scan_bounds(const CatalogTopK& p, int k) {
+// Pass 1 on tensor cores, into `bounds`.
+void CudaDevice::scan_bounds(const CatalogTopK& p, ChunkBounds& bounds) {
   with_width(p.D, [&](auto width) {
     constexpr int W = width;
     const Packed packed = packed_at(p.packed, p.V, p.D);
-    const Index Bp = rounded(p.B, kRows), tiles = rounded(p.V, kRows) / kStream, blocks = Bp / kRows;
+    const int groups = p.B > 64 ? 4 : p.B > 32 ? 2 : 1;
+    const Index Bp = rounded(p.B, 32 * groups), blocks = Bp / (32 * groups), tiles = bounds.chunks / kTileChunks;
     bf16* queries = query_tiles_.need(Bp * W);
-    float* query_norms = query_values_.need(Bp);
-    launch("catalog_top_k's bf16 queries", bf16_rows_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, W,
-           ItemRows{p.queries}, reinterpret_cast<std::uint32_t*>(queries));
-    launch("catalog_top_k's lengths", row_norms_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D,
-           ItemRows{p.queries}, query_norms);
-    const Index parts = std::min(tiles, std::max<Index>(1, multiprocessors_ / blocks));
-    Key* candidates = candidates_.need(parts * Bp * kQueue);
-    auto* counts = reinterpret_cast<int*>(ranks_.need((parts * Bp + 1) / 2));
-    launch("catalog_top_k", scan_bounds_kernel<W>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)),
-           dim3(kTensorThreads), 2 * kTileBytes<W> + sizeof(Key) * kRows * kQueue, p, k, tiles, Bp, queries,
-           query_norms, packed.rows, packed.norms, candidates, counts);
-    launch("catalog_top_k's merge", merge_bounds_kernel, dim3(static_cast<unsigned>(p.B)), dim3(kThreads), 0, p, k,
-           static_cast<int>(parts), Bp, query_norms, packed.norms, candidates, counts);
+    float* errors = query_values_.need(p.B);
+    launch("catalog_top_k's queries", prepare_queries_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p, Bp, W,
+           reinterpret_cast<std::uint32_t*>(queries), errors);
+    bounds.errors = errors;
+    bounds.longest = packed.longest;
+    const Index parts = std::min(tiles, std::max<Index>(1, kBlocks * multiprocessors_ / blocks));
+    const auto scan = [&](auto kernel) {
+      launch("catalog_top_k's bounds", kernel, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)),
+             dim3(kTensorThreads), 2 * kTileBytes<W>, p, tiles, groups, queries, packed.rows, packed.lengths, bounds);
+    };
+    if (p.boosts)
+      scan(scan_bounds_kernel<W, true>);
+    else
+      scan(scan_bounds_kernel<W, false>);
   });
 }
 

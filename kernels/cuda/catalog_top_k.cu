@@ -1,23 +1,19 @@
-// Exact top-k over the catalog, fused with scoring in fp32: what catalog_scan.cu does not do, which is ranks of
-// targets, boosts, long lists and wide rows.
+// Exact top-k over the catalog: which way a call goes, pass 1 in fp32, and lists too long for pass 2 (top_k.h).
 //
-//   z_bv = q_b · x_v, raised to floors (+ boost)     the k best v of each b, ties by lower v; targets' ranks
+// Pass 1 in fp32 scores everything, for the ranks of targets and for rows wider than kWidest. Bounds of bf16 would not
+// pay for ranks: for a target in the middle of the catalog they leave most chunks undecided, and a score of pass 2
+// costs as much as fifteen here, where a product in shared memory meets many queries.
 //
 // Items lie in panels of 64, one line per dimension. A block owns 8·R queries and a part of the catalog, a warp R of
 // the queries: two panels at a time come into shared memory, 32 dimensions after another, and each lane adds up the
-// scores of four products for its R queries in the order of the dimensions, so a score is the same for any batch. A
-// score above the worst that the query keeps enters its queue, which the warp sorts when it is full. Parts are merged
-// by a second kernel. A candidate is one 64-bit key, so order is total and no answer depends on the cut.
+// scores of four products for its R queries in the order of the dimensions, so a score is the same for any batch.
 //
-// 2·B·V·D flops in fp32, 4·V·D bytes for each 8·R queries: at V = 1,000,000, D = 100, B = 256 51 Gflop, 0.85 ms at
-// 60 Tflop/s; for one query 400 MB, 0.08 ms at 4.8 TB/s.
-//
-// Lists longer than kFused are made by sorting all keys of a query.
+// 2·B·V·D flops in fp32, 4·V·D bytes for each 8·R queries: at V = 43,097, D = 100, B = 512 4.4 Gflop, 0.1 ms at 45
+// Tflop/s; of each 4 dimensions a warp loads 24 lines of shared memory for 128 fmaf, so these bound it.
 #include <ptx.h>
 #include <sort.h>
 
 #include <algorithm>
-#include <bit>
 #include <type_traits>
 
 #include "kernels/cuda/top_k.h"
@@ -28,41 +24,24 @@ namespace {
 constexpr int kProducts = 2 * kPanel;        // of a tile
 constexpr int kPerLane = kProducts / kWarp;  // whose scores a lane adds up
 constexpr int kLines = 32;                   // dimensions in shared memory at once
-constexpr Index kFused = 1024;               // the longest list that queues hold
-constexpr int kSmallestQueue = 128;
-constexpr std::size_t kStaticShared = 32 << 10;  // of scan_catalog_kernel, at most
-
-// Keys of a queue for lists of k.
-int capacity_for(Index k) {
-  return std::max(kSmallestQueue, 2 * static_cast<int>(std::bit_ceil(static_cast<unsigned>(k))));
-}
+constexpr Index kMostBounds = 1 << 25;       // of chunks, at once: 128 MiB
 
 __global__ void target_scores_kernel(CatalogTopK p, float* scores) {
   const Index b = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
   if (b < p.B) scores[b] = p.targets[b] >= 0 ? score(p, b, p.targets[b]) : NAN;
 }
 
-struct Rank {
-  std::int64_t above, tied;
-};
-
-// candidates [parts][B,k]; ranks [parts][B], of the targets.
+// Bounds, which are scores here; ranks [parts][B], of the targets.
 template <int R>
 __global__ void __launch_bounds__(kThreads, 1)
-    scan_catalog_kernel(CatalogTopK p, int k, int capacity, const float* target_scores, Key* candidates, Rank* ranks) {
+    score_chunks_kernel(CatalogTopK p, ChunkBounds bounds, const float* target_scores, Rank* ranks) {
   __shared__ float lines[kLines][kProducts];
-  __shared__ float queries[kWarps * R][kLines];
+  __shared__ __align__(16) float queries[kWarps * R][kLines];
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp;
   const Index tiles = (p.V + kProducts - 1) / kProducts, end = (p.V + kPanel - 1) / kPanel * kPanel;
   const Index part = blockIdx.x, parts = gridDim.x, block_first = static_cast<Index>(blockIdx.y) * kWarps * R;
   const Index own_first = block_first + warp * R;
-  Queue queues[R];
-  int above[R], tied[R];
-#pragma unroll
-  for (int r = 0; r < R; ++r) {
-    queues[r] = Queue(static_cast<Key*>(dynamic_shared()) + (warp * R + r) * capacity, capacity, k);
-    above[r] = tied[r] = 0;
-  }
+  int above[R] = {}, tied[R] = {};
 
   for (Index tile = part * tiles / parts; tile < (part + 1) * tiles / parts; ++tile) {
     const Index first = tile * kProducts;
@@ -79,12 +58,19 @@ __global__ void __launch_bounds__(kThreads, 1)
       }
       __syncthreads();
       const int n = static_cast<int>(p.D - line < kLines ? p.D - line : kLines);
-      for (int d = 0; d < n; ++d)
+      for (int d = 0; d < n; d += 4) {  // beyond n are zeros
+        float4 query[R];
 #pragma unroll
-        for (int r = 0; r < R; ++r)
+        for (int r = 0; r < R; ++r) query[r] = *reinterpret_cast<const float4*>(&queries[warp * R + r][d]);
 #pragma unroll
-          for (int j = 0; j < kPerLane; ++j)
-            z[r][j] = fmaf(queries[warp * R + r][d], lines[d][lane + kWarp * j], z[r][j]);
+        for (int j = 0; j < kPerLane; ++j) {
+          const float *line_at = &lines[d][lane + kWarp * j], x0 = line_at[0], x1 = line_at[kProducts],
+                      x2 = line_at[2 * kProducts], x3 = line_at[3 * kProducts];
+#pragma unroll
+          for (int r = 0; r < R; ++r)
+            z[r][j] = fmaf(query[r].w, x3, fmaf(query[r].z, x2, fmaf(query[r].y, x1, fmaf(query[r].x, x0, z[r][j]))));
+        }
+      }
       __syncthreads();
     }
 #pragma unroll
@@ -102,72 +88,53 @@ __global__ void __launch_bounds__(kThreads, 1)
       const float target = p.targets ? target_scores[b] : NAN;
 #pragma unroll
       for (int j = 0; j < kPerLane; ++j) {
-        const Index v = first + lane + kWarp * j;
+        const Index v = first + lane + kWarp * j, chunk = v / kChunk;
         above[r] += v < p.V && z[r][j] > target;
         tied[r] += v < p.V && z[r][j] == target;
-        queues[r].offer(v < p.V ? filter.key(z[r][j], v) : 0);
+        const float candidate = v < p.V && !filter.excludes(v) ? filter.boosted(z[r][j], v) : -INFINITY;
+        float top = std::isnan(candidate) ? -INFINITY : candidate;  // never listed
+        for (int bits = kChunk / 2; bits > 0; bits /= 2) top = fmaxf(top, __shfl_xor_sync(kAll, top, bits));
+        if (lane % kChunk == 0 && chunk < bounds.chunks) bounds.upper[b * bounds.chunks + chunk] = top;
       }
     }
   }
 
+  if (!p.targets) return;
 #pragma unroll
   for (int r = 0; r < R; ++r) {
     const Index b = own_first + r;
     if (b >= p.B) continue;
-    queues[r].sort();
-    for (int i = lane; i < k; i += kWarp) candidates[(part * p.B + b) * k + i] = queues[r][i];
     const std::int64_t all_above = warp_sum(above[r]), all_tied = warp_sum(tied[r]);
-    if (p.targets && lane == 0) ranks[part * p.B + b] = {all_above, all_tied};
+    if (lane == 0) ranks[part * p.B + b] = {all_above, all_tied};
   }
 }
 
-__device__ void write_rank(const CatalogTopK& p, Index b, float target_score, Rank rank) {
-  const bool counted = p.targets[b] >= 0 && !std::isnan(target_score);
-  p.above[b] = counted ? rank.above : p.V;
-  p.tied[b] = counted ? rank.tied - 1 : 0;
-}
-
-// A block of one warp a query.
-__global__ void merge_parts_kernel(CatalogTopK p, int k, int capacity, int parts, const float* target_scores,
-                                   const Key* candidates, const Rank* ranks) {
-  const Index b = blockIdx.x;
-  Queue best(static_cast<Key*>(dynamic_shared()), capacity, k);
-  for (int part = 0; part < parts; ++part)
-    for (int i = 0; i < k; i += kWarp) {
-      const int at = i + lane_index();
-      best.offer(at < k ? candidates[(part * p.B + b) * k + at] : 0);
-    }
-  best.sort();
-  write_list(p, b, k, best);
-  if (!p.targets || lane_index() != 0) return;
+// Adds the parts of a rank up. A thread a query.
+__global__ void ranks_kernel(CatalogTopK p, int parts, const float* target_scores, const Rank* ranks) {
+  const Index b = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
+  if (b >= p.B) return;
   Rank all{0, 0};
   for (int part = 0; part < parts; ++part) {
     all.above += ranks[part * p.B + b].above;
     all.tied += ranks[part * p.B + b].tied;
   }
-  write_rank(p, b, target_scores[b], all);
+  const bool counted = p.targets[b] >= 0 && !std::isnan(target_scores[b]);
+  p.above[b] = counted ? all.above : p.V;
+  p.tied[b] = counted ? all.tied - 1 : 0;
 }
 
 // All keys of query b [V]; a thread a product.
-__global__ void keys_kernel(CatalogTopK p, Index b, const float* target_scores, Key* keys, unsigned* counts) {
+__global__ void keys_kernel(CatalogTopK p, Index b, Key* keys) {
   const Index v = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
-  if (v >= p.V) return;
-  const float z = score(p, b, v);
-  keys[v] = Filter(p, b).key(z, v);
-  if (!p.targets) return;
-  if (z > target_scores[b]) atomicAdd(&counts[0], 1u);
-  if (z == target_scores[b]) atomicAdd(&counts[1], 1u);
+  if (v < p.V) keys[v] = Filter(p, b).key(score(p, b, v), v);
 }
 
-__global__ void sorted_list_kernel(CatalogTopK p, Index b, const float* target_scores, const Key* ascending,
-                                   const unsigned* counts) {
+__global__ void sorted_list_kernel(CatalogTopK p, Index b, const Key* ascending) {
   const Index i = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < p.k) {
-    const Key key = i < p.V ? ascending[p.V - 1 - i] : 0;
-    p.ids[b * p.k + i] = key ? id_of(key) : -1;
-    p.scores[b * p.k + i] = key ? score_of(key) : -INFINITY;
-  }
-  if (i == 0 && p.targets) write_rank(p, b, target_scores[b], {counts[0], counts[1]});
+  if (i >= p.k) return;
+  const Key key = i < p.V ? ascending[p.V - 1 - i] : 0;
+  p.ids[b * p.k + i] = key ? id_of(key) : -1;
+  p.scores[b * p.k + i] = key ? score_of(key) : -INFINITY;
 }
 
 }  // namespace
@@ -179,53 +146,73 @@ void CudaDevice::catalog_top_k(const CatalogTopK& problem) {
     pack_items(p.V, p.D, p.items, packed);
     p.packed = packed;
   }
+  // As many queries at once as their bounds leave room for.
+  const Index chunks = (p.V + kPanel - 1) / kPanel * (kPanel / kChunk),
+              at_once = std::max<Index>(1, kMostBounds / chunks);
+  for (Index first = 0; first < problem.B; first += at_once) {
+    p.B = std::min(at_once, problem.B - first);
+    list_best(p, chunks);
+    p.queries += p.B * p.D;
+    if (p.floors.begin) p.floors.begin += p.B;
+    if (p.excluded) p.excluded += p.B;
+    if (p.boosts) p.boosts += p.B;
+    if (p.targets) p.targets += p.B, p.above += p.B, p.tied += p.B;
+    p.ids += p.B * p.k;
+    p.scores += p.B * p.k;
+  }
+}
+
+void CudaDevice::list_best(const CatalogTopK& p, Index chunks) {
+  const Index k = std::min(p.k, p.V);
+  const bool sorts = !can_select(chunks, k), exact = p.targets || p.D > kWidest;
+  ChunkBounds bounds{.chunks = chunks, .upper = nullptr};
+  if (!sorts || p.targets) bounds.upper = bounds_.need((p.boosts && !exact ? 2 : 1) * p.B * chunks);
+  if (p.boosts && !exact) bounds.lower = bounds.upper + p.B * chunks;
+  if (p.targets || (!sorts && exact))
+    score_chunks(p, bounds);
+  else if (!sorts)
+    scan_bounds(p, bounds);
+  if (sorts)
+    sort_scores(p);
+  else
+    select_chunks(p, static_cast<int>(k), bounds);
+}
+
+// Pass 1 in fp32, into `bounds`; and ranks.
+void CudaDevice::score_chunks(const CatalogTopK& p, const ChunkBounds& bounds) {
   float* target_scores = query_values_.need(p.B);
   if (p.targets)
     launch("catalog_top_k's targets", target_scores_kernel, blocks_for(p.B, kThreads), dim3(kThreads), 0, p,
            target_scores);
-  const Index k = std::min(p.k, p.V);
-  if (k > kFused || sizeof(Key) * kWarps * capacity_for(k) + kStaticShared > shared_limit_)
-    sort_scores(p, target_scores);
-  else if (can_scan_bounds(p, k))
-    scan_bounds(p, static_cast<int>(k));
-  else
-    scan_scores(p, static_cast<int>(k), target_scores);
-}
-
-void CudaDevice::scan_scores(const CatalogTopK& p, int k, const float* target_scores) {
-  const int capacity = capacity_for(k);
   const auto scan = [&](auto queries_of_a_warp) {
     constexpr int R = queries_of_a_warp;
     const Index blocks = (p.B + kWarps * R - 1) / (kWarps * R), tiles = (p.V + kProducts - 1) / kProducts;
     const Index parts = std::min(tiles, std::max<Index>(1, 2 * multiprocessors_ / blocks));
-    Key* candidates = candidates_.need(parts * p.B * k);
     auto* ranks = reinterpret_cast<Rank*>(ranks_.need(2 * parts * p.B));
-    launch("catalog_top_k", scan_catalog_kernel<R>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)),
-           dim3(kThreads), sizeof(Key) * kWarps * R * capacity, p, k, capacity, target_scores, candidates, ranks);
-    launch("catalog_top_k's merge", merge_parts_kernel, dim3(static_cast<unsigned>(p.B)), dim3(kWarp),
-           sizeof(Key) * capacity, p, k, capacity, static_cast<int>(parts), target_scores, candidates, ranks);
+    launch("catalog_top_k's scores", score_chunks_kernel<R>,
+           dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)), dim3(kThreads), 0, p, bounds,
+           target_scores, ranks);
+    if (p.targets)
+      launch("catalog_top_k's ranks", ranks_kernel, blocks_for(p.B, kThreads), dim3(kThreads), 0, p,
+             static_cast<int>(parts), target_scores, ranks);
   };
-  // As many queries as there are and as queues leave room for: 64 KiB at most, but for the longest lists.
-  if (p.B > 4 * kWarps && capacity <= 128)
+  if (p.B > 4 * kWarps)
     scan(std::integral_constant<int, 8>());
-  else if (p.B > kWarps && capacity <= 256)
+  else if (p.B > kWarps)
     scan(std::integral_constant<int, 4>());
   else
     scan(std::integral_constant<int, 1>());
 }
 
-void CudaDevice::sort_scores(const CatalogTopK& p, const float* target_scores) {
+// Lists that pass 2 has no room for: all keys of a query, sorted.
+void CudaDevice::sort_scores(const CatalogTopK& p) {
   const std::size_t bytes = sort_keys_bytes(static_cast<int>(p.V));
   std::byte* sorting = sorting_.need(static_cast<Index>(bytes));
   Key *keys = candidates_.need(2 * p.V), *sorted = keys + p.V;
-  auto* counts = reinterpret_cast<unsigned*>(ranks_.need(1));
   for (Index b = 0; b < p.B; ++b) {
-    zero(counts, 2 * sizeof(unsigned));
-    launch("catalog_top_k's keys", keys_kernel, blocks_for(p.V, kThreads), dim3(kThreads), 0, p, b, target_scores, keys,
-           counts);
+    launch("catalog_top_k's keys", keys_kernel, blocks_for(p.V, kThreads), dim3(kThreads), 0, p, b, keys);
     check(sort_keys(sorting, bytes, keys, sorted, static_cast<int>(p.V), stream_), "catalog_top_k's sort");
-    launch("catalog_top_k's list", sorted_list_kernel, blocks_for(p.k, kThreads), dim3(kThreads), 0, p, b,
-           target_scores, sorted, counts);
+    launch("catalog_top_k's list", sorted_list_kernel, blocks_for(p.k, kThreads), dim3(kThreads), 0, p, b, sorted);
   }
 }
 

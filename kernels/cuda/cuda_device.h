@@ -98,7 +98,7 @@ class CudaDevice final : public Device {
                                       const std::int32_t* row_ids, const float* row_gradients,
                                       const ItemUpdate& update) override;
 
-  // catalog_top_k.cu, with catalog_scan.cu
+  // catalog_top_k.cu, with catalog_scan.cu and catalog_select.cu
   Index packed_size(Index V, Index D) const override;
   void inverse_norms(Index V, Index D, const ItemRows& items, float* norms) override;
   void pack_items(Index V, Index D, const ItemRows& items, std::byte* packed) override;
@@ -134,12 +134,13 @@ class CudaDevice final : public Device {
                             const struct ItemGradient& gradient);
   struct Tiles;
   Tiles tiles_of(const CatalogCrossEntropy& problem);
-  // The top-k's three ways: lower bounds from tensor cores and exact scores of what they leave (catalog_scan.cu), exact
-  // scores of everything, or all of them sorted.
-  bool can_scan_bounds(const CatalogTopK& problem, Index k) const;
-  void scan_bounds(const CatalogTopK& problem, int k);
-  void scan_scores(const CatalogTopK& problem, int k, const float* target_scores);
-  void sort_scores(const CatalogTopK& problem, const float* target_scores);
+  // The top-k (top_k.h): pass 1 in bf16 (catalog_scan.cu) or in fp32, pass 2 (catalog_select.cu); or all scores sorted.
+  void list_best(const CatalogTopK& problem, Index chunks);
+  void scan_bounds(const CatalogTopK& problem, struct ChunkBounds& bounds);
+  void score_chunks(const CatalogTopK& problem, const struct ChunkBounds& bounds);
+  bool can_select(Index chunks, Index k) const;
+  void select_chunks(const CatalogTopK& problem, int k, const struct ChunkBounds& bounds);
+  void sort_scores(const CatalogTopK& problem);
 
   const int index_;
   Precision precision_;
@@ -154,7 +155,7 @@ class CudaDevice final : public Device {
   Scratch<std::byte> cublas_workspace_{*this};
   Scratch<std::uint64_t> examples_{*this};  // of a batch, sorted
   Scratch<double> sums_{*this};             // partial sums of reductions
-  Scratch<float> query_values_{*this};      // one a query: its target's score, or its length
+  Scratch<float> query_values_{*this};      // one a query: its target's score, or the error of its scores
   Scratch<float> attention_{*this};         // softmax of each example's attention; d_w0 of each example
   Scratch<bf16> item_tiles_{*this};         // the catalog and the queries for tensor cores
   Scratch<bf16> query_tiles_{*this};
@@ -165,7 +166,8 @@ class CudaDevice final : public Device {
   Scratch<std::byte> sorting_{*this};
   Scratch<std::byte> packed_{*this};          // products of the top-k that nobody packed before
   Scratch<float> inverse_norms_{*this};       // of products whose nobody knew
-  Scratch<std::uint64_t> candidates_{*this};  // of the top-k
+  Scratch<float> bounds_{*this};              // of the top-k's chunks
+  Scratch<std::uint64_t> candidates_{*this};  // of its lists
   Scratch<std::int64_t> ranks_{*this};        // of targets; or how many candidates there are
 };
 

@@ -1,4 +1,18 @@
-// What the ways to a top-k share: keys, queues of the best, the exact score of one product.
+// Exact top-k over the catalog in two passes, and what their kernels share: keys, bounds, the exact score of a product.
+//
+//   z_bv = q_b · x_v, raised to floors (+ boost)     the k best v of each b, ties by lower v; targets' ranks
+//
+// Pass 1 leaves two bounds of each query and chunk of 16 products: nothing in it scores above `upper`, something in it
+// scores `lower` or more. It is made in bf16 on tensor cores (catalog_scan.cu), or in fp32, exactly, where targets want
+// their ranks and where rows are wide (catalog_top_k.cu). Pass 2 (catalog_select.cu) takes the k-th largest `lower` for
+// a threshold, scores the chunks whose `upper` reaches it in fp32, and keeps the k best of those.
+//
+// It is exact. Chunks share no product, so k different products score the threshold or more, and so does every member
+// of the list: it is in a chunk whose `upper` reaches it (>=, for ties). With fewer than k lower bounds the threshold
+// is -inf. A bound that is not finite says nothing: the chunk is scored, and counts towards no threshold. Excluded
+// products enter no bound. Products with a floor enter without it, so `lower` holds, and are scored in any case, once.
+//
+// A candidate is one 64-bit key, score and row, so order is total and no answer depends on the cut.
 #pragma once
 
 #include <cmath>
@@ -9,74 +23,41 @@
 namespace stamp::cuda {
 
 constexpr int kPanel = 64;  // products side by side, one line per dimension
+constexpr int kChunk = 16;  // products that share their bounds
 
 using Key = std::uint64_t;  // of a candidate, greater is better: score, then lower row. 0: none
 
-__device__ inline Key key_of(float score, Index v) {
+// In the order of the scores; of finite ones 1 << 23 or more.
+__device__ inline unsigned ordered(float score) {
   const unsigned bits = __float_as_uint(score + 0.0f);  // -0 ties with 0
-  const unsigned ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  return Key{ordered} << 32 | (0xffffffffu - static_cast<unsigned>(v));
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
-__device__ inline float score_of(Key key) {
-  const auto ordered = static_cast<unsigned>(key >> 32);
-  return __uint_as_float(ordered & 0x80000000u ? ordered & 0x7fffffffu : ~ordered);
+__device__ inline float score_of_ordered(unsigned bits) {
+  return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
 }
+__device__ inline Key key_of(float score, Index v) {
+  return Key{ordered(score)} << 32 | (0xffffffffu - static_cast<unsigned>(v));
+}
+__device__ inline float score_of(Key key) { return score_of_ordered(static_cast<unsigned>(key >> 32)); }
 __device__ inline std::int32_t id_of(Key key) {
   return static_cast<std::int32_t>(0xffffffffu - static_cast<unsigned>(key));
 }
 
-// Best first, by a warp: the first `count` of keys in shared memory, then zeros up to `capacity`, a power of 2.
-// Bitonic.
-__device__ inline void sort_best_first(Key* keys, int count, int capacity) {
-  const int lane = lane_index();
-  for (int i = count + lane; i < capacity; i += kWarp) keys[i] = 0;
-  __syncwarp();
-  for (int size = 2; size <= capacity; size *= 2)
-    for (int stride = size / 2; stride > 0; stride /= 2) {
-      for (int pair = lane; pair < capacity / 2; pair += kWarp) {
-        const int i = 2 * pair - (pair & (stride - 1)), j = i + stride;
-        const bool falling = (i & size) == 0;
-        const Key a = keys[i], b = keys[j];
-        if ((a < b) == falling) {
-          keys[i] = b;
-          keys[j] = a;
-        }
-      }
-      __syncwarp();
-    }
-}
+// What pass 1 leaves for pass 2.
+struct ChunkBounds {
+  Index chunks;  // of a query; those behind the catalog have bounds of -inf
+  float* upper;  // [B,chunks]
+  // [B,chunks], where boosts want it. Else the product that gave `upper` scores upper - 2 error or more, and its error
+  // is at most that of the longest row of its chunk; where there are no errors, `upper` itself.
+  float* lower = nullptr;
+  const float* errors = nullptr;   // [B] of a query's scores, in units of |x|
+  const float* longest = nullptr;  // [chunks] the largest |x|
 
-// The k best keys of one query, in shared memory that a warp owns.
-class Queue {
- public:
-  Queue() = default;
-  __device__ Queue(Key* keys, int capacity, int k) : keys_(keys), capacity_(capacity), k_(k) {}
-
-  // A key of each lane, 0 for none.
-  __device__ void offer(Key key) {
-    const bool enters = key > bound_;
-    const unsigned entering = __ballot_sync(kAll, enters);
-    if (entering == 0) return;
-    if (count_ + __popc(entering) > capacity_) sort();
-    if (enters) keys_[count_ + __popc(entering & ((1u << lane_index()) - 1))] = key;
-    count_ += __popc(entering);
+  __device__ float lower_of(Index b, Index chunk) const {
+    if (lower) return lower[b * chunks + chunk];
+    const float top = upper[b * chunks + chunk];
+    return errors ? fmaf(-2 * errors[b], longest[chunk], top) : top;
   }
-
-  // Best first; keeps k.
-  __device__ void sort() {
-    sort_best_first(keys_, count_, capacity_);
-    count_ = count_ < k_ ? count_ : k_;
-    bound_ = count_ == k_ ? keys_[k_ - 1] : 0;
-    __syncwarp();
-  }
-
-  __device__ int count() const { return count_; }
-  __device__ Key operator[](int i) const { return i < count_ ? keys_[i] : 0; }
-
- private:
-  Key* keys_ = nullptr;
-  int capacity_ = 0, k_ = 0, count_ = 0;
-  Key bound_ = 0;  // nothing at or below it can enter
 };
 
 // log(exp(z) + exp(floor)); NaN stays.
@@ -113,12 +94,18 @@ struct Floors {
 // What packed memory begins with: panels of the rows in fp32.
 __device__ inline const float* panels_of(const CatalogTopK& p) { return reinterpret_cast<const float*>(p.packed); }
 
-// Of one product: every way adds the dimensions up in this order, so the bits are the same.
-__device__ inline float score(const CatalogTopK& p, Index b, Index v) {
+// Of one product, without its floor. Every way adds the dimensions up in this order, so the bits are the same.
+__device__ inline float plain_score(const CatalogTopK& p, Index b, Index v) {
   const float* line = panels_of(p) + v / kPanel * kPanel * p.D + v % kPanel;
+  const float* query = p.queries + b * p.D;
   float sum = 0;
-  for (Index d = 0; d < p.D; ++d) sum = fmaf(p.queries[b * p.D + d], line[d * kPanel], sum);
-  return Floors(p.floors, b).apply(sum, v);
+#pragma unroll 20  // loads under way at once
+  for (Index d = 0; d < p.D; ++d) sum = fmaf(query[d], line[d * kPanel], sum);
+  return sum;
+}
+
+__device__ inline float score(const CatalogTopK& p, Index b, Index v) {
+  return Floors(p.floors, b).apply(plain_score(p, b, v), v);
 }
 
 // What takes products out, or lifts them, for one query.
@@ -131,19 +118,16 @@ struct Filter {
     boosts = p.boosts ? p.boosts[b] : nullptr;
   }
   __device__ bool excludes(Index v) const { return excluded && (excluded[v / 64] >> (v % 64) & 1); }
+  __device__ float boosted(float score, Index v) const { return boosts ? score + boosts[v] : score; }
   __device__ Key key(float score, Index v) const {
-    if (boosts) score += boosts[v];
+    score = boosted(score, v);
     return excludes(v) || std::isnan(score) ? 0 : key_of(score, v);
   }
 };
 
-// Query b's list, by a warp, from a sorted queue.
-__device__ inline void write_list(const CatalogTopK& p, Index b, int k, const Queue& best) {
-  for (Index i = lane_index(); i < p.k; i += kWarp) {
-    const Key key = i < k ? best[static_cast<int>(i)] : 0;
-    p.ids[b * p.k + i] = key ? id_of(key) : -1;
-    p.scores[b * p.k + i] = key ? score_of(key) : -INFINITY;
-  }
-}
+// Products that score above a target, and as much as it does, itself included.
+struct Rank {
+  std::int64_t above, tied;
+};
 
 }  // namespace stamp::cuda

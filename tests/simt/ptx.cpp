@@ -102,6 +102,8 @@ void copy_async(void* shared, const void* global, bool present, Where where) {
 
 float exp2_approx(float x) { return std::exp2(x); }
 
+float max_or_nan(float x, float y) { return std::isnan(x) || std::isnan(y) ? NAN : std::fmax(x, y); }
+
 std::uint32_t pack_bf16(float low, float high) {
   return __float2bfloat16(low).bits | std::uint32_t{__float2bfloat16(high).bits} << 16;
 }

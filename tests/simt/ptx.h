@@ -27,4 +27,5 @@ void copy_async_wait() {
 }
 
 float exp2_approx(float x);
+float max_or_nan(float x, float y);
 std::uint32_t pack_bf16(float low, float high);

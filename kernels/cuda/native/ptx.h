@@ -69,6 +69,13 @@ __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 }
 
+// The larger one; NaN where either is.
+__device__ __forceinline__ float max_or_nan(float x, float y) {
+  float z;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+
 // Two bf16 in one register, as mma_m16n8k16 takes them.
 __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t pair;

@@ -17,7 +17,7 @@ class ModelRanker final : public Ranker {
       : model_(model),
         device_(std::move(device)),
         activations_(device_),
-        floors_(model, device_),
+        floors_(model, device_, device_->reads_host_memory() ? 1 : 0),
         table_(model, device_, all_rows(model.V())),
         ids_(device_, 0),
         scores_(device_, 0),

@@ -1,6 +1,7 @@
 // A set of places, as bits, for what most requests have none of.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <span>
@@ -10,9 +11,9 @@
 
 namespace stamp {
 
-// Of places 0 … n-1. Nothing is written while nothing is in it, and bits that exist already are pointed to while they
-// are all of it: only what comes in beside them takes room of its own, which is kept for the next time. Counts as it
-// goes.
+// Of places 0 … n-1. Nothing is written while nothing is in it, bits that exist already are pointed to, and a few
+// places beside them are a list: only more takes bits of its own, whose room is kept for the next time. Counts as it
+// goes. By one thread at a time, bits() too.
 class STAMP_API PlaceSet {
  public:
   explicit PlaceSet(std::int64_t n = 0) { reset(n); }
@@ -25,10 +26,15 @@ class STAMP_API PlaceSet {
   std::int64_t count() const { return count_; }
   std::int64_t left() const { return n_ - count_; }  // places that are not in it
   // A word for 64 places, no bit set beyond the last; no words where nothing is in it.
-  std::span<const std::uint64_t> bits() const {
-    return count_ > 0 ? std::span(bits_, words()) : std::span<const std::uint64_t>();
+  std::span<const std::uint64_t> bits() const;
+  // The same in two parts, of which none is written for this: bits, and places that are not among them, ascending.
+  std::span<const std::uint64_t> most_bits() const {
+    return bits_ ? std::span(bits_, words()) : std::span<const std::uint64_t>();
   }
-  bool contains(std::int32_t place) const { return count_ > 0 && (bits_[place / 64] >> (place % 64) & 1); }
+  std::span<const std::int32_t> few() const { return few_; }
+  bool contains(std::int32_t place) const {
+    return (bits_ && (bits_[place / 64] >> (place % 64) & 1)) || std::binary_search(few_.begin(), few_.end(), place);
+  }
 
   void add(std::int32_t place) { add({&place, 1}); }
   void add(std::span<const std::int32_t> places);
@@ -46,17 +52,21 @@ class STAMP_API PlaceSet {
   // mark(bits) sets some of [words] bits, and returns how many that were not.
   template <class Mark>
   void add_marked(Mark&& mark) {
-    count_ += mark(own());
+    const std::int64_t fresh = mark(own());
+    count_ += fresh;
   }
 
  private:
   std::size_t words() const { return static_cast<std::size_t>((n_ + 63) / 64); }
-  std::uint64_t* own();  // bits_, in own_
+  std::uint64_t* own() const;  // bits_, in own_, with all that there is
   void add_all_but_kept();
 
   std::int64_t n_ = 0, count_ = 0;
-  const std::uint64_t* bits_ = nullptr;  // [words()] where count_ > 0
-  std::vector<std::uint64_t> own_, kept_;
+  // What is in it, in one of three forms, which bits() changes.
+  mutable const std::uint64_t* bits_ = nullptr;  // [words()], or null; somebody else's or own_
+  mutable std::vector<std::int32_t> few_;        // beside those; none where they are own_
+  mutable std::vector<std::uint64_t> own_;
+  std::vector<std::uint64_t> kept_;
 };
 
 }  // namespace stamp

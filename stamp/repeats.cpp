@@ -1,8 +1,10 @@
 #include "stamp/repeats.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
+#include "kernels/cpu/thread_pool.h"
 #include "stamp/philox.h"
 
 namespace stamp {
@@ -144,41 +146,57 @@ std::uint64_t key_of(const Sessions& sessions, std::size_t session) {
 
 }  // namespace
 
-RepeatFloors::RepeatFloors(const Model& model, const std::shared_ptr<Device>& device)
-    : model_(model), device_begin_(device, 0), device_ids_(device, 0), device_values_(device, 0) {}
+RepeatFloors::RepeatFloors(const Model& model, const std::shared_ptr<Device>& device, int threads)
+    : model_(model), threads_(threads), device_entries_(device, 0) {}
+
+void RepeatFloors::read(std::span<const std::int32_t> history, const std::vector<std::int32_t>* candidates,
+                        History& found) const {
+  const auto& floors = model_.repeat_floors();
+  found.floors.clear();
+  last_events(history, found.last);
+  for (const auto& [row, ago] : found.last) {
+    const float floor = floors[std::min<std::size_t>(ago, floors.size() - 1)];
+    if (floor == Model::kNoFloor) continue;
+    std::int32_t id = row;
+    if (candidates) {
+      const auto place = std::lower_bound(candidates->begin(), candidates->end(), row);
+      if (place == candidates->end() || *place != row) continue;
+      id = static_cast<std::int32_t>(place - candidates->begin());
+    }
+    found.floors.emplace_back(id, floor);
+  }
+}
 
 ScoreFloors RepeatFloors::of(const Batch& batch, std::size_t first, std::size_t count,
                              const std::vector<std::int32_t>* candidates) {
+  constexpr std::int64_t kHistories = 16;  // of a thread at once
+  constexpr std::size_t kRounded = 512;    // so that device memory seldom grows
   const auto& floors = model_.repeat_floors();
   if (std::all_of(floors.begin(), floors.end(), [](float floor) { return floor == Model::kNoFloor; })) return {};
-  begin_.assign(1, 0);
-  ids_.clear();
-  values_.clear();
-  for (std::size_t b = first; b < first + count; ++b) {
-    last_events(std::span(batch.items).subspan(batch.begin[b], batch.length[b]), last_);
-    for (const auto& [row, ago] : last_) {
-      const float floor = floors[std::min<std::size_t>(ago, floors.size() - 1)];
-      if (floor == Model::kNoFloor) continue;
-      std::int32_t id = row;
-      if (candidates) {
-        const auto found = std::lower_bound(candidates->begin(), candidates->end(), row);
-        if (found == candidates->end() || *found != row) continue;
-        id = static_cast<std::int32_t>(found - candidates->begin());
-      }
-      ids_.push_back(id);
-      values_.push_back(floor);
+  if (histories_.size() < count) histories_.resize(count);
+  cpu::parallel_for_ranges(
+      static_cast<std::int64_t>(count), kHistories, threads_, [&](std::int64_t from, std::int64_t to) {
+        for (std::int64_t b = from; b < to; ++b) {
+          const std::size_t at = first + static_cast<std::size_t>(b);
+          read(std::span(batch.items).subspan(batch.begin[at], batch.length[at]), candidates, histories_[b]);
+        }
+      });
+  std::size_t size = 0;
+  for (std::size_t b = 0; b < count; ++b) size += histories_[b].floors.size();
+  entries_.assign((count + 2 * size) / kRounded * kRounded + kRounded, 0);
+  std::int32_t *begin = entries_.data(), *ids = begin + count + 1, *values = ids + size;
+  for (std::size_t b = 0; b < count; ++b) {
+    begin[b + 1] = begin[b];
+    for (const auto& [id, floor] : histories_[b].floors) {
+      ids[begin[b + 1]] = id;
+      values[begin[b + 1]++] = std::bit_cast<std::int32_t>(floor);
     }
-    begin_.push_back(static_cast<std::int32_t>(ids_.size()));
   }
-  constexpr std::size_t kRounded = 256;  // so that device memory seldom grows
-  for (std::size_t size = ids_.size(); size % kRounded != 0; ++size) {
-    ids_.push_back(Catalog::kUnknown);
-    values_.push_back(Model::kNoFloor);
-  }
-  device_begin_.upload(begin_);
-  device_ids_.upload(ids_);
-  device_values_.upload(values_);
-  return {.begin = device_begin_.data(), .ids = device_ids_.data(), .values = device_values_.data()};
+  device_entries_.upload(entries_);
+  const std::int32_t* on_device = device_entries_.data();
+  return {.begin = on_device,
+          .ids = on_device + (ids - begin),
+          .values = reinterpret_cast<const float*>(on_device + (values - begin))};
 }
 
 std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count, std::uint64_t seed,

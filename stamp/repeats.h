@@ -22,19 +22,25 @@ namespace stamp {
 // The floors of a batch's histories, as catalog_top_k takes them.
 class RepeatFloors {
  public:
-  RepeatFloors(const Model& model, const std::shared_ptr<Device>& device);
+  // threads: that histories are read on; 0: all.
+  RepeatFloors(const Model& model, const std::shared_ptr<Device>& device, int threads = 1);
   // Of `count` histories of a batch from `first` on, in device memory until the next call. `candidates`, rows in
   // ascending order, are what ids are indices into; all rows where it is null.
   ScoreFloors of(const Batch& batch, std::size_t first, std::size_t count,
                  const std::vector<std::int32_t>* candidates = nullptr);
 
  private:
+  struct History {
+    std::vector<std::pair<std::int32_t, std::int32_t>> last;  // its products, how many events ago
+    std::vector<std::pair<std::int32_t, float>> floors;       // by product
+  };
+  void read(std::span<const std::int32_t> history, const std::vector<std::int32_t>* candidates, History& found) const;
+
   const Model& model_;
-  std::vector<std::pair<std::int32_t, std::int32_t>> last_;  // products of a history, how many events ago
-  std::vector<std::int32_t> begin_, ids_;
-  std::vector<float> values_;
-  Array<std::int32_t> device_begin_, device_ids_;
-  Array<float> device_values_;
+  int threads_;
+  std::vector<History> histories_;
+  std::vector<std::int32_t> entries_;  // begins, ids and the bits of floors, so that one copy takes them all
+  Array<std::int32_t> device_entries_;
 };
 
 // Takes the examples of whole sessions out of `targets`, which ascend, and returns them: some `count`, a twentieth at

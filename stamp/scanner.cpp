@@ -1,6 +1,7 @@
 #include "stamp/scanner.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "stamp/repeats.h"
 
@@ -13,10 +14,6 @@ constexpr std::int64_t kListed = 1 << 21;   // entries of all lists that are mad
 constexpr std::int64_t kSharedList = 4096;  // longer lists are made for whoever wants them alone
 // Where filters leave less than a sixteenth of the candidates, those are gathered and scored, and not all scanned.
 constexpr std::int64_t kFew = 16;
-
-bool is_excluded(const ScanRequest& request, std::int64_t place) {
-  return !request.excluded.empty() && (request.excluded[place / 64] >> (place % 64) & 1);
-}
 
 }  // namespace
 
@@ -60,13 +57,12 @@ struct Scanner::Context {
   Context(int threads, const Model& model)
       : device(open_device(model.device()->name(), {threads, model.device()->precision()})),
         activations(device),
-        floors(model, device),
+        floors(model, device, threads),
         excluded(device),
         boosts(device),
         gathered(device, 0),
         rows(device, 0),
-        ids(device, 0),
-        scores(device, 0) {}
+        lists(device, 0) {}
 
   std::shared_ptr<Device> device;
   Activations activations;
@@ -77,12 +73,10 @@ struct Scanner::Context {
   PerQuery<float> boosts;
   std::vector<std::int32_t> few, few_rows;  // places and rows that a filter leaves
   std::vector<float> few_boosts;
-  std::vector<std::int32_t> listed;  // ids and scores, on the host
-  std::vector<float> listed_scores;
+  std::vector<std::int32_t> listed;  // `lists` on the host
   Array<float> gathered;
   Array<std::int32_t> rows;
-  Array<std::int32_t> ids;  // [B,n]
-  Array<float> scores;      // [B,n]
+  Array<std::int32_t> lists;  // [2,B,n] ids, then the bits of scores, so that one copy brings both
 };
 
 Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> candidates, const ScanOptions& options,
@@ -134,7 +128,7 @@ void Scanner::scan_shared(std::span<const ScanRequest> requests, std::span<std::
 void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {
   c.order.assign(requests.begin(), requests.end());
   const auto few = std::partition(c.order.begin(), c.order.end(), [&](const ScanRequest& request) {
-    return request.excluded.empty() || request.left * kFew >= size();
+    return !request.excluded || request.excluded->left() * kFew >= size();
   });
   c.batch.clear();
   for (const auto& request : c.order) c.batch.add_history(request.history);
@@ -143,11 +137,19 @@ void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {
   const auto all = static_cast<std::size_t>(few - c.order.begin());
   for (std::size_t first = 0, end = 0; first < all; first = end) {  // as many as their lists allow
     std::int64_t longest = 0;
-    do longest = std::max(longest, std::min(c.order[end++].n, size()));
-    while (end < all && std::max(longest, c.order[end].n) * static_cast<std::int64_t>(end + 1 - first) <= kListed);
+    do longest = std::max(longest, entries(c.order[end++]));
+    while (end < all &&
+           std::max(longest, entries(c.order[end])) * static_cast<std::int64_t>(end + 1 - first) <= kListed);
     scan_all(c, first, end - first);
   }
   for (std::size_t row = all; row < c.order.size(); ++row) scan_few(c, row);
+}
+
+// Where bits would have to be copied to the device, the few places that a request excludes beside those that are
+// pointed to stay in the scan instead, of which so many more are listed, and are left out of its list.
+std::int64_t Scanner::entries(const ScanRequest& request) const {
+  const bool stay = request.excluded && !model_->device()->reads_host_memory();
+  return std::min(request.n + (stay ? static_cast<std::int64_t>(request.excluded->few().size()) : 0), size());
 }
 
 void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
@@ -156,8 +158,11 @@ void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
   std::int64_t n = 0;
   for (std::size_t b = 0; b < count; ++b) {
     const ScanRequest& request = c.order[first + b];
-    n = std::max(n, std::min(request.n, size()));
-    c.excluded.add(request.excluded);
+    n = std::max(n, entries(request));
+    if (!request.excluded)
+      c.excluded.add({});
+    else
+      c.excluded.add(c.device->reads_host_memory() ? request.excluded->bits() : request.excluded->most_bits());
     c.boosts.add(request.boosts);
   }
   const auto* candidates = table_.holds_all() ? nullptr : &candidates_;
@@ -170,12 +175,13 @@ void Scanner::scan_few(Context& c, std::size_t row) const {
   c.few.clear();
   c.few_rows.clear();
   c.few_boosts.clear();
+  const auto excluded = request.excluded->bits();
   for (std::int64_t place = 0; place < size(); ++place) {
-    if (place % 64 == 0 && request.excluded[place / 64] == ~std::uint64_t{0}) {
+    if (place % 64 == 0 && excluded[place / 64] == ~std::uint64_t{0}) {
       place += 63;
       continue;
     }
-    if (is_excluded(request, place)) continue;
+    if (excluded[place / 64] >> (place % 64) & 1) continue;
     c.few.push_back(static_cast<std::int32_t>(place));
     c.few_rows.push_back(candidates_[place]);
     if (!request.boosts.empty()) c.few_boosts.push_back(request.boosts[place]);
@@ -191,13 +197,12 @@ void Scanner::scan_few(Context& c, std::size_t row) const {
   take(c, 0, n, c.few.data(), request);
 }
 
-// The lists of queries first … first+count-1 over V products, of rows `candidates` or all, into c.listed and
-// c.listed_scores. `items` are the same on the device.
+// The lists of queries first … first+count-1 over V products, of rows `candidates` or all, into c.listed. `items` are
+// the same on the device.
 void Scanner::top_k(Context& c, std::size_t first, std::size_t count, const std::vector<std::int32_t>* candidates,
                     std::int64_t V, std::int64_t n, const ItemRows& items, const std::byte* packed) const {
   const std::int64_t D = model_->config().dim, B = static_cast<std::int64_t>(count);
-  c.ids.resize(B * n);
-  c.scores.resize(B * n);
+  c.lists.resize(2 * B * n);
   c.device->catalog_top_k({.B = B,
                            .D = D,
                            .V = V,
@@ -208,22 +213,21 @@ void Scanner::top_k(Context& c, std::size_t first, std::size_t count, const std:
                            .floors = c.floors.of(c.batch, first, count, candidates),
                            .excluded = c.excluded.on_device((V + 63) / 64),
                            .boosts = c.boosts.on_device(V),
-                           .ids = c.ids.data(),
-                           .scores = c.scores.data()});
-  c.listed.resize(static_cast<std::size_t>(B * n));
-  c.listed_scores.resize(static_cast<std::size_t>(B * n));
-  c.device->copy_out(c.listed.data(), c.ids.data(), c.listed.size() * sizeof(std::int32_t));
-  c.device->copy_out(c.listed_scores.data(), c.scores.data(), c.listed_scores.size() * sizeof(float));
+                           .ids = c.lists.data(),
+                           .scores = reinterpret_cast<float*>(c.lists.data() + B * n)});
+  c.listed.resize(static_cast<std::size_t>(2 * B * n));
+  c.device->copy_out(c.listed.data(), c.lists.data(), c.listed.size() * sizeof(std::int32_t));
 }
 
 // Line b of the lists; `few` names the places behind the ids, where not all were scanned.
 void Scanner::take(const Context& c, std::size_t b, std::int64_t n, const std::int32_t* few,
                    const ScanRequest& request) const {
   request.list->clear();
-  for (std::int64_t i = 0; i < std::min(n, request.n); ++i) {
-    const std::int32_t id = c.listed[b * n + i];
-    if (id < 0) break;
-    request.list->push_back({few ? few[id] : id, c.listed_scores[b * n + i]});
+  const std::int32_t *ids = c.listed.data() + b * n, *scores = ids + c.listed.size() / 2;
+  for (std::int64_t i = 0; i < n && static_cast<std::int64_t>(request.list->size()) < request.n && ids[i] >= 0; ++i) {
+    const std::int32_t place = few ? few[ids[i]] : ids[i];
+    if (request.excluded && request.excluded->contains(place)) continue;
+    request.list->push_back({place, std::bit_cast<float>(scores[i])});
   }
 }
 

@@ -49,6 +49,7 @@ class STAMP_API Scanner {
   Pool<Context>& pool(int threads) const { return threads == 1 ? single_ : parallel_; }
   void pass(int threads, std::span<const ScanRequest> requests) const;
   void answer(Context& c, std::span<const ScanRequest> requests) const;
+  std::int64_t entries(const ScanRequest& request) const;  // of the list that is made for it
   // Of the batch in c: `count` requests from `first` on over all candidates; request `row` over those that it leaves.
   void scan_all(Context& c, std::size_t first, std::size_t count) const;
   void scan_few(Context& c, std::size_t row) const;

@@ -76,6 +76,15 @@ TEST_CASE("a place set holds what a set of integers holds, from one use to the n
       }
       REQUIRE(set.count() == static_cast<std::int64_t>(expected.size()));
       REQUIRE(set.left() == n - set.count());
+      Places parts(set.few().begin(), set.few().end());  // and none of them twice
+      REQUIRE(parts.size() == set.few().size());
+      REQUIRE(std::is_sorted(set.few().begin(), set.few().end()));
+      for (std::int32_t place = 0; place < n; ++place) {
+        REQUIRE(set.contains(place) == expected.contains(place));
+        if (!set.most_bits().empty() && set.most_bits()[place / 64] >> (place % 64) & 1)
+          REQUIRE(parts.insert(place).second);
+      }
+      REQUIRE(parts == expected);
       if (expected.empty())
         REQUIRE(set.bits().empty());
       else
@@ -97,7 +106,10 @@ TEST_CASE("bits that exist already are pointed to until something else comes in"
   set.add(std::span<const std::int32_t>());
   CHECK(set.bits().data() == fixed.data());  // nothing new came in
   set.add(2);
+  CHECK(set.most_bits().data() == fixed.data());  // it stands beside them
+  CHECK(std::vector(set.few().begin(), set.few().end()) == std::vector<std::int32_t>{2});
   CHECK(set.bits().data() != fixed.data());
+  CHECK(set.few().empty());
   CHECK(bits_of(set) == std::vector<std::uint64_t>{0b1111, 1});
   CHECK(set.count() == 5);
   CHECK(fixed == std::vector<std::uint64_t>{0b1011, 1});

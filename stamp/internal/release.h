@@ -45,8 +45,7 @@ struct Release::Job {
                    std::vector<Scored>& found) {
     return {.history = history,
             .n = n,
-            .excluded = excluded.bits(),
-            .left = excluded.left(),
+            .excluded = &excluded,
             .boosts = boosts,
             .list = &found,
             .alone = query->alone};

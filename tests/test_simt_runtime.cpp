@@ -35,6 +35,22 @@ TEST_CASE("one device, with the attributes that a module asks for") {
   CHECK(cudaFreeHost(memory) == cudaSuccess);
 }
 
+TEST_CASE("pinned memory is read when the stream comes to it, pageable memory at once") {
+  void *pinned = nullptr, *on_device = nullptr;
+  REQUIRE((cudaMallocHost(&pinned, 8) == cudaSuccess && cudaMalloc(&on_device, 8) == cudaSuccess));
+  auto *from = static_cast<float*>(pinned), *to = static_cast<float*>(on_device);
+  float pageable = 1;
+  from[0] = from[1] = 1;
+  cudaMemcpyAsync(to, from + 1, 4, cudaMemcpyHostToDevice, nullptr);
+  cudaMemcpyAsync(to + 1, &pageable, 4, cudaMemcpyHostToDevice, nullptr);
+  from[1] = pageable = 2;
+  cudaStreamSynchronize(nullptr);
+  CHECK((to[0] == 2 && to[1] == 1));
+  CHECK((cudaFreeHost(pinned) == cudaSuccess && cudaFreeHost(nullptr) == cudaSuccess));
+  CHECK(cudaFreeHost(&pageable) == cudaErrorInvalidValue);
+  CHECK(cudaFree(on_device) == cudaSuccess);
+}
+
 TEST_CASE("streams run when somebody waits; graphs replay; launches are checked") {
   void* memory = nullptr;
   REQUIRE(cudaMalloc(&memory, 8 * sizeof(float)) == cudaSuccess);

@@ -2,6 +2,7 @@
 #include "kernels/cuda/cuda_device.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -40,6 +41,7 @@ CudaDevice::~CudaDevice() {
   cudaStreamSynchronize(stream_);
   cublasDestroy(cublas_);
   cudaStreamDestroy(stream_);
+  cudaFreeHost(pinned_);
 }
 
 std::string CudaDevice::name() const { return index_ ? concat(STAMP_CUDA_NAME, ":", index_) : STAMP_CUDA_NAME; }
@@ -69,16 +71,30 @@ void CudaDevice::release(void* memory) noexcept {
   cudaFree(memory);
 }
 
-// The host's memory is pageable, and what is copied while training small: CUDA sets it aside before it returns.
+// Room in pinned memory, which stays as it is until the stream has come to what reads it. Null where it is too small.
+std::byte* CudaDevice::pinned(std::size_t bytes) {
+  constexpr std::size_t kPinned = 1 << 20, kAligned = 256;
+  bytes = (bytes + kAligned - 1) / kAligned * kAligned;
+  if (bytes > kPinned / 4) return nullptr;
+  if (!pinned_) cuda::check(cudaMallocHost(reinterpret_cast<void**>(&pinned_), kPinned), "cudaMallocHost");
+  if (pinned_used_ + bytes > kPinned) synchronize();
+  return pinned_ + std::exchange(pinned_used_, pinned_used_ + bytes);
+}
+
+// The host's memory is pageable. What is small goes through pinned memory, as every request and step copies some; what
+// is large CUDA sets aside before it returns.
 void CudaDevice::copy_in(void* device, const void* host, std::size_t bytes) {
   select();
+  if (std::byte* aside = pinned(bytes)) host = std::memcpy(aside, host, bytes);
   cuda::check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "copy_in");
 }
 
 void CudaDevice::copy_out(void* host, const void* device, std::size_t bytes) {
   select();
-  cuda::check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "copy_out");
-  cuda::check(cudaStreamSynchronize(stream_), "copy_out");
+  std::byte* aside = pinned(bytes);
+  cuda::check(cudaMemcpyAsync(aside ? aside : host, device, bytes, cudaMemcpyDeviceToHost, stream_), "copy_out");
+  synchronize();
+  if (aside) std::memcpy(host, aside, bytes);
 }
 
 void CudaDevice::zero(void* memory, std::size_t bytes) {
@@ -96,6 +112,7 @@ std::int64_t CudaDevice::free_memory() const {
 void CudaDevice::synchronize() {
   select();
   cuda::check(cudaStreamSynchronize(stream_), "synchronize");
+  pinned_used_ = 0;
 }
 
 // Records a graph of what a key's work launches when the key comes for the second time: the first time it runs as it

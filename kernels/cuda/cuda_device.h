@@ -119,6 +119,7 @@ class CudaDevice final : public Device {
   void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared,
               Arguments... arguments);
   void select();  // this GPU, for the calling thread
+  std::byte* pinned(std::size_t bytes);
   // c[M,N] = op(a) op(b) + (accumulate ? c : 0) by cuBLAS, row-major; op transposes [K,M] and [N,K].
   void product(Index M, Index N, Index K, const float* a, bool transpose_a, const float* b, bool transpose_b, float* c,
                bool accumulate);
@@ -149,6 +150,8 @@ class CudaDevice final : public Device {
   bool blocking_ = false;         // STAMP_CUDA_BLOCKING=1: wait for every kernel, so that an error has its name
   cudaStream_t stream_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
+  std::byte* pinned_ = nullptr;  // what copies pass through, made when first needed
+  std::size_t pinned_used_ = 0;
   std::int64_t allocations_ = 0;
   std::int64_t generation_ = 0;  // of the scratch memory: recordings of an older one are void
 

@@ -31,6 +31,7 @@ constexpr unsigned kThreadsAtMost = 1024;
 simtStream g_default;
 std::vector<simtStream*> g_streams{&g_default};
 std::map<void*, std::size_t> g_memory;
+std::map<const std::byte*, std::size_t> g_pinned;
 std::map<const void*, std::size_t> g_shared;  // what kernels may use beyond kShared
 
 // Everything here belongs to all host threads, which take turns.
@@ -38,6 +39,12 @@ using Turn = std::lock_guard<std::recursive_mutex>;
 std::recursive_mutex g_turn;
 
 simtStream& stream_of(cudaStream_t stream) { return stream ? *stream : g_default; }
+
+bool is_pinned(const void* memory) {
+  const auto* address = static_cast<const std::byte*>(memory);
+  const auto after = g_pinned.upper_bound(address);
+  return after != g_pinned.begin() && address < std::prev(after)->first + std::prev(after)->second;
+}
 
 // Runs what waits, up to `until` and no further. A sin ends all that waits anywhere, as an error does on a device.
 template <class Condition>
@@ -195,13 +202,19 @@ cudaError_t cudaFree(void* memory) {
 }
 
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+  const Turn turn(g_turn);
   *memory = std::malloc(std::max<std::size_t>(bytes, 1));
   if (!*memory) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xff, bytes);
+  g_pinned[static_cast<std::byte*>(*memory)] = bytes;
   return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void* memory) {
+  const Turn turn(g_turn);
+  if (!memory) return cudaSuccess;
+  cudaDeviceSynchronize();  // as the device does
+  if (g_pinned.erase(static_cast<std::byte*>(memory)) == 0) return cudaErrorInvalidValue;
   std::free(memory);
   return cudaSuccess;
 }
@@ -220,9 +233,11 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
   return cudaStreamSynchronize(nullptr);
 }
 
-// From the host, what stands there now is copied: CUDA sets pageable memory aside before it returns.
+// From pageable memory what stands there now is copied, as CUDA sets it aside before it returns; from pinned memory
+// what stands there when the stream comes to it.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (kind != cudaMemcpyHostToDevice)
+  const Turn turn(g_turn);
+  if (kind != cudaMemcpyHostToDevice || is_pinned(from))
     return simt::enqueue(stream, [=] {
       std::memcpy(to, from, bytes);
       simt::mark_written(to, bytes);

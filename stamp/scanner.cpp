@@ -21,35 +21,44 @@ constexpr std::int64_t kFew = 16;
 template <class T>
 class Scanner::PerQuery {
  public:
-  explicit PerQuery(const std::shared_ptr<Device>& device) : device_(device), rows_(device, 0), pointers_(device, 0) {}
+  explicit PerQuery(const std::shared_ptr<Device>& device)
+      : device_(device), rows_(device, 0), device_pointers_(device, 0) {}
 
-  void clear() { host_.clear(); }
-  void add(std::span<const T> row) {  // empty for none
-    host_.push_back(row.empty() ? nullptr : row.data());
+  void clear() { rows_of_.clear(); }
+  // Empty for none. on_device: the same where the device has it already, else null.
+  void add(std::span<const T> row, const T* on_device = nullptr) {
+    rows_of_.push_back({row.empty() ? nullptr : row.data(), on_device});
   }
   // Pointers to rows of `width`, good until the next call; null where no query has one.
   const T* const* on_device(std::int64_t width) {
-    if (std::all_of(host_.begin(), host_.end(), [](const T* row) { return !row; })) return nullptr;
-    if (device_->reads_host_memory()) return host_.data();
+    if (std::all_of(rows_of_.begin(), rows_of_.end(), [](const Row& row) { return !row.host; })) return nullptr;
+    pointers_.clear();
+    if (device_->reads_host_memory()) {
+      for (const Row& row : rows_of_) pointers_.push_back(row.host);
+      return pointers_.data();
+    }
     sources_.clear();  // each goes there once: a zone's are the same for all
-    for (const T* row : host_)
-      if (row && std::find(sources_.begin(), sources_.end(), row) == sources_.end()) sources_.push_back(row);
-    rows_.resize(static_cast<std::int64_t>(sources_.size()) * width);
-    for (std::size_t i = 0; i < sources_.size(); ++i)
-      device_->copy_in(rows_.data() + static_cast<std::int64_t>(i) * width, sources_[i], width * sizeof(T));
-    copied_.clear();
-    for (const T* row : host_)
-      copied_.push_back(
-          row ? rows_.data() + width * (std::find(sources_.begin(), sources_.end(), row) - sources_.begin()) : nullptr);
-    pointers_.upload(copied_);
-    return pointers_.data();
+    const auto find = [&](const T* row) { return std::find(sources_.begin(), sources_.end(), row) - sources_.begin(); };
+    for (const Row& row : rows_of_)
+      if (row.host && !row.device && find(row.host) == std::ssize(sources_)) sources_.push_back(row.host);
+    rows_.resize(std::ssize(sources_) * width);
+    for (std::int64_t i = 0; i < std::ssize(sources_); ++i)
+      device_->copy_in(rows_.data() + i * width, sources_[i], width * sizeof(T));
+    for (const Row& row : rows_of_)
+      pointers_.push_back(!row.host || row.device ? row.device : rows_.data() + width * find(row.host));
+    device_pointers_.upload(pointers_);
+    return device_pointers_.data();
   }
 
  private:
   std::shared_ptr<Device> device_;
-  std::vector<const T*> host_, sources_, copied_;
+  struct Row {
+    const T *host, *device;
+  };
+  std::vector<Row> rows_of_;  // of each query
+  std::vector<const T*> sources_, pointers_;
   Array<T> rows_;
-  Array<const T*> pointers_;
+  Array<const T*> device_pointers_;
 };
 
 // What scans need for themselves: a device handle, activations and room for the lists. Kept for the next ones.
@@ -95,6 +104,15 @@ Scanner::Scanner(std::shared_ptr<const Model> shared, std::vector<std::int32_t> 
 }
 
 Scanner::~Scanner() = default;
+
+void Scanner::keep(std::span<const float> boosts) {
+  const auto& device = model_->device();
+  if (boosts.empty() || device->reads_host_memory()) return;
+  Array<float> line(device, 0);
+  line.upload(boosts);
+  device->synchronize();  // requests read it through handles of their own
+  kept_.emplace_back(boosts.data(), std::move(line));
+}
 
 std::unique_ptr<Scanner::Context> Scanner::borrow(int threads) const {
   return pool(threads).take([&] { return std::make_unique<Context>(threads, *model_); });
@@ -163,7 +181,9 @@ void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
       c.excluded.add({});
     else
       c.excluded.add(c.device->reads_host_memory() ? request.excluded->bits() : request.excluded->most_bits());
-    c.boosts.add(request.boosts);
+    const auto kept =
+        std::find_if(kept_.begin(), kept_.end(), [&](const auto& line) { return line.first == request.boosts.data(); });
+    c.boosts.add(request.boosts, kept == kept_.end() ? nullptr : kept->second.data());
   }
   const auto* candidates = table_.holds_all() ? nullptr : &candidates_;
   top_k(c, first, count, candidates, size(), n, table_.items(), table_.packed().data());

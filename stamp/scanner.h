@@ -26,6 +26,9 @@ class STAMP_API Scanner {
           std::shared_ptr<std::byte> packed = nullptr);
   ~Scanner();
 
+  // Copies boosts of many requests to the device, before the first of them. They must stay as they are.
+  void keep(std::span<const float> boosts);
+
   const Model& model() const { return *model_; }
   std::int64_t size() const { return static_cast<std::int64_t>(candidates_.size()); }
 
@@ -61,8 +64,9 @@ class STAMP_API Scanner {
   std::vector<std::int32_t> candidates_;
   ScanOptions options_;
   ScanTable table_;
-  mutable Pool<Context> single_, parallel_;  // by the threads that they work with
-  std::unique_ptr<ScanQueue> queue_;         // null where nothing is shared
+  std::vector<std::pair<const float*, Array<float>>> kept_;  // where boosts stand, and their copies
+  mutable Pool<Context> single_, parallel_;                  // by the threads that they work with
+  std::unique_ptr<ScanQueue> queue_;                         // null where nothing is shared
 };
 
 }  // namespace stamp

@@ -37,12 +37,15 @@ TEST_CASE("lists are what is left of the list of everything, however places are 
       std::vector<std::int32_t> candidates;
       for (std::int32_t row = 0; row < V; ++row)
         if (all || row % 3 != 1) candidates.push_back(row);
-      const Scanner scanner(model_on(open_device(name)), candidates);
+      Scanner scanner(model_on(open_device(name)), candidates);
       const std::int64_t n = scanner.size();
       std::vector<std::uint64_t> third(static_cast<std::size_t>((n + 63) / 64));
       for (std::int64_t place = 0; place < n; place += 3) third[place / 64] |= std::uint64_t{1} << (place % 64);
       std::vector<float> boosts(static_cast<std::size_t>(n));
       for (std::int64_t place = 0; place < n; place += 7) boosts[place] = 0.25f;
+      std::vector<float> kept = boosts;
+      for (std::int64_t place = 0; place < n; place += 11) kept[place] = -0.5f;
+      scanner.keep(kept);
 
       std::vector<std::vector<std::int32_t>> histories;
       for (std::int32_t i = 0; i < 12; ++i) histories.push_back({i, 3 * i, 7 * i, i});
@@ -53,7 +56,7 @@ TEST_CASE("lists are what is left of the list of everything, however places are 
         sets[i].reset(n);
         if (i % 2 == 1) sets[i].add(third, (n + 2) / 3);
         for (std::int32_t place = 0; place < static_cast<std::int32_t>(i % 5 * 20); ++place) sets[i].add(place * 2);
-        const std::span<const float> boost = i % 3 == 2 ? std::span<const float>(boosts) : std::span<const float>();
+        const std::span<const float> lines[] = {{}, kept, boosts}, boost = lines[i % 3];
         requests.push_back({.history = histories[i],
                             .n = i == 7 ? n : static_cast<std::int64_t>(1 + 4 * i),
                             .excluded = i == 0 ? nullptr : &sets[i],

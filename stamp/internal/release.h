@@ -11,7 +11,9 @@ namespace stamp {
 struct Release::Loaded {
   Loaded(std::shared_ptr<const Model> model, std::shared_ptr<const Shelf> shelf, std::vector<std::int32_t> candidates,
          const ScanOptions& options, std::shared_ptr<std::byte> packed)
-      : shelves(std::move(shelf)), scanner(std::move(model), std::move(candidates), options, std::move(packed)) {}
+      : shelves(std::move(shelf)), scanner(std::move(model), std::move(candidates), options, std::move(packed)) {
+    for (const auto& [zone, fixed] : shelves.latest()->fixed) scanner.keep(fixed.boosts());  // which all versions share
+  }
 
   mutable Shelves shelves;
   Scanner scanner;
@@ -24,8 +26,8 @@ struct Release::Job {
   std::shared_ptr<const Loaded> loaded;  // null where no model answers
   std::shared_ptr<const std::vector<NumberAttribute>> numbers;
   std::shared_ptr<const Shelf> shelf;
-  std::vector<std::int32_t> history;     // rows of the model, or of the catalog for the fallback
-  PlaceSet outside;                      // the places that are in another group, or that the fallback does not score
+  std::vector<std::int32_t> history;  // rows of the model, or of the catalog for the fallback
+  PlaceSet outside;                   // the places that are in another group, or that the fallback does not score
   std::vector<RuleSource> rules;
   SelectionProblem problem;
   Selection selection;
@@ -43,12 +45,7 @@ struct Release::Job {
 
   ScanRequest scan(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                    std::vector<Scored>& found) {
-    return {.history = history,
-            .n = n,
-            .excluded = &excluded,
-            .boosts = boosts,
-            .list = &found,
-            .alone = query->alone};
+    return {.history = history, .n = n, .excluded = &excluded, .boosts = boosts, .list = &found, .alone = query->alone};
   }
 };
 

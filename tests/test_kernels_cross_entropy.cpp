@@ -269,9 +269,12 @@ TEST_CASE("catalog cross-entropy on a CPU: neither the batch nor its order chang
 }
 
 TEST_CASE("Adam applied by the owner of a tile is Adam applied to the whole gradient") {
-  for (const auto& device : check::devices())
+  auto devices = check::devices();
+  for (const auto& device : check::fast_devices()) devices.push_back(device);
+  for (const auto& device : devices)
     for (const Shape& shape : {Shape{5, 33, 1090}, Shape{5, 100, 577, true}}) {
       CAPTURE(device->name());
+      CAPTURE(to_string(device->precision()));
       const auto [B, D, V, normalize] = shape;
       const Inputs in = make_inputs(shape, 0, 3);
       const std::vector<float> zeros(V * D);

@@ -1,4 +1,5 @@
-// Adam on elements, for the kernel of that name and for the owners of item rows.
+// Adam on elements, for the kernel of that name and for the owners of item rows: the same bits from both, so every
+// product that is added to something says how it is rounded, and no compiler chooses.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -24,7 +25,7 @@ __device__ inline AdamFactors adam_factors(const TrainingStep& step) {
           step.epsilon,
           static_cast<float>(step.learning_rate / (1 - pow(static_cast<double>(step.beta1), number))),
           static_cast<float>(1 / (1 - pow(static_cast<double>(step.beta2), number))),
-          1 - step.learning_rate * step.weight_decay,
+          fmaf(-step.learning_rate, step.weight_decay, 1.0f),
           step.gradient_scale};
 }
 
@@ -48,11 +49,11 @@ __device__ void adam_elements(const AdamFactors& f, std::int64_t first, std::int
     for (int j = 0; j < kAtOnce; ++j) {
       const std::int64_t i = begin + j * step;
       if (i >= n) continue;
-      m[j] = f.beta1 * m[j] + (1 - f.beta1) * g[j];
-      v[j] = f.beta2 * v[j] + (1 - f.beta2) * g[j] * g[j];
+      m[j] = fmaf(f.beta1, m[j], (1 - f.beta1) * g[j]);
+      v[j] = fmaf(f.beta2, v[j], (1 - f.beta2) * g[j] * g[j]);
       moment1[i] = m[j];
       moment2[i] = v[j];
-      value[i] = p[j] * f.shrink - f.rate * m[j] / (sqrtf(v[j] * f.second_scale) + f.epsilon);
+      value[i] = fmaf(p[j], f.shrink, -(f.rate * m[j] / (sqrtf(v[j] * f.second_scale) + f.epsilon)));
     }
   }
 }

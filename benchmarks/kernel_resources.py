@@ -29,10 +29,8 @@ HOT = ("attend_catalog", "scan_bounds", "score_chunks", "select_chunks", "sessio
 
 def launch_of(kernel: str, argument: int) -> tuple[int, int]:
     """Threads of a block and its dynamic shared memory, as the .cu files launch them; top-k for lists up to 256."""
-    if kernel == "attend_catalog_kernel":
-        return 128, 2 * 2 * 64 * (argument + 8)
-    if kernel == "attend_catalog_backward_kernel":
-        return 128, max(2 * 2 * 64 * (argument + 8), 4 * 128 * (argument + 4))
+    if kernel in ("attend_catalog_kernel", "attend_catalog_backward_kernel"):
+        return 128, 4 * 2 * 64 * (argument + 8)
     if kernel == "scan_bounds_kernel":
         return 128, 2 * 2 * 64 * (argument + 8)
     if kernel == "select_chunks_kernel":  # of a catalog of a million

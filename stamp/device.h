@@ -97,6 +97,8 @@ struct CatalogCrossEntropy {
   const float* weights;         // [B], summing to 1
   float* workspace;             // keeps exponentials between forward and backward; what does not fit is recomputed
   std::int64_t workspace_size;  // floats; 0 is allowed
+  // round_items of the items as they are now, where rounded_size is not 0; null: made for this call.
+  const std::byte* rounded = nullptr;
 };
 
 // Where the gradient of the item table goes: into d_items, or straight into Adam by the owner of each tile, so that
@@ -107,6 +109,7 @@ struct ItemUpdate {
   float* moment1 = nullptr;  // [V,D]
   float* moment2 = nullptr;  // [V,D]
   const TrainingStep* step = nullptr;
+  std::byte* rounded = nullptr;  // round_items of the items, which Adam keeps up to date; or null
 };
 
 // Scores z of single products become log(exp(z) + exp(floor)): about z, but not below the floor. Entries begin[b] …
@@ -226,6 +229,12 @@ class STAMP_API Device {
   virtual void normalize_rows(std::int64_t N, std::int64_t D, float scale, const float* x, float* y) = 0;
   virtual void normalize_rows_backward(std::int64_t N, std::int64_t D, float scale, const float* x, const float* d_y,
                                        float* d_x) = 0;
+
+  // A copy of the items that catalog_cross_entropy multiplies instead, in the precision of the device. It is its
+  // owner's to know that it is that of the items: whoever writes items makes it anew, or has ItemUpdate keep it.
+  // rounded_size: bytes of it, 0 where the device wants none.
+  virtual std::int64_t rounded_size(std::int64_t V, std::int64_t D) const = 0;
+  virtual void round_items(std::int64_t V, std::int64_t D, const ItemRows& items, std::byte* rounded) = 0;
 
   // losses[b] = logsumexp_v(z_bv) - z_b,target with z = queries · itemsᵀ; log_sums[b]; d_queries[B,D] of
   // Σ weights · losses. One pass over tiles of the catalog, 4BVD flops.

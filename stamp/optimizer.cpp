@@ -28,6 +28,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, Model& model)
       moment1_(model.config(), model.V(), model.device()),
       moment2_(model.config(), model.V(), model.device()),
       workspace_(model.device(), 0),
+      rounded_(model.device(), model.device()->rounded_size(model.V(), model.config().dim)),
       step_(model.device(), 1),
       recorder_(model.device()->recorder()) {
   set_loss_sum(0);
@@ -65,7 +66,8 @@ CatalogCrossEntropy Optimizer::loss_problem() {
           .targets = a.targets.data(),
           .weights = a.weights.data(),
           .workspace = workspace_.data(),
-          .workspace_size = workspace_.size()};
+          .workspace_size = workspace_.size(),
+          .rounded = rounded_.data()};
 }
 
 void Optimizer::prepare(TrainingStep step) {
@@ -74,6 +76,8 @@ void Optimizer::prepare(TrainingStep step) {
   // All exponentials, rounded up to whole tiles, or as many as the bound allows.
   const std::int64_t all = a.B * (model_.V() + model_.V() / 256 + 1024);
   workspace_.resize(std::min<std::int64_t>(config_.workspace_bytes / sizeof(float), all));
+  if (!rounded_.empty() && !rounded_kept_)
+    model_.device()->round_items(model_.V(), model_.config().dim, model_.item_rows(), rounded_.data());
   step.number = steps_ + 1;
   step.beta1 = config_.beta1;
   step.beta2 = config_.beta2;
@@ -127,14 +131,17 @@ void Optimizer::run(bool build) {
                                            .items = items.value,
                                            .moment1 = items.moment1,
                                            .moment2 = items.moment2,
-                                           .step = step_.data()});
+                                           .step = step_.data(),
+                                           .rounded = rounded_.data()});
     const bool clip = items.gradient;  // then the whole gradient is there, and has not been applied
     if (clip) device.clip_gradient(parameters_, config_.clip_norm, step_.data());
     device.adam(std::span(parameters_).subspan(clip ? 0 : 1), step_.data());
   });
+  rounded_kept_ = !parameters_.front().gradient;  // by the owners of rows; Adam in a pass of its own knows none
 }
 
 TrainingStep Optimizer::wait() {
+  rounded_kept_ = false;  // whoever waits may write weights
   TrainingStep state;
   model_.device()->copy_out(&state, step_.data(), sizeof state);
   if (state.stopped) {

@@ -29,7 +29,8 @@ class STAMP_API Optimizer {
   Optimizer(const OptimizerConfig& config, Model& model);
 
   // One training step on a batch, which may be under way when this returns. A loss that is not below `limit` changes no
-  // weight, nor do later steps until wait() has told so. learning_rate is the one of the schedule.
+  // weight, nor do later steps until wait() has told so. learning_rate is the one of the schedule. From here to wait()
+  // nobody else writes the weights: steps keep a copy of the item table, which the first one behind a wait() makes.
   void enqueue(const BatchPlace& batch, float learning_rate, double limit = std::numeric_limits<double>::infinity());
   void enqueue(const Batch& batch, float learning_rate, double limit = std::numeric_limits<double>::infinity());
   // Waits for all steps: the last one's loss, Σ weights · losses, their sum, and whether one stopped.
@@ -64,7 +65,9 @@ class STAMP_API Optimizer {
   Weights gradients_, moment1_, moment2_;
   std::vector<Parameter> parameters_;  // the items first
   Array<float> workspace_;
-  Array<TrainingStep> step_;  // one
+  Array<std::byte> rounded_;   // Device::round_items of the item table
+  bool rounded_kept_ = false;  // by the last step
+  Array<TrainingStep> step_;   // one
   std::unique_ptr<Recorder> recorder_;
   std::int64_t steps_ = 0;
 };

@@ -68,6 +68,16 @@ __global__ void product_by_copies(int M, int N, int K, const __nv_bfloat16* x, c
   }
 }
 
+// x[i] = √x[i] / y[i] for i below n, both of them in the cache beforehand, n a multiple of 4.
+__global__ void roots_and_quotients(int n, float* x, const float* y) {
+  if (threadIdx.x == 0) {
+    prefetch_bulk(x, sizeof(float) * static_cast<std::size_t>(n));
+    prefetch_bulk(y, sizeof(float) * static_cast<std::size_t>(n));
+  }
+  const int i = static_cast<int>(threadIdx.x);
+  if (i < n) x[i] = divide_approx(sqrt_approx(x[i]), y[i]);
+}
+
 // pairs[i] = 2^x[2i] and 2^x[2i+1].
 __global__ void powers_in_pairs(const float* x, std::uint32_t* pairs) {
   const float* own = x + 2 * threadIdx.x;

@@ -103,6 +103,53 @@ TEST_CASE("a step whose loss is not below the limit changes no weight and does n
     }
 }
 
+// The copy of the item table that steps keep: of several models on one device, of weights that somebody wrote since.
+TEST_CASE("steps that nobody waits for, of two models by turns, are those of each alone") {
+  const auto golden = read_golden("cosine");
+  auto devices = check::devices();
+  for (const auto& device : check::fast_devices()) devices.push_back(device);
+  for (const auto& device : devices)
+    for (float clip : {0.0f, 0.5f}) {
+      CAPTURE(device->name());
+      CAPTURE(to_string(device->precision()));
+      CAPTURE(clip);
+      struct Run {
+        Run(const nlohmann::json& golden, const check::DevicePtr& device, float clip, std::uint64_t seed)
+            : model(
+                  [&] {
+                    Config config = config_from_json(golden["config"].dump());
+                    config.seed = seed;
+                    return config;
+                  }(),
+                  golden["products"], device),
+              optimizer({.clip_norm = clip}, model) {
+          batch.add_history(std::vector<std::int32_t>{1, 2, static_cast<std::int32_t>(seed)});
+          batch.targets[0] = 4;
+          batch.weights[0] = 1;
+        }
+        void enqueue() { optimizer.enqueue(batch, 0.01f); }
+        Model model;
+        Optimizer optimizer;
+        Batch batch;
+      };
+      Run one(golden, device, clip, 1), other(golden, device, clip, 2), alone(golden, device, clip, 1);
+      const auto initial = one.model.download();
+      for (int step = 0; step < 4; ++step) {
+        one.enqueue();
+        other.enqueue();
+        alone.optimizer.step(alone.batch, 0.01f);
+      }
+      one.optimizer.wait();
+      other.optimizer.wait();
+      CHECK(one.model.download() == alone.model.download());
+      CHECK(one.model.download() != other.model.download());
+
+      one.model.upload(initial);
+      Run fresh(golden, device, clip, 1);
+      CHECK(one.optimizer.step(one.batch, 0.01f) == fresh.optimizer.step(fresh.batch, 0.01f));
+    }
+}
+
 TEST_CASE("schedules: warm-up, decay by epoch, down to nothing at the end") {
   Model model(Config{}, 3, open_device("cpu"));
   OptimizerConfig config;

@@ -73,6 +73,27 @@ __global__ void sums_of_all_blocks(float* x, bool with_atomics) {
     *x += 1;
 }
 
+// The block that comes last adds up what all wrote; sins: 1 no barrier before the counter, 2 no fence, 3 a write behind
+// it, 4 no fence after the counter, 5 no barrier after that, 6 no counter.
+__global__ void sums_by_the_last(float* x, int sin) {
+  __shared__ bool last;
+  auto* count = reinterpret_cast<unsigned*>(x + 1000);
+  x[blockIdx.x * blockDim.x + threadIdx.x] = 1;
+  if (sin != 1) __syncthreads();
+  if (threadIdx.x == 0) {
+    if (sin != 2) __threadfence();
+    if (sin == 3) x[blockIdx.x * blockDim.x] = 2;
+    last = (sin == 6 ? blockIdx.x : atomicAdd(count, 1u)) == gridDim.x - 1;
+    if (sin != 4) __threadfence();
+  }
+  if (sin != 5) __syncthreads();
+  if (sin == 5) __syncwarp();
+  if (!last) return;
+  float sum = 0;
+  for (unsigned block = 0; block < gridDim.x; ++block) sum += __ldcg(x + block * blockDim.x + threadIdx.x);
+  x[512 + threadIdx.x] = sum;
+}
+
 __global__ void reads_a_shared_hole(float* x) {
   __shared__ float tile[32];
   if (threadIdx.x != 7) tile[threadIdx.x] = 1;
@@ -163,6 +184,15 @@ TEST_CASE("races between blocks, and atomics, which do not race") {
   CHECK(error_of(sums_of_all_blocks, {1}, {1}, true, false) == "");
   contains(error_of(sums_of_all_blocks, {2}, {1}, true, false), "a race in device memory");
   CHECK(error_of(sums_of_all_blocks, {2}, {64}, true, true) == "");
+}
+
+TEST_CASE("what the last block to come reads of the others") {
+  CHECK(error_of(sums_by_the_last, {4}, {64}, true, 0) == "");
+  for (int sin = 1; sin <= 6; ++sin) {
+    CAPTURE(sin);
+    contains(error_of(sums_by_the_last, {4}, {64}, true, sin),
+             sin == 5 ? "a race in shared" : "a race in device memory");
+  }
 }
 
 TEST_CASE("reads of what nobody wrote") {

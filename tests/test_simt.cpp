@@ -166,6 +166,10 @@ __global__ void copies_to_a_misaligned_place(unsigned* x) {
   copy_async(tile + 2, x);
 }
 
+__global__ void prefetches(const char* memory, std::size_t first, std::size_t bytes) {
+  prefetch_bulk(memory + first, bytes);
+}
+
 __global__ void copies_from_a_misaligned_place(unsigned* x) {
   __shared__ __align__(16) float tile[8];
   copy_async(tile, x + 1, false);
@@ -263,6 +267,16 @@ TEST_CASE("what would be undefined is found, and the next launch works") {
   contains(error_of(loads_a_misaligned_row, {32}, u.data()), "load_matrices by thread (9, 0, 0)");
   contains(error_of(copies_to_a_misaligned_place, {1}, u.data()), "the shared address is not aligned to 16 bytes");
   contains(error_of(copies_from_a_misaligned_place, {1}, u.data()), "the global address is not aligned to 16 bytes");
+  void* memory = nullptr;
+  REQUIRE(cudaMalloc(&memory, 64) == cudaSuccess);
+  const auto prefetch = [&](std::size_t first, std::size_t bytes) {
+    return error_of(prefetches, {1}, static_cast<const char*>(memory), first, bytes);
+  };
+  CHECK(prefetch(16, 48) == "");
+  contains(prefetch(8, 16), "the global address is not aligned to 16 bytes");
+  contains(prefetch(0, 24), "24 bytes are no multiple of 16");
+  contains(prefetch(32, 48), "48 bytes are not all of one allocation");
+  cudaFree(memory);
   contains(error_of(multiplies_with_half_a_warp, {32}), "for thread (31, 0, 0) has ended");
   contains(error_of(lanes_that_are_not_there, {20}, u.data()), "the mask names lane 20, which the block does not have");
   int total = 0;

@@ -90,6 +90,21 @@ TEST_CASE("maxima keep what is no number") {
   CHECK((std::isnan(z[3]) && std::isnan(z[4])));
 }
 
+TEST_CASE("square roots and quotients") {
+  constexpr int n = 8;
+  void* memory = nullptr;
+  REQUIRE(cudaMalloc(&memory, 2 * n * sizeof(float)) == cudaSuccess);
+  auto* x = static_cast<float*>(memory);
+  std::vector<float> values(2 * n);
+  for (int i = 0; i < n; ++i) values[i] = static_cast<float>(i), values[n + i] = static_cast<float>(3 - i) / 2;
+  cudaMemcpy(x, values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice);
+  launch(roots_and_quotients, {1}, {32}, 0, n, x, x + n);
+  std::vector<float> actual(n);
+  cudaMemcpy(actual.data(), x, n * sizeof(float), cudaMemcpyDeviceToHost);
+  for (int i = 0; i < n; ++i) CHECK(actual[i] == std::sqrt(values[i]) / values[n + i]);
+  cudaFree(memory);
+}
+
 TEST_CASE("sorting is stable, by the bits asked for, when the stream comes to it") {
   constexpr int n = 1000;
   std::mt19937 engine(2);

@@ -2,7 +2,8 @@
 //
 //   naive          a thread a score, a block a softmax, a thread an element of each gradient: all of [B,V] in memory
 //   shipped fp32   tiles of scores through cuBLAS        shipped tf32   the same on tensor cores
-//   shipped bf16   flash attention over the catalog: no score in memory, Adam by the owner of the rows
+//   shipped bf16   flash attention over the catalog: no score in memory, Adam by the owner of the rows, who keeps their
+//                  bf16 copy
 //   cuBLAS alone   the four products with the table and nothing else, from operands that are bf16 (or tf32) already
 //   cuDNN alone    softmax of [B,V] and nothing else
 //
@@ -86,6 +87,7 @@ void measure(Bench& bench, Index V, Index D, Index B) {
     Array<std::int32_t> targets;
     Array<stamp::TrainingStep> step;
     Array<float> workspace;
+    Array<std::byte> rounded;
   };
   const auto inputs_on = [&](const DevicePtr& device) {
     Inputs in;
@@ -96,6 +98,8 @@ void measure(Bench& bench, Index V, Index D, Index B) {
     in.d_queries = Array<float>(device, B * D), in.d_items = Array<float>(device, V * D);
     in.moment1 = Array<float>(device, V * D), in.moment2 = Array<float>(device, V * D);
     in.workspace = Array<float>(device, 16 << 20);  // what an Optimizer gives it
+    in.rounded = Array<std::byte>(device, device->rounded_size(V, D));
+    if (!in.rounded.empty()) device->round_items(V, D, {.items = in.items.data()}, in.rounded.data());
     stamp::TrainingStep step;
     step.learning_rate = 1e-9f, step.beta1 = 0.9f, step.beta2 = 0.999f, step.epsilon = 1e-8f;
     in.step = Array<stamp::TrainingStep>(device, 0), in.step.upload({&step, 1});
@@ -111,11 +115,12 @@ void measure(Bench& bench, Index V, Index D, Index B) {
                                              in.targets.data(),
                                              in.weights.data(),
                                              in.workspace.data(),
-                                             in.workspace.size()};
+                                             in.workspace.size(),
+                                             in.rounded.data()};
     device.catalog_cross_entropy(problem, in.losses.data(), in.log_sums.data(), in.d_queries.data());
-    const stamp::ItemUpdate update =
-        adam ? stamp::ItemUpdate{nullptr, in.items.data(), in.moment1.data(), in.moment2.data(), in.step.data()}
-             : stamp::ItemUpdate{in.d_items.data()};
+    const stamp::ItemUpdate update = adam ? stamp::ItemUpdate{nullptr,           in.items.data(), in.moment1.data(),
+                                                              in.moment2.data(), in.step.data(),  in.rounded.data()}
+                                          : stamp::ItemUpdate{in.d_items.data()};
     device.catalog_cross_entropy_backward(problem, in.log_sums.data(), 0, nullptr, nullptr, update);
   };
   const auto answer_of = [&](const Inputs& in) {

@@ -80,6 +80,8 @@ class CpuDevice final : public Device {
                                       const ItemUpdate& update) override;
 
   // catalog_top_k.cpp
+  std::int64_t rounded_size(std::int64_t, std::int64_t) const override { return 0; }
+  void round_items(std::int64_t, std::int64_t, const ItemRows&, std::byte*) override {}
   std::int64_t packed_size(std::int64_t V, std::int64_t D) const override;
   void inverse_norms(std::int64_t V, std::int64_t D, const ItemRows& items, float* norms) override;
   void pack_items(std::int64_t V, std::int64_t D, const ItemRows& items, std::byte* packed) override;

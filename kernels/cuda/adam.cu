@@ -77,9 +77,8 @@ __global__ void adam_kernel(Tensors tensors, const TrainingStep* step) {
   if (threadIdx.x == 0) factors = adam_factors(*step);
   __syncthreads();
   const Parameter& p = tensors.tensor[blockIdx.y];
-  adam_elements(factors, static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x,
-                static_cast<Index>(gridDim.x) * kThreads, p.n, p.value, p.moment1, p.moment2,
-                [&](Index i) { return p.gradient[i]; });
+  AdamElements{p.gradient, p.value, p.moment1, p.moment2, nullptr}.update<2>(
+      factors, static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x, static_cast<Index>(gridDim.x) * kThreads, p.n);
 }
 
 }  // namespace
@@ -110,7 +109,7 @@ void CudaDevice::clip_gradient(std::span<const Parameter> parameters, float norm
 void CudaDevice::adam(std::span<const Parameter> parameters, const TrainingStep* step) {
   Index largest = 0;
   for (const Parameter& p : parameters) largest = std::max(largest, p.n);
-  const Index blocks = std::min<Index>((largest + kThreads - 1) / kThreads, 8 * multiprocessors_);
+  const Index blocks = std::min<Index>((largest / 4 + kThreads) / kThreads, 8 * multiprocessors_);
   launch("adam", adam_kernel, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(parameters.size())),
          dim3(kThreads), 0, tensors_of(parameters), step);
 }

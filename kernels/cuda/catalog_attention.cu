@@ -1,103 +1,113 @@
 // The catalog's loss on tensor cores, shaped like flash attention: the item table is both keys and values. bf16
 // operands, fp32 sums, no score ever in memory.
 //
-//   forward    rows: queries, stream: items     z = q Eᵀ, p = exp(z - top)      out = Σ_v p x_v      -> d_q, log Σ exp
-//   backward   rows: items,   stream: queries   zᵀ = E qᵀ, p = w exp(z - logΣ)  out = Σ_b p q_b      -> d_E -> Adam
+//   z = q Eᵀ,  p = exp(z - top),  out = Σ_v p x_v,  Σ_v p    ->    loss, log Σ exp, d_q
 //
-// Both are two products over a stream of tiles. A block of 4 warps owns 128 rows, a warp 32: their bf16 fragments and
-// out stay in registers (56 + 112 of 255 a lane at W = 112). Tiles of 64 stream rows come by cp.async
-// into two buffers in turn; ldmatrix gives them as they are for the first product and transposed for the second, each
-// load serves four mma. Forward, the catalog is split over blocks as in flash decoding, so that few queries fill the
-// chip; the parts are combined in one order. Backward, the owner of 128 items finishes their rows (item_update.h).
+// A block owns 128 queries, which it rounds to bf16 itself, and a part of the catalog, as in flash decoding, so that
+// few queries fill the chip. The largest score so far is kept for each query (two shuffles a tile of 64 products), and
+// what was added up shrinks when it grows. Parts are combined by a block a query, in one order.
 //
-// With W = D rounded up to 32, 64, 112 or 128: 4·B·V·W flops each way; bytes: 4·V·D + 2·V·W to make the bf16 copies,
-// 24·V·D for weights and moments, the stream from the second-level cache, 2·V·W a 128 queries and back. At V = 43,097,
-// D = 100, B = 512: 20 Gflop, 20 µs at 990 Tflop/s and some 40 at what mma.sync reaches; 140 MB, 30 µs at 4.8 TB/s.
+// With W = D rounded up to 32, 64, 112 or 128: 4·B·V·W flops, B·V exponentials; 2·V·W bytes, once for each 128 queries,
+// and parts of 4·B·W bytes each, written and read. At V = 43,097, D = 100, B = 512: 9.9 Gflop, 16 µs at the 620 Tflop/s
+// that mma.sync is said to reach on an H100 and 28 µs at the 350 that flash attention makes of it; ldmatrix 13 µs,
+// exponentials 6, 40 MB through the second-level cache 8, all beside the products. With 2 µs to begin and 15 MB of
+// parts to write: predicted 32 µs. Combining: 15 MB read, 3 µs, and a launch: predicted 5 µs.
 #include <algorithm>
 
-#include "kernels/cuda/cuda_device.h"
-#include "kernels/cuda/item_update.h"
-#include "kernels/cuda/tensor_rows.h"
+#include "kernels/cuda/attending_rows.h"
+#include "kernels/cuda/bf16_rows.h"
 
 namespace stamp::cuda {
 namespace {
 
 constexpr float kLog2e = 1.4426950408889634f;
 
-// Rows, and what the second product adds up for them.
-template <int W>
-struct AttendingRows : RowFragments<W> {
-  float out[2][W / 8][4] = {};
+// Columns d … d + 3 of a row[D], zeros behind it.
+__device__ float4 columns_at(const float* row, Index D, Index d) {
+  if (D % 4 == 0) return d < D ? *reinterpret_cast<const float4*>(row + d) : make_float4(0, 0, 0, 0);
+  const auto at = [&](Index column) { return column < D ? row[column] : 0.0f; };
+  return make_float4(at(d), at(d + 1), at(d + 2), at(d + 3));
+}
 
-  // out += p times the same stream rows. The accumulators of one product are laid out as the operand of the next.
-  __device__ void accumulate(const bf16* tile, const float (&p)[2][2][4]) {
-    const int lane = lane_index();
-    std::uint32_t left[2][4];
+// bf16 of the warp's 32 queries from `first` on to shared memory; zeros behind the batch.
+template <int W>
+__device__ void round_queries(const CatalogCrossEntropy& p, Index first, bf16* own) {
+  constexpr int kAtOnce = 8;
+  const int column = 4 * lane_index();
+  if (column >= W) return;
+#pragma unroll 1
+  for (int row = 0; row < 32; row += kAtOnce) {
+    float4 x[kAtOnce];
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
+    for (int j = 0; j < kAtOnce; ++j)
+      x[j] = first + row + j < p.B ? columns_at(p.queries + (first + row + j) * p.D, p.D, column)
+                                   : make_float4(0, 0, 0, 0);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) left[m][i] = pack_bf16(p[m][i / 2][i % 2 * 2], p[m][i / 2][i % 2 * 2 + 1]);
-    const bf16* row = tile + lane % 16 * kSharedStride<W> + lane / 16 * 8;
-#pragma unroll
-    for (int n = 0; n < W / 16; ++n) {
-      std::uint32_t b[4];
-      load_matrices_transposed(b, row + 16 * n);
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        mma_m16n8k16(out[m][2 * n], left[m], {b[0], b[1]});
-        mma_m16n8k16(out[m][2 * n + 1], left[m], {b[2], b[3]});
-      }
-    }
+    for (int j = 0; j < kAtOnce; ++j)
+      *reinterpret_cast<uint2*>(own + (row + j) * kSharedStride<W> + column) =
+          make_uint2(pack_bf16(x[j].x, x[j].y), pack_bf16(x[j].z, x[j].w));
   }
-};
+}
 
 // Part blockIdx.x of the catalog for 128 queries: stats [parts][Bp] of (top, Σ exp2(z log2 e - top)), outs
-// [parts][Bp,W] of Σ exp2(…) x.
+// [parts][Bp,W] of Σ exp2(…) x. The first part leaves the queries in bf16 [Bp,W].
 template <int W>
 __global__ void __launch_bounds__(kTensorThreads, 2)
-    attend_catalog_kernel(Index V, Index tiles, Index padded, const bf16* queries, const bf16* items, float2* stats,
-                          float* outs) {
+    attend_catalog_kernel(const __grid_constant__ CatalogCrossEntropy p, int tiles, Index padded, const bf16* items,
+                          bf16* queries, float2* stats, float* outs) {
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
-  const Index part = blockIdx.x, parts = gridDim.x, own = static_cast<Index>(blockIdx.y) * kRows + warp * 32;
+  const int part = static_cast<int>(blockIdx.x), parts = static_cast<int>(gridDim.x);
+  const int own = static_cast<int>(blockIdx.y) * kRows + warp * 32;
+  bf16* own_queries = own_rows<W>() + warp * 32 * kSharedStride<W>;
+  round_queries<W>(p, own, own_queries);
+  __syncwarp();
+  if (part == 0)
+    for (int i = lane; i < 32 * W / 8; i += kWarp)
+      reinterpret_cast<uint4*>(queries + Index{own} * W)[i] =
+          *reinterpret_cast<const uint4*>(own_queries + i / (W / 8) * kSharedStride<W> + i % (W / 8) * 8);
   AttendingRows<W> rows;
-  rows.load(queries + own * W);
+  rows.clear();
   float tops[2][2], sums[2][2];  // of rows g and g + 8; sums are this lane's share
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
     for (int h = 0; h < 2; ++h) tops[m][h] = -INFINITY, sums[m][h] = 0;
 
-  for_stream<W>(items, part * tiles / parts, (part + 1) * tiles / parts, [&](Index tile, const bf16* chunk, int i) {
-    float z[2][2][4];
-    rows.scores(chunk, z);
-    const Index first = tile * kStream + 16 * i;
-    if (first + 16 > V)  // rows behind the catalog
+  for_chunks<W>(items, part * tiles / parts, (part + 1) * tiles / parts, [&](int first, const bf16* products) {
+    if (own >= p.B || first >= p.V) return;  // nobody's queries, no products
+    Scores<W> z;
+    rows.scores(own_queries, products, z);
+    const int count = static_cast<int>(p.V) - first;
+    if (count < kChunk<W>)  // rows behind the catalog
 #pragma unroll
       for (int m = 0; m < 2; ++m)
 #pragma unroll
-        for (int n = 0; n < 2; ++n)
+        for (int n = 0; n < kChunk<W> / 8; ++n)
 #pragma unroll
           for (int c = 0; c < 4; ++c)
-            if (first + 8 * n + 2 * t + c % 2 >= V) z[m][n][c] = -INFINITY;
-    float before[2][2];
+            if (8 * n + 2 * t + c % 2 >= count) z[m][n][c] = -INFINITY;
+    float growth[2][2];
     bool grown = false;
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        float top = fmaxf(fmaxf(z[m][0][2 * h], z[m][0][2 * h + 1]), fmaxf(z[m][1][2 * h], z[m][1][2 * h + 1]));
+        float top = z[m][0][2 * h];
+#pragma unroll
+        for (int n = 0; n < kChunk<W> / 8; ++n) top = fmaxf(top, fmaxf(z[m][n][2 * h], z[m][n][2 * h + 1]));
         top = fmaxf(top, __shfl_xor_sync(kAll, top, 1));
         top = fmaxf(top, __shfl_xor_sync(kAll, top, 2)) * kLog2e;
-        before[m][h] = tops[m][h];
+        top = fmaxf(tops[m][h], top);
+        growth[m][h] = tops[m][h] - top;
         grown |= top > tops[m][h];
-        tops[m][h] = fmaxf(tops[m][h], top);
+        tops[m][h] = top;
       }
     if (__any_sync(kAll, grown)) {  // seldom, after the first tiles
 #pragma unroll
       for (int m = 0; m < 2; ++m)
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-          const float shrink = before[m][h] == tops[m][h] ? 1.0f : exp2_approx(before[m][h] - tops[m][h]);
+          const float shrink = exp2_approx(growth[m][h]);
           sums[m][h] *= shrink;
 #pragma unroll
           for (int n = 0; n < W / 8; ++n) {
@@ -109,14 +119,13 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
-      for (int n = 0; n < 2; ++n)
+      for (int n = 0; n < kChunk<W> / 8; ++n)
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-          // -inf: behind the catalog, and perhaps nothing else so far.
-          z[m][n][c] = z[m][n][c] == -INFINITY ? 0.0f : exp2_approx(fmaf(z[m][n][c], kLog2e, -tops[m][c / 2]));
+          z[m][n][c] = exp2_approx(fmaf(z[m][n][c], kLog2e, -tops[m][c / 2]));
           sums[m][c / 2] += z[m][n][c];
         }
-    rows.accumulate(chunk, z);
+    rows.accumulate(products, z);
   });
 
 #pragma unroll
@@ -126,7 +135,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
       float sum = sums[m][h];
       sum += __shfl_xor_sync(kAll, sum, 1);
       sum += __shfl_xor_sync(kAll, sum, 2);
-      const Index row = part * padded + own + 16 * m + g + 8 * h;
+      const Index b = own + 16 * m + g + 8 * h, row = part * padded + b;
+      if (b >= p.B) continue;
       if (t == 0) stats[row] = make_float2(tops[m][h], sum);
 #pragma unroll
       for (int n = 0; n < W / 8; ++n)
@@ -135,127 +145,104 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
     }
 }
 
-// Combines the parts, a warp a query. The target's score is that of the bf16 rows, as in the sum.
-__global__ void combine_parts_kernel(CatalogCrossEntropy p, int W, Index padded, int parts, const bf16* queries,
-                                     const bf16* items, const float2* stats, const float* outs, float* losses,
-                                     float* log_sums, float* d_queries) {
-  const Index b = warp_index();
-  if (b >= p.B) return;
+// Combines the parts, a block a query, a warp every kWarps-th part; what the warps have is added up in their order. The
+// target's score is that of the bf16 rows, as in the sum. shares[b] is what backward wants: (log Σ exp in powers of 2,
+// w), of no weight behind the batch.
+__global__ void __launch_bounds__(kThreads)
+    combine_parts_kernel(CatalogCrossEntropy p, int W, Index padded, int parts, const bf16* queries, const bf16* items,
+                         const float2* stats, const float* outs, float* losses, float* log_sums, float* d_queries,
+                         float2* shares) {
+  __shared__ float4 sums[kWarps][kWarp];
+  const Index b = blockIdx.x;
+  const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (b >= p.B) {
+    if (threadIdx.x == 0) shares[b] = make_float2(0, 0);
+    return;
+  }
+  const auto stat = [&](int part) { return stats[part * padded + b]; };
   float top = -INFINITY, sum = 0;
-  for (int part = lane_index(); part < parts; part += kWarp) top = fmaxf(top, stats[part * padded + b].x);
+  for (int part = lane; part < parts; part += kWarp) top = fmaxf(top, stat(part).x);
   top = warp_max(top);
-  for (int part = lane_index(); part < parts; part += kWarp)
-    sum += stats[part * padded + b].y * exp2_approx(stats[part * padded + b].x - top);
+  for (int part = lane; part < parts; part += kWarp) sum = fmaf(stat(part).y, exp2_approx(stat(part).x - top), sum);
   sum = warp_sum(sum);
-  const Index target = p.targets[b];
-  float score = 0;
-  for (int d = lane_index(); d < W; d += kWarp)
-    score += __bfloat162float(queries[b * W + d]) * __bfloat162float(items[target * W + d]);
-  score = warp_sum(score);
-  const float* item = p.items + target * p.D;
-  const float norm = p.normalize_items ? sqrtf(warp_dot(p.D, item, item)) : 1.0f;
-  const float weight = p.weights[b], of_target = norm > 0 ? weight / norm : 0.0f;
-  if (lane_index() == 0) {
-    log_sums[b] = top / kLog2e + logf(sum);
-    losses[b] = log_sums[b] - score;
-  }
-  float out[kWidest / kWarp] = {};
+
+  float4 out = make_float4(0, 0, 0, 0);
+  if (4 * lane < W)
 #pragma unroll 4
-  for (int part = 0; part < parts; ++part) {
-    const float factor = exp2_approx(stats[part * padded + b].x - top);
-#pragma unroll
-    for (int j = 0; j < kWidest / kWarp; ++j)
-      if (const int d = lane_index() + j * kWarp; d < W) out[j] += factor * outs[(part * padded + b) * W + d];
+    for (int part = warp; part < parts; part += kWarps) {
+      const float factor = exp2_approx(stat(part).x - top);
+      const float4 x = reinterpret_cast<const float4*>(outs + (part * padded + b) * W)[lane];
+      out.x = fmaf(factor, x.x, out.x);
+      out.y = fmaf(factor, x.y, out.y);
+      out.z = fmaf(factor, x.z, out.z);
+      out.w = fmaf(factor, x.w, out.w);
+    }
+  sums[warp][lane] = out;
+  const Index target = p.targets[b];
+  const float* item = p.items + target * p.D;
+  const float weight = p.weights[b];
+  const float of_target = p.normalize_items ? weight * unit_scale(warp_dot(p.D, item, item)) : weight;
+  if (warp == 0) {
+    float score = 0;
+    for (int d = lane; d < W; d += kWarp)
+      score = fmaf(__bfloat162float(queries[b * W + d]), __bfloat162float(items[target * W + d]), score);
+    score = warp_sum(score);
+    const float log_sum = top / kLog2e + logf(sum);
+    if (lane == 0) {
+      log_sums[b] = log_sum;
+      losses[b] = log_sum - score;
+      shares[b] = make_float2(log_sum * kLog2e, weight);
+    }
   }
-#pragma unroll
-  for (int j = 0; j < kWidest / kWarp; ++j)
-    if (const Index d = lane_index() + j * kWarp; d < p.D)
-      d_queries[b * p.D + d] = out[j] * (weight / sum) - of_target * item[d];
-}
-
-// shares[b] = (log Σ exp in powers of 2, w); rows behind the batch weigh nothing.
-__global__ void shares_kernel(Index B, Index padded, const float* weights, const float* log_sums, float2* shares) {
-  const Index b = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
-  if (b < padded) shares[b] = b < B ? make_float2(log_sums[b] * kLog2e, weights[b]) : make_float2(0, 0);
-}
-
-template <int W>
-__global__ void __launch_bounds__(kTensorThreads, 2)
-    attend_catalog_backward_kernel(ItemGradient p, Index tiles, const bf16* items, const bf16* queries,
-                                   const float2* shares) {
-  if (!p.update.d_items && p.update.step->stopped) return;
-  const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
-  const Index own = static_cast<Index>(blockIdx.x) * kRows;
-  AttendingRows<W> rows;
-  rows.load(items + (own + warp * 32) * W);
-  for_stream<W>(queries, 0, tiles, [&](Index tile, const bf16* chunk, int i) {
-    float z[2][2][4];
-    rows.scores(chunk, z);
-#pragma unroll
-    for (int n = 0; n < 2; ++n)
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        const float2 share = shares[tile * kStream + 16 * i + 8 * n + 2 * t + c];
-#pragma unroll
-        for (int m = 0; m < 2; ++m)
-#pragma unroll
-          for (int h = 0; h < 2; ++h) {
-            float& value = z[m][n][2 * h + c];
-            value = share.y * exp2_approx(fmaf(value, kLog2e, -share.x));
-          }
-      }
-    rows.accumulate(chunk, z);
-  });
-
-  constexpr int kStride = W + 4;
-  auto* d_rows = static_cast<float*>(dynamic_shared());
-#pragma unroll
-  for (int m = 0; m < 2; ++m)
-#pragma unroll
-    for (int n = 0; n < W / 8; ++n)
-#pragma unroll
-      for (int h = 0; h < 2; ++h)
-        *reinterpret_cast<float2*>(d_rows + (warp * 32 + 16 * m + g + 8 * h) * kStride + 8 * n + 2 * t) =
-            make_float2(rows.out[m][n][2 * h], rows.out[m][n][2 * h + 1]);
   __syncthreads();
-  finish_item_rows<kTensorThreads>(p, own, static_cast<int>(p.V - own < kRows ? p.V - own : kRows), d_rows, kStride);
+  const int d = static_cast<int>(threadIdx.x);
+  if (d >= p.D) return;
+  float total = 0;
+  for (int i = 0; i < kWarps; ++i) total += reinterpret_cast<const float*>(sums[i])[d];
+  d_queries[b * p.D + d] = fmaf(total, weight / sum, -(of_target * item[d]));
 }
 
 }  // namespace
 
-void CudaDevice::attend_catalog(const CatalogCrossEntropy& p, float* losses, float* log_sums, float* d_queries) {
-  with_width(p.D, [&](auto width) {
-    constexpr int W = width;
-    const Index Bp = rounded(p.B, kRows), Vp = rounded(p.V, kRows), tiles = Vp / kStream, blocks = Bp / kRows;
-    bf16* items = item_tiles_.need(Vp * W);
-    bf16* queries = query_tiles_.need(Bp * W);
-    launch("bf16 items", bf16_rows_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, p.V, Vp, p.D, W,
-           ItemRows{.items = p.items, .normalize = p.normalize_items}, reinterpret_cast<std::uint32_t*>(items));
-    launch("bf16 queries", bf16_rows_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p.B, Bp, p.D, W,
-           ItemRows{p.queries}, reinterpret_cast<std::uint32_t*>(queries));
-    const Index parts = std::min(tiles, std::max<Index>(1, 2 * multiprocessors_ / blocks));  // two blocks each
-    float* outs = parts_.need(parts * Bp * (W + 2));
-    auto* stats = reinterpret_cast<float2*>(outs + parts * Bp * W);
-    launch("catalog_cross_entropy", attend_catalog_kernel<W>,
-           dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)), dim3(kTensorThreads), 2 * kTileBytes<W>,
-           p.V, tiles, Bp, queries, items, stats, outs);
-    launch("catalog_cross_entropy's end", combine_parts_kernel, blocks_for(p.B, kWarps), dim3(kThreads), 0, p, W, Bp,
-           static_cast<int>(parts), queries, items, stats, outs, losses, log_sums, d_queries);
+Index CudaDevice::rounded_size(Index V, Index D) const {
+  Index bytes = 0;
+  if (precision_ == Precision::bf16 && D <= kWidest)
+    with_width(D, [&](auto width) { bytes = rounded(V, kRows) * width * static_cast<Index>(sizeof(bf16)); });
+  return bytes;
+}
+
+// A warp a row: 4·V·D bytes read, 2·V·W written.
+void CudaDevice::round_items(Index V, Index D, const ItemRows& items, std::byte* copy) {
+  with_width(D, [&](auto width) {
+    const Index Vp = rounded(V, kRows);
+    launch("round_items", bf16_rows_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D, int{width}, items,
+           reinterpret_cast<std::uint32_t*>(copy));
   });
 }
 
-// Uses the bf16 rows that forward left.
-void CudaDevice::attend_catalog_backward(const CatalogCrossEntropy& p, const float* log_sums,
-                                         const ItemGradient& gradient) {
+const bf16* CudaDevice::rounded_items(const CatalogCrossEntropy& p) {
+  if (p.rounded) return reinterpret_cast<const bf16*>(p.rounded);
+  auto* copy = reinterpret_cast<std::byte*>(item_tiles_.need(rounded_size(p.V, p.D) / Index{sizeof(bf16)}));
+  round_items(p.V, p.D, {.items = p.items, .normalize = p.normalize_items}, copy);
+  return reinterpret_cast<const bf16*>(copy);
+}
+
+void CudaDevice::attend_catalog(const CatalogCrossEntropy& p, float* losses, float* log_sums, float* d_queries) {
   with_width(p.D, [&](auto width) {
     constexpr int W = width;
-    const Index Bp = rounded(p.B, kRows), Vp = rounded(p.V, kRows);
-    auto* shares = reinterpret_cast<float2*>(parts_.need(2 * Bp));
-    launch("catalog_cross_entropy_backward's shares", shares_kernel, blocks_for(Bp, kThreads), dim3(kThreads), 0, p.B,
-           Bp, p.weights, log_sums, shares);
-    constexpr std::size_t kShared = std::max(2 * kTileBytes<W>, sizeof(float) * kRows * (W + 4));
-    launch("catalog_cross_entropy_backward", attend_catalog_backward_kernel<W>, blocks_for(Vp, kRows),
-           dim3(kTensorThreads), kShared, gradient, Bp / kStream, item_tiles_.data(), query_tiles_.data(), shares);
+    const bf16* items = rounded_items(p);
+    const Index Bp = rounded(p.B, kRows), blocks = Bp / kRows;
+    const int tiles = static_cast<int>(rounded(p.V, kStream) / kStream);
+    const Index parts = std::min<Index>(tiles, std::max<Index>(1, 2 * multiprocessors_ / blocks));  // two blocks each
+    bf16* queries = query_tiles_.need(Bp * W);
+    float* outs = parts_.need(parts * Bp * (W + 2));
+    auto* stats = reinterpret_cast<float2*>(outs + parts * Bp * W);
+    launch("catalog_cross_entropy", attend_catalog_kernel<W>,
+           dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)), dim3(kTensorThreads), kAttendingBytes<W>,
+           p, tiles, Bp, items, queries, stats, outs);
+    launch("catalog_cross_entropy's end", combine_parts_kernel, dim3(static_cast<unsigned>(rounded(p.B, kStream))),
+           dim3(kThreads), 0, p, W, Bp, static_cast<int>(parts), queries, items, stats, outs, losses, log_sums,
+           d_queries, shares_.need(Bp));
   });
 }
 

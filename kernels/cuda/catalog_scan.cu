@@ -17,7 +17,7 @@
 // µs, and some 3 to begin and end.
 #include <algorithm>
 
-#include "kernels/cuda/tensor_rows.h"
+#include "kernels/cuda/bf16_rows.h"
 #include "kernels/cuda/top_k.h"
 
 namespace stamp::cuda {

@@ -10,7 +10,6 @@ namespace stamp::cuda {
 namespace {
 
 constexpr Index kTileFloats = 4 << 20;  // of one tile of scores, about
-constexpr int kRowsOfBlock = 64;        // that a block finishes
 
 // The largest score of a query so far, and Σ exp(z - top).
 struct Running {
@@ -88,12 +87,12 @@ __global__ void probabilities_kernel(Index n, Index width, const float* weights,
   for (Index v = threadIdx.x; v < n; v += kThreads) row[v] = factor * (kept_tops ? row[v] : expf(row[v] - log_sum));
 }
 
+// A warp kOwnRows rows of a tile, whose gradients are d_items [n,D].
 __global__ void __launch_bounds__(kThreads, 1)
     finish_items_kernel(ItemGradient p, Index first, Index n, float* d_items) {
-  if (!p.update.d_items && p.update.step->stopped) return;
-  const Index row = static_cast<Index>(blockIdx.x) * kRowsOfBlock;
-  finish_item_rows<kThreads>(p, first + row, static_cast<int>(n - row < kRowsOfBlock ? n - row : kRowsOfBlock),
-                             d_items + row * p.D, p.D);
+  const Index row = warp_index() * kOwnRows;
+  if (row >= n || (!p.update.d_items && p.update.step->stopped)) return;
+  finish_item_rows(p, first + row, static_cast<int>(n - row < kOwnRows ? n - row : kOwnRows), d_items + row * p.D, 0);
 }
 
 }  // namespace
@@ -170,8 +169,8 @@ void CudaDevice::score_tiles_backward(const CatalogCrossEntropy& p, const float*
            n, n, p.weights, log_sums, kept ? tiles.tops_of(t, p.B) : nullptr, z);
     float* d_tile = gradient.update.d_items ? gradient.update.d_items + first * p.D : d_items;
     product(n, p.D, p.B, z, true, p.queries, false, d_tile, false);
-    launch("catalog_cross_entropy_backward's end", finish_items_kernel, blocks_for(n, kRowsOfBlock), dim3(kThreads), 0,
-           gradient, first, n, d_tile);
+    launch("catalog_cross_entropy_backward's end", finish_items_kernel, blocks_for(n, kOwnRows * kWarps),
+           dim3(kThreads), 0, gradient, first, n, d_tile);
   }
 }
 

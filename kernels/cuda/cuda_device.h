@@ -91,7 +91,10 @@ class CudaDevice final : public Device {
   void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x, float* d_keys,
                                   float* d_query, float* d_w0) override;
 
-  // catalog_cross_entropy.cu, with catalog_attention.cu and catalog_tiles.cu
+  // catalog_cross_entropy.cu, with catalog_attention.cu, catalog_attention_backward.cu, catalog_tiles.cu,
+  // item_entries.cu
+  Index rounded_size(Index V, Index D) const override;
+  void round_items(Index V, Index D, const ItemRows& items, std::byte* rounded) override;
   void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                              float* d_queries) override;
   void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, Index L,
@@ -128,11 +131,13 @@ class CudaDevice final : public Device {
   // through cuBLAS (catalog_tiles.cu).
   bool on_tensor_cores(const CatalogCrossEntropy& problem) const;
   void attend_catalog(const CatalogCrossEntropy& problem, float* losses, float* log_sums, float* d_queries);
-  void attend_catalog_backward(const CatalogCrossEntropy& problem, const float* log_sums,
-                               const struct ItemGradient& gradient);
+  const bf16* rounded_items(const CatalogCrossEntropy& problem);
+  void attend_catalog_backward(const CatalogCrossEntropy& problem, const struct ItemGradient& gradient);
   void score_tiles(const CatalogCrossEntropy& problem, float* losses, float* log_sums, float* d_queries);
   void score_tiles_backward(const CatalogCrossEntropy& problem, const float* log_sums,
                             const struct ItemGradient& gradient);
+  struct ItemGradient sum_entries(const CatalogCrossEntropy& problem, Index L, const std::int32_t* row_ids,
+                                  const float* row_gradients, const ItemUpdate& update);
   struct Tiles;
   Tiles tiles_of(const CatalogCrossEntropy& problem);
   // The top-k (top_k.h): pass 1 in bf16 (catalog_scan.cu) or in fp32, pass 2 (catalog_select.cu); or all scores sorted.
@@ -162,10 +167,14 @@ class CudaDevice final : public Device {
   Scratch<float> attention_{*this};         // softmax of each example's attention; d_w0 of each example
   Scratch<bf16> item_tiles_{*this};         // the catalog and the queries for tensor cores
   Scratch<bf16> query_tiles_{*this};
-  Scratch<float> parts_{*this};   // of the catalog: maximum and sum of each query, and its d_queries
-  Scratch<float> scores_{*this};  // a tile of scores, and copies of its items
+  Scratch<float> parts_{*this};       // of the catalog: maximum and sum of each query, and its d_queries; of d_items
+  Scratch<unsigned> arrived_{*this};  // parts of each tile of d_items
+  Scratch<float2> shares_{*this};     // log Σ exp and weight of each query
+  Scratch<float> scores_{*this};      // a tile of scores, and copies of its items
   Scratch<float> item_gradient_{*this};
-  Scratch<std::uint32_t> entries_{*this};  // ids and sources of the sparse gradients, before and after sorting
+  Scratch<std::uint32_t> entries_{
+      *this};                         // ids and sources of the sparse gradients, before and after sorting, and bounds
+  Scratch<float> entry_sums_{*this};  // their pieces
   Scratch<std::byte> sorting_{*this};
   Scratch<std::byte> packed_{*this};          // products of the top-k that nobody packed before
   Scratch<float> inverse_norms_{*this};       // of products whose nobody knew

@@ -1,7 +1,6 @@
 // Rows on tensor cores: bf16 copies of them, fragments that stay in registers, and a stream of tiles past them.
 //
-// A block of 4 warps owns 128 rows, a warp 32. Tiles of 64 stream rows come by cp.async into two buffers in turn, and
-// ldmatrix gives them as they are for z = rows · streamᵀ or transposed for p · stream; each load serves four mma.
+// A block of 4 warps owns 128 rows, a warp 32. Tiles of 64 stream rows come by cp.async into two buffers in turn.
 #pragma once
 
 #include <ptx.h>
@@ -66,21 +65,31 @@ struct RowFragments {
   }
 };
 
-// Tiles first … last-1 of `stream` [·,W] through the front of the block's shared memory: chunk(tile's number, 16 rows
-// of it in shared memory, which 16).
-template <int W, class Chunk>
-__device__ void for_stream(const bf16* stream, Index first, Index last, Chunk&& chunk) {
+// Rows [count,W] to shared memory, kSharedStride apart, as one group of copies. A thread keeps to its columns, so that
+// all addresses are one and constants.
+template <int W, int count>
+__device__ void fetch_rows(const bf16* from, bf16* to) {
+  constexpr int kPieces = W / 8, kAtOnce = kTensorThreads / kPieces;  // pieces of 16 bytes of a row; rows
+  const int row = static_cast<int>(threadIdx.x) / kPieces, column = static_cast<int>(threadIdx.x) % kPieces * 8;
+  from += row * W + column;
+  to += row * kSharedStride<W> + column;
+#pragma unroll
+  for (int i = 0; i < count; i += kAtOnce)
+    if (row < kAtOnce && row + i < count) copy_async(to + i * kSharedStride<W>, from + i * W);
+  copy_async_commit();
+}
+
+// Tiles first … last-1 of `stream` [·,W] through the front of the block's shared memory: visit(tile's number, its
+// rows). Whatever the block fetched before is there, too.
+template <int W, class Visit>
+__device__ void for_tiles(const bf16* stream, int first, int last, Visit&& visit) {
   auto* shared = static_cast<bf16*>(dynamic_shared());
-  constexpr int kStride = kSharedStride<W>, kPieces = W / 8;  // of 16 bytes, a row
-  const auto fetch = [&](Index tile) {
-    bf16* to = shared + tile % 2 * kStream * kStride;
-    const bf16* from = stream + tile * kStream * W;
-    for (int i = static_cast<int>(threadIdx.x); i < kStream * kPieces; i += kTensorThreads)
-      copy_async(to + i / kPieces * kStride + i % kPieces * 8, from + i * 8);
-    copy_async_commit();
+  constexpr int kTile = kStream * kSharedStride<W>;
+  const auto fetch = [&](int tile) {
+    fetch_rows<W, kStream>(stream + static_cast<Index>(tile) * (kStream * W), shared + tile % 2 * kTile);
   };
   if (first < last) fetch(first);
-  for (Index tile = first; tile < last; ++tile) {
+  for (int tile = first; tile < last; ++tile) {
     if (tile + 1 < last) {
       fetch(tile + 1);
       copy_async_wait<1>();
@@ -88,28 +97,24 @@ __device__ void for_stream(const bf16* stream, Index first, Index last, Chunk&& 
       copy_async_wait<0>();
     }
     __syncthreads();
-#pragma unroll 1  // four chunks at once would not fit into the registers
-    for (int i = 0; i < kStream / 16; ++i) chunk(tile, shared + (tile % 2 * kStream + 16 * i) * kStride, i);
+    visit(tile, shared + tile % 2 * kTile);
     __syncthreads();  // before the next copy overwrites it
   }
 }
 
-__device__ inline const float* row_of(const ItemRows& x, Index n, Index D) {
-  return x.items + (x.rows ? x.rows[n] : n) * D;
+// The same, 16 rows at a time: chunk(tile's number, 16 rows of it, which 16).
+template <int W, class Chunk>
+__device__ void for_stream(const bf16* stream, int first, int last, Chunk&& chunk) {
+  for_tiles<W>(stream, first, last, [&](int tile, const bf16* rows) {
+#pragma unroll 1  // four chunks at once would not fit into the registers
+    for (int i = 0; i < kStream / 16; ++i) chunk(tile, rows + 16 * i * kSharedStride<W>, i);
+  });
 }
 
-// y[N',W] = bf16 of x[N,D], of length 1 where asked for; the rest zero. A warp a row.
-__global__ static void bf16_rows_kernel(Index N, Index padded, Index D, int W, ItemRows x, std::uint32_t* y) {
-  const Index n = warp_index();
-  if (n >= padded) return;
-  float scale = x.normalize && x.inverse_norms && n < N ? x.inverse_norms[n] : 1;
-  if (x.normalize && !x.inverse_norms && n < N) {
-    const float norm = sqrtf(warp_dot(D, row_of(x, n, D), row_of(x, n, D)));
-    scale = norm > 0 ? 1 / norm : 0.0f;
-  }
-  const auto at = [&](Index d) { return n < N && d < D ? row_of(x, n, D)[d] * scale : 0.0f; };
-  for (int pair = lane_index(); pair < W / 2; pair += kWarp)
-    y[n * (W / 2) + pair] = pack_bf16(at(2 * pair), at(2 * pair + 1));
+// y[W] = bf16 of row[D] times `scale`, the rest zero. By a warp.
+__device__ inline void write_bf16_row(Index D, int W, const float* row, float scale, std::uint32_t* y) {
+  const auto at = [&](Index d) { return d < D ? row[d] * scale : 0.0f; };
+  for (int pair = lane_index(); pair < W / 2; pair += kWarp) y[pair] = pack_bf16(at(2 * pair), at(2 * pair + 1));
 }
 
 // Calls f(std::integral_constant<int, W>) for the W that D fits into.

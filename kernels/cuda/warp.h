@@ -25,6 +25,14 @@ __device__ T warp_sum(T value) {
   return value;
 }
 
+// Several sums, whose shuffles are under way together.
+template <int n>
+__device__ void warp_sums(float (&values)[n]) {
+  for (int bits = kWarp / 2; bits > 0; bits /= 2)
+#pragma unroll
+    for (int i = 0; i < n; ++i) values[i] += __shfl_xor_sync(kAll, values[i], bits);
+}
+
 __device__ inline float warp_max(float value) {
   for (int bits = kWarp / 2; bits > 0; bits /= 2) value = fmaxf(value, __shfl_xor_sync(kAll, value, bits));
   return value;
@@ -36,6 +44,9 @@ __device__ inline float warp_dot(std::int64_t n, const float* x, const float* y)
   for (std::int64_t i = lane_index(); i < n; i += kWarp) sum = fmaf(x[i], y[i], sum);
   return warp_sum(sum);
 }
+
+// What a row of this squared length is multiplied by so that its length is 1; zero rows stay zero.
+__device__ inline float unit_scale(float squared) { return squared > 0 ? 1 / sqrtf(squared) : 0.0f; }
 
 // First of n non-falling values at or above `bound`, or n; value(i) gives them.
 template <class Value, class T>

@@ -66,6 +66,9 @@ void begin_copy(void* shared, const void* value, const void* code);
 void commit_copies();
 void land_copies(int pending);
 
+// Whether these bytes are part of what one cudaMalloc gave.
+bool allocated(const void* memory, std::size_t bytes);
+
 bool inside();               // a thread of a launch, or its host?
 std::size_t thread_index();  // within the block
 unsigned lane();

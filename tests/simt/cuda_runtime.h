@@ -21,6 +21,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __grid_constant__
 #define __noinline__  // nothing, as libstdc++ writes __attribute__((__noinline__))
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
@@ -47,6 +48,7 @@ struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 inline float2 make_float2(float x, float y) { return {x, y}; }
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 // ---- within a block
@@ -139,8 +141,14 @@ SIMT_ATOMIC atomicCAS(T* address, std::type_identity_t<T> compare, std::type_ide
 }
 #undef SIMT_ATOMIC
 
+inline void __threadfence() { simt::passed_fence(); }
+
 template <class T>
 T __ldg(const T* address) {
+  return *address;
+}
+template <class T>
+T __ldcg(const T* address) {
   return *address;
 }
 inline float __expf(float x) { return std::exp(x); }

@@ -100,7 +100,16 @@ void copy_async(void* shared, const void* global, bool present, Where where) {
   copy(place("copy_async", where), shared, global, present, __builtin_return_address(0));
 }
 
+void prefetch_bulk(const void* global, std::size_t bytes, Where where) {
+  const simt::Place at = place("prefetch_bulk", where);
+  check_aligned(at, global, "the global address");
+  if (bytes % 16 != 0) simt::sin(at, std::to_string(bytes) + " bytes are no multiple of 16");
+  if (!simt::allocated(global, bytes)) simt::sin(at, std::to_string(bytes) + " bytes are not all of one allocation");
+}
+
 float exp2_approx(float x) { return std::exp2(x); }
+float sqrt_approx(float x) { return std::sqrt(x); }
+float divide_approx(float x, float y) { return x / y; }
 
 float max_or_nan(float x, float y) { return std::isnan(x) || std::isnan(y) ? NAN : std::fmax(x, y); }
 

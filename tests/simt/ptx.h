@@ -26,6 +26,10 @@ void copy_async_wait() {
   simt::land_copies(pending);
 }
 
+void prefetch_bulk(const void* global, std::size_t bytes, simt::Where where = simt::Where::current());
+
 float exp2_approx(float x);
 float max_or_nan(float x, float y);
+float sqrt_approx(float x);
+float divide_approx(float x, float y);
 std::uint32_t pack_bf16(float low, float high);

@@ -4,6 +4,7 @@
 #include <link.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
@@ -11,6 +12,8 @@
 #include <new>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/simt/block.h"
 
@@ -63,6 +66,28 @@ std::uint32_t g_block = kHost, g_launch = kHost, g_barrier = 0;
 std::array<std::array<std::uint32_t, kWarp>, 1024> g_clocks;
 Traffic g_traffic;
 
+// All that a block did before a barrier, and all that one thread of it did: what somebody else can know of.
+struct Reach {
+  std::uint32_t block, barrier;
+  std::uint16_t thread;
+  bool operator==(const Reach&) const = default;
+};
+
+void add(std::vector<Reach>& known, const std::vector<Reach>& more) {
+  for (const Reach& reach : more)
+    if (std::find(known.begin(), known.end(), reach) == known.end()) known.push_back(reach);
+}
+
+// What a thread knows of other blocks: `met` in atomic operations, and `known` since the fence that followed.
+struct Knowledge {
+  bool fenced = false;  // and wrote nothing since
+  std::uint32_t barrier = 0;
+  std::vector<Reach> met, known;
+};
+std::array<Knowledge, 1024> g_knowledge;
+std::vector<Reach> g_known_to_all;                               // threads of the block
+std::map<const volatile void*, std::vector<Reach>> g_published;  // by atomic operations on an address
+
 std::pair<const std::uintptr_t, Memory>* find(std::uintptr_t address) {
   auto next = g_memory.upper_bound(address);
   if (next == g_memory.begin()) return nullptr;
@@ -113,7 +138,14 @@ bool same_warp(const Access& a, const Access& b) { return a.thread / kWarp == b.
 // Does `before` surely come before what thread `now.thread` does now?
 bool ordered(const Access& before, const Access& now) {
   if (before.block < g_launch) return true;
-  if (before.block != now.block) return false;
+  if (before.block != now.block) {
+    const auto covers = [&](const Reach& reach) {
+      return reach.block == before.block && (before.barrier < reach.barrier || before.thread == reach.thread);
+    };
+    const auto& known = g_knowledge[now.thread].known;
+    return std::any_of(known.begin(), known.end(), covers) ||
+           std::any_of(g_known_to_all.begin(), g_known_to_all.end(), covers);
+  }
   if (before.thread == now.thread || before.barrier != now.barrier) return true;
   return same_warp(before, now) && before.clock < g_clocks[now.thread][before.thread % kWarp];
 }
@@ -154,6 +186,7 @@ void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const voi
   const auto thread = static_cast<std::uint16_t>(thread_index());
   const Access now{g_block, g_barrier, g_clocks[thread][thread % kWarp], thread, atomic, kind == Kind::copy_begins,
                    code};
+  if (writes && !atomic && !memory.shared) g_knowledge[thread].fenced = false;
   const std::size_t begin = address - entry->first, end = std::min(begin + bytes, memory.bytes);
   for (std::size_t offset = begin / kGranule * kGranule; offset < end; offset += kGranule) {
     Cell& cell = memory.shadow[offset];
@@ -191,7 +224,24 @@ void touch_copy_lands(const void* address, std::size_t bytes, const void* code) 
 }
 
 void touch_atomic(const volatile void* address, std::size_t bytes) {
-  if (g_instrumented) touch(address, bytes, Kind::atomic, __builtin_return_address(0));
+  if (!g_instrumented) return;
+  touch(address, bytes, Kind::atomic, __builtin_return_address(0));
+  if (!inside()) return;
+  Knowledge& own = g_knowledge[thread_index()];
+  auto& published = g_published[address];
+  add(own.met, published);
+  if (!own.fenced) return;
+  add(published, {{g_block, own.barrier, static_cast<std::uint16_t>(thread_index())}});
+  add(published, own.known);
+  add(published, g_known_to_all);
+}
+
+void passed_fence() {
+  if (!g_instrumented || !inside()) return;
+  Knowledge& own = g_knowledge[thread_index()];
+  own.fenced = true;
+  own.barrier = g_barrier;
+  add(own.known, std::exchange(own.met, {}));
 }
 
 void track(void* memory, std::size_t bytes) {
@@ -223,6 +273,7 @@ void check_written(const void* memory, std::size_t bytes, const char* reader) {
 void launch_begins() {
   if (g_instrumented) dl_iterate_phdr(add_module, nullptr);
   g_launch = g_block + 1;
+  g_published.clear();
 }
 
 void block_begins(const void* dynamic_shared, std::size_t bytes) {
@@ -232,7 +283,9 @@ void block_begins(const void* dynamic_shared, std::size_t bytes) {
   for (std::size_t t = 0; t < current.block_size.size(); ++t) {
     g_clocks[t].fill(1);
     g_clocks[t][t % kWarp] = 2;  // not yet told to anybody
+    g_knowledge[t] = {};
   }
+  g_known_to_all.clear();
   const auto address = reinterpret_cast<std::uintptr_t>(dynamic_shared);
   const auto old = g_memory.find(g_dynamic);
   if (g_dynamic == address && old != g_memory.end() && old->second.bytes == bytes) return;
@@ -241,7 +294,12 @@ void block_begins(const void* dynamic_shared, std::size_t bytes) {
   if (g_dynamic) g_memory.try_emplace(g_dynamic, bytes, true);
 }
 
-void block_passed_barrier() { ++g_barrier; }
+void block_passed_barrier() {
+  ++g_barrier;
+  if (!g_instrumented) return;
+  for (std::size_t t = 0; t < current.block_size.size(); ++t)
+    add(g_known_to_all, std::exchange(g_knowledge[t].known, {}));
+}
 
 // Each lane that came now knows all that any of them knew, and goes on at a later time of its own.
 void lanes_met(std::size_t first, unsigned mask) {

@@ -2,9 +2,11 @@
 //
 // Found, and reported as an Error with both places: two accesses of one address of which one writes, by threads that
 // neither __syncthreads nor __syncwarp orders (unless both are atomic; shuffles and votes order nothing, as the CUDA
-// C++ Programming Guide says), by different blocks of a launch too; and reads of shared or device memory that nobody
-// wrote, or to which an asynchronous copy is under way. Not seen: what two streams do to each other, calls of memcpy,
-// and writes to what such a copy reads, between its start and the wait for it.
+// C++ Programming Guide says), by different blocks of a launch too, unless the first came to an atomic operation behind
+// a __threadfence (and wrote nothing in between), the second to one of the same address and then to a __threadfence,
+// and barriers join those two threads to theirs; and reads of shared or device memory that nobody wrote, or to which an
+// asynchronous copy is under way. Not seen: what two streams do to each other, calls of memcpy, and writes to what such
+// a copy reads, between its start and the wait for it.
 #pragma once
 
 #include <cstddef>
@@ -36,6 +38,7 @@ void check_written(const void* memory, std::size_t bytes, const char* reader);  
 void launch_begins();
 void block_begins(const void* dynamic_shared, std::size_t bytes);
 void block_passed_barrier();
+void passed_fence();
 void lanes_met(std::size_t first_thread_of_warp, unsigned mask);
 
 }  // namespace simt

@@ -69,6 +69,14 @@ void drain(simtStream& stream) {
 
 namespace simt {
 
+bool allocated(const void* memory, std::size_t bytes) {
+  const Turn turn(g_turn);
+  auto next = g_memory.upper_bound(const_cast<void*>(memory));
+  if (next == g_memory.begin()) return false;
+  const auto& [begin, size] = *--next;
+  return static_cast<const std::byte*>(memory) + bytes <= static_cast<const std::byte*>(begin) + size;
+}
+
 cudaError_t enqueue(cudaStream_t handle, std::function<void()> work) {
   const Turn turn(g_turn);
   simtStream& stream = stream_of(handle);

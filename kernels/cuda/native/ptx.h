@@ -62,6 +62,15 @@ __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
+// Asks `bytes` from `global` on into the second-level cache, both multiples of 16, by one thread and without waiting. A
+// hint: nothing depends on it, and before compute capability 9.0 nothing happens.
+__device__ __forceinline__ void prefetch_bulk(const void* global, std::size_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(global)),
+               "r"(static_cast<std::uint32_t>(bytes)));
+#endif
+}
+
 // 2 to the power of x, within 2 units in the last place.
 __device__ __forceinline__ float exp2_approx(float x) {
   float y;
@@ -73,6 +82,18 @@ __device__ __forceinline__ float exp2_approx(float x) {
 __device__ __forceinline__ float max_or_nan(float x, float y) {
   float z;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+
+// The square root of x, and x / y, within 2 units in the last place; numbers too small to be normal are 0.
+__device__ __forceinline__ float sqrt_approx(float x) {
+  float y;
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float divide_approx(float x, float y) {
+  float z;
+  asm("div.approx.ftz.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
   return z;
 }
 

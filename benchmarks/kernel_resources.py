@@ -24,11 +24,14 @@ from common import RESULTS, ROOT, commit
 # Warps, blocks and KiB of shared memory of a multiprocessor.
 LIMITS = {80: (64, 32, 164), 90: (64, 32, 228), 100: (64, 32, 228), 120: (48, 24, 100)}
 REGISTERS = 64 << 10
-HOT = ("attend_catalog", "scan_bounds", "score_chunks", "select_chunks", "session_attention", "adam", "finish_items")
+HOT = ("attend_catalog", "scan_bounds", "score_chunks", "select_chunks", "encode", "weight_gradients", "adam", "finish_items")
+
+ROWS_OF_ENCODER = {"encode_kernel": 96, "encode_backward_examples_kernel": 40, "encode_backward_events_kernel": 16}
 
 
 def launch_of(kernel: str, argument: int) -> tuple[int, int]:
-    """Threads of a block and its dynamic shared memory, as the .cu files launch them; top-k for lists up to 256."""
+    """Threads of a block and its dynamic shared memory, as the .cu files launch them; top-k for lists up to 256, the
+    encoder for D = 100."""
     if kernel in ("attend_catalog_kernel", "attend_catalog_backward_kernel"):
         return 128, 4 * 2 * 64 * (argument + 8)
     if kernel == "scan_bounds_kernel":
@@ -37,8 +40,10 @@ def launch_of(kernel: str, argument: int) -> tuple[int, int]:
         return 1024, 8 * 2048 + 4 * 8 * 1024
     if kernel == "merge_lists_kernel":
         return 256, 8 * 512
-    if kernel == "column_sums_kernel":
-        return 1024, 0
+    if kernel in ROWS_OF_ENCODER:
+        return 256, ROWS_OF_ENCODER[kernel] * 112 * 4
+    if kernel == "weight_gradients_kernel":
+        return 256, 8 * 32 * 33 * 4
     return 256, 0
 
 
@@ -84,14 +89,15 @@ def kernels_of(source: pathlib.Path, report: str) -> list[dict]:
     for mangled, architecture, stack, stores, loads, registers, rest in entry.findall(report):
         if "5stamp4cuda" not in mangled or "_kernel" not in mangled:  # those of CUB
             continue
-        name, template = name_of(mangled), re.search(r"_kernelILi(\d+)E", mangled)
-        argument = int(template[1]) if template else 0
+        name, template = name_of(mangled), re.search(r"_kernelILi(\d+)E(Lb1E)?", mangled)
+        argument, wide = (int(template[1]), bool(template[2])) if template else (0, False)
         threads, dynamic = launch_of(name, argument)
+        label = f"<{argument}{', wide' if wide else ''}>" if template else ""
         static = int(match[1]) if (match := re.search(r"(\d+) bytes smem", rest)) else 0
         kernels.append({
-            "source": source.name, "kernel": name.removesuffix("_kernel") + (f"<{argument}>" if template else ""),
+            "source": source.name, "kernel": name.removesuffix("_kernel") + label,
             "architecture": int(architecture), "threads": threads, "registers": int(registers), "static": static,
-            "dynamic": dynamic, "stack": int(stack), "spill_stores": int(stores), "spill_loads": int(loads),
+            "dynamic": 0 if wide else dynamic, "stack": int(stack), "spill_stores": int(stores), "spill_loads": int(loads),
             "occupancy": occupancy(int(architecture), threads, int(registers), static + dynamic),
         })  # fmt: skip
     return kernels

@@ -14,7 +14,7 @@ import subprocess
 
 from common import SIMULATED, record
 
-GROUPS = ("limits", "catalog_cross_entropy", "catalog_top_k", "session_attention", "elementwise")
+GROUPS = ("limits", "catalog_cross_entropy", "catalog_top_k", "encoder", "elementwise")
 
 
 def main() -> None:

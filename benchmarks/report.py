@@ -347,9 +347,9 @@ def kernels() -> str:
     if counted := read("traffic"):
         last = counted[-1]
         least, step, forward = last["least"], last["step"], last["forward"]
-        rows = [("the step's flops on tensor cores", least["tensor_flops"], step["tensor_flops"]),
-                ("its flops through cuBLAS", least["dense_flops"], step["dense_flops"]),
-                ("its bytes of device memory", least["bytes"], step["bytes"]),
+        rows = [("the catalog's flops on tensor cores", least["tensor_flops"], step["tensor_flops"]),
+                ("the encoder's", least["dense_flops"], step["dense_flops"]),
+                ("the step's bytes of device memory", least["bytes"], step["bytes"]),
                 ("the loss's flops, forward", least["tensor_flops"] / 2, forward["tensor_flops"]),
                 ("its bytes, forward", least["forward_bytes"], forward["bytes"])]  # fmt: skip
         text += ["## Work of a training step",

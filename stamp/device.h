@@ -6,8 +6,8 @@
 // Matrices are row-major floats without gaps. A kernel validates nothing: its callers do. All pointers are to the
 // device's memory, and what a call does may still be under way when it returns: copy_out and synchronize wait. A handle
 // serves one thread at a time; several handles on one device may share memory that nobody is writing.
-// Results depend on the inputs alone, not on the number of threads. On the CPU they do not depend on what else is in
-// the batch either; on CUDA cuBLAS chooses its algorithms by the size of a batch, which shows in the last bits.
+// Results depend on the inputs alone, not on the number of threads; queries and lists not on what else is in the batch
+// either.
 #pragma once
 
 #include <cstddef>
@@ -48,17 +48,35 @@ struct BatchArrays {
   float* weights;                // [B], summing to 1
 };
 
+enum class Residual { none, mean, anchor };  // added to m_a
 enum class Normalization { none, softmax };  // of the attention over a session
 
-struct SessionAttention {
+// The dense weights, or a gradient of each. Biases are null where a model has none.
+template <class T>
+struct EncoderWeights {
+  T* w0;                             // [D]
+  T *w1, *w2, *w3;                   // [D,D]
+  T* attention_bias;                 // [D]
+  T *session_weight, *session_bias;  // [D,D], [D]
+  T *anchor_weight, *anchor_bias;    // [D,D], [D]
+};
+
+// The network from events to queries; its equations stand in model.h.
+struct Encoder {
   Ranges ranges;
   std::int64_t D;
-  const float* x;         // [L,D] embeddings of the events
-  const float* keys;      // [L,D] W1 x
-  const float* query;     // [B,D] W2 x_t + W3 m_s + b_a
-  const float* w0;        // [D]
-  const float* residual;  // [B,D] added to the sum; or null
+  const std::int32_t* events;  // [L] rows of items; of none, and zeros, where negative
+  const float* items;          // [...,D]
+  EncoderWeights<const float> weights;
+  float max_norm;  // rows looked up are shortened to it; 0: never
+  // Inverted dropout of the rows looked up: Philox4x32-10 keyed by seed and counted by (step's number, element of
+  // [L,D]).
+  float dropout;
+  std::uint64_t seed;
+  const struct TrainingStep* step;  // null: no dropout, and no backward follows
+  Residual residual;
   Normalization normalization;
+  float scale;  // length of a query; 0: as it comes
 };
 
 // What changes from one training step to the next. It lives in device memory, so that launches do not carry it and a
@@ -182,53 +200,15 @@ class STAMP_API Device {
   virtual std::int64_t build_batch(const TrainingExamples& examples, const TrainingStep* step,
                                    const BatchArrays& batch) = 0;
 
-  // y[n] = items[ids[n]], 0 where ids[n] is negative; rows longer than max_norm shortened to it (0: never).
-  virtual void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids, float max_norm,
-                           float* y) = 0;
-  // d_y -> the gradient of the row looked up, in place.
-  virtual void gather_rows_backward(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids,
-                                    float max_norm, float* d_y) = 0;
+  virtual void gather_rows(std::int64_t N, std::int64_t D, const float* items, const std::int32_t* ids,
+                           float* y) = 0;  // y[n] = items[ids[n]]
 
-  // y[N,out] (+)= x[N,in] wᵀ, w[out,in]
-  virtual void linear(std::int64_t N, std::int64_t in, std::int64_t out, const float* x, const float* w, float* y,
-                      bool accumulate) = 0;
-  // d_x (+)= d_y w, unless null; d_w = d_yᵀ x
-  virtual void linear_backward(std::int64_t N, std::int64_t in, std::int64_t out, const float* x, const float* w,
-                               const float* d_y, float* d_x, bool accumulate_d_x, float* d_w) = 0;
-
-  // y += bias in every row
-  virtual void add_bias(std::int64_t N, std::int64_t D, const float* bias, float* y) = 0;
-  // d_bias = column sums of d_y
-  virtual void add_bias_backward(std::int64_t N, std::int64_t D, const float* d_y, float* d_bias) = 0;
-
-  virtual void add(std::int64_t n, const float* x, float* y) = 0;  // y += x
-
-  // The end of the two MLP cells: h_s = tanh(h_s + session_bias) and h_t likewise, in place; product = h_s ⊙ h_t.
-  // Biases [D] may be null.
-  virtual void mlp_cells(std::int64_t B, std::int64_t D, const float* session_bias, const float* anchor_bias,
-                         float* h_s, float* h_t, float* product) = 0;
-  // The gradients before the tanh: d_h_s = d_product ⊙ h_t ⊙ (1 - h_s²), d_h_t likewise.
-  virtual void mlp_cells_backward(std::int64_t n, const float* h_s, const float* h_t, const float* d_product,
-                                  float* d_h_s, float* d_h_t) = 0;
-
-  // Of each range the last event and the mean; backward adds both gradients into d_x.
-  virtual void session_summary(Ranges ranges, std::int64_t D, const float* x, float* anchor, float* mean) = 0;
-  virtual void session_summary_backward(Ranges ranges, std::int64_t D, const float* d_anchor, const float* d_mean,
-                                        float* d_x) = 0;
-
-  // y[b] = Σ a_i x_i + residual_b,  a_i = w0 · σ(keys_i + query_b)
-  virtual void session_attention(const SessionAttention& attention, float* y) = 0;
-  // d_x[L,D] and d_keys[L,D], zero for events of no example, d_query[B,D] and d_w0[D]; the residual's is d_y itself.
-  virtual void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x,
-                                          float* d_keys, float* d_query, float* d_w0) = 0;
-
-  // Inverted dropout in place: Philox4x32-10 keyed by seed and counted by (step's number, element). Its own backward.
-  virtual void dropout(std::int64_t n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) = 0;
-
-  // y = scale · x / |x|, zero rows stay zero.
-  virtual void normalize_rows(std::int64_t N, std::int64_t D, float scale, const float* x, float* y) = 0;
-  virtual void normalize_rows_backward(std::int64_t N, std::int64_t D, float scale, const float* x, const float* d_y,
-                                       float* d_x) = 0;
+  // queries[B,D] of the examples.
+  virtual void encode(const Encoder& encoder, float* queries) = 0;
+  // From d_queries[B,D] to the gradients of the rows looked up, d_rows[L,D], zero for events of no example, and those
+  // of the dense weights. Follows encode of the same encoder on the same handle.
+  virtual void encode_backward(const Encoder& encoder, const float* d_queries, float* d_rows,
+                               const EncoderWeights<float>& gradients) = 0;
 
   // A copy of the items that catalog_cross_entropy multiplies instead, in the precision of the device. It is its
   // owner's to know that it is that of the items: whoever writes items makes it anew, or has ItemUpdate keep it.

@@ -102,11 +102,7 @@ Activations::Activations(const std::shared_ptr<Device>& device) : device_(device
 
 std::array<Array<std::int32_t>*, 4> Activations::integers() { return {&events, &begin, &length, &targets}; }
 
-std::array<Array<float>*, 23> Activations::floats() {
-  return {&weights, &x,        &keys,    &anchor,   &mean,   &query,  &memory,    &h_s,
-          &h_t,     &product,  &q,       &d_x,      &d_keys, &d_q,    &d_product, &d_h_s,
-          &d_h_t,   &d_memory, &d_query, &d_anchor, &d_mean, &losses, &log_sums};
-}
+std::array<Array<float>*, 6> Activations::floats() { return {&weights, &q, &d_q, &d_x, &losses, &log_sums}; }
 
 void Activations::resize(std::int64_t batch_B, std::int64_t batch_L, std::int64_t D) {
   const std::int64_t padding = device_->padding();
@@ -115,8 +111,7 @@ void Activations::resize(std::int64_t batch_B, std::int64_t batch_L, std::int64_
   events.resize(L);
   for (auto* array : {&begin, &length, &targets}) array->resize(B);
   weights.resize(B);
-  for (auto* array : {&x, &keys}) array->resize(L * D);
-  for (auto* array : {&anchor, &mean, &query, &memory, &h_s, &h_t, &product, &q}) array->resize(B * D);
+  q.resize(B * D);
 }
 
 void Activations::upload(const Batch& batch, std::int64_t D) {
@@ -131,8 +126,8 @@ void Activations::upload(const Batch& batch, std::int64_t D) {
 }
 
 void Activations::prepare_backward(std::int64_t D) {
-  for (auto* array : {&d_x, &d_keys}) array->resize(L * D);
-  for (auto* array : {&d_q, &d_product, &d_h_s, &d_h_t, &d_memory, &d_query, &d_anchor, &d_mean}) array->resize(B * D);
+  d_x.resize(L * D);
+  d_q.resize(B * D);
   for (auto* array : {&losses, &log_sums}) array->resize(B);
 }
 
@@ -167,6 +162,19 @@ constexpr const char* kRepeatFloors = "repeat.floors";
 
 constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
 
+template <class T>
+EncoderWeights<T> pointers(auto& w) {
+  return {w.w0.data(),
+          w.w1.data(),
+          w.w2.data(),
+          w.w3.data(),
+          w.attention_bias.data(),
+          w.session_weight.data(),
+          w.session_bias.data(),
+          w.anchor_weight.data(),
+          w.anchor_bias.data()};
+}
+
 void validate(const Config& config, std::int64_t V) {
   config.validate();
   require(V >= 1 && V < (std::int64_t{1} << 31), "Model: ", V, " products, expected 1 to 2³¹-1");
@@ -200,64 +208,26 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
 }
 
 void Model::forward(Device& device, Activations& a, const TrainingStep* step) const {
-  const std::int64_t B = a.B, L = a.L, D = config_.dim;
-  const Weights& w = weights_;
-  device.gather_rows(L, D, w.items.data(), a.events.data(), config_.max_norm, a.x.data());
-  if (step && config_.dropout > 0) device.dropout(L * D, config_.dropout, config_.seed, step, a.x.data());
-  device.session_summary(a.ranges(), D, a.x.data(), a.anchor.data(), a.mean.data());
-
-  device.linear(L, D, D, a.x.data(), w.w1.data(), a.keys.data(), false);
-  device.linear(B, D, D, a.anchor.data(), w.w2.data(), a.query.data(), false);
-  device.linear(B, D, D, a.mean.data(), w.w3.data(), a.query.data(), true);
-  if (config_.attention_bias) device.add_bias(B, D, w.attention_bias.data(), a.query.data());
-  device.session_attention(attention(a), a.memory.data());
-
-  device.linear(B, D, D, a.memory.data(), w.session_weight.data(), a.h_s.data(), false);
-  device.linear(B, D, D, a.anchor.data(), w.anchor_weight.data(), a.h_t.data(), false);
-  const bool cosine = config_.score == Score::cosine;
-  device.mlp_cells(B, D, w.session_bias.data(), w.anchor_bias.data(), a.h_s.data(), a.h_t.data(),
-                   cosine ? a.product.data() : a.q.data());
-  if (cosine) device.normalize_rows(B, D, config_.scale, a.product.data(), a.q.data());
+  device.encode(encoder(a, step), a.q.data());
 }
 
-void Model::backward(Device& device, Activations& a, Weights& g, const TrainingStep* step) const {
-  const std::int64_t B = a.B, L = a.L, D = config_.dim;
-  const Weights& w = weights_;
-  const float* d_product = a.d_q.data();
-  if (config_.score == Score::cosine) {
-    device.normalize_rows_backward(B, D, config_.scale, a.product.data(), a.d_q.data(), a.d_product.data());
-    d_product = a.d_product.data();
-  }
-  device.mlp_cells_backward(B * D, a.h_s.data(), a.h_t.data(), d_product, a.d_h_s.data(), a.d_h_t.data());
-  if (config_.mlp_bias) {
-    device.add_bias_backward(B, D, a.d_h_s.data(), g.session_bias.data());
-    device.add_bias_backward(B, D, a.d_h_t.data(), g.anchor_bias.data());
-  }
-  device.linear_backward(B, D, D, a.memory.data(), w.session_weight.data(), a.d_h_s.data(), a.d_memory.data(), false,
-                         g.session_weight.data());
-  device.linear_backward(B, D, D, a.anchor.data(), w.anchor_weight.data(), a.d_h_t.data(), a.d_anchor.data(), false,
-                         g.anchor_weight.data());
-
-  device.session_attention_backward(attention(a), a.d_memory.data(), a.d_x.data(), a.d_keys.data(), a.d_query.data(),
-                                    g.w0.data());
-  if (config_.attention_bias) device.add_bias_backward(B, D, a.d_query.data(), g.attention_bias.data());
-  device.linear_backward(L, D, D, a.x.data(), w.w1.data(), a.d_keys.data(), a.d_x.data(), true, g.w1.data());
-  device.linear_backward(B, D, D, a.anchor.data(), w.w2.data(), a.d_query.data(), a.d_anchor.data(), true, g.w2.data());
-  device.linear_backward(B, D, D, a.mean.data(), w.w3.data(), a.d_query.data(), a.d_mean.data(), false, g.w3.data());
-  if (config_.residual == Residual::mean) device.add(B * D, a.d_memory.data(), a.d_mean.data());
-  if (config_.residual == Residual::anchor) device.add(B * D, a.d_memory.data(), a.d_anchor.data());
-
-  device.session_summary_backward(a.ranges(), D, a.d_anchor.data(), a.d_mean.data(), a.d_x.data());
-  if (step && config_.dropout > 0) device.dropout(L * D, config_.dropout, config_.seed, step, a.d_x.data());
-  device.gather_rows_backward(L, D, w.items.data(), a.events.data(), config_.max_norm, a.d_x.data());
+void Model::backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step) const {
+  device.encode_backward(encoder(a, step), a.d_q.data(), a.d_x.data(), pointers<float>(gradients));
 }
 
-SessionAttention Model::attention(const Activations& a) const {
-  const float* residual = config_.residual == Residual::mean     ? a.mean.data()
-                          : config_.residual == Residual::anchor ? a.anchor.data()
-                                                                 : nullptr;
-  return {a.ranges(),     config_.dim,        a.x.data(), a.keys.data(),
-          a.query.data(), weights_.w0.data(), residual,   config_.normalization};
+Encoder Model::encoder(const Activations& a, const TrainingStep* step) const {
+  return {.ranges = a.ranges(),
+          .D = config_.dim,
+          .events = a.events.data(),
+          .items = weights_.items.data(),
+          .weights = pointers<const float>(weights_),
+          .max_norm = config_.max_norm,
+          .dropout = step ? config_.dropout : 0,
+          .seed = config_.seed,
+          .step = step,
+          .residual = config_.residual,
+          .normalization = config_.normalization,
+          .scale = config_.score == Score::cosine ? config_.scale : 0};
 }
 
 void Model::load(const Safetensors& file, const std::string& prefix) {

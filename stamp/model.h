@@ -19,8 +19,7 @@
 
 namespace stamp {
 
-enum class Residual { none, mean, anchor };  // added to m_a
-enum class Score { dot, cosine };            // q · x_v, or scale · cos(q, x_v)
+enum class Score { dot, cosine };  // q · x_v, or scale · cos(q, x_v)
 
 struct STAMP_API Config {
   std::int64_t dim = 100;
@@ -71,7 +70,7 @@ struct STAMP_API Weights {
   void save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const;
 };
 
-// What forward leaves for backward, and a batch on its device. Grows to the largest batch seen, then never again.
+// A batch on its device, its queries and gradients. Grows to the largest batch seen, then never again.
 struct STAMP_API Activations {
   explicit Activations(const std::shared_ptr<Device>& device);
   // Room for a batch of B examples with L events. Events are padded to a multiple of Device::padding() with
@@ -83,13 +82,9 @@ struct STAMP_API Activations {
   std::int64_t B = 0, L = 0;  // L: padding included
   Array<std::int32_t> events, begin, length, targets;
   Array<float> weights;
-  Array<float> x, keys;                                // [L,D]
-  Array<float> anchor, mean, query, memory, h_s, h_t;  // [B,D]
-  Array<float> product, q;                             // [B,D] h_s ⊙ h_t; the same, scaled to length for cosine
-  Array<float> d_x, d_keys;                            // [L,D]
-  Array<float> d_q, d_product, d_h_s, d_h_t;           // [B,D]
-  Array<float> d_memory, d_query, d_anchor, d_mean;    // [B,D]
-  Array<float> losses, log_sums;                       // [B]
+  Array<float> q, d_q;            // [B,D] the queries
+  Array<float> d_x;               // [L,D] gradients of the rows looked up
+  Array<float> losses, log_sums;  // [B]
   Ranges ranges() const { return {begin.data(), length.data(), B, L}; }
   BatchArrays batch() { return {B, L, events.data(), begin.data(), length.data(), targets.data(), weights.data()}; }
   // Differs where sizes or memory do.
@@ -97,7 +92,7 @@ struct STAMP_API Activations {
 
  private:
   std::array<Array<std::int32_t>*, 4> integers();
-  std::array<Array<float>*, 23> floats();
+  std::array<Array<float>*, 6> floats();
 
   std::shared_ptr<Device> device_;
   std::vector<std::int32_t> padded_;
@@ -120,8 +115,10 @@ class STAMP_API Model {
   // activations.q for the uploaded batch. Touches nothing of the model, so several may run at once, each on a
   // device handle and activations of its own. The number of `step` picks the dropout mask; null: no dropout.
   void forward(Device& device, Activations& a, const TrainingStep* step = nullptr) const;
-  // From activations.d_q to activations.d_x, the gradients of the rows looked up, and those of the dense weights.
+  // From activations.d_q to activations.d_x and the gradients of the dense weights. Follows forward with the same step.
   void backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step) const;
+  // What the two ask a device for.
+  Encoder encoder(const Activations& a, const TrainingStep* step) const;
 
   // The products as catalog_top_k takes them: all, or those of `rows` in device memory.
   ItemRows item_rows(const std::int32_t* rows = nullptr) const {
@@ -150,8 +147,6 @@ class STAMP_API Model {
   void upload(const std::map<std::string, std::vector<float>>& values);
 
  private:
-  SessionAttention attention(const Activations& a) const;
-
   Config config_;
   std::int64_t V_;
   std::shared_ptr<Device> device_;

@@ -261,7 +261,7 @@ void Scanner::embeddings(std::span<const std::int32_t> places, std::vector<float
   for (std::int32_t place : places) c.few_rows.push_back(candidates_[place]);
   c.rows.upload(c.few_rows);
   c.gathered.resize(n * D);
-  c.device->gather_rows(n, D, model_->weights().items.data(), c.rows.data(), 0, c.gathered.data());
+  c.device->gather_rows(n, D, model_->weights().items.data(), c.rows.data(), c.gathered.data());
   c.device->copy_out(rows.data(), c.gathered.data(), rows.size() * sizeof(float));
   pool(1).give_back(std::move(context));
 }

@@ -83,9 +83,6 @@ inline std::vector<DevicePtr> fast_devices() {
 // The simulator runs the kernels a thread at a time: sizes that take the others milliseconds take it seconds.
 inline bool slow(const stamp::Device& device) { return device.name() == "cuda-sim"; }
 
-// Whether what else is in a batch may show in the last bits: cuBLAS picks its algorithms by the size of a batch.
-inline bool batch_shows(const stamp::Device& device) { return device.name().starts_with("cuda") && !slow(device); }
-
 struct Tolerance {
   double gradient;  // of one kernel, relative to the largest magnitude
   double network;   // of the whole network, likewise

@@ -93,8 +93,8 @@ build() {
   local cuda=(-DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF) targets=()
   if [ "$rehearsal" = 1 ]; then
     cuda=(-DSTAMP_CUDA=OFF)
-    targets=(--target stamp_cuda_sim test_kernels_session test_release)
-    for name in limits catalog_cross_entropy catalog_top_k session_attention elementwise; do targets+=(sim_bench_$name); done
+    targets=(--target stamp_cuda_sim test_kernels_encoder test_release)
+    for name in limits catalog_cross_entropy catalog_top_k encoder elementwise; do targets+=(sim_bench_$name); done
   fi
   if [ -f gpu/built/checkout ] && [ "$rehearsal" = 0 ]; then
     local checkout
@@ -131,7 +131,7 @@ run_test() {
   local only=() status=0
   if [ "$rehearsal" = 1 ]; then
     export STAMP_REQUIRE_CUDA_SIM=1
-    only=(-R '^test_(kernels_session|release)$')
+    only=(-R '^test_(kernels_encoder|release)$')
   else
     export STAMP_REQUIRE_CUDA=1
   fi
@@ -153,7 +153,7 @@ sanitize() {
   [ "$rehearsal" = 0 ] || return 0
   export STAMP_REQUIRE_CUDA=1
   for tool in memcheck racecheck; do
-    for test in test_kernels_session test_kernels; do
+    for test in test_kernels_encoder test_kernels; do
       within 130 compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/$test" 2>&1 |
         tee -a "$STAMP_RESULTS/sanitize.log" | tail -3 || echo "$tool of $test ended with ${PIPESTATUS[0]}"
     done

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "stamp/model.h"
+#include "stamp/philox.h"
 
 namespace reference {
 
@@ -21,7 +22,18 @@ struct Case {
   Tensors weights;
   stamp::Batch batch;
   Vector mask;  // [L,D] factors of dropout, or empty
+  Vector d_q;   // [B,D] gradients of the queries; empty: those of the loss
 };
+
+// What dropout multiplies each element of the rows looked up by, [L,D].
+inline Vector dropout_mask(const stamp::Config& config, std::int64_t step, std::int64_t L) {
+  Vector mask;
+  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(L * config.dim); ++i) {
+    const auto words = stamp::philox(config.seed, static_cast<std::uint64_t>(step), i / 4);
+    mask.push_back(stamp::uniform(words[i % 4]) < config.dropout ? 0 : 1 / (1 - double{config.dropout}));
+  }
+  return mask;
+}
 
 inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -50,6 +62,7 @@ struct Trace {
 struct Result {
   double loss = 0;
   Tensors gradients;
+  Vector d_rows;               // [L,D] of the rows looked up
   std::vector<Vector> q;       // [B][D]
   std::vector<Vector> scores;  // [B][V]
 };
@@ -58,6 +71,7 @@ class Network {
  public:
   explicit Network(const Case& c) : c_(c), D_(c.config.dim), items_(c.weights.at("items")) {
     for (const auto& [name, values] : c.weights) result_.gradients[name].assign(values.size(), 0.0);
+    result_.d_rows.assign(c.batch.items.size() * D_, 0.0);
   }
 
   Result run() {
@@ -157,20 +171,21 @@ class Network {
     }
     t.q = t.product;
     if (c_.config.score == stamp::Score::cosine)
-      for (double& q : t.q) q *= c_.config.scale / std::sqrt(squared);
+      for (double& q : t.q) q *= squared > 0 ? c_.config.scale / std::sqrt(squared) : 1;
     return t;
   }
 
   void example(std::int64_t b) {
     const bool cosine = c_.config.score == stamp::Score::cosine;
     const Trace t = forward(b);
+    result_.q.push_back(t.q);
+    if (!c_.d_q.empty()) return backward(b, t, {c_.d_q.begin() + b * D_, c_.d_q.begin() + (b + 1) * D_});
     Vector z(c_.V, 0.0);
     double top = -1e300;
     for (std::int64_t v = 0; v < c_.V; ++v) {
       for (std::int64_t d = 0; d < D_; ++d) z[v] += t.q[d] * item(v, d) / (cosine ? norm(v) : 1);
       top = std::max(top, z[v]);
     }
-    result_.q.push_back(t.q);
     result_.scores.push_back(z);
     const std::int64_t target = c_.batch.targets[b];
     if (target < 0) return;
@@ -200,8 +215,8 @@ class Network {
     if (c_.config.score == stamp::Score::cosine) {
       double squared = 0, along = 0;
       for (std::int64_t d = 0; d < D_; ++d) squared += t.product[d] * t.product[d], along += t.product[d] * d_q[d];
-      for (std::int64_t d = 0; d < D_; ++d)
-        d_q[d] = c_.config.scale / std::sqrt(squared) * (d_q[d] - t.product[d] * along / squared);
+      for (std::int64_t d = 0; d < D_; ++d)  // queries of no length stay zero
+        d_q[d] = squared > 0 ? c_.config.scale / std::sqrt(squared) * (d_q[d] - t.product[d] * along / squared) : 0.0;
     }
     Vector d_h_s(D_), d_h_t(D_);
     for (std::int64_t d = 0; d < D_; ++d) d_h_s[d] = d_q[d] * t.h_t[d], d_h_t[d] = d_q[d] * t.h_s[d];
@@ -250,10 +265,13 @@ class Network {
         if (!c_.mask.empty()) d_x[i][d] *= c_.mask[at * D_ + d];
         along += d_x[i][d] * item(row, d);
       }
-      for (std::int64_t d = 0; d < D_; ++d)
-        g("items")[row * D_ + d] += bound > 0 && length > bound
-                                        ? bound / length * (d_x[i][d] - item(row, d) * along / (length * length))
-                                        : d_x[i][d];
+      for (std::int64_t d = 0; d < D_; ++d) {
+        const double d_row = bound > 0 && length > bound
+                                 ? bound / length * (d_x[i][d] - item(row, d) * along / (length * length))
+                                 : d_x[i][d];
+        g("items")[row * D_ + d] += d_row;
+        result_.d_rows[at * D_ + d] += d_row;
+      }
     }
   }
 

@@ -111,7 +111,6 @@ TEST_CASE("examples of a long session teach and rank as their last events alone 
     CHECK(model->download() == trained(windows, 0, device).download());
     CHECK(model->download() != trained(sessions, 0, device).download());
 
-    if (check::batch_shows(*device)) continue;
     const auto counts = item_counts(sessions, kProducts);
     const auto ranker = model_ranker(*model, device);
     const std::string expected = to_json(evaluate(*ranker, windows, counts, {}));

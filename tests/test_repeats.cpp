@@ -52,7 +52,7 @@ Config config_of(Score score, std::int64_t floors = 3) {
 class Likelihood {
  public:
   Likelihood(const Model& model, const Sessions& sessions) {
-    reference::Case c{model.config(), model.V(), {}, {}, {}};
+    reference::Case c{model.config(), model.V(), {}, {}, {}, {}};
     for (auto& [name, values] : model.download()) c.weights[name].assign(values.begin(), values.end());
     const auto targets = example_targets(sessions);
     BatchBuilder(sessions, model.config().history).build(targets, c.batch);

@@ -1,16 +1,11 @@
 // What is bound by memory, or by the launch.
 //
 //   gather_rows    naive: a thread an element; shipped: a warp a row           8·N·D bytes
-//   mlp_cells      shipped: two tanh and their product; cuDNN: both tanh       20·B·D
 //   adam           naive: a launch a tensor; shipped: all tensors in one       28·n
 //   sort           CUB's radix sort of the ids of a step, 12·n at least: what shipped uses, beside the step it is in
 #include <sort.h>
 
 #include "benchmarks/kernels/bench.h"
-#if defined(__CUDACC__) && !defined(STAMP_NO_CUDNN)
-#include <cudnn.h>
-#define STAMP_WITH_CUDNN
-#endif
 
 namespace {
 
@@ -46,53 +41,10 @@ void gather(Bench& bench, Index N, Index D, Index V) {
   };
   bench.once(naive);
   bench.time("gather_rows naive", shape, least, verify("naive", y.download(), expected, 0), naive);
-  const Work shipped = [&] { bench.memory()->gather_rows(N, D, items.data(), ids.data(), 0, y.data()); };
+  const Work shipped = [&] { bench.memory()->gather_rows(N, D, items.data(), ids.data(), y.data()); };
   shipped();
   bench.time("gather_rows shipped", shape, least, verify("gather_rows", y.download(), expected, 0), *bench.memory(),
              shipped);
-}
-
-void cells(Bench& bench, Index B, Index D) {
-  const Index n = B * D;
-  const std::string shape = stamp::concat("cells B=", B, " D=", D);
-  const Least least{0, 20.0 * static_cast<double>(n), "fp32"};
-  const auto values = random(n, 1, 1);
-  std::vector<float> expected, squares;
-  for (const float value : values) expected.push_back(std::tanh(value));
-  for (const float value : expected) squares.push_back(value * value);
-  auto h_s = bench.upload(values), h_t = bench.upload(values), product = bench.array(n);
-  const Work shipped = [&] {
-    bench.memory()->mlp_cells(B, D, nullptr, nullptr, h_s.data(), h_t.data(), product.data());
-  };
-  shipped();
-  const double error = std::max(verify("mlp_cells' tanh", h_s.download(), expected, 1e-5),
-                                verify("mlp_cells' product", product.download(), squares, 1e-5));
-  bench.time("mlp_cells shipped", shape, least, error, *bench.memory(), shipped);
-#ifdef STAMP_WITH_CUDNN
-  const auto good = [](cudnnStatus_t status) {
-    if (status != CUDNN_STATUS_SUCCESS) stamp::fail("cuDNN: ", cudnnGetErrorString(status));
-  };
-  cudnnHandle_t handle = nullptr;
-  cudnnTensorDescriptor_t tensor = nullptr;
-  cudnnActivationDescriptor_t activation = nullptr;
-  good(cudnnCreate(&handle));
-  good(cudnnSetStream(handle, bench.stream()));
-  good(cudnnCreateTensorDescriptor(&tensor));
-  good(cudnnSetTensor4dDescriptor(tensor, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, 1, 1, 1, static_cast<int>(n)));
-  good(cudnnCreateActivationDescriptor(&activation));
-  good(cudnnSetActivationDescriptor(activation, CUDNN_ACTIVATION_TANH, CUDNN_NOT_PROPAGATE_NAN, 0));
-  const float one = 1, zero = 0;
-  auto x = bench.upload(values);
-  const Work by_cudnn = [&] {
-    for (auto* y : {&h_s, &h_t})
-      good(cudnnActivationForward(handle, activation, &one, tensor, x.data(), &zero, tensor, y->data()));
-  };
-  bench.once(by_cudnn);
-  bench.time("cuDNN alone, both tanh", shape, least, verify("cuDNN", h_s.download(), expected, 1e-5), by_cudnn);
-  cudnnDestroyActivationDescriptor(activation);
-  cudnnDestroyTensorDescriptor(tensor);
-  cudnnDestroy(handle);
-#endif
 }
 
 // The dense tensors of a model: four matrices and eight vectors.
@@ -180,7 +132,6 @@ int main(int argc, char** argv) {
   return bench::run("elementwise", argc, argv, [](Bench& bench) {
     const bool tiny = bench.tiny();
     for (const Index N : {768, 1 << 20}) gather(bench, tiny ? 9 : N, tiny ? 20 : 100, tiny ? 50 : 43'097);
-    for (const Index B : {512, 1 << 19}) cells(bench, tiny ? 30 : B, tiny ? 20 : 100);
     adam(bench, tiny ? 20 : 100);
     sort(bench, tiny ? 100 : 1280, 43'097);
   });

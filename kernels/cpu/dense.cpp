@@ -23,10 +23,9 @@ void CpuDevice::linear(Index N, Index in, Index out, const float* x, const float
 
 void CpuDevice::linear_backward(Index N, Index in, Index out, const float* x, const float* w, const float* d_y,
                                 float* d_x, bool accumulate_d_x, float* d_w) {
-  if (d_x)
-    parallel_for_ranges(N, kRows, threads_, [&](Index first, Index last) {
-      simd().gemm(last - first, in, out, d_y + first * out, out, 1, w, in, d_x + first * in, in, accumulate_d_x);
-    });
+  parallel_for_ranges(N, kRows, threads_, [&](Index first, Index last) {
+    simd().gemm(last - first, in, out, d_y + first * out, out, 1, w, in, d_x + first * in, in, accumulate_d_x);
+  });
   constexpr Index kOutputs = 32;
   parallel_for_ranges(out, kOutputs, threads_, [&](Index first, Index last) {
     simd().gemm(last - first, in, N, d_y + first, 1, out, x, in, d_w + first * in, in, false);

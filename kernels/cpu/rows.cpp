@@ -12,7 +12,7 @@ namespace {
 constexpr Index kGrain = 256;
 }
 
-void CpuDevice::gather_rows(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm, float* y) {
+void CpuDevice::look_up(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm, float* y) {
   parallel_for_ranges(N, kGrain, threads_, [&](Index first, Index last) {
     for (Index n = first; n < last; ++n) {
       if (ids[n] < 0) {
@@ -29,8 +29,8 @@ void CpuDevice::gather_rows(Index N, Index D, const float* items, const std::int
 }
 
 // For y = c e / |e|: d_e = c/|e| (d_y - e (e · d_y) / |e|²).
-void CpuDevice::gather_rows_backward(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm,
-                                     float* d_y) {
+void CpuDevice::look_up_backward(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm,
+                                 float* d_y) {
   if (max_norm == 0) return;
   parallel_for_ranges(N, kGrain, threads_, [&](Index first, Index last) {
     for (Index n = first; n < last; ++n) {

@@ -18,6 +18,7 @@ using bf16 = __nv_bfloat16;
 constexpr Index kWidest = 128;  // rows that the tensor-core kernels have registers for
 
 class CudaDevice;
+struct EncoderRows;
 
 // Memory for what a kernel leaves for the next one: grows to the largest call, then never again.
 template <class T>
@@ -60,36 +61,12 @@ class CudaDevice final : public Device {
                            const BatchArrays& batch) override;
 
   // rows.cu
-  void gather_rows(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm, float* y) override;
-  void gather_rows_backward(Index N, Index D, const float* items, const std::int32_t* ids, float max_norm,
-                            float* d_y) override;
-  void normalize_rows(Index N, Index D, float scale, const float* x, float* y) override;
-  void normalize_rows_backward(Index N, Index D, float scale, const float* x, const float* d_y, float* d_x) override;
+  void gather_rows(Index N, Index D, const float* items, const std::int32_t* ids, float* y) override;
 
-  // dense.cu
-  void linear(Index N, Index in, Index out, const float* x, const float* w, float* y, bool accumulate) override;
-  void linear_backward(Index N, Index in, Index out, const float* x, const float* w, const float* d_y, float* d_x,
-                       bool accumulate_d_x, float* d_w) override;
-  void add_bias(Index N, Index D, const float* bias, float* y) override;
-  void add_bias_backward(Index N, Index D, const float* d_y, float* d_bias) override;
-
-  // mlp_cells.cu
-  void mlp_cells(Index B, Index D, const float* session_bias, const float* anchor_bias, float* h_s, float* h_t,
-                 float* product) override;
-  void mlp_cells_backward(Index n, const float* h_s, const float* h_t, const float* d_product, float* d_h_s,
-                          float* d_h_t) override;
-
-  // elementwise.cu
-  void add(Index n, const float* x, float* y) override;
-  void dropout(Index n, float rate, std::uint64_t seed, const TrainingStep* step, float* y) override;
-
-  // session_attention.cu
-  void session_summary(Ranges ranges, Index D, const float* x, float* anchor, float* mean) override;
-  void session_summary_backward(Ranges ranges, Index D, const float* d_anchor, const float* d_mean,
-                                float* d_x) override;
-  void session_attention(const SessionAttention& attention, float* y) override;
-  void session_attention_backward(const SessionAttention& attention, const float* d_y, float* d_x, float* d_keys,
-                                  float* d_query, float* d_w0) override;
+  // encoder.cu; encoder_backward.cu, with weight_gradients.cu
+  void encode(const Encoder& encoder, float* queries) override;
+  void encode_backward(const Encoder& encoder, const float* d_queries, float* d_rows,
+                       const EncoderWeights<float>& gradients) override;
 
   // catalog_cross_entropy.cu, with catalog_attention.cu, catalog_attention_backward.cu, catalog_tiles.cu,
   // item_entries.cu
@@ -123,9 +100,12 @@ class CudaDevice final : public Device {
               Arguments... arguments);
   void select();  // this GPU, for the calling thread
   std::byte* pinned(std::size_t bytes);
-  // c[M,N] = op(a) op(b) + (accumulate ? c : 0) by cuBLAS, row-major; op transposes [K,M] and [N,K].
+  // dense.cu. c[M,N] = op(a) op(b) + (accumulate ? c : 0) by cuBLAS, row-major; op transposes [K,M] and [N,K].
   void product(Index M, Index N, Index K, const float* a, bool transpose_a, const float* b, bool transpose_b, float* c,
                bool accumulate);
+
+  EncoderRows encoder_rows(const Encoder& encoder);
+  void weight_gradients(const Encoder& encoder, const EncoderRows& rows, const EncoderWeights<float>& gradients);
 
   // The catalog's two ways: on tensor cores without any score in memory (catalog_attention.cu), or by tiles of scores
   // through cuBLAS (catalog_tiles.cu).
@@ -164,7 +144,8 @@ class CudaDevice final : public Device {
   Scratch<std::uint64_t> examples_{*this};  // of a batch, sorted
   Scratch<double> sums_{*this};             // partial sums of reductions
   Scratch<float> query_values_{*this};      // one a query: its target's score, or the error of its scores
-  Scratch<float> attention_{*this};         // softmax of each example's attention; d_w0 of each example
+  Scratch<float> encoder_rows_{*this};      // what encode leaves for encode_backward
+  Scratch<float> encoder_room_{*this};      // of blocks whose rows shared memory is too small for
   Scratch<bf16> item_tiles_{*this};         // the catalog and the queries for tensor cores
   Scratch<bf16> query_tiles_{*this};
   Scratch<float> parts_{*this};       // of the catalog: maximum and sum of each query, and its d_queries; of d_items

@@ -1,17 +1,7 @@
-// The small dense products y = x wᵀ, by cuBLAS: 2·N·D² flops on up to a few thousand rows, bound by launches.
-// Biases: y += b; d_b = column sums of d_y, by a block per 32 columns: 4·N·D bytes.
-#include "kernels/cuda/column_sums.h"
+// Products by cuBLAS: the catalog's, where its scores go through tiles.
 #include "kernels/cuda/cuda_device.h"
-#include "kernels/cuda/warp.h"
 
 namespace stamp::cuda {
-namespace {
-
-__global__ void add_bias_kernel(Index n, Index D, const float* bias, float* y) {
-  if (const Index i = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x; i < n) y[i] += bias[i % D];
-}
-
-}  // namespace
 
 // cuBLAS counts columns first, so it is asked for cᵀ = op(b)ᵀ op(a)ᵀ.
 void CudaDevice::product(Index M, Index N, Index K, const float* a, bool transpose_a, const float* b, bool transpose_b,
@@ -28,24 +18,6 @@ void CudaDevice::product(Index M, Index N, Index K, const float* a, bool transpo
                    size(transpose_a ? M : K), &beta, c, CUDA_R_32F, size(N), type, CUBLAS_GEMM_DEFAULT);
   if (status != CUBLAS_STATUS_SUCCESS)
     fail("cuda: product of [", M, ",", K, "] and [", K, ",", N, "]: ", cublasGetStatusString(status));
-}
-
-void CudaDevice::linear(Index N, Index in, Index out, const float* x, const float* w, float* y, bool accumulate) {
-  product(N, out, in, x, false, w, true, y, accumulate);
-}
-
-void CudaDevice::linear_backward(Index N, Index in, Index out, const float* x, const float* w, const float* d_y,
-                                 float* d_x, bool accumulate_d_x, float* d_w) {
-  if (d_x) product(N, in, out, d_y, false, w, false, d_x, accumulate_d_x);
-  product(out, in, N, d_y, true, x, false, d_w, false);
-}
-
-void CudaDevice::add_bias(Index N, Index D, const float* bias, float* y) {
-  launch("add_bias", add_bias_kernel, blocks_for(N * D, kThreads), dim3(kThreads), 0, N * D, D, bias, y);
-}
-
-void CudaDevice::add_bias_backward(Index N, Index D, const float* d_y, float* d_bias) {
-  launch("add_bias_backward", column_sums_kernel, blocks_for(D, kWarp), dim3(kColumnThreads), 0, N, D, d_y, d_bias);
 }
 
 }  // namespace stamp::cuda

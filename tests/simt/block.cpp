@@ -24,6 +24,7 @@ namespace simt {
 
 Coordinates current;
 Flops flops;
+std::uint64_t launches = 0;
 
 namespace {
 
@@ -358,6 +359,7 @@ void Block::land_copies(int pending) {
 }  // namespace
 
 void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void()>& thread) {
+  ++launches;
   g_block.run(grid, block, shared_bytes, thread);
 }
 

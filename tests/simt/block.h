@@ -34,6 +34,7 @@ struct Flops {
   std::uint64_t mma = 0, gemm = 0;
 };
 extern Flops flops;
+extern std::uint64_t launches;  // of kernels, since the start
 
 // Calls thread() once for every thread of every block, one block after the other.
 void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void()>& thread);

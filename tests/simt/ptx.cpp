@@ -28,27 +28,59 @@ struct Fragments {
   std::uint32_t a[4], b[2];
 };
 
-// d += a b of a whole warp, its fragments placed as the table in kernels/cuda/native/ptx.h says.
-void multiply(std::byte* slots) {
+struct Tile {
   float a[16][16], b[16][8], d[16][8];
+};
+
+// d += a b of a whole warp, over `depth` columns of a. Fragments are placed as the tables in kernels/cuda/native/ptx.h
+// say; place(lane / 4, lane % 4, fragments, tile) takes those of a and b.
+template <int depth, class Place>
+void multiply(std::byte* slots, const Place& place) {
+  Tile tile;
   for (unsigned lane = 0; lane < kWarp; ++lane) {
     const unsigned g = lane / 4, t = lane % 4;
     Fragments own;
     std::memcpy(&own, slots + lane * kSlot, sizeof own);
-    for (unsigned half = 0; half < 2; ++half) {
-      for (unsigned i = 0; i < 4; ++i) a[g + i % 2 * 8][2 * t + i / 2 * 8 + half] = bf16_half(own.a[i], half);
-      for (unsigned i = 0; i < 2; ++i) b[2 * t + 8 * i + half][g] = bf16_half(own.b[i], half);
-    }
-    for (unsigned i = 0; i < 4; ++i) d[g + i / 2 * 8][2 * t + i % 2] = own.d[i];
+    place(g, t, own, tile);
+    for (unsigned i = 0; i < 4; ++i) tile.d[g + i / 2 * 8][2 * t + i % 2] = own.d[i];
   }
   for (unsigned row = 0; row < 16; ++row)
-    for (unsigned k = 0; k < 16; ++k)
-      for (unsigned column = 0; column < 8; ++column) d[row][column] += a[row][k] * b[k][column];
+    for (unsigned k = 0; k < depth; ++k)
+      for (unsigned column = 0; column < 8; ++column) tile.d[row][column] += tile.a[row][k] * tile.b[k][column];
   for (unsigned lane = 0; lane < kWarp; ++lane)
     for (unsigned i = 0; i < 4; ++i)
-      std::memcpy(slots + lane * kSlot + i * sizeof(float), &d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2],
+      std::memcpy(slots + lane * kSlot + i * sizeof(float), &tile.d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2],
                   sizeof(float));
-  simt::flops.mma += 2 * 16 * 8 * 16;
+  simt::flops.mma += 2 * 16 * 8 * depth;
+}
+
+void multiply_bf16(std::byte* slots) {
+  multiply<16>(slots, [](unsigned g, unsigned t, const Fragments& own, Tile& tile) {
+    for (unsigned half = 0; half < 2; ++half) {
+      for (unsigned i = 0; i < 4; ++i) tile.a[g + i % 2 * 8][2 * t + i / 2 * 8 + half] = bf16_half(own.a[i], half);
+      for (unsigned i = 0; i < 2; ++i) tile.b[2 * t + 8 * i + half][g] = bf16_half(own.b[i], half);
+    }
+  });
+}
+
+// Tensor cores do not see the bits that tf32 lacks.
+float tf32(std::uint32_t bits) { return __uint_as_float(bits & ~0x1fffu); }
+
+void multiply_tf32(std::byte* slots) {
+  multiply<8>(slots, [](unsigned g, unsigned t, const Fragments& own, Tile& tile) {
+    for (unsigned i = 0; i < 4; ++i) tile.a[g + i % 2 * 8][t + i / 2 * 4] = tf32(own.a[i]);
+    for (unsigned i = 0; i < 2; ++i) tile.b[t + 4 * i][g] = tf32(own.b[i]);
+  });
+}
+
+void multiply_together(simt::Place place, float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                       void (*combine)(std::byte* slots)) {
+  Fragments own;
+  std::memcpy(own.d, d, sizeof d);
+  std::memcpy(own.a, a, sizeof a);
+  std::memcpy(own.b, b, sizeof b);
+  const std::byte* slots = simt::exchange(0xffffffff, place, &own, sizeof own, combine);
+  std::memcpy(d, slots + simt::lane() * kSlot, sizeof d);
 }
 
 void load(simt::Place place, std::uint32_t (&r)[4], const void* row, bool transposed, const void* code) {
@@ -78,12 +110,10 @@ void copy(simt::Place place, void* shared, const void* global, bool present, con
 }  // namespace
 
 void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Where where) {
-  Fragments own;
-  std::memcpy(own.d, d, sizeof d);
-  std::memcpy(own.a, a, sizeof a);
-  std::memcpy(own.b, b, sizeof b);
-  const std::byte* slots = simt::exchange(0xffffffff, place("mma_m16n8k16", where), &own, sizeof own, multiply);
-  std::memcpy(d, slots + simt::lane() * kSlot, sizeof d);
+  multiply_together(place("mma_m16n8k16", where), d, a, b, multiply_bf16);
+}
+void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Where where) {
+  multiply_together(place("mma_m16n8k8", where), d, a, b, multiply_tf32);
 }
 
 void load_matrices(std::uint32_t (&r)[4], const void* row, Where where) {
@@ -115,4 +145,9 @@ float max_or_nan(float x, float y) { return std::isnan(x) || std::isnan(y) ? NAN
 
 std::uint32_t pack_bf16(float low, float high) {
   return __float2bfloat16(low).bits | std::uint32_t{__float2bfloat16(high).bits} << 16;
+}
+
+std::uint32_t round_tf32(float x) {
+  if (!std::isfinite(x)) return __float_as_uint(x);
+  return (__float_as_uint(x) + 0x1000) & ~0x1fffu;
 }

@@ -15,6 +15,9 @@ inline void* dynamic_shared() { return simt::dynamic_shared(); }
 void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                   simt::Where where = simt::Where::current());
 
+void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                 simt::Where where = simt::Where::current());
+
 void load_matrices(std::uint32_t (&r)[4], const void* row, simt::Where where = simt::Where::current());
 void load_matrices_transposed(std::uint32_t (&r)[4], const void* row, simt::Where where = simt::Where::current());
 
@@ -33,3 +36,4 @@ float max_or_nan(float x, float y);
 float sqrt_approx(float x);
 float divide_approx(float x, float y);
 std::uint32_t pack_bf16(float low, float high);
+std::uint32_t round_tf32(float x);

@@ -23,6 +23,17 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const std::uint32_t 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// d[16,8] += a[16,8] b[8,8] likewise, in tf32:
+//   a  rows g, g+8, g, g+8         columns t, t, t+4, t+4
+//   b  rows t, t+4                 column g
+//   d  as above
+__device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 // Four 8x8 matrices of 16-bit values: lanes 8i to 8i+7 name the rows (16 bytes each, aligned to 16) of matrix i, and
 // lane l gets of each matrix row l / 4, columns 2 (l % 4) and the next: the layout of `a` above.
 __device__ __forceinline__ void load_matrices(std::uint32_t (&r)[4], const void* row) {
@@ -102,4 +113,11 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
+}
+
+// The nearest tf32, as mma_m16n8k8 takes it; ties go away from zero.
+__device__ __forceinline__ std::uint32_t round_tf32(float x) {
+  std::uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return bits;
 }

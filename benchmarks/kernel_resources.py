@@ -24,24 +24,34 @@ from common import RESULTS, ROOT, commit
 # Warps, blocks and KiB of shared memory of a multiprocessor.
 LIMITS = {80: (64, 32, 164), 90: (64, 32, 228), 100: (64, 32, 228), 120: (48, 24, 100)}
 REGISTERS = 64 << 10
-HOT = ("attend_catalog", "scan_bounds", "score_chunks", "select_chunks", "encode", "weight_gradients", "adam", "finish_items")
+HOT = (
+    "attend_catalog",
+    "scan_bounds",
+    "score_chunks",
+    "select_chunks",
+    "encode",
+    "weight_gradients",
+    "adam",
+    "finish_items",
+)
 
 ROWS_OF_ENCODER = {"encode_kernel": 96, "encode_backward_examples_kernel": 40, "encode_backward_events_kernel": 16}
 
 
-def launch_of(kernel: str, argument: int) -> tuple[int, int]:
-    """Threads of a block and its dynamic shared memory, as the .cu files launch them; top-k for lists up to 256, the
-    encoder for D = 100."""
+def launch_of(kernel: str, argument: int, flags: str) -> tuple[int, int]:
+    """Threads of a block and its dynamic shared memory, as the .cu files launch them; top-k for lists up to 256 and, where
+    rows are wide, two slices; the encoder for D = 100. argument, flags: the integer that a template is made for, and its
+    bools, as "01"."""
     if kernel in ("attend_catalog_kernel", "attend_catalog_backward_kernel"):
         return 128, 4 * 2 * 64 * (argument + 8)
     if kernel == "scan_bounds_kernel":
-        return 128, 2 * 2 * 64 * (argument + 8)
+        return 128, 2 * 2 * 64 * (argument + 8) + (2 * 32 * (2 * argument + 8) if flags.startswith("1") else 0)
     if kernel == "select_chunks_kernel":  # of a catalog of a million
-        return 1024, 8 * 2048 + 4 * 8 * 1024
+        return 512, 8 * 1024 + 4 * 8 * 512
     if kernel == "merge_lists_kernel":
         return 256, 8 * 512
     if kernel in ROWS_OF_ENCODER:
-        return 256, ROWS_OF_ENCODER[kernel] * 112 * 4
+        return 256, 0 if flags.startswith("1") else ROWS_OF_ENCODER[kernel] * 112 * 4
     if kernel == "weight_gradients_kernel":
         return 256, 8 * 32 * 33 * 4
     return 256, 0
@@ -89,15 +99,15 @@ def kernels_of(source: pathlib.Path, report: str) -> list[dict]:
     for mangled, architecture, stack, stores, loads, registers, rest in entry.findall(report):
         if "5stamp4cuda" not in mangled or "_kernel" not in mangled:  # those of CUB
             continue
-        name, template = name_of(mangled), re.search(r"_kernelILi(\d+)E(Lb1E)?", mangled)
-        argument, wide = (int(template[1]), bool(template[2])) if template else (0, False)
-        threads, dynamic = launch_of(name, argument)
-        label = f"<{argument}{', wide' if wide else ''}>" if template else ""
+        name, template = name_of(mangled), re.search(r"_kernelILi(\d+)E((?:Lb[01]E)*)", mangled)
+        argument, flags = (int(template[1]), re.sub("[LbE]", "", template[2])) if template else (0, "")
+        made_for = f"<{','.join([template[1], *flags])}>" if template else ""
+        threads, dynamic = launch_of(name, argument, flags)
         static = int(match[1]) if (match := re.search(r"(\d+) bytes smem", rest)) else 0
         kernels.append({
-            "source": source.name, "kernel": name.removesuffix("_kernel") + label,
+            "source": source.name, "kernel": name.removesuffix("_kernel") + made_for,
             "architecture": int(architecture), "threads": threads, "registers": int(registers), "static": static,
-            "dynamic": 0 if wide else dynamic, "stack": int(stack), "spill_stores": int(stores), "spill_loads": int(loads),
+            "dynamic": dynamic, "stack": int(stack), "spill_stores": int(stores), "spill_loads": int(loads),
             "occupancy": occupancy(int(architecture), threads, int(registers), static + dynamic),
         })  # fmt: skip
     return kernels

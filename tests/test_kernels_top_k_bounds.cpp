@@ -155,6 +155,13 @@ std::vector<Table> hard_tables(std::int64_t V, std::int64_t D) {
           {"broken", broken}, {"rising", rising}, {"zero", std::vector<float>(n)}};
 }
 
+// Rows of `from` dimensions as rows of `to`, spread over all of them; zeros between.
+std::vector<float> widened(const std::vector<float>& rows, std::int64_t from, std::int64_t to) {
+  std::vector<float> wide(rows.size() / from * to);
+  for (std::size_t i = 0; i < rows.size(); ++i) wide[i / from * to + i % from * (to - 1) / (from - 1)] = rows[i];
+  return wide;
+}
+
 std::int64_t chunks_of(std::int64_t V) { return (V + 15) / 16; }
 
 }  // namespace
@@ -216,6 +223,29 @@ TEST_CASE("so are those of queries that are excluded from, boosted and raised, e
   }
 }
 
+TEST_CASE("so are those of rows that come in slices, or are too wide for bounds") {
+  constexpr std::int64_t D = 5, B = 40;
+  for (const auto& device : check::devices()) {
+    int problems = 0;
+    for (std::int64_t wide : {130, 300, 4000})
+      for (std::int64_t V : {65, 300})
+        for (const auto& [name, items] : hard_tables(V, D)) {
+          if (check::slow(*device) && (++problems % 3 != 0 || wide * V > 300'000)) continue;
+          CAPTURE(name);
+          CAPTURE(wide);
+          const auto boosts = whole_numbers(V, 1 << 20, 4);
+          Problem p{.D = wide,
+                    .V = V,
+                    .items = widened(items, D, wide),
+                    .queries = widened(whole_numbers(B * D, 1000, 3), D, wide),
+                    .asked = std::vector<Query>(problems % 2 ? B : 1)};
+          check_lists(device, p, std::vector<std::int64_t>{7});
+          if (std::string(name) != "a giant") p.asked.back().boosts = &boosts;
+          check_lists(device, p, std::vector<std::int64_t>{20});
+        }
+  }
+}
+
 TEST_CASE("queries that are no numbers have empty lists, and disturb no other's") {
   constexpr std::int64_t D = 5, V = 300;
   Problem p{.D = D,
@@ -230,7 +260,7 @@ TEST_CASE("queries that are no numbers have empty lists, and disturb no other's"
 }
 
 TEST_CASE("lists of a catalog with more chunks than groups to find a threshold by") {
-  constexpr std::int64_t D = 1, V = 135'000;
+  constexpr std::int64_t D = 1, V = 70'000;
   Problem p{.D = D, .V = V, .items = {}, .queries = {3}, .asked = std::vector<Query>(1)};
   for (std::int64_t v = 0; v < V; ++v) p.items.push_back(static_cast<float>(v * 7919 % 100'003));
   for (const auto& device : check::devices()) check_lists(device, p, std::vector<std::int64_t>{600});

@@ -29,11 +29,13 @@ constexpr int kGroups = 8;  // a thread's
 constexpr int kBits = 20;   // of a threshold: sign, exponent, 11 of the mantissa
 constexpr int kAtOnce = 4;  // chunks that a thread looks at before the block scores what was found
 constexpr int kMerging = 256;
+constexpr int kMostThreads = 512;  // two blocks of them fit a multiprocessor
 
 // Threads of a block for so many chunks of a query.
 int threads_for(Index chunks) {
   const Index each = std::max<Index>(1, (chunks + kGroups - 1) / kGroups);
-  return static_cast<int>(std::clamp<std::uint64_t>(std::bit_ceil(static_cast<std::uint64_t>(each)), 128, 1024));
+  return static_cast<int>(
+      std::clamp<std::uint64_t>(std::bit_ceil(static_cast<std::uint64_t>(each)), 128, kMostThreads));
 }
 
 // Keys that a block keeps for a list of k: those, and one more of each thread.
@@ -154,7 +156,7 @@ __device__ unsigned threshold(const ChunkBounds& bounds, Index b, int k, Counts&
 
 // Part blockIdx.y of query blockIdx.x: its list where it is the only one, else keys [B][parts][k] and how many of them
 // [B][parts].
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(kMostThreads, 2)
     select_chunks_kernel(CatalogTopK p, int k, int capacity, ChunkBounds bounds, Key* part_keys, int* part_counts) {
   __shared__ Counts counts;
   const Index b = blockIdx.x, part = blockIdx.y, parts = gridDim.y;

@@ -1,8 +1,8 @@
 // Exact top-k over the catalog: which way a call goes, pass 1 in fp32, and lists too long for pass 2 (top_k.h).
 //
-// Pass 1 in fp32 scores everything, for the ranks of targets and for rows wider than kWidest. Bounds of bf16 would not
-// pay for ranks: for a target in the middle of the catalog they leave most chunks undecided, and a score of pass 2
-// costs as much as fifteen here, where a product in shared memory meets many queries.
+// Pass 1 in fp32 scores everything, for the ranks of targets (and for rows of which 32 do not fit into shared memory).
+// Bounds of bf16 would not pay for ranks: for a target in the middle of the catalog they leave most chunks undecided,
+// and a score of pass 2 costs as much as fifteen here, where a product in shared memory meets many queries.
 //
 // Items lie in panels of 64, one line per dimension. A block owns 8·R queries and a part of the catalog, a warp R of
 // the queries: two panels at a time come into shared memory, 32 dimensions after another, and each lane adds up the
@@ -33,7 +33,7 @@ __global__ void target_scores_kernel(CatalogTopK p, float* scores) {
 
 // Bounds, which are scores here; ranks [parts][B], of the targets.
 template <int R>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, 2)
     score_chunks_kernel(CatalogTopK p, ChunkBounds bounds, const float* target_scores, Rank* ranks) {
   __shared__ float lines[kLines][kProducts];
   __shared__ __align__(16) float queries[kWarps * R][kLines];
@@ -164,7 +164,7 @@ void CudaDevice::catalog_top_k(const CatalogTopK& problem) {
 
 void CudaDevice::list_best(const CatalogTopK& p, Index chunks) {
   const Index k = std::min(p.k, p.V);
-  const bool sorts = !can_select(chunks, k), exact = p.targets || p.D > kWidest;
+  const bool sorts = !can_select(chunks, k), exact = p.targets || !can_scan_bounds(p.D);
   ChunkBounds bounds{.chunks = chunks, .upper = nullptr};
   if (!sorts || p.targets) bounds.upper = bounds_.need((p.boosts && !exact ? 2 : 1) * p.B * chunks);
   if (p.boosts && !exact) bounds.lower = bounds.upper + p.B * chunks;

@@ -122,6 +122,7 @@ class CudaDevice final : public Device {
   Tiles tiles_of(const CatalogCrossEntropy& problem);
   // The top-k (top_k.h): pass 1 in bf16 (catalog_scan.cu) or in fp32, pass 2 (catalog_select.cu); or all scores sorted.
   void list_best(const CatalogTopK& problem, Index chunks);
+  bool can_scan_bounds(Index D) const;
   void scan_bounds(const CatalogTopK& problem, struct ChunkBounds& bounds);
   void score_chunks(const CatalogTopK& problem, const struct ChunkBounds& bounds);
   bool can_select(Index chunks, Index k) const;

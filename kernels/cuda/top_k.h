@@ -4,7 +4,7 @@
 //
 // Pass 1 leaves two bounds of each query and chunk of 16 products: nothing in it scores above `upper`, something in it
 // scores `lower` or more. It is made in bf16 on tensor cores (catalog_scan.cu), or in fp32, exactly, where targets want
-// their ranks and where rows are wide (catalog_top_k.cu). Pass 2 (catalog_select.cu) takes the k-th largest `lower` for
+// their ranks (catalog_top_k.cu). Pass 2 (catalog_select.cu) takes the k-th largest `lower` for
 // a threshold, scores the chunks whose `upper` reaches it in fp32, and keeps the k best of those.
 //
 // It is exact. Chunks share no product, so k different products score the threshold or more, and so does every member
@@ -98,9 +98,17 @@ __device__ inline const float* panels_of(const CatalogTopK& p) { return reinterp
 __device__ inline float plain_score(const CatalogTopK& p, Index b, Index v) {
   const float* line = panels_of(p) + v / kPanel * kPanel * p.D + v % kPanel;
   const float* query = p.queries + b * p.D;
+  constexpr int kAtOnce = 20;  // loads under way
   float sum = 0;
-#pragma unroll 20  // loads under way at once
-  for (Index d = 0; d < p.D; ++d) sum = fmaf(query[d], line[d * kPanel], sum);
+  Index d = 0;
+  for (; d + kAtOnce <= p.D; d += kAtOnce) {
+    float x[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) x[i] = line[(d + i) * kPanel];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) sum = fmaf(query[d + i], x[i], sum);
+  }
+  for (; d < p.D; ++d) sum = fmaf(query[d], line[d * kPanel], sum);
   return sum;
 }
 

@@ -3,8 +3,10 @@
 //   naive          a thread a score, then a block a query that looks for the best k times over
 //   cuBLAS + CUB   scores by cuBLAS in fp32, all of them sorted by CUB's segmented radix sort
 //   shipped        bf16 bounds on tensor cores, then exact scores of what they leave (kernels/cuda/top_k.h)
+//   with ranks     the same lists, and ranks of targets, for which everything is scored in fp32: what evaluation asks
+//   for
 //
-// Least: 2·B·V·D flops in bf16, and the table once in bf16, 2·V·D bytes.
+// Least: 2·B·V·D flops in bf16, and the table once in bf16, 2·V·D bytes; with ranks in fp32, and 4·V·D bytes.
 #include "benchmarks/kernels/cublas.h"
 #ifdef __CUDACC__
 #include <thrust/iterator/counting_iterator.h>
@@ -83,11 +85,13 @@ void measure(Bench& bench, Index V, Index D, Index B) {
   const auto queries = random(B * D, 1, 1), items = random(V * D, 0.1, 2);
 
   const auto top_k = [&](Device& device, const float* on_queries, const Array<float>& table,
-                         const Array<std::byte>& packed, Array<std::int32_t>& ids, Array<float>& scores) {
+                         const Array<std::byte>& packed, Array<std::int32_t>& ids, Array<float>& scores,
+                         Array<std::int32_t>* targets = nullptr, Array<std::int64_t>* ranks = nullptr) {
     stamp::CatalogTopK problem{};
     problem.B = B, problem.D = D, problem.V = V, problem.k = kBest;
     problem.queries = on_queries, problem.items = {table.data()}, problem.packed = packed.data();
     problem.ids = ids.data(), problem.scores = scores.data();
+    if (targets) problem.targets = targets->data(), problem.above = ranks->data(), problem.tied = ranks->data() + B;
     device.catalog_top_k(problem);
   };
   const auto packed_on = [&](const DevicePtr& device, const Array<float>& table) {
@@ -154,6 +158,19 @@ void measure(Bench& bench, Index V, Index D, Index B) {
   top_k(*bench.memory(), on_queries.data(), table, packed, ids, best_scores);
   bench.time("shipped", shape, least, compare("shipped", ids.download(), expected), *bench.memory(),
              [&] { top_k(*bench.memory(), on_queries.data(), table, packed, ids, best_scores); });
+
+  std::vector<std::int32_t> of_queries;
+  for (Index b = 0; b < B; ++b) of_queries.push_back(static_cast<std::int32_t>(b * 7919 % V));
+  auto targets = bench.array<std::int32_t>(B);
+  targets.upload(of_queries);
+  auto ranks = bench.array<std::int64_t>(2 * B);
+  const auto rank = [&] {
+    top_k(*bench.memory(), on_queries.data(), table, packed, ids, best_scores, &targets, &ranks);
+  };
+  rank();
+  const Least least_of_ranks{least.flops, 4.0 * static_cast<double>(V * D), "fp32"};
+  bench.time("with ranks", shape, least_of_ranks, compare("with ranks", ids.download(), expected), *bench.memory(),
+             rank);
 }
 
 }  // namespace
@@ -163,5 +180,6 @@ int main(int argc, char** argv) {
     if (bench.tiny()) return measure(bench, 300, 20, 3);
     for (const Index V : {43'097, 1'000'000})
       for (const Index B : {1, 64, 256}) measure(bench, V, 100, B);
+    measure(bench, 43'097, 100, 512);
   });
 }

@@ -263,5 +263,5 @@ TEST_CASE("lists of a catalog with more chunks than groups to find a threshold b
   constexpr std::int64_t D = 1, V = 70'000;
   Problem p{.D = D, .V = V, .items = {}, .queries = {3}, .asked = std::vector<Query>(1)};
   for (std::int64_t v = 0; v < V; ++v) p.items.push_back(static_cast<float>(v * 7919 % 100'003));
-  for (const auto& device : check::devices()) check_lists(device, p, std::vector<std::int64_t>{600});
+  for (const auto& device : check::devices()) check_lists(device, p, std::vector<std::int64_t>{600, 1100});
 }

@@ -22,7 +22,6 @@
 // 256.
 #include <algorithm>
 
-#include "kernels/cuda/bf16_rows.h"
 #include "kernels/cuda/top_k.h"
 
 namespace stamp::cuda {

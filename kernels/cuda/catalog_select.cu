@@ -10,11 +10,11 @@
 // Few queries spread over the chip in parts, of which each finds the threshold anew: that is less than a launch. Chunks
 // come from the second-level cache or from memory for each query anew; of 64·D bytes each they are few.
 //
-// 8·V/16 bytes for the bounds of a query and 64·D for each chunk scored, at random some 2k of them (and k, where scores
-// spread as a trained model's do). At D = 100, k = 20: 40 chunks, 256 KB. V = 43,097: 256 queries read 5.5 + 66 MB from
-// the second-level cache, 15 µs at 5 TB/s; a lone one is latency: 2 rounds of loads for bounds, 20 counts of 0.1 µs, 5
-// rounds for scores and 28 steps of a sort are some 10 µs, 4 more to merge. V = 1,000,000: for 256 queries 64 MB of
-// bounds from memory, 64 more from the cache, 66 MB of chunks: some 45 µs; for one again some 10, and the merge.
+// 8·V/16 bytes for the bounds of a query and 64·D for each chunk scored. Of Gaussian rows, D = 100, k = 20, 37 chunks
+// reach the threshold at V = 43,097 and 46 at V = 1,000,000: 300 KB. V = 43,097: 256 queries read 5.5 + 61 MB from the
+// second-level cache, 14 µs at 5 TB/s; a lone one is latency: a round of loads for bounds, 20 counts of 0.1 µs, one
+// round for scores and 28 steps of a sort are some 6 µs, and 4 more to merge. V = 1,000,000: for 256 queries 64 MB of
+// bounds from memory, 192 from the cache and 75 MB of chunks from memory, some 75 µs; for one some 10, and the merge.
 #include <ptx.h>
 
 #include <algorithm>
@@ -130,22 +130,31 @@ __device__ void write_list(const CatalogTopK& p, Index b, const Best& best, int 
 
 // As `ordered` has scores: k different products of query b reach it. 0: perhaps no k do.
 __device__ unsigned threshold(const ChunkBounds& bounds, Index b, int k, Counts& counts) {
+  const int threads = static_cast<int>(blockDim.x), thread = static_cast<int>(threadIdx.x);
+  const auto value = [&](Index chunk) {
+    const float lower = bounds.lower_of(b, chunk);
+    return std::isfinite(lower) ? ordered(lower) : 0;
+  };
+  // Lists so long that many of the best would meet in a group count chunks.
+  const bool grouped = bounds.chunks <= kGroups * threads || 4 * k <= kGroups * threads;
   unsigned groups[kGroups] = {};
-  const Index threads = blockDim.x;
-  for (Index first = threadIdx.x; first < bounds.chunks; first += kGroups * threads)
+  for (Index first = thread; grouped && first < bounds.chunks; first += kGroups * threads)
 #pragma unroll
     for (int i = 0; i < kGroups; ++i)
       if (const Index chunk = first + i * threads; chunk < bounds.chunks) {
-        const float lower = bounds.lower_of(b, chunk);
-        const unsigned value = std::isfinite(lower) ? ordered(lower) : 0;
-        groups[i] = groups[i] < value ? value : groups[i];
+        const unsigned own = value(chunk);
+        groups[i] = groups[i] < own ? own : groups[i];
       }
   unsigned found = 0;
   for (int step = 0; step < kBits; ++step) {
     const unsigned next = found | 0x80000000u >> step;
     int reaching = 0;
+    if (grouped) {
 #pragma unroll
-    for (int i = 0; i < kGroups; ++i) reaching += groups[i] >= next;
+      for (int i = 0; i < kGroups; ++i) reaching += groups[i] >= next;
+    } else {
+      for (Index chunk = thread; chunk < bounds.chunks; chunk += threads) reaching += value(chunk) >= next;
+    }
     reaching = warp_sum(reaching);
     if (lane_index() == 0 && reaching > 0) atomicAdd(&counts.reaching[step], reaching);
     __syncthreads();
@@ -238,7 +247,7 @@ bool CudaDevice::can_select(Index chunks, Index k) const {
 
 // Pass 2.
 void CudaDevice::select_chunks(const CatalogTopK& p, int k, const ChunkBounds& bounds) {
-  constexpr Index kMerged = 1 << 14;  // keys of a query, so that merging stays short
+  constexpr Index kMerged = 1 << 16;  // keys of a query, so that merging stays short
   const int threads = threads_for(bounds.chunks);
   const Index capacity = capacity_for(k, threads);
   const Index parts =

@@ -15,10 +15,19 @@
 #include <algorithm>
 
 #include "kernels/cuda/attending_rows.h"
-#include "kernels/cuda/bf16_rows.h"
 
 namespace stamp::cuda {
 namespace {
+
+// y[N',W] = bf16 of x[N,D], of length 1 where asked for; the rest zero. A warp a row.
+__global__ void bf16_rows_kernel(Index N, Index padded, Index D, int W, ItemRows x, std::uint32_t* y) {
+  const Index n = warp_index();
+  if (n >= padded) return;
+  const float* row = n < N ? row_of(x, n, D) : nullptr;
+  float scale = 1;
+  if (row && x.normalize) scale = x.inverse_norms ? x.inverse_norms[n] : unit_scale(warp_dot(D, row, row));
+  write_bf16_row(row ? D : 0, W, row, scale, y + n * (W / 2));
+}
 
 constexpr float kLog2e = 1.4426950408889634f;
 

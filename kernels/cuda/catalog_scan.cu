@@ -22,6 +22,7 @@
 // 256.
 #include <algorithm>
 
+#include "kernels/cuda/tensor_rows.h"
 #include "kernels/cuda/top_k.h"
 
 namespace stamp::cuda {

@@ -111,6 +111,10 @@ __device__ void for_stream(const bf16* stream, int first, int last, Chunk&& chun
   });
 }
 
+__device__ inline const float* row_of(const ItemRows& x, Index n, Index D) {
+  return x.items + (x.rows ? x.rows[n] : n) * D;
+}
+
 // y[W] = bf16 of row[D] times `scale`, the rest zero. By a warp.
 __device__ inline void write_bf16_row(Index D, int W, const float* row, float scale, std::uint32_t* y) {
   const auto at = [&](Index d) { return d < D ? row[d] * scale : 0.0f; };

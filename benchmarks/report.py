@@ -354,7 +354,8 @@ def kernels() -> str:
                 ("its bytes, forward", least["forward_bytes"], forward["bytes"])]  # fmt: skip
         text += ["## Work of a training step",
                  f"V = {last['V']:,}, D = {last['D']}, B = {last['B']}, bf16, on the simulator, against the least (8·B·V·D "
-                 "flops; 28·V·D bytes: the table for the loss, table and moments read and written by Adam). Bytes are "
+                 "flops; 30·V·D bytes: the table's bf16 copy for the loss and for the gradient, table and moments read "
+                 "and written by Adam, the new copy). Bytes are "
                  "those that threads ask for: caches and broadcasts within a warp are not modelled, so they bound what "
                  "moves. `tests/test_traffic.cpp` holds the factors.",
                  table(["", "least, millions", "counted, millions", "factor"],

@@ -30,9 +30,9 @@ __device__ inline AdamFactors adam_factors(const TrainingStep& step) {
           step.gradient_scale};
 }
 
-// The element's new value. Square root and quotient are off by 2 units in the last place at most, as exact ones would
-// cost half of the instructions.
-__device__ inline float adam(const AdamFactors& f, float gradient, float value, float& moment1, float& moment2) {
+// The element's new value. Factors come by value, here and below: what is stored might be them. Square root and
+// quotient are off by 2 units in the last place at most, as exact ones would cost half of the instructions.
+__device__ inline float adam(AdamFactors f, float gradient, float value, float& moment1, float& moment2) {
   const float g = gradient * f.gradient_scale;
   moment1 = fmaf(f.beta1, moment1, (1 - f.beta1) * g);
   moment2 = fmaf(f.beta2, moment2, (1 - f.beta2) * g * g);
@@ -45,7 +45,7 @@ struct AdamElements {
   const float* gradient;
   float *value, *moment1, *moment2, *kept;
 
-  __device__ void update(const AdamFactors& f, std::int64_t i) const {
+  __device__ void update(AdamFactors f, std::int64_t i) const {
     const float updated = adam(f, gradient[i], value[i], moment1[i], moment2[i]);
     value[i] = updated;
     if (kept) kept[i] = updated;
@@ -53,7 +53,7 @@ struct AdamElements {
 
   // Fours of elements first, first + step and so on, so many that their loads are under way together.
   template <int count>
-  __device__ void update_fours(const AdamFactors& f, std::int64_t first, std::int64_t step) const {
+  __device__ void update_fours(AdamFactors f, std::int64_t first, std::int64_t step) const {
     const auto of = [&](float* x, int j) -> float4& { return reinterpret_cast<float4*>(x)[first + j * step]; };
     float4 g[count], p[count], m[count], v[count];
 #pragma unroll
@@ -77,7 +77,7 @@ struct AdamElements {
   }
 
   template <int kAtOnce>
-  __device__ void update(const AdamFactors& f, std::int64_t thread, std::int64_t threads, std::int64_t n) const {
+  __device__ void update(AdamFactors f, std::int64_t thread, std::int64_t threads, std::int64_t n) const {
     std::int64_t four = thread;
 #pragma unroll 1
     for (; four + (kAtOnce - 1) * threads < n / 4; four += kAtOnce * threads) update_fours<kAtOnce>(f, four, threads);

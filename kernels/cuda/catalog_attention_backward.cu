@@ -102,10 +102,10 @@ __device__ float4* part_at(float* parts, int part) {
   return reinterpret_cast<float4*>(parts + static_cast<Index>(part) * (kRows * W)) + threadIdx.x;
 }
 
-// Leaves the block's part, and gathers all of the tile's where it is the last.
+// Leaves the block's part, and gathers all of the tile's where it is the last: counts[shared_tile] have come.
 template <int W>
 __device__ bool gather_parts(AttendingRows<W>& rows, const Deal& deal, int shared_tile, float* parts,
-                             unsigned* arrived) {
+                             unsigned* counts) {
   __shared__ bool last;
   float4* own = part_at<W>(parts, deal.part(static_cast<int>(blockIdx.x), shared_tile));
 #pragma unroll
@@ -119,10 +119,10 @@ __device__ bool gather_parts(AttendingRows<W>& rows, const Deal& deal, int share
   __syncthreads();
   if (threadIdx.x == 0) {
     __threadfence();
-    last = atomicAdd(&arrived[shared_tile], 1u) == static_cast<unsigned>(end - begin);
+    last = atomicAdd(&counts[shared_tile], 1u) == static_cast<unsigned>(end - begin);
     if (last) {
       __threadfence();
-      arrived[shared_tile] = 0;  // for the next launch
+      counts[shared_tile] = 0;  // for the next launch
     }
   }
   __syncthreads();
@@ -173,7 +173,7 @@ template <int W>
 __global__ void __launch_bounds__(kTensorThreads, 2)
     attend_catalog_backward_kernel(const __grid_constant__ ItemGradient p, const __grid_constant__ Deal deal,
                                    const bf16* items, const bf16* queries, const float2* shares, float* parts,
-                                   unsigned* arrived) {
+                                   unsigned* counts) {
   if (!p.update.d_items && p.update.step->stopped) return;
   const int block = static_cast<int>(blockIdx.x);
 #pragma unroll 1
@@ -181,14 +181,14 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
     const Job job = deal.job(block, i);
     const Index first = static_cast<Index>(job.tile) * kRows;
     if (threadIdx.x == 0 && job.begin == 0 && !p.update.d_items) {
-      const Index n = (p.V - first < kRows ? p.V - first : kRows) * p.D;
+      const Index fours = (p.V - first < kRows ? p.V - first : kRows) * p.D / 4;
       for (const float* state : {p.update.items, p.update.moment1, p.update.moment2})
-        prefetch_bulk(state + first * p.D, sizeof(float) * static_cast<std::size_t>(n / 4 * 4));
+        if (fours > 0) prefetch_bulk(state + first * p.D, sizeof(float4) * static_cast<std::size_t>(fours));
     }
     AttendingRows<W> rows;
     attend_queries(rows, items + first * W, queries, shares, job.begin, job.end);
     const bool whole = job.end - job.begin == deal.streams;
-    if (whole || gather_parts(rows, deal, job.tile - deal.whole, parts, arrived)) finish_rows(rows, p, first);
+    if (whole || gather_parts(rows, deal, job.tile - deal.whole, parts, counts)) finish_rows(rows, p, first);
   }
 }
 
@@ -200,11 +200,11 @@ void CudaDevice::attend_catalog_backward(const CatalogCrossEntropy& p, const Ite
     constexpr int W = width;
     const Deal d = deal(p.V, p.B, 2 * multiprocessors_);
     float* parts = parts_.need(d.parts() * kRows * W);
-    unsigned* arrived = arrived_.need(d.tiles - d.whole + 1);  // zeros, as every launch leaves them
+    unsigned* counts = arrived_.need(d.tiles - d.whole + 1);  // zeros, as every launch leaves them
     const auto* items = p.rounded ? reinterpret_cast<const bf16*>(p.rounded) : item_tiles_.data();
     launch("catalog_cross_entropy_backward", attend_catalog_backward_kernel<W>, dim3(static_cast<unsigned>(d.blocks)),
            dim3(kTensorThreads), kAttendingBytes<W>, gradient, d, items, query_tiles_.data(), shares_.data(), parts,
-           arrived);
+           counts);
   });
 }
 

@@ -8,11 +8,11 @@
 // wait for each other; the one that has the first example which holds an event leaves it for backward. What is summed
 // over the events of an example is summed in their order, so no chunk and no batch shows in a bit.
 //
-// Bound by latency. At L = 768, D = 100, B = 512: 64 blocks, one wave; 46 Mflop, 0.3 MB looked up and 1.9 MB left. A
+// Bound by latency. At L = 768, D = 100, B = 512: 64 blocks, one wave; 54 Mflop, 0.3 MB looked up and 1.9 MB left. A
 // block reads five matrices, 200 KB, from the second-level cache: 1.9 µs at 64 bytes a cycle, 13 MB in all.
-// Predicted: 1.7 µs to launch; 2.5 for three loads that wait for each other (range, id, row); three products of 0.6 for
-// their weights to come and 0.5 to pass the load units; 1.5 for gates and sums of five events, 0.5 for cells and
-// length: 9.5 µs. One request of five events takes the same: 1 block, 9 µs.
+// Predicted: 1.7 µs to launch; 2.5 for three loads that wait for each other (range, id, row); 4 for three rounds of
+// products, 0.6 each for their weights to come and 2.2 in all to pass the load units; 1.9 for gates, sums, cells and
+// length; 1.5 for instructions to come: 11.5 µs. One request of five events takes the same.
 #include "kernels/cuda/encoder.h"
 
 namespace stamp::cuda {
@@ -23,6 +23,7 @@ constexpr int kRowsOfBlock = 2 * kChunk + 4 * kTile;  // x and keys; anchor, mea
 
 // Events chunk … to-1 into the kChunk rows of x, zeros behind them; by all warps, each every eighth row. All of a
 // warp's loads are under way together.
+template <bool general>
 __device__ void look_up(const Encoder& p, Index chunk, Index to, float* x) {
   constexpr int kOwn = kChunk / kWarps, kAtOnce = 4;
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -33,13 +34,14 @@ __device__ void look_up(const Encoder& p, Index chunk, Index to, float* x) {
     const Index l = chunk + warp + i * kWarps;
     ids[i] = l < to ? p.events[l] : -1;
   }
+#pragma unroll 1
   for (int column = lane; column < width; column += kAtOnce * kWarp) {
     float values[kOwn][kAtOnce];
 #pragma unroll
     for (int i = 0; i < kOwn; ++i)
 #pragma unroll
       for (int j = 0; j < kAtOnce; ++j)
-        values[i][j] = ids[i] >= 0 && column + j * kWarp < D ? p.items[ids[i] * p.D + column + j * kWarp] : 0.0f;
+        values[i][j] = ids[i] >= 0 && column + j * kWarp < D ? p.items[Index{ids[i]} * D + column + j * kWarp] : 0.0f;
 #pragma unroll
     for (int i = 0; i < kOwn; ++i)
 #pragma unroll
@@ -47,20 +49,38 @@ __device__ void look_up(const Encoder& p, Index chunk, Index to, float* x) {
         if (column + j * kWarp < width) x[(warp + i * kWarps) * stride + column + j * kWarp] = values[i][j];
   }
   if (!(p.max_norm > 0) && !(p.dropout > 0)) return;
-  __syncwarp();
-  for (int i = 0; i < kOwn; ++i) {
-    if (ids[i] < 0) continue;
-    float* row = x + (warp + i * kWarps) * stride;
-    const float factor = shortened(p, row);
+#pragma unroll 1
+  for (int row = warp; row < kChunk && chunk + row < to; row += kWarps) {
+    float* own = x + row * stride;  // of zeros where the event has no row: they stay so
+    const float factor = shortened<general>(p, own);
     __syncwarp();
-    for_masked(p, chunk + warp + i * kWarps,
-               [&](int d, float mask) { row[d] = mask == 0 ? 0.0f : factor * row[d] * mask; });
+    for_masked<general>(p, chunk + row, [&](int d, float mask) { own[d] = mask == 0 ? 0.0f : factor * own[d] * mask; });
   }
   __syncwarp();
 }
 
-template <int bits, bool wide>
-__global__ void __launch_bounds__(kThreads) encode_kernel(Encoder p, EncoderRows left, float* room, float* queries) {
+// sums[d] = add(row, d, sums[d]) for one row after another and all columns, by a warp.
+template <class F>
+__device__ void over_rows(int D, int first, int last, float* sums, F&& add) {
+  constexpr int kAtOnce = kWidest / kWarp;
+#pragma unroll 1
+  for (int column = lane_index(); column < D; column += kWidest) {
+    float own[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) own[j] = column + j * kWarp < D ? sums[column + j * kWarp] : 0.0f;
+#pragma unroll 2
+    for (int row = first; row < last; ++row)
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j)
+        if (const int d = column + j * kWarp; d < D) own[j] = add(row, d, own[j]);
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j)
+      if (const int d = column + j * kWarp; d < D) sums[d] = own[j];
+  }
+}
+
+template <int bits, bool general>
+__global__ void __launch_bounds__(kThreads, 1) encode_kernel(Encoder p, EncoderRows left, float* room, float* queries) {
   __shared__ float a[kChunk][kTile], shrink[kChunk][kTile];  // weights of the chunk; what sums before them shrink by
   __shared__ float totals[kTile];                            // of the softmax
   __shared__ Index begins[kTile], ends[kTile];
@@ -69,9 +89,10 @@ __global__ void __launch_bounds__(kThreads) encode_kernel(Encoder p, EncoderRows
   const bool softmax = p.normalization == Normalization::softmax;
 
   float* x =
-      wide ? room + static_cast<Index>(blockIdx.x) * kRowsOfBlock * stride : static_cast<float*>(dynamic_shared());
-  float *keys = x + kChunk * stride, *anchor = keys + kChunk * stride, *mean = anchor + kTile * stride,
-        *query = mean + kTile * stride, *memory = query + kTile * stride;
+      general ? room + static_cast<Index>(blockIdx.x) * kRowsOfBlock * stride : static_cast<float*>(dynamic_shared());
+  float *keys = x + kChunk * stride, *anchors = keys + kChunk * stride, *means = anchors + kTile * stride,
+        *queries_of_gates = means + kTile * stride, *memories = queries_of_gates + kTile * stride;
+  float *anchor = anchors + warp * stride, *mean = means + warp * stride, *memory = memories + warp * stride;
 
   // Example `own` is this warp's; its events are begin … end-1. Those of the block are from … to-1, and from `fresh` on
   // no block before has them.
@@ -81,75 +102,78 @@ __global__ void __launch_bounds__(kThreads) encode_kernel(Encoder p, EncoderRows
   const Index begin = present ? p.ranges.begin[own] : 0, end = present ? end_of(p.ranges, own) : 0;
   const Index fresh = first > 0 ? end_of(p.ranges, first - 1) : 0, to = end_of(p.ranges, last - 1);
   const Index from = p.ranges.begin[first] < fresh ? p.ranges.begin[first] : fresh;
-
   if (lane == 0) begins[warp] = begin, ends[warp] = end;
 
   Index held = -1;  // the chunk that x holds
   const auto hold = [&](Index chunk) {
     if (chunk == held) return;
     __syncthreads();
-    look_up(p, chunk, to, x);
-    if (left.x)
-      for (int row = warp; row < kChunk; row += kWarps)
-        if (const Index l = chunk + row; l >= fresh && l < to)
-          for (int d = lane; d < D; d += kWarp) left.x[l * D + d] = x[row * stride + d];
+    look_up<general>(p, chunk, to, x);
     __syncthreads();
     held = chunk;
   };
+  // The rows of a chunk that are this warp's example's: first_row … last_row-1.
+  const auto first_row = [&](Index chunk) { return begin > chunk ? static_cast<int>(begin - chunk) : 0; };
+  const auto last_row = [&](Index chunk) { return end < chunk + kChunk ? static_cast<int>(end - chunk) : kChunk; };
 
-  for (int d = lane; d < width; d += kWarp)
-    anchor[warp * stride + d] = mean[warp * stride + d] = memory[warp * stride + d] = 0;
+  for_columns<general>(width, [&](int d) { anchor[d] = mean[d] = memory[d] = 0; });
+#pragma unroll 1
   for (Index chunk = from; chunk < to; chunk += kChunk) {
     hold(chunk);
-    const Index first_row = begin > chunk ? begin - chunk : 0, last_row = end < chunk + kChunk ? end - chunk : kChunk;
-    for (int d = lane; d < width; d += kWarp) {
-      float sum = mean[warp * stride + d];
-      for (Index row = first_row; row < last_row; ++row) sum += x[row * stride + d];
-      mean[warp * stride + d] = sum;
-      if (end > chunk && last_row == end - chunk) anchor[warp * stride + d] = x[(last_row - 1) * stride + d];
-    }
+    if (left.x)
+      for (int row = warp; row < kChunk; row += kWarps)
+        if (const Index l = chunk + row; l >= fresh && l < to)
+          for_columns<general>(D, [&](int d) { left.x[l * D + d] = x[row * stride + d]; });
+    const int row_begin = first_row(chunk), row_end = last_row(chunk);
+    over_rows(D, row_begin, row_end, mean, [&](int row, int d, float sum) { return sum + x[row * stride + d]; });
+    if (end > chunk && end <= chunk + kChunk)
+      for_columns<general>(D, [&](int d) { anchor[d] = x[(row_end - 1) * stride + d]; });
   }
   if (present)
-    for (int d = lane; d < D; d += kWarp) {
-      const float value = mean[warp * stride + d] * (1.0f / static_cast<float>(end - begin));
-      mean[warp * stride + d] = value;
-      if (!left.x) continue;
-      left.mean[own * D + d] = value;
-      left.anchor[own * D + d] = anchor[warp * stride + d];
-    }
+    for_columns<general>(D, [&](int d) {
+      mean[d] *= 1.0f / static_cast<float>(end - begin);
+      if (!left.x) return;
+      left.mean[own * D + d] = mean[d];
+      left.anchor[own * D + d] = anchor[d];
+    });
   __syncthreads();
 
+#pragma unroll 1
   for (int m = 16 * warp; m < D; m += 16 * kWarps) {
     float sums[1][4] = {};
-    multiply<bits, false>(sums, D, p.weights.w2, m, anchor, stride);
-    multiply<bits, false>(sums, D, p.weights.w3, m, mean, stride);
-    for_outputs(m, sums, [&](int d, int row, float value) {
+    multiply<bits, general>(sums, D, p.weights.w2, m, anchors, stride);
+    multiply<bits, general>(sums, D, p.weights.w3, m, means, stride);
+    for_outputs(D, m, sums, [&](int d, int row, float value) {
       if (d < D && p.weights.attention_bias) value += p.weights.attention_bias[d];
-      query[row * stride + d] = value;
+      queries_of_gates[row * stride + d] = value;
       if (left.x && d < D && first + row < last) left.query[(first + row) * D + d] = value;
     });
   }
 
   float top = -INFINITY, total = 0;  // of the softmax of example `thread`
+#pragma unroll 1
   for (Index chunk = from; chunk < to; chunk += kChunk) {
     hold(chunk);
+#pragma unroll 1
     for (int m = 16 * warp; m < D; m += 16 * kWarps) {
       float sums[kChunk / 8][4] = {};
-      multiply<bits, false>(sums, D, p.weights.w1, m, x, stride);
-      for_outputs(m, sums, [&](int d, int row, float value) {
+      multiply<bits, general>(sums, D, p.weights.w1, m, x, stride);
+      for_outputs(D, m, sums, [&](int d, int row, float value) {
         keys[row * stride + d] = value;
         if (const Index l = chunk + row; left.x && d < D && l >= fresh && l < to) left.keys[l * D + d] = value;
       });
     }
     __syncthreads();
+#pragma unroll 1
     for (int pair = warp; pair < kChunk * kTile; pair += kWarps) {
       const int row = pair % kChunk, example = pair / kChunk;
       if (chunk + row < begins[example] || chunk + row >= ends[example]) continue;
-      const float e = energy(p, keys + row * stride, query + example * stride);
+      const float e = energy<general>(p, keys + row * stride, queries_of_gates + example * stride);
       if (lane == 0) a[row][example] = e;
     }
     __syncthreads();
     if (softmax && thread < kTile) {
+#pragma unroll 1
       for (int row = 0; row < kChunk; ++row) {
         if (chunk + row < begins[thread] || chunk + row >= ends[thread]) continue;
         const float before = top;
@@ -161,49 +185,45 @@ __global__ void __launch_bounds__(kThreads) encode_kernel(Encoder p, EncoderRows
       totals[thread] = total;
     }
     if (softmax) __syncthreads();
-    const Index first_row = begin > chunk ? begin - chunk : 0, last_row = end < chunk + kChunk ? end - chunk : kChunk;
-    for (int d = lane; d < D; d += kWarp) {
-      float sum = memory[warp * stride + d];
-      for (Index row = first_row; row < last_row; ++row)
-        sum = (softmax ? sum * shrink[row][warp] : sum) + a[row][warp] * x[row * stride + d];
-      memory[warp * stride + d] = sum;
-    }
-    __syncthreads();
+    over_rows(D, first_row(chunk), last_row(chunk), memory, [&](int row, int d, float sum) {
+      return (softmax ? sum * shrink[row][warp] : sum) + a[row][warp] * x[row * stride + d];
+    });
   }
   if (present)
-    for (int d = lane; d < D; d += kWarp) {
-      const int at = warp * stride + d;
-      float value = memory[at] * (softmax ? 1 / totals[warp] : 1.0f);
-      if (p.residual != Residual::none) value += p.residual == Residual::mean ? mean[at] : anchor[at];
-      memory[at] = value;
-      if (left.x) left.memory[own * D + d] = value;
-    }
+    for_columns<general>(D, [&](int d) {
+      if (softmax) memory[d] *= 1 / totals[warp];
+      if (p.residual != Residual::none) memory[d] += p.residual == Residual::mean ? mean[d] : anchor[d];
+      if (left.x) left.memory[own * D + d] = memory[d];
+    });
   __syncthreads();
 
-  float* product = mean;
+  float* products = means;  // which nobody reads any more
+#pragma unroll 1
   for (int m = 16 * warp; m < D; m += 16 * kWarps) {
     float s[1][4] = {}, t[1][4] = {};
-    multiply<bits, false>(s, D, p.weights.session_weight, m, memory, stride);
-    multiply<bits, false>(t, D, p.weights.anchor_weight, m, anchor, stride);
-    const auto cell = [&](int d, float sum, const float* bias) { return tanhf(d < D && bias ? sum + bias[d] : sum); };
+    multiply<bits, general>(s, D, p.weights.session_weight, m, memories, stride);
+    multiply<bits, general>(t, D, p.weights.anchor_weight, m, anchors, stride);
+    const auto cell = [&](int d, float sum, const float* bias) { return tanhf(bias ? sum + bias[d] : sum); };
     int i = 0;
-    for_outputs(m, s, [&](int d, int row, float sum) {
-      const float h_s = cell(d, sum, p.weights.session_bias), h_t = cell(d, t[0][i++], p.weights.anchor_bias);
-      product[row * stride + d] = h_s * h_t;
-      if (!left.x || d >= D || first + row >= last) return;
+    for_outputs(D, m, s, [&](int d, int row, float sum) {
+      const float of_anchor = t[0][i++];
+      if (d >= D) return;
+      const float h_s = cell(d, sum, p.weights.session_bias), h_t = cell(d, of_anchor, p.weights.anchor_bias);
+      products[row * stride + d] = h_s * h_t;
+      if (!left.x || first + row >= last) return;
       left.h_s[(first + row) * D + d] = h_s;
       left.h_t[(first + row) * D + d] = h_t;
     });
   }
   __syncthreads();
   if (!present) return;
-  const float* row = product + warp * stride;
+  const float* product = products + warp * stride;
   float factor = 1;
   if (p.scale > 0) {
-    const float norm = sqrtf(warp_dot(D, row, row));
+    const float norm = sqrtf(dot<general>(D, product, product));
     if (norm > 0) factor = p.scale / norm;
   }
-  for (int d = lane; d < D; d += kWarp) queries[own * D + d] = factor * row[d];
+  for_columns<general>(D, [&](int d) { queries[own * D + d] = factor * product[d]; });
 }
 
 constexpr Index kNormalizer = sizeof(Normalizer) / sizeof(float);
@@ -231,12 +251,12 @@ EncoderRows CudaDevice::encoder_rows(const Encoder& p) {
 
 void CudaDevice::encode(const Encoder& p, float* queries) {
   const EncoderRows left = encoder_rows(p);
-  with_operands(precision_, p.D, [&](auto bits, auto wide) {
+  with_operands(precision_, p.D, [&](auto bits, auto general) {
     const dim3 blocks = blocks_for(p.ranges.B, kTile);
     const Index of_block = Index{kRowsOfBlock} * stride_of(p.D);
-    float* room = wide ? encoder_room_.need(blocks.x * of_block) : nullptr;
-    launch("encode", encode_kernel<bits, wide>, blocks, dim3(kThreads), wide ? 0 : of_block * sizeof(float), p, left,
-           room, queries);
+    float* room = general ? encoder_room_.need(blocks.x * of_block) : nullptr;
+    launch("encode", encode_kernel<bits, general>, blocks, dim3(kThreads), general ? 0 : of_block * sizeof(float), p,
+           left, room, queries);
   });
 }
 

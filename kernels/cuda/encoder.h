@@ -40,14 +40,44 @@ __host__ __device__ inline int stride_of(std::int64_t D) { return (padded(D) + 1
 
 __device__ inline Index end_of(const Ranges& ranges, Index b) { return Index{ranges.begin[b]} + ranges.length[b]; }
 
-// Four neighbours of w's row r (or column, where transposed) from k on; zeros beyond D. Matrices are aligned to 16
-// bytes.
-template <bool transposed>
-__device__ float4 four_weights(Index D, const float* w, Index r, Index k) {
-  const auto at = [&](Index i) { return r < D && i < D ? (transposed ? w[i * D + r] : w[r * D + i]) : 0.0f; };
-  if (!transposed && D % 4 == 0)
-    return r < D && k < D ? *reinterpret_cast<const float4*>(w + r * D + k) : make_float4(0, 0, 0, 0);
-  return make_float4(at(k), at(k + 1), at(k + 2), at(k + 3));
+// Widths that are general take 4 bytes at once and rows in device memory; the others, multiples of 4 up to kWidest,
+// have all their columns in registers: 4 a lane.
+inline bool is_general(std::int64_t D) { return D > kWidest || D % 4 != 0; }
+
+// f(d) for the columns d < n that this lane has.
+template <bool general, class F>
+__device__ void for_columns(int n, F&& f) {
+  if constexpr (general) {
+#pragma unroll 1
+    for (int d = lane_index(); d < n; d += kWarp) f(d);
+  } else {
+#pragma unroll
+    for (int j = 0; j < kWidest / kWarp; ++j)
+      if (const int d = lane_index() + j * kWarp; d < n) f(d);
+  }
+}
+
+// x · y by a warp.
+template <bool general>
+__device__ float dot(int D, const float* x, const float* y) {
+  float sum = 0;
+  for_columns<general>(D, [&](int d) { sum += x[d] * y[d]; });
+  return warp_sum(sum);
+}
+
+// w[r] … w[r+3] of n values; zeros from n on. Without branches, so that loads do not wait for each other.
+template <bool general>
+__device__ float4 four_of(const float* w, int r, int n) {
+  if constexpr (!general) {
+    const float4 four = *reinterpret_cast<const float4*>(w + (r < n ? r : 0));
+    return r < n ? four : make_float4(0, 0, 0, 0);
+  } else {
+    const auto at = [&](int i) {
+      const float value = w[i < n ? i : 0];
+      return i < n ? value : 0.0f;
+    };
+    return make_float4(at(r), at(r + 1), at(r + 2), at(r + 3));
+  }
 }
 
 // d[16,8] += a[16,16] b[16,8] in operands of so many bits: 8, bf16; 11, tf32. With g = lane / 4 and t = lane % 4, a
@@ -67,15 +97,17 @@ __device__ void multiply_fours(float (&d)[4], const float4& upper, const float4&
   }
 }
 
-// sums += w x for outputs m … m+15 of w [D,D] (of its transpose) and the 8N rows of x, by a warp: sums[n][2h + c] is
+// sums += w x for outputs m … m+15 of w [D,D], aligned to 16 bytes, and the 8N rows of x, by a warp: sums[n][2h + c] is
 // output m + lane / 4 + 8h of row 8n + 2 (lane % 4) + c. 24 bits: fp32, without tensor cores.
-template <int bits, bool transposed, int N>
-__device__ void multiply(float (&sums)[N][4], Index D, const float* w, Index m, const float* x, int stride) {
-  const int lane = lane_index(), g = lane / 4, t = lane % 4;
+template <int bits, bool general, int N>
+__device__ void multiply(float (&sums)[N][4], int D, const float* w, int m, const float* x, int stride) {
+  const int g = lane_index() / 4, t = lane_index() % 4;
+  const float* rows[2];  // g and g + 8; any where there are none
+#pragma unroll
+  for (int h = 0; h < 2; ++h) rows[h] = w + Index{m + g + 8 * h < D ? m + g + 8 * h : 0} * D;
   if constexpr (bits == 24) {
     for (int k = 0; k < D; ++k) {
-      const auto at = [&](Index r) { return r < D ? (transposed ? w[k * D + r] : w[r * D + k]) : 0.0f; };
-      const float upper = at(m + g), lower = at(m + g + 8);
+      const float upper = rows[0][k], lower = rows[1][k];
 #pragma unroll
       for (int n = 0; n < N; ++n)
 #pragma unroll
@@ -87,78 +119,136 @@ __device__ void multiply(float (&sums)[N][4], Index D, const float* w, Index m, 
     }
   } else {
     constexpr int kSteps = kWidest / 16;
+#pragma unroll 1
     for (int first = 0; first < D; first += kWidest) {
       float4 weights[kSteps][2];
 #pragma unroll
       for (int step = 0; step < kSteps; ++step)
 #pragma unroll
-        for (int h = 0; h < 2; ++h)
-          weights[step][h] = four_weights<transposed>(D, w, m + g + 8 * h, first + 16 * step + 4 * t);
+        for (int h = 0; h < 2; ++h) weights[step][h] = four_of<general>(rows[h], first + 16 * step + 4 * t, D);
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
+      for (int step = 0; step < kSteps; ++step)
         if (const int k = first + 16 * step; k < D)
 #pragma unroll
           for (int n = 0; n < N; ++n)
             multiply_fours<bits>(sums[n], weights[step][0], weights[step][1],
                                  *reinterpret_cast<const float4*>(x + (8 * n + g) * stride + k + 4 * t));
-      }
     }
   }
 }
 
-// f(output, row, value) for all that multiply left in this lane.
+// f(output, row, value) for all that multiply left in this lane; zeros for outputs beyond D.
 template <int N, class F>
-__device__ void for_outputs(Index m, const float (&sums)[N][4], F&& f) {
+__device__ void for_outputs(int D, int m, const float (&sums)[N][4], F&& f) {
   const int g = lane_index() / 4, t = lane_index() % 4;
 #pragma unroll
   for (int n = 0; n < N; ++n)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) f(static_cast<int>(m) + g + i / 2 * 8, 8 * n + 2 * t + i % 2, sums[n][i]);
+    for (int i = 0; i < 4; ++i) {
+      const int output = m + g + i / 2 * 8;
+      f(output, 8 * n + 2 * t + i % 2, output < D ? sums[n][i] : 0.0f);
+    }
+}
+
+// sums += wᵀ x for outputs m … m+31 and 8 rows, by a warp: sums[i][2h + c] is output m + 4 (lane / 4) + 2i + h of row
+// 2 (lane % 4) + c. Which output is which row of an mma is nobody's business either, so here a lane's four neighbours
+// are four outputs.
+template <int bits, bool general>
+__device__ void multiply_transposed(float (&sums)[2][4], int D, const float* w, int m, const float* x, int stride) {
+  const int g = lane_index() / 4, t = lane_index() % 4;
+  if constexpr (bits == 24) {
+    for (int k = 0; k < D; ++k) {
+      const float4 four = four_of<general>(w + Index{k} * D, m + 4 * g, D);
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const float value = x[(2 * t + c) * stride + k];
+        sums[0][c] = fmaf(four.x, value, sums[0][c]);
+        sums[0][2 + c] = fmaf(four.y, value, sums[0][2 + c]);
+        sums[1][c] = fmaf(four.z, value, sums[1][c]);
+        sums[1][2 + c] = fmaf(four.w, value, sums[1][2 + c]);
+      }
+    }
+  } else {
+    constexpr int kSteps = 4;
+#pragma unroll 1
+    for (int first = 0; first < D; first += 16 * kSteps) {
+      float4 weights[kSteps][4];
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int k = first + 16 * step + 4 * t + j;
+          weights[step][j] = four_of<general>(w + Index{k < D ? k : 0} * D, k < D ? m + 4 * g : D, D);
+        }
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+        if (const int k = first + 16 * step; k < D) {
+          const float4(&of)[4] = weights[step];
+          const float4 b = *reinterpret_cast<const float4*>(x + g * stride + k + 4 * t);
+          multiply_fours<bits>(sums[0], make_float4(of[0].x, of[1].x, of[2].x, of[3].x),
+                               make_float4(of[0].y, of[1].y, of[2].y, of[3].y), b);
+          multiply_fours<bits>(sums[1], make_float4(of[0].z, of[1].z, of[2].z, of[3].z),
+                               make_float4(of[0].w, of[1].w, of[2].w, of[3].w), b);
+        }
+    }
+  }
+}
+
+// f(output, row, value) for all outputs below D that it left in this lane.
+template <class F>
+__device__ void for_transposed(int D, int m, const float (&sums)[2][4], F&& f) {
+  const int g = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    if (const int output = m + 4 * g + i / 2; output < D) f(output, 2 * t + i % 2, sums[i / 4][i % 4]);
 }
 
 // f(d, factor of dropout) for the elements of event l's row, by a warp: a lane has those that share words of Philox.
-template <class F>
+template <bool general, class F>
 __device__ void for_masked(const Encoder& p, Index l, F&& f) {
   const float kept = 1 / (1 - p.dropout);
   const Index first = l * p.D;
+#pragma unroll 1
   for (Index group = first / 4 + lane_index(); group * 4 < first + p.D; group += kWarp) {
     std::array<std::uint32_t, 4> words{};
     if (p.dropout > 0)
       words = philox(p.seed, static_cast<std::uint64_t>(p.step->number), static_cast<std::uint64_t>(group));
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      if (const Index i = group * 4 + j; i >= first && i < first + p.D)
+      if (const Index i = group * 4 + j; !general || (i >= first && i < first + p.D))
         f(static_cast<int>(i - first), p.dropout > 0 ? (uniform(words[j]) < p.dropout ? 0.0f : kept) : 1.0f);
   }
 }
 
-// What event l's row is multiplied by, before dropout; to be called by a warp.
-__device__ inline float shortened(const Encoder& p, const float* row) {
+// What a row looked up is multiplied by, before dropout; by a warp.
+template <bool general>
+__device__ float shortened(const Encoder& p, const float* row) {
   if (!(p.max_norm > 0)) return 1;
-  const float norm = sqrtf(warp_dot(p.D, row, row));
+  const float norm = sqrtf(dot<general>(static_cast<int>(p.D), row, row));
   return norm > p.max_norm ? p.max_norm / norm : 1.0f;
 }
 
-__device__ inline float sigmoid(float x) { return __fdividef(1, 1 + __expf(-x)); }
-
-// The gate σ of an event for an example in one dimension.
-__device__ inline float gate(const float* key, const float* query, Index d) { return sigmoid(key[d] + query[d]); }
+// The gate σ of an event for an example in dimension d.
+__device__ inline float gate(const float* key, const float* query, int d) {
+  return __fdividef(1, 1 + __expf(-(key[d] + query[d])));
+}
 
 // e = w0 · σ, by a warp.
-__device__ inline float energy(const Encoder& p, const float* key, const float* query) {
+template <bool general>
+__device__ float energy(const Encoder& p, const float* key, const float* query) {
   float sum = 0;
-  for (Index d = lane_index(); d < p.D; d += kWarp) sum += p.weights.w0[d] * gate(key, query, d);
+  for_columns<general>(static_cast<int>(p.D), [&](int d) { sum += p.weights.w0[d] * gate(key, query, d); });
   return warp_sum(sum);
 }
 
-// Calls f(bits of the operands, whether rows are in device memory), both std::integral_constant.
+// Calls f(bits of the operands, whether the width is general), both std::integral_constant.
 template <class F>
 void with_operands(Precision precision, Index D, F&& f) {
   const auto with_bits = [&](auto bits) {
-    if (D <= kWidest)
-      f(bits, std::false_type());
-    else
+    if (is_general(D))
       f(bits, std::true_type());
+    else
+      f(bits, std::false_type());
   };
   if (precision == Precision::fp32)
     with_bits(std::integral_constant<int, 24>());

@@ -5,9 +5,9 @@
 // order, so the batch is split without a second launch and the sum has one order. The sums: a block 32 columns, a warp
 // every eighth row.
 //
-// At L = 768, D = 100, B = 512: 16 blocks a matrix, 80 in all, and 16 of sums; 54 Mflop. A block reads 130 to 200 KB of
-// rows from the second-level cache, 13 MB in all. Predicted: 1.7 µs to launch, 2.3 for the load units (four bytes a
-// lane), 1 for the first rows to come, 0.5 to add up: 5.5 µs.
+// At L = 768, D = 100, B = 512: 16 blocks a matrix, 80 in all, and 16 of sums; 56 Mflop. A block reads 130 to 200 KB of
+// rows from the second-level cache, 13 MB in all: 1.8 µs at 64 bytes a cycle. Predicted: 1.7 µs to launch, 2.5 for
+// three rounds of loads, 0.8 to add up and write: 5 µs.
 #include "kernels/cuda/encoder.h"
 
 namespace stamp::cuda {
@@ -31,51 +31,53 @@ struct Jobs {
   } sums[kSums];
 };
 
-// sums[m][n] += d_y[16 rows from k, outputs]ᵀ x[the same rows, inputs], in the layout of mma.
-template <int bits>
-__device__ void add_rows(float (&sums)[2][4][4], Index N, Index D, const float* d_y, const float* x, Index k,
-                         Index outputs, Index inputs) {
+// sums[m][n] += d_y[16 rows from k, outputs]ᵀ x[the same rows, inputs], where sums[m][n][2h + c] is output
+// 4 (lane / 4) + 2m + h and input 4 (2 (lane % 4) + c) + n of the block's: so a lane's four neighbours are four of
+// them.
+template <int bits, bool general>
+__device__ void add_rows(float (&sums)[2][4][4], Index N, int D, const float* d_y, const float* x, Index k, int outputs,
+                         int inputs) {
   const int g = lane_index() / 4, t = lane_index() % 4;
-  const auto at = [&](const float* rows, Index row, Index d) { return row < N && d < D ? rows[row * D + d] : 0.0f; };
+  const auto four = [&](const float* rows, Index row, int d) {
+    return four_of<general>(rows + (row < N ? row : 0) * D, row < N ? d : D, D);
+  };
   if constexpr (bits == 24) {
+#pragma unroll 2
     for (int row = 0; row < 16; ++row) {
-      float left[2][2], right[4][2];
+      const float4 of_left = four(d_y, k + row, outputs + 4 * g);
+      const float4 of_right[2] = {four(x, k + row, inputs + 8 * t), four(x, k + row, inputs + 8 * t + 4)};
+      const float left[4] = {of_left.x, of_left.y, of_left.z, of_left.w};
 #pragma unroll
       for (int m = 0; m < 2; ++m)
 #pragma unroll
-        for (int h = 0; h < 2; ++h) left[m][h] = at(d_y, k + row, outputs + 16 * m + 8 * h + g);
-#pragma unroll
-      for (int n = 0; n < 4; ++n)
-#pragma unroll
-        for (int c = 0; c < 2; ++c) right[n][c] = at(x, k + row, inputs + 8 * n + 2 * t + c);
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-#pragma unroll
-        for (int n = 0; n < 4; ++n)
-#pragma unroll
-          for (int i = 0; i < 4; ++i) sums[m][n][i] = fmaf(left[m][i / 2], right[n][i % 2], sums[m][n][i]);
+        for (int i = 0; i < 4; ++i) {
+          const float4& right = of_right[i % 2];
+          sums[m][0][i] = fmaf(left[2 * m + i / 2], right.x, sums[m][0][i]);
+          sums[m][1][i] = fmaf(left[2 * m + i / 2], right.y, sums[m][1][i]);
+          sums[m][2][i] = fmaf(left[2 * m + i / 2], right.z, sums[m][2][i]);
+          sums[m][3][i] = fmaf(left[2 * m + i / 2], right.w, sums[m][3][i]);
+        }
     }
   } else {
-    const auto four = [&](const float* rows, Index d) {
-      const Index row = k + 4 * t;
-      return make_float4(at(rows, row, d), at(rows, row + 1, d), at(rows, row + 2, d), at(rows, row + 3, d));
-    };
-    float4 left[2][2], right[4];
+    float4 l[4], r[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      l[j] = four(d_y, k + 4 * t + j, outputs + 4 * g);
+      r[j] = four(x, k + 4 * t + j, inputs + 4 * g);
+    }
+    const float4 left[4] = {make_float4(l[0].x, l[1].x, l[2].x, l[3].x), make_float4(l[0].y, l[1].y, l[2].y, l[3].y),
+                            make_float4(l[0].z, l[1].z, l[2].z, l[3].z), make_float4(l[0].w, l[1].w, l[2].w, l[3].w)};
+    const float4 right[4] = {make_float4(r[0].x, r[1].x, r[2].x, r[3].x), make_float4(r[0].y, r[1].y, r[2].y, r[3].y),
+                             make_float4(r[0].z, r[1].z, r[2].z, r[3].z), make_float4(r[0].w, r[1].w, r[2].w, r[3].w)};
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
-      for (int h = 0; h < 2; ++h) left[m][h] = four(d_y, outputs + 16 * m + 8 * h + g);
-#pragma unroll
-    for (int n = 0; n < 4; ++n) right[n] = four(x, inputs + 8 * n + g);
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int n = 0; n < 4; ++n) multiply_fours<bits>(sums[m][n], left[m][0], left[m][1], right[n]);
+      for (int n = 0; n < 4; ++n) multiply_fours<bits>(sums[m][n], left[2 * m], left[2 * m + 1], right[n]);
   }
 }
 
-template <int bits>
-__global__ void __launch_bounds__(kThreads) weight_gradients_kernel(Jobs jobs) {
+template <int bits, bool general>
+__global__ void __launch_bounds__(kThreads, 1) weight_gradients_kernel(Jobs jobs) {
   auto* parts = static_cast<float*>(dynamic_shared());  // [kWarps][kSide][kSideStride]
   const int thread = static_cast<int>(threadIdx.x), lane = lane_index(), warp = thread / kWarp;
   const Index D = jobs.D, sides = (D + kSide - 1) / kSide, B = jobs.ranges.B;
@@ -97,14 +99,21 @@ __global__ void __launch_bounds__(kThreads) weight_gradients_kernel(Jobs jobs) {
   }
 
   const auto& job = jobs.products[blockIdx.y];
-  const Index outputs = blockIdx.x / sides * kSide, inputs = blockIdx.x % sides * kSide;
+  const int outputs = static_cast<int>(blockIdx.x / sides) * kSide,
+            inputs = static_cast<int>(blockIdx.x % sides) * kSide;
   const Index N = job.of_events ? end_of(jobs.ranges, B - 1) : B;
   float sums[2][4][4] = {};
-  for (Index k = 16 * warp; k < N; k += 16 * kWarps) add_rows<bits>(sums, N, D, job.d_y, job.x, k, outputs, inputs);
+#pragma unroll 2
+  for (Index k = 16 * warp; k < N; k += 16 * kWarps)
+    add_rows<bits, general>(sums, N, static_cast<int>(D), job.d_y, job.x, k, outputs, inputs);
   float* own = parts + warp * kSide * kSideStride;
+  const int g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int m = 0; m < 2; ++m)
-    for_outputs(16 * m, sums[m], [&](int output, int input, float sum) { own[output * kSideStride + input] = sum; });
+#pragma unroll
+    for (int n = 0; n < 4; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) own[(4 * g + 2 * m + i / 2) * kSideStride + 4 * (2 * t + i % 2) + n] = sums[m][n][i];
   __syncthreads();
   for (int i = thread; i < kSide * kSide; i += kThreads) {
     const int output = i / kSide, input = i % kSide;
@@ -128,8 +137,8 @@ void CudaDevice::weight_gradients(const Encoder& p, const EncoderRows& rows, con
        {rows.d_t, rows.anchor, g.anchor_weight, false}},
       {{rows.d_w0, g.w0}, {rows.d_query, g.attention_bias}, {rows.d_s, g.session_bias}, {rows.d_t, g.anchor_bias}}};
   const auto sides = static_cast<unsigned>((p.D + kSide - 1) / kSide);
-  with_operands(precision_, p.D, [&](auto bits, auto) {
-    launch("encode_backward of weights", weight_gradients_kernel<bits>, dim3(sides * sides, kProducts + kSums),
+  with_operands(precision_, p.D, [&](auto bits, auto general) {
+    launch("encode_backward of weights", weight_gradients_kernel<bits, general>, dim3(sides * sides, kProducts + kSums),
            dim3(kThreads), sizeof(float) * kWarps * kSide * kSideStride, jobs);
   });
 }

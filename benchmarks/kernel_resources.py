@@ -35,7 +35,7 @@ HOT = (
     "finish_items",
 )
 
-ROWS_OF_ENCODER = {"encode_kernel": 96, "encode_backward_examples_kernel": 40, "encode_backward_events_kernel": 16}
+ROWS_OF_ENCODER = {"encode_kernel": 160, "encode_backward_examples_kernel": 40, "encode_backward_events_kernel": 16}
 
 
 def launch_of(kernel: str, argument: int, flags: str) -> tuple[int, int]:

@@ -76,6 +76,8 @@ TEST_CASE("a training step takes little more than it must") {
   const auto number = check::on(device, std::vector<TrainingStep>{{.number = 1}});
   model.forward(*device, activations, number.data());  // scratch memory has its size
   const Count encode = count(*device, [&] { model.forward(*device, activations, number.data()); });
+  const Count request = count(*device, [&] { model.forward(*device, activations); });
+  model.forward(*device, activations, number.data());
   activations.d_q.upload(check::random(B * D, 0.1, 2));
   const Count encode_backward = count(*device, [&] { model.backward(*device, activations, gradients, number.data()); });
 
@@ -113,8 +115,10 @@ TEST_CASE("a training step takes little more than it must") {
   CHECK(catalog_flops < 1.2 * flops);  // D = 100 is padded to 112, V to a multiple of 128
   CHECK(forward.tensor_flops < 1.2 * flops / 2);
   CHECK(encoder_flops >= dense_flops);
-  CHECK(encoder_flops < 2 * dense_flops);  // padded likewise, the weights' gradients to 128; chunks of 32 events
+  CHECK(encoder_flops < 2 * dense_flops);  // padded likewise, the weights' gradients to 128; groups of 32 events
   CHECK(encode.launches == 1);
+  CHECK(request.launches == 1);
+  CHECK(request.bytes < encode.bytes);  // leaves nothing for a backward pass
   CHECK(encode_backward.launches == 3);
   CHECK(step.launches <= 12);  // and those of the sort
   CHECK(forward.bytes >= forward_bytes);

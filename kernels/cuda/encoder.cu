@@ -1,5 +1,5 @@
 // From events to queries, in one launch: a block has 8 examples, and the events that these hold pass through it in
-// chunks of 32, twice where there are more.
+// chunks of 64, twice where there are more.
 //
 //   look up (max_norm, dropout) -> anchor, mean -> query = W2 x_t + W3 m_s + b_a
 //   keys = W1 x -> a = w0 · σ(keys + query), softmax -> memory = Σ a x (+ residual) -> two cells -> q (to its length)
@@ -18,11 +18,12 @@
 namespace stamp::cuda {
 namespace {
 
-constexpr int kChunk = 32;                            // events
+constexpr int kChunk = 64;                            // events
+constexpr int kGroup = 32;                            // of them, whose keys a warp computes at once
 constexpr int kRowsOfBlock = 2 * kChunk + 4 * kTile;  // x and keys; anchor, mean, query, memory
 
-// Events chunk … to-1 into the kChunk rows of x, zeros behind them; by all warps, each every eighth row. All of a
-// warp's loads are under way together.
+// Events chunk … to-1 into the kChunk rows of x, zeros behind them; by all warps, each every eighth row, to be seen
+// after a barrier. All of a warp's loads are under way together.
 template <bool general>
 __device__ void look_up(const Encoder& p, Index chunk, Index to, float* x) {
   constexpr int kOwn = kChunk / kWarps, kAtOnce = 4;
@@ -56,7 +57,6 @@ __device__ void look_up(const Encoder& p, Index chunk, Index to, float* x) {
     __syncwarp();
     for_masked<general>(p, chunk + row, [&](int d, float mask) { own[d] = mask == 0 ? 0.0f : factor * own[d] * mask; });
   }
-  __syncwarp();
 }
 
 // sums[d] = add(row, d, sums[d]) for one row after another and all columns, by a warp.
@@ -154,19 +154,24 @@ __global__ void __launch_bounds__(kThreads, 1) encode_kernel(Encoder p, EncoderR
 #pragma unroll 1
   for (Index chunk = from; chunk < to; chunk += kChunk) {
     hold(chunk);
+    const int rows = to - chunk < kChunk ? static_cast<int>(to - chunk) : kChunk;
 #pragma unroll 1
-    for (int m = 16 * warp; m < D; m += 16 * kWarps) {
-      float sums[kChunk / 8][4] = {};
-      multiply<bits, general>(sums, D, p.weights.w1, m, x, stride);
-      for_outputs(D, m, sums, [&](int d, int row, float value) {
-        keys[row * stride + d] = value;
-        if (const Index l = chunk + row; left.x && d < D && l >= fresh && l < to) left.keys[l * D + d] = value;
-      });
-    }
+    for (int group = 0; group < rows; group += kGroup)
+#pragma unroll 1
+      for (int m = 16 * warp; m < D; m += 16 * kWarps) {
+        float sums[kGroup / 8][4] = {};
+        multiply<bits, general>(sums, D, p.weights.w1, m, x + group * stride, stride);
+        for_outputs(D, m, sums, [&](int d, int row_of_group, float value) {
+          const int row = group + row_of_group;
+          keys[row * stride + d] = value;
+          if (const Index l = chunk + row; left.x && d < D && l >= fresh && l < to) left.keys[l * D + d] = value;
+        });
+      }
     __syncthreads();
+    // A warp has one example of each row, another in the next: prefixes of a session are spread over all warps.
 #pragma unroll 1
-    for (int pair = warp; pair < kChunk * kTile; pair += kWarps) {
-      const int row = pair % kChunk, example = pair / kChunk;
+    for (int row = 0; row < rows; ++row) {
+      const int example = (warp + kTile - row % kTile) % kTile;
       if (chunk + row < begins[example] || chunk + row >= ends[example]) continue;
       const float e = energy<general>(p, keys + row * stride, queries_of_gates + example * stride);
       if (lane == 0) a[row][example] = e;

@@ -118,9 +118,9 @@ __device__ void multiply(float (&sums)[N][4], int D, const float* w, int m, cons
         }
     }
   } else {
-    constexpr int kSteps = kWidest / 16;
+    constexpr int kSteps = general ? 4 : kWidest / 16;
 #pragma unroll 1
-    for (int first = 0; first < D; first += kWidest) {
+    for (int first = 0; first < D; first += 16 * kSteps) {
       float4 weights[kSteps][2];
 #pragma unroll
       for (int step = 0; step < kSteps; ++step)

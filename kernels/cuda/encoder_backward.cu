@@ -1,10 +1,10 @@
 // From the gradients of queries back to those of the rows looked up, in three launches.
 //
-//   of examples   d_q -> d_s, d_t of the cells -> d_memory, and d_anchor, through W_s and W_t; then with d_i = d_memory
-//   · x_i
-//                 d_e_i = d_i, or a_i (d_i - Σ_j a_j d_j);  u_i = d_e_i w0 σ (1-σ);  d_query = Σ u_i;  d_w0 = Σ d_e_i
-//                 σ; d_anchor += W2ᵀ d_query (+ d_memory),  d_mean = W3ᵀ d_query (+ d_memory)
-//   of events     d_keys = Σ_b u_b;  d_x = Σ_b a_b d_memory_b + d_mean_b / length_b (+ d_anchor_b) + W1ᵀ d_keys;
+//   of examples   d_q -> d_s, d_t of the cells -> d_memory and d_anchor, through W_s and W_t;
+//                 d_i = d_memory · x_i, d_e_i = d_i, or a_i (d_i - Σ_j a_j d_j), u_i = d_e_i w0 σ (1-σ);
+//                 d_query = Σ u_i, d_w0 = Σ d_e_i σ;
+//                 d_anchor += W2ᵀ d_query (+ d_memory), d_mean = W3ᵀ d_query (+ d_memory)
+//   of events     d_keys = Σ_b u_b, d_x = Σ_b a_b d_memory_b + d_mean_b / length_b (+ d_anchor_b) + W1ᵀ d_keys;
 //                 dropout and shortening backward
 //   of weights    weight_gradients.cu
 //

@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, 1) weight_gradients_kernel(Jobs jobs
             inputs = static_cast<int>(blockIdx.x % sides) * kSide;
   const Index N = job.of_events ? end_of(jobs.ranges, B - 1) : B;
   float sums[2][4][4] = {};
-#pragma unroll 2
+#pragma unroll(general ? 1 : 2)
   for (Index k = 16 * warp; k < N; k += 16 * kWarps)
     add_rows<bits, general>(sums, N, static_cast<int>(D), job.d_y, job.x, k, outputs, inputs);
   float* own = parts + warp * kSide * kSideStride;

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 
+from predictions import kernels_table
 from report_gpu import gpu_headline, gpu_performance
 from report_server import served
 from report_tables import ROOT, latest, read, table, where
@@ -344,6 +345,9 @@ def kernels() -> str:
                          "{static} + {dynamic}".format(**next(iter(of.values()))), *(cell(of.get(a)) for a in architectures)]
                         for (source, name), of in sorted(cells.items())]),
                  f"- nvcc {last['nvcc']}, commit {last['commit']}: `python benchmarks/kernel_resources.py`"]  # fmt: skip
+    text += ["## What each is expected to take",
+             "Of a training step at V = 43,097, D = 100, B = 512 in bf16, in their order, and of the top 20, on an H200, as "
+             "the heads of the sources derive it; performance.md has what was measured.", kernels_table()]  # fmt: skip
     if counted := read("traffic"):
         last = counted[-1]
         least, step, forward = last["least"], last["step"], last["forward"]

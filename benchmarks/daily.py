@@ -71,7 +71,7 @@ def side_by_side(processes: int, *shape) -> dict:
 def on_one_gpu(models: int, products: int, dim: int, batch: int, device: str) -> dict:
     """`models` at once by the threads of this process: their speeds together."""
     start = threading.Barrier(models)
-    examples, epochs = (2 * batch, 2) if device == SIMULATED else (100 * batch, 30)
+    examples, epochs = (2 * batch, 2) if device == SIMULATED else (1000 * batch, 5)
     with concurrent.futures.ThreadPoolExecutor(models) as pool:
         shape = (products, dim, batch, stamp.num_threads(), examples, start, device, epochs)
         results = [each.result() for each in [pool.submit(speed, *shape) for _ in range(models)]]

@@ -339,7 +339,7 @@ def kernels() -> str:
 
         text += ["## Registers, shared memory, occupancy, spills",
                  "Each architecture: registers a thread, share of a multiprocessor's warps that are resident, bytes that "
-                 "spill. Shared memory: static and dynamic, as the kernel is launched (top-k: lists up to 64).",
+                 "spill. Shared memory: static and dynamic, as the kernel is launched (top-k: lists up to 256).",
                  table(["kernel", "threads", "shared", *(f"sm_{a}" for a in architectures)],
                        [[f"{source}: {name}", str(next(iter(of.values()))["threads"]),
                          "{static} + {dynamic}".format(**next(iter(of.values()))), *(cell(of.get(a)) for a in architectures)]

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kLengthBits = TrainingExamples::kLengthBits;
 constexpr std::int64_t kLongest = (std::int64_t{1} << kLengthBits) - 1, kPlaces = std::int64_t{1} << (64 - kLengthBits);
-constexpr std::int64_t kPieceExamples = 1 << 18;  // at most, of a piece that travels: some 10 MB
+constexpr std::int64_t kPieceBytes = 64 << 20;  // of a piece that travels, some more or less
 
 std::int64_t target_of(std::uint64_t example) { return static_cast<std::int64_t>(example >> kLengthBits); }
 std::int64_t length_of(std::uint64_t example) { return static_cast<std::int64_t>(example) & kLongest; }
@@ -62,11 +62,7 @@ Batches::Batches(std::shared_ptr<Device> device, const Sessions& sessions, std::
   const auto bytes = static_cast<std::int64_t>(sessions.items().size_bytes() + sessions.weights().size_bytes() +
                                                examples_.size() * sizeof(std::uint64_t));
   streamed_ = bytes > room && !device_->reads_host_memory();
-  if (streamed_) {
-    const double fitting = static_cast<double>(room) / static_cast<double>(bytes) * static_cast<double>(examples());
-    const std::int64_t examples_at_once = std::min(kPieceExamples, static_cast<std::int64_t>(fitting));
-    batches_at_once_ = std::max<std::int64_t>(1, examples_at_once / batch_size_);
-  }
+  piece_bytes_ = std::min(room, kPieceBytes);
   if (streamed_ || device_->reads_host_memory()) return;
   items_.upload(sessions.items());
   weights_.upload(sessions.weights());
@@ -106,13 +102,20 @@ Batches::Piece Batches::make_piece(std::int64_t epoch, std::int64_t first, std::
   piece.first = first;
   piece.last = size();
   piece.order = order ? std::move(order) : order_of(epoch);
-  if (streamed_) piece.last = std::min(piece.last, first + batches_at_once_);
+  // Of a piece that travels, were no event shared: each example, its history and its target.
+  const std::int64_t event_bytes = sessions_.weights().empty() ? 4 : 8;
+  std::int64_t bytes = 0;
   for (std::int64_t i = first; i < piece.last; ++i) {
     BatchPlace place{.data = {}, .first = (i - first) * batch_size_, .B = 0, .L = 0, .weight = 0};
     place.B = std::min(batch_size_, examples() - i * batch_size_);
     for (const std::uint64_t example : std::span(*piece.order).subspan(i * batch_size_, place.B)) {
       place.L += length_of(example);
       place.weight += sessions_.weights().empty() ? 1.0 : sessions_.weights()[target_of(example)];
+    }
+    bytes += place.B * static_cast<std::int64_t>(sizeof(std::uint64_t)) + (place.L + place.B) * event_bytes;
+    if (streamed_ && i > first && bytes > piece_bytes_) {
+      piece.last = i;
+      break;
     }
     place.L = rounded(std::min(place.L, sessions_.events()), device_->padding());
     require(place.L < std::int64_t{1} << 31, "train: a batch of ", place.L,

@@ -29,6 +29,7 @@ class STAMP_API Batches {
   // 2^40 events and histories of 2^24.
   Batches(std::shared_ptr<Device> device, const Sessions& sessions, std::span<const std::int64_t> targets,
           std::int64_t history, std::int64_t batch_size, std::uint64_t seed, std::int64_t room);
+  Batches(const Batches&) = delete;  // a thread works on this one
 
   std::int64_t examples() const { return static_cast<std::int64_t>(examples_.size()); }
   std::int64_t size() const { return (examples() + batch_size_ - 1) / batch_size_; }  // batches of an epoch
@@ -62,7 +63,7 @@ class STAMP_API Batches {
   const std::uint64_t seed_;
   Order examples_;  // in the order of the sessions
   bool streamed_;
-  std::int64_t batches_at_once_ = 0;  // where streamed
+  std::int64_t piece_bytes_;  // where streamed, at most, but for a single batch
   std::int64_t epoch_ = 0;
   bool another_ = false;
   Piece piece_;                // that the device has

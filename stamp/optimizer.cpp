@@ -12,7 +12,8 @@ void OptimizerConfig::validate() const {
           ", expected more than 0");
   require(beta1 >= 0 && beta1 < 1, "beta1 is ", beta1, ", expected a number in [0, 1)");
   require(beta2 >= 0 && beta2 < 1, "beta2 is ", beta2, ", expected a number in [0, 1)");
-  require(epsilon > 0, "epsilon is ", epsilon, ", expected more than 0");
+  constexpr float kLeast = std::numeric_limits<float>::min();  // what is smaller counts as 0 on a GPU
+  require(epsilon >= kLeast, "epsilon is ", epsilon, ", expected ", kLeast, " or more");
   require(weight_decay >= 0 && std::isfinite(weight_decay), "weight_decay is ", weight_decay, ", expected 0 or more");
   require(clip_norm >= 0 && std::isfinite(clip_norm), "clip_norm is ", clip_norm, ", expected 0 (off) or more");
   require(decay > 0 && decay <= 1, "decay is ", decay, ", expected a factor in (0, 1]");

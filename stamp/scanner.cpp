@@ -108,10 +108,13 @@ Scanner::~Scanner() = default;
 void Scanner::keep(std::span<const float> boosts) {
   const auto& device = model_->device();
   if (boosts.empty() || device->reads_host_memory()) return;
+  const auto bytes = static_cast<std::int64_t>(boosts.size_bytes());
+  if (kept_bytes_ + bytes > (device->free_memory() + kept_bytes_) / 10) return;
   Array<float> line(device, 0);
   line.upload(boosts);
   device->synchronize();  // requests read it through handles of their own
-  kept_.emplace_back(boosts.data(), std::move(line));
+  kept_.emplace(boosts.data(), std::move(line));
+  kept_bytes_ += bytes;
 }
 
 std::unique_ptr<Scanner::Context> Scanner::borrow(int threads) const {
@@ -181,8 +184,7 @@ void Scanner::scan_all(Context& c, std::size_t first, std::size_t count) const {
       c.excluded.add({});
     else
       c.excluded.add(c.device->reads_host_memory() ? request.excluded->bits() : request.excluded->most_bits());
-    const auto kept =
-        std::find_if(kept_.begin(), kept_.end(), [&](const auto& line) { return line.first == request.boosts.data(); });
+    const auto kept = kept_.find(request.boosts.data());
     c.boosts.add(request.boosts, kept == kept_.end() ? nullptr : kept->second.data());
   }
   const auto* candidates = table_.holds_all() ? nullptr : &candidates_;

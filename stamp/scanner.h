@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "stamp/pool.h"
@@ -26,7 +27,8 @@ class STAMP_API Scanner {
           std::shared_ptr<std::byte> packed = nullptr);
   ~Scanner();
 
-  // Copies boosts of many requests to the device, before the first of them. They must stay as they are.
+  // Copies boosts of many requests to the device, before the first of them, while such copies take no more than a tenth
+  // of its free memory; others travel with each request. They must stay as they are.
   void keep(std::span<const float> boosts);
 
   const Model& model() const { return *model_; }
@@ -64,9 +66,10 @@ class STAMP_API Scanner {
   std::vector<std::int32_t> candidates_;
   ScanOptions options_;
   ScanTable table_;
-  std::vector<std::pair<const float*, Array<float>>> kept_;  // where boosts stand, and their copies
-  mutable Pool<Context> single_, parallel_;                  // by the threads that they work with
-  std::unique_ptr<ScanQueue> queue_;                         // null where nothing is shared
+  std::unordered_map<const float*, Array<float>> kept_;  // by where boosts stand: their copies
+  std::int64_t kept_bytes_ = 0;
+  mutable Pool<Context> single_, parallel_;  // by the threads that they work with
+  std::unique_ptr<ScanQueue> queue_;         // null where nothing is shared
 };
 
 }  // namespace stamp

@@ -58,16 +58,23 @@ CMAKE
   "$python" -m pip download --quiet --no-deps --only-binary=:all: -d gpu/wheels scikit-build-core pybind11 packaging pathspec
   mkdir gpu/peers
   "$python" -m pip download --quiet --no-deps -d gpu/peers cut-cross-entropy liger-kernel
+  write_commit
+  du -sm gpu | awk '{ print $1 " MiB in gpu/"; exit $1 >= 60 }'
+}
+
+write_commit() {
   local changed
   changed=$(git status --porcelain --untracked-files=no -- ':!benchmarks/results' ':!docs')
   echo "$(git rev-parse --short=10 HEAD)${changed:+-dirty}" >gpu/commit
-  du -sm gpu | awk '{ print $1 " MiB in gpu/"; exit $1 >= 60 }'
 }
+
+# What a build is made of, as one checksum.
+sources() { find CMakeLists.txt stamp kernels tests benchmarks/kernels -type f ! -name '*.py*' -print0 | sort -z | xargs -0 cat | sha256sum; }
 
 # What runs of a build made here. Its paths are those of this checkout, which stands elsewhere there: `build` links one
 # to the other.
 prebuild() {
-  [ -f gpu/commit ] || { echo "tests/gpu.sh prebuild: there is no gpu/; run tests/gpu.sh pack first" >&2; return 1; }
+  [ -d gpu/cmake ] || { echo "tests/gpu.sh prebuild: there is no gpu/; run tests/gpu.sh pack first" >&2; return 1; }
   build=$PWD/build/gpu
   configure -DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF -DCMAKE_CUDA_ARCHITECTURES=90
   cmake --build "$build" --parallel "$STAMP_NUM_THREADS"
@@ -78,6 +85,8 @@ prebuild() {
     xargs -0 cp -P --parents -t "$OLDPWD/gpu/built")
   find gpu/built -type f ! -name '*.cmake' -exec strip --strip-unneeded {} + 2>/dev/null || true
   echo "$PWD" >gpu/built/checkout
+  sources >gpu/built/sources
+  write_commit
   du -sm gpu | awk '{ print $1 " MiB in gpu/"; exit $1 >= 60 }'
 }
 
@@ -99,7 +108,8 @@ build() {
   if [ -f gpu/built/checkout ] && [ "$rehearsal" = 0 ]; then
     local checkout
     checkout=$(cat gpu/built/checkout)
-    [ -e "$checkout" ] || { mkdir -p "$(dirname "$checkout")" && ln -s "$PWD" "$checkout"; }
+    [ "$(sources)" = "$(cat gpu/built/sources)" ] || { echo "tests/gpu.sh build: gpu/built is of other sources; run prebuild anew, or remove it" >&2; return 1; }
+    [ -e "$checkout" ] || { mkdir -p "$(dirname "$checkout")" && ln -sfn "$PWD" "$checkout"; }
     mkdir -p "$build"
     cp -a gpu/built/. "$build/"
     echo "as it was built before, of commit $(cat gpu/commit)"
@@ -146,18 +156,20 @@ run_test() {
 sanitize() {
   say "compute-sanitizer"
   local tool test
-  if ! command -v compute-sanitizer >/dev/null; then
-    echo "there is no compute-sanitizer on PATH: nothing was checked"
+  local sanitizer status=0
+  if ! sanitizer=$(command -v compute-sanitizer || command -v /usr/local/cuda/bin/compute-sanitizer); then
+    echo "there is no compute-sanitizer: nothing was checked"
     return 0
   fi
   [ "$rehearsal" = 0 ] || return 0
   export STAMP_REQUIRE_CUDA=1
   for tool in memcheck racecheck; do
     for test in test_kernels_encoder test_kernels; do
-      within 130 compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/$test" 2>&1 |
-        tee -a "$STAMP_RESULTS/sanitize.log" | tail -3 || echo "$tool of $test ended with ${PIPESTATUS[0]}"
+      within 130 "$sanitizer" --tool $tool --error-exitcode 9 "$build/tests/$test" 2>&1 |
+        tee -a "$STAMP_RESULTS/sanitize.log" | tail -3 || { status=1; echo "$tool of $test failed"; }
     done
   done
+  return $status
 }
 
 kernels() {

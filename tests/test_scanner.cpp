@@ -83,7 +83,7 @@ TEST_CASE("lists are what is left of the list of everything, however places are 
       if (name != std::string("cpu")) CHECK(sets[6].few().size() == 20);  // as a list they stay
       check_all();
       for (const ScanRequest& request : requests) scanner.scan(request);
-      if (name != std::string("cuda")) check_all();  // where cuBLAS takes other ways for other batches, bits may differ
+      check_all();
     }
   }
 }

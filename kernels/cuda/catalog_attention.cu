@@ -82,7 +82,9 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
 #pragma unroll
     for (int h = 0; h < 2; ++h) tops[m][h] = -INFINITY, sums[m][h] = 0;
 
-  for_chunks<W>(items, part * tiles / parts, (part + 1) * tiles / parts, [&](int first, const bf16* products) {
+  const int begin = static_cast<int>(Index{part} * tiles / parts);
+  const int end = static_cast<int>((Index{part} + 1) * tiles / parts);
+  for_chunks<W>(items, begin, end, [&](int first, const bf16* products) {
     if (own >= p.B || first >= p.V) return;  // nobody's queries, no products
     Scores<W> z;
     rows.scores(own_queries, products, z);

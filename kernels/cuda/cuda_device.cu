@@ -11,10 +11,6 @@ namespace stamp::cuda {
 
 namespace {
 
-void check(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS) fail("cuda: ", what, ": ", cublasGetStatusString(status));
-}
-
 std::string mebibytes(std::size_t bytes) { return concat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 
 }  // namespace
@@ -29,17 +25,12 @@ CudaDevice::CudaDevice(int index, Precision precision)
   cuda::check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index_), "open_device");
   shared_limit_ = static_cast<std::size_t>(shared);
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "open_device");
-  check(cublasCreate(&cublas_), "cublasCreate");
-  check(cublasSetStream(cublas_, stream_), "cublasSetStream");
-  // Of our own, so that products can be recorded.
-  constexpr std::size_t kWorkspace = 8 << 20;
-  check(cublasSetWorkspace(cublas_, cublas_workspace_.need(kWorkspace), kWorkspace), "cublasSetWorkspace");
 }
 
 CudaDevice::~CudaDevice() {
   cudaSetDevice(index_);
   cudaStreamSynchronize(stream_);
-  cublasDestroy(cublas_);
+  if (cublas_) cublasDestroy(cublas_);
   cudaStreamDestroy(stream_);
   cudaFreeHost(pinned_);
 }
@@ -148,6 +139,7 @@ class GraphRecorder final : public Recorder {
       work();
     } catch (...) {
       cudaStreamEndCapture(device_.stream_, &graph);
+      cudaGetLastError();  // so that it is not found again by the next call
       if (graph) cudaGraphDestroy(graph);
       throw;
     }

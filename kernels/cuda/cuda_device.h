@@ -100,7 +100,9 @@ class CudaDevice final : public Device {
               Arguments... arguments);
   void select();  // this GPU, for the calling thread
   std::byte* pinned(std::size_t bytes);
-  // dense.cu. c[M,N] = op(a) op(b) + (accumulate ? c : 0) by cuBLAS, row-major; op transposes [K,M] and [N,K].
+  // dense.cu
+  void open_cublas();
+  // c[M,N] = op(a) op(b) + (accumulate ? c : 0) by cuBLAS, row-major; op transposes [K,M] and [N,K].
   void product(Index M, Index N, Index K, const float* a, bool transpose_a, const float* b, bool transpose_b, float* c,
                bool accumulate);
 

@@ -3,10 +3,28 @@
 
 namespace stamp::cuda {
 
+namespace {
+
+void check(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS) fail("cuda: ", what, ": ", cublasGetStatusString(status));
+}
+
+}  // namespace
+
+// Made for the first product, which is never a recorded one: most handles make none.
+void CudaDevice::open_cublas() {
+  check(cublasCreate(&cublas_), "cublasCreate");
+  check(cublasSetStream(cublas_, stream_), "cublasSetStream");
+  // Of our own, so that products can be recorded.
+  constexpr std::size_t kWorkspace = 8 << 20;
+  check(cublasSetWorkspace(cublas_, cublas_workspace_.need(kWorkspace), kWorkspace), "cublasSetWorkspace");
+}
+
 // cuBLAS counts columns first, so it is asked for cᵀ = op(b)ᵀ op(a)ᵀ.
 void CudaDevice::product(Index M, Index N, Index K, const float* a, bool transpose_a, const float* b, bool transpose_b,
                          float* c, bool accumulate) {
   select();
+  if (!cublas_) open_cublas();
   const float one = 1, beta = accumulate ? 1.0f : 0.0f;
   const auto size = [](Index n) { return static_cast<int>(n); };
   const cublasComputeType_t type = precision_ == Precision::fp32   ? CUBLAS_COMPUTE_32F

@@ -63,9 +63,17 @@ def test_a_process_that_dies_costs_none_of_those_it_trained(few, members, tmp_pa
 
 
 def test_what_fails_beside_others_is_tried_once_more_by_itself(few, members, tmp_path, monkeypatch, gpu):
-    spawn, started = workers.Pool._spawn, []
-    monkeypatch.setattr(workers.Pool, "_spawn", lambda self, *a: started.append(a) or spawn(self, *a))
+    start, alone = workers.Pool._start, []
+
+    def watched(self, task, *where):
+        beside = len(self._running())
+        begun = start(self, task, *where)
+        if begun and task.alone:
+            alone.append((task.report.cluster, beside))
+        return begun
+
+    monkeypatch.setattr(workers.Pool, "_start", watched)
     config = {**TINY["config"], "learning_rate": 1e30}  # diverges wherever it is
     with pytest.raises(stamp.TrainingFailed, match="3 of 3"):
         stamp.train_clusters(few, Clusters(members), out=tmp_path, jobs=3, **{**TINY, "config": config, "device": gpu})
-    assert sorted(shared for _, shared in started) == [False] * 3 + [True]
+    assert sorted(alone) == [(cluster, 0) for cluster in sorted(members)]

@@ -138,8 +138,13 @@ void prefetch_bulk(const void* global, std::size_t bytes, Where where) {
 }
 
 float exp2_approx(float x) { return std::exp2(x); }
-float sqrt_approx(float x) { return std::sqrt(x); }
-float divide_approx(float x, float y) { return x / y; }
+
+namespace {
+float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }  // ".ftz"
+}  // namespace
+
+float sqrt_approx(float x) { return flushed(std::sqrt(flushed(x))); }
+float divide_approx(float x, float y) { return flushed(flushed(x) / flushed(y)); }
 
 float max_or_nan(float x, float y) { return std::isnan(x) || std::isnan(y) ? NAN : std::fmax(x, y); }
 

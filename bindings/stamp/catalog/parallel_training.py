@@ -65,7 +65,7 @@ def train_clusters(
     GPU several in one, as processes would take turns there.
 
     Cluster 7 is what ``train_cluster(…, out=out/7)`` would make of it, to the same bits. A cluster that fails, or whose
-    process is killed, costs no other: those that shared the process go on from their checkpoints, each by itself.
+    process is killed, costs no other: those that shared the process go on from their checkpoints, one after another.
     Processes are spawned: a script that calls this does so under
     ``if __name__ == "__main__":``.
 

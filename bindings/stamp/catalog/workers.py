@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
+import os
 import pathlib
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +29,7 @@ class Task:
     out: pathlib.Path
     settings: Settings
     warm_start: WarmStart | None
-    alone: bool = False  # its last process was shared, and failed
+    alone: bool = False  # it failed beside others, and is tried once more when nothing else is on its device
 
 
 @dataclasses.dataclass
@@ -60,8 +62,8 @@ def bytes_needed(job: Job) -> int:
 
 
 class Pool:
-    """Trains tasks in processes. What a process leaves without a report when it ends has failed, whatever the cause, but
-    where others shared the process it is tried once more in one of its own.
+    """Trains tasks in processes. What a process leaves without a report when it ends has failed, whatever the cause. What
+    fails in a process that others share is tried once more when those are done, with the device to itself.
 
     Parameters
     ----------
@@ -133,12 +135,17 @@ class Pool:
             return None
 
     def _start(self, task: Task, job: Job, device: str) -> bool:
-        """False where memory has to be waited for."""
+        """False where memory, or the device, has to be waited for."""
         size, running = bytes_needed(job), self._running()
         if running and size + sum(running) > self._memory:
             return False
+        there = [each for worker in self._workers.values() if worker.device == device for each in worker.tasks.values()]
+        if there and (task.alone or any(each.alone for each in there)):
+            return False
         try:
             task.out.mkdir(parents=True, exist_ok=True)
+            if task.alone:
+                self._close_idle()  # they hold memory of the device
             shared = self._shared and not task.alone
             usable = [at for at, worker in self._workers.items() if shared and worker.open and worker.device == device]
             connection = usable[0] if usable else self._spawn(device, shared)
@@ -220,7 +227,7 @@ class Pool:
 
     def _end(self, task: Task, report: TrainReport, *, shared: bool) -> None:
         if report.status == "failed" and shared:
-            self._waiting.appendleft(dataclasses.replace(task, alone=True))
+            self._waiting.append(dataclasses.replace(task, alone=True))
         else:
             self._finish(task, report)
 
@@ -273,7 +280,11 @@ def _train(job: Job, send: Callable[[Any], None]) -> None:
             send((cluster, share * selection if phase == "train" else selection + share * (1 - selection)))
 
     try:
-        report = job.run(advance)
-    except Exception as error:
-        report = failure(job.report, error)
-    send((cluster, report))
+        try:
+            report = job.run(advance)
+        except Exception as error:
+            report = failure(job.report, error)
+        send((cluster, report))
+    except BaseException:  # nobody would hear of it: the end of the process is heard
+        traceback.print_exc()
+        os._exit(1)

@@ -42,7 +42,7 @@ class TrainReport:
     seconds : dict of str to float
         Of `prepare` (reading, cutting), `train`, `save` and `total`.
     peak_memory : int
-        Bytes that the process held at most.
+        Bytes that the process held at most: on a GPU with the clusters that it trained side by side.
     data, clusters : str
         Fingerprints.
     config : dict

@@ -29,7 +29,6 @@ if [ "$rehearsal" = 1 ]; then
 fi
 mkdir -p "$STAMP_RESULTS"
 export PYTHONPATH=$build/site${PYTHONPATH:+:$PYTHONPATH}
-[ ! -d gpu/data ] || export STAMP_DATA=$PWD/gpu/data
 
 say() { printf '\n== %s\n' "$*"; }
 # Ends what would outrun its part; a part is cut off by the machine after ten minutes, with its results lost.
@@ -249,6 +248,7 @@ collect() {
 
 part() {
   export_modules
+  [ ! -d gpu/data ] || export STAMP_DATA=$PWD/gpu/data
   case $1 in
     build | sanitize | kernels | train | recommend | daily | profile | peers | accuracy) "$1" ;;
     test) run_test ;;

@@ -128,10 +128,9 @@ Batches::Piece Batches::make_piece(std::int64_t epoch, std::int64_t first, std::
 
 // What overlaps in the sessions does so here, and nothing else: events keep their order, and each target is there, too.
 void Batches::pack(Piece& piece) const {
-  const auto batches = std::span(*piece.order).subspan(piece.first * batch_size_);
-  piece.examples.assign(batches.begin(),
-                        batches.begin() + std::min<std::int64_t>(static_cast<std::int64_t>(batches.size()),
-                                                                 (piece.last - piece.first) * batch_size_));
+  const BatchPlace& last = piece.places.back();
+  const auto examples = std::span(*piece.order).subspan(piece.first * batch_size_, last.first + last.B);
+  piece.examples.assign(examples.begin(), examples.end());
   std::vector<std::uint32_t> sorted(piece.examples.size());
   for (std::size_t i = 0; i < sorted.size(); ++i) sorted[i] = static_cast<std::uint32_t>(i);
   std::sort(sorted.begin(), sorted.end(), [&](auto a, auto b) { return piece.examples[a] < piece.examples[b]; });

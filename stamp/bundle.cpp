@@ -405,9 +405,10 @@ std::shared_ptr<Model> BundleReader::load(std::size_t cluster, std::shared_ptr<D
   Safetensors tensors(file.model ? file.model : verified_model(file));
   const auto held = tensors.tensors();
   auto model = std::make_shared<Model>(file.config, file.products, std::move(device), std::move(tensors));
-  const auto shapes = model->shapes();
+  std::map<std::string, TensorSource> known;
+  model->save(known, "");
   for (const auto& [name, tensor] : held)
-    if (!shapes.count(name)) fail("load_bundle: ", file.name, " holds tensor '", name, "', which its config has not");
+    if (!known.count(name)) fail("load_bundle: ", file.name, " holds tensor '", name, "', which its config has not");
   return model;
 }
 

@@ -53,6 +53,8 @@ void visit_config(C& c, F&& visit) {
   visit("score", c.score);
   visit("scale", c.scale);
   visit("repeat_floors", c.repeat_floors);
+  visit("successor_floors", c.successor_floors);
+  visit("successors", c.successors);
   visit("dropout", c.dropout);
   visit("history", c.history);
   visit("item_std", c.item_std);

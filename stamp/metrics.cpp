@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "stamp/repeats.h"
+#include "stamp/floors.h"
 #include "stamp/scan_table.h"
 
 namespace stamp {
@@ -61,7 +61,7 @@ class ModelRanker final : public Ranker {
   const Model& model_;
   std::shared_ptr<Device> device_;
   Activations activations_;
-  RepeatFloors floors_;
+  HistoryFloors floors_;
   ScanTable table_;
   Array<std::int32_t> ids_;
   Array<float> scores_;

@@ -20,6 +20,7 @@ Config Config::preset(const std::string& name) {
     config.score = Score::cosine;
     config.scale = 12;
     config.repeat_floors = 10;
+    config.successor_floors = 5;
     config.history = 50;
     config.dropout = 0.3f;
     config.item_std = 0.1f;
@@ -35,6 +36,9 @@ void Config::validate() const {
   require(scale > 0 && std::isfinite(scale), "Config: scale is ", scale, ", expected more than 0");
   require(repeat_floors >= 0 && repeat_floors <= 65536, "Config: repeat_floors is ", repeat_floors,
           ", expected 0 (none) to 65536");
+  require(successor_floors >= 0 && successor_floors <= 64, "Config: successor_floors is ", successor_floors,
+          ", expected 0 (none) to 64");
+  require(successors >= 1 && successors <= 65536, "Config: successors is ", successors, ", expected 1 to 65536");
   require(dropout >= 0 && dropout < 1, "Config: dropout is ", dropout, ", expected a rate in [0, 1)");
   require(history >= 0, "Config: history is ", history, ", expected 0 (all events) or more");
   require(item_std >= 0 && std::isfinite(item_std), "Config: item_std is ", item_std, ", expected 0 or more");
@@ -158,7 +162,7 @@ std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::ui
   return values;
 }
 
-constexpr const char* kRepeatFloors = "repeat.floors";
+constexpr const char *kRepeatFloors = "repeat.floors", *kSuccessorFloors = "successor.floors";
 
 constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
 
@@ -188,7 +192,7 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
   file.f32("items", {V, config.dim});  // before memory is asked for
   const bool mapped = device_->reads_host_memory();
   weights_ = Weights(config_, V, device_, !mapped);
-  repeat_floors_.assign(static_cast<std::size_t>(config.repeat_floors), kNoFloor);
+  forget_floors();
   load(file, "");
   if (mapped) weights_.items = Array<float>(device_, file.mapped_f32("items", {V, config.dim}), V * config.dim);
 }
@@ -197,7 +201,7 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
     : config_(config), V_(V), device_(std::move(device)) {
   validate(config_, V);
   weights_ = Weights(config_, V, device_);
-  repeat_floors_.assign(static_cast<std::size_t>(config.repeat_floors), kNoFloor);
+  forget_floors();
   std::uint64_t stream = kWeightStream;
   for (auto& [name, shape, array] : weights_.tensors()) {
     const bool bias = name.ends_with("bias");
@@ -232,9 +236,13 @@ Encoder Model::encoder(const Activations& a, const TrainingStep* step) const {
 
 void Model::load(const Safetensors& file, const std::string& prefix) {
   weights_.load(file, prefix);
-  if (repeat_floors_.empty()) return;
-  const auto floors = file.f32(prefix + kRepeatFloors, {config_.repeat_floors});
-  set_repeat_floors({floors.begin(), floors.end()});
+  const auto floors = [&](const char* name, std::int64_t n) {
+    if (n == 0) return std::vector<float>();
+    const auto values = file.f32(prefix + name, {n});
+    return std::vector<float>(values.begin(), values.end());
+  };
+  set_floors(floors(kRepeatFloors, config_.repeat_floors), floors(kSuccessorFloors, config_.successor_floors));
+  if (config_.successor_floors > 0) set_successors(Successors(file, prefix, V_));
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
@@ -242,13 +250,31 @@ void Model::save(std::map<std::string, TensorSource>& tensors, const std::string
   if (!repeat_floors_.empty())
     tensors.insert_or_assign(prefix + kRepeatFloors,
                              TensorSource({DType::f32, {config_.repeat_floors}}, repeat_floors_.data()));
+  if (successor_floors_.empty()) return;
+  tensors.insert_or_assign(prefix + kSuccessorFloors,
+                           TensorSource({DType::f32, {config_.successor_floors}}, successor_floors_.data()));
+  successors_.save(tensors, prefix);
 }
 
-void Model::set_repeat_floors(std::vector<float> floors) {
-  require(floors.size() == repeat_floors_.size(), "Model::set_repeat_floors: ", floors.size(), " floors, expected ",
-          repeat_floors_.size());
-  for (float floor : floors) require(!std::isnan(floor), "Model::set_repeat_floors: a floor is NaN");
-  repeat_floors_ = std::move(floors);
+void Model::forget_floors() {
+  repeat_floors_.assign(static_cast<std::size_t>(config_.repeat_floors), kNoFloor);
+  successor_floors_.assign(static_cast<std::size_t>(config_.successor_floors), kNoFloor);
+  successors_ = Successors(V_);
+}
+
+void Model::set_floors(std::vector<float> repeats, std::vector<float> successors) {
+  require(repeats.size() == repeat_floors_.size() && successors.size() == successor_floors_.size(),
+          "Model::set_floors: ", repeats.size(), " floors of repeats and ", successors.size(),
+          " of successors, expected ", repeat_floors_.size(), " and ", successor_floors_.size());
+  for (const auto* floors : {&repeats, &successors})
+    for (float floor : *floors) require(!std::isnan(floor), "Model::set_floors: a floor is NaN");
+  repeat_floors_ = std::move(repeats);
+  successor_floors_ = std::move(successors);
+}
+
+void Model::set_successors(Successors successors) {
+  require(successors.V() == V_, "Model::set_successors: successors of ", successors.V(), " products, expected ", V_);
+  successors_ = std::move(successors);
 }
 
 double Model::rms() const {
@@ -264,6 +290,7 @@ std::map<std::string, std::vector<float>> Model::download() const {
   std::map<std::string, std::vector<float>> values;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) values[name] = array->download();
   if (!repeat_floors_.empty()) values[kRepeatFloors] = repeat_floors_;
+  if (!successor_floors_.empty()) values[kSuccessorFloors] = successor_floors_;
   return values;
 }
 
@@ -271,6 +298,7 @@ std::map<std::string, std::vector<std::int64_t>> Model::shapes() const {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) shapes[name] = shape;
   if (!repeat_floors_.empty()) shapes[kRepeatFloors] = {config_.repeat_floors};
+  if (!successor_floors_.empty()) shapes[kSuccessorFloors] = {config_.successor_floors};
   return shapes;
 }
 
@@ -287,7 +315,11 @@ void Model::upload(const std::map<std::string, std::vector<float>>& values) {
   for (const auto& [name, data] : values)
     require(expected.contains(name), "Model::upload: no tensor '", name, "' in this model");
   for (auto& [name, shape, array] : weights_.tensors()) array->upload(values.at(name));
-  if (!repeat_floors_.empty()) set_repeat_floors(values.at(kRepeatFloors));
+  const auto floors = [&](const char* name) {
+    const auto found = values.find(name);
+    return found == values.end() ? std::vector<float>() : found->second;
+  };
+  set_floors(floors(kRepeatFloors), floors(kSuccessorFloors));
 }
 
 }  // namespace stamp

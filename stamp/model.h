@@ -15,6 +15,7 @@
 
 #include "stamp/safetensors.h"
 #include "stamp/sessions.h"
+#include "stamp/successors.h"
 #include "stamp/tensor.h"
 
 namespace stamp {
@@ -29,11 +30,13 @@ struct STAMP_API Config {
   bool mlp_bias = false;
   float max_norm = 0;  // rows looked up are shortened to it; 0: never
   Score score = Score::dot;
-  float scale = 16;                // of cosine scores
-  std::int64_t repeat_floors = 0;  // of products of the history itself (repeats.h): so many; 0: none
-  float dropout = 0;               // of the looked-up embeddings, while training
-  std::int64_t history = 0;        // at most so many last events are read; 0: all
-  float item_std = 0.002f;         // initial weights: N(0, std²)
+  float scale = 16;                   // of cosine scores
+  std::int64_t repeat_floors = 0;     // of products of the history itself (floors.h): so many; 0: none
+  std::int64_t successor_floors = 0;  // of products that come near the last events: of so many events; 0: none
+  std::int64_t successors = 50;       // kept of each product for them
+  float dropout = 0;                  // of the looked-up embeddings, while training
+  std::int64_t history = 0;           // at most so many last events are read; 0: all
+  float item_std = 0.002f;            // initial weights: N(0, std²)
   float weight_std = 0.05f;
   std::uint64_t seed = 42;
 
@@ -125,13 +128,18 @@ class STAMP_API Model {
     return {.items = weights_.items.data(), .rows = rows, .normalize = config_.score == Score::cosine};
   }
 
-  // Below which scores of products that the history itself holds do not fall (repeats.h), by how many events ago they
-  // last were there: of the anchor, of the event before it, …, the last one for all before, too.
-  // [config.repeat_floors], in host memory; kNoFloor where there is none.
+  // Below which scores of products that the history names do not fall (floors.h). In host memory; kNoFloor where there
+  // is none. Of what it holds itself, [config.repeat_floors], by how many events ago that last was there: of the
+  // anchor, of the event before it, …, the last one for all before, too. Of what comes near its events,
+  // [config.successor_floors], by how many events ago those were.
   static constexpr float kNoFloor = std::numeric_limits<float>::lowest();
   const std::vector<float>& repeat_floors() const { return repeat_floors_; }
+  const std::vector<float>& successor_floors() const { return successor_floors_; }
   // Throws std::invalid_argument for another number of them, and for NaN.
-  void set_repeat_floors(std::vector<float> floors);
+  void set_floors(std::vector<float> repeats, std::vector<float> successors);
+  const Successors& successors() const { return successors_; }
+  // Throws std::invalid_argument where they are of another number of products.
+  void set_successors(Successors successors);
 
   // Every tensor of a file, or to one, under prefix + name; `tensors` refers to this model.
   void load(const Safetensors& file, const std::string& prefix);
@@ -147,11 +155,14 @@ class STAMP_API Model {
   void upload(const std::map<std::string, std::vector<float>>& values);
 
  private:
+  void forget_floors();
+
   Config config_;
   std::int64_t V_;
   std::shared_ptr<Device> device_;
   Weights weights_;
-  std::vector<float> repeat_floors_;
+  std::vector<float> repeat_floors_, successor_floors_;
+  Successors successors_;
 };
 
 }  // namespace stamp

@@ -17,7 +17,8 @@ struct WeightedLists {
   }
 };
 
-// Where each product of 0 … V-1 occurs, as events of `sessions`, and the session that each event is of. 12 bytes an event.
+// Where each product of 0 … V-1 occurs, as events of `sessions`, and the session that each event is of. 12 bytes an
+// event.
 struct Occurrences {
   std::vector<std::int64_t> begins, events;
   std::vector<std::int32_t> session;

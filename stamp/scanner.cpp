@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "stamp/repeats.h"
+#include "stamp/floors.h"
 
 namespace stamp {
 
@@ -75,7 +75,7 @@ struct Scanner::Context {
 
   std::shared_ptr<Device> device;
   Activations activations;
-  RepeatFloors floors;
+  HistoryFloors floors;
   Batch batch;
   std::vector<ScanRequest> order;  // of the batch: those that scan everything, then the others
   PerQuery<std::uint64_t> excluded;

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "stamp/files.h"
+#include "stamp/floors.h"
 #include "stamp/internal/json.h"
-#include "stamp/repeats.h"
 
 namespace stamp {
 
@@ -115,8 +115,10 @@ class Run {
   void fit(const Sessions& sessions) {
     const std::int64_t epochs = planned_epochs();
     std::vector<std::int64_t> examples = example_targets(sessions, config_.min_history), held_out;
-    if (model_.config().repeat_floors > 0)
-      held_out = hold_out(sessions, config_.calibration, model_.config().seed, examples);
+    const Config& model = model_.config();
+    if (model.repeat_floors + model.successor_floors > 0)
+      held_out = hold_out(sessions, config_.calibration, model.seed, examples);
+    if (model.successor_floors > 0) model_.set_successors({sessions, model_.V(), model.successors, held_out});
     report_.calibration_examples = static_cast<std::int64_t>(held_out.size());
     const std::int64_t count = static_cast<std::int64_t>(examples.size());
     // Half of what the model leaves, for activations and scratch are to come.
@@ -166,7 +168,7 @@ class Run {
       }
       if (const double rms = model_.rms(); !(rms < 1e6))  // the last step shows in no loss
         return diverge(concat("the root mean square of the weights became ", rms), rate);
-      if (!held_out.empty()) fit_repeat_floors(model_, sessions, held_out);
+      if (!held_out.empty()) fit_floors(model_, sessions, held_out);
       if (!end_epoch()) return;
     }
     report_.stopped = out_of_patience() ? "patience" : "finished";

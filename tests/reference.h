@@ -21,9 +21,35 @@ struct Case {
   std::int64_t V;
   Tensors weights;
   stamp::Batch batch;
-  Vector mask;  // [L,D] factors of dropout, or empty
-  Vector d_q;   // [B,D] gradients of the queries; empty: those of the loss
+  Vector mask;                                              // [L,D] factors of dropout, or empty
+  Vector d_q;                                               // [B,D] gradients of the queries; empty: those of the loss
+  std::vector<std::map<std::int32_t, double>> shares = {};  // t(x → v) of each x, for floors of successors
 };
+
+// t(x → y) of successors.h, from all pairs of events of the sessions that are not `left_out`.
+inline std::vector<std::map<std::int32_t, double>> successor_shares(const stamp::Sessions& sessions, std::int64_t V,
+                                                                    const std::set<std::int64_t>& left_out = {}) {
+  std::vector<std::map<std::int32_t, double>> shares(static_cast<std::size_t>(V));
+  const auto known = [V](std::int32_t row) { return row >= 0 && row < V; };
+  for (std::int64_t s = 0; s < sessions.size(); ++s) {
+    const auto items = sessions.items(s);
+    if (left_out.contains(s)) continue;
+    for (std::size_t i = 0; i < items.size(); ++i)
+      for (std::size_t j = 0; j < items.size(); ++j) {
+        const double distance = static_cast<double>(j) - static_cast<double>(i);
+        if (!known(items[i]) || !known(items[j]) || items[i] == items[j] || std::abs(distance) > 10) continue;
+        const auto event = static_cast<std::size_t>(sessions.offsets()[s]) + j;
+        const double weight = sessions.weights().empty() ? 1 : sessions.weights()[event];
+        if (weight > 0) shares[items[i]][items[j]] += weight * (distance > 0 ? 1 / distance : -0.5 / distance);
+      }
+  }
+  for (auto& of : shares) {
+    double all = 20;
+    for (const auto& [row, share] : of) all += share;
+    for (auto& [row, share] : of) share /= all;
+  }
+  return shares;
+}
 
 // What dropout multiplies each element of the rows looked up by, [L,D].
 inline Vector dropout_mask(const stamp::Config& config, std::int64_t step, std::int64_t L) {
@@ -283,17 +309,35 @@ class Network {
 
 inline Result run(const Case& c) { return Network(c).run(); }
 
-// The scores that example b's products are listed by: those of run(), raised to the floors of its history's products.
-inline Vector listed_scores(const Case& c, std::int64_t b) {
-  Vector z = run(c).scores[b];
-  const auto floors = c.weights.find("repeat.floors");
-  if (floors == c.weights.end()) return z;
+// What each reason but its score says of example b's products (floors.h), before floors: for each distance that repeats
+// have a floor for 1 of the products that last came there, and then for each of successors the shares of that event's.
+inline std::vector<std::map<std::int32_t, double>> reasons(const Case& c, std::int64_t b) {
+  std::vector<std::map<std::int32_t, double>> found;
+  const auto number = [&](const char* name) {
+    const auto floors = c.weights.find(name);
+    return floors == c.weights.end() ? std::size_t{0} : floors->second.size();
+  };
+  const std::size_t repeats = number("repeat.floors"), successors = number("successor.floors");
+  found.resize(repeats + successors);
   std::set<std::int32_t> seen;
-  for (std::int64_t ago = 0; ago < c.batch.length[b]; ++ago) {
+  for (std::size_t ago = 0; ago < static_cast<std::size_t>(c.batch.length[b]); ++ago) {
     const std::int32_t row = c.batch.items[c.batch.begin[b] + c.batch.length[b] - 1 - ago];
-    const auto place = std::min<std::size_t>(ago, floors->second.size() - 1);
-    if (seen.insert(row).second) z[row] = raised(z[row], floors->second[place]);
+    if (repeats > 0 && seen.insert(row).second) found[std::min(ago, repeats - 1)][row] = 1;
+    if (ago < successors) found[repeats + ago] = c.shares[row];
   }
+  return found;
+}
+
+// The scores that example b's products are listed by: those of run(), raised to the floors that its history gives.
+inline Vector listed_scores(const Case& c, std::int64_t b) {
+  Vector z = run(c).scores[b], floors;
+  for (const char* name : {"repeat.floors", "successor.floors"})
+    if (const auto found = c.weights.find(name); found != c.weights.end())
+      floors.insert(floors.end(), found->second.begin(), found->second.end());
+  const auto found = reasons(c, b);
+  for (std::size_t reason = 0; reason < found.size(); ++reason)
+    for (const auto& [row, share] : found[reason])
+      if (floors[reason] > -1e30) z[row] = raised(z[row], floors[reason] + std::log(share));
   return z;
 }
 

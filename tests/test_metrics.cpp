@@ -117,7 +117,7 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
     Model model(config, V, device);
-    model.set_repeat_floors({0.1f, 0.05f});
+    model.set_floors({0.1f, 0.05f}, {});
     const auto table = model.download().at("items");
     double hr = 0, mrr = 0, n = 0;
     for (std::int64_t target : example_targets(sessions)) {

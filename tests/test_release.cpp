@@ -24,6 +24,21 @@ Catalog catalog_of(std::int64_t V) {
   return catalog;
 }
 
+// What successors are counted in: most products have some 60.
+const Sessions& visits() {
+  static const Sessions sessions = [] {
+    std::mt19937 random(3);
+    std::vector<std::int32_t> items;
+    std::vector<std::int64_t> offsets{0};
+    for (int s = 0; s < 2000; ++s) {
+      for (unsigned n = 2 + random() % 5; n > 0; --n) items.push_back(static_cast<std::int32_t>(random() % kProducts));
+      offsets.push_back(static_cast<std::int64_t>(items.size()));
+    }
+    return Sessions(items, offsets);
+  }();
+  return sessions;
+}
+
 std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& device, std::int64_t history = 0,
                                 std::int64_t V = kProducts, std::uint64_t seed = 42) {
   Config config = Config::preset("official");
@@ -34,9 +49,13 @@ std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& devi
   config.history = history;
   config.seed = seed;
   config.repeat_floors = 3;
+  config.successor_floors = 2;
   auto model = std::make_shared<Model>(config, V, device);
-  model->set_repeat_floors(score == Score::dot ? std::vector{0.5f, -1.0f, 0.2f}
-                                               : std::vector{5.0f, 3.0f, Model::kNoFloor});
+  model->set_successors({visits(), V, V, {}});
+  if (score == Score::dot)
+    model->set_floors({0.5f, -1.0f, 0.2f}, {3.0f, 4.0f});
+  else
+    model->set_floors({5.0f, 3.0f, Model::kNoFloor}, {8.0f, 7.0f});
   return model;
 }
 
@@ -80,7 +99,7 @@ std::vector<Query> queries_of(const std::vector<Asked>& asked) { return {asked.b
 
 // What brute force over the oracle's scores gives: (-score, row), best first.
 std::vector<std::pair<double, std::int32_t>> expected_of(const Model& model, const Asked& query) {
-  reference::Case c{model.config(), model.V(), {}, {}, {}, {}};
+  reference::Case c{model.config(), model.V(), {}, {}, {}, {}, reference::successor_shares(visits(), model.V())};
   for (auto& [name, values] : model.download()) c.weights[name].assign(values.begin(), values.end());
   c.batch.add_history(query.events);
   const auto z = reference::listed_scores(c, 0);

@@ -36,7 +36,11 @@ BlockScan::BlockScan(const CatalogScan& scan, Index first, Index count, Index k,
 }
 
 void BlockScan::run(Index begin, Index end) {
-  for (Index r = 0; r < count_; ++r) take_raised(r, begin, end);
+  for (Index r = 0; p_.floors.begin && r < count_; ++r) {
+    const std::int32_t* ids = p_.floors.ids;
+    next_floor_[r] =
+        std::lower_bound(ids + p_.floors.begin[query(r)], ids + p_.floors.begin[query(r) + 1], begin) - ids;
+  }
   Index in_vain = 0;  // panels since bounds last were of use
   for (Index at = begin; at < end; at += kPanel) {
     const std::uint64_t products = end - at < kPanel ? (std::uint64_t{1} << (end - at)) - 1 : ~std::uint64_t{0};
@@ -50,21 +54,17 @@ void BlockScan::run(Index begin, Index end) {
   }
 }
 
-// Products with a floor are few: they come first, and panels pass them over.
-void BlockScan::take_raised(Index r, Index begin, Index end) {
-  for_floors(p_.floors, query(r), begin, end, [&](std::int32_t v, float floor) {
-    const float above_floor = raised(score(r, v), floor);
-    rank(r, above_floor);
-    if (excluded(r, v) >> (v % kPanel) & 1) return;
-    offer(r, v, boosts(r) ? above_floor + boosts(r)[v] : above_floor);
-  });
-}
-
-std::uint64_t BlockScan::raised_of(Index r, Index begin) const {
-  std::uint64_t bits = 0;
-  for_floors(p_.floors, query(r), begin, begin + kPanel,
-             [&](std::int32_t v, float) { bits |= std::uint64_t{1} << (v - begin); });
-  return bits;
+BlockScan::FloorsOfPanel BlockScan::floors_of(Index r, Index begin) {
+  FloorsOfPanel found;
+  if (!p_.floors.begin) return found;
+  const Index last = p_.floors.begin[query(r) + 1];
+  Index& next = next_floor_[r];
+  while (next < last && p_.floors.ids[next] < begin) ++next;
+  found.ids = p_.floors.ids + next;
+  found.values = p_.floors.values + next;
+  for (; next + found.n < last && found.ids[found.n] < begin + kPanel; ++found.n)
+    found.products |= std::uint64_t{1} << (found.ids[found.n] - begin);
+  return found;
 }
 
 // Whether bounds were of use.
@@ -106,31 +106,54 @@ bool BlockScan::rule_out(Index r, Index begin, std::uint64_t products, const std
     std::copy(added, boosts(r) + p_.V, cut_off.begin());
     added = cut_off.data();
   }
-  std::uint64_t left = bounds(added, least(r), nullptr) & products & ~excluded(r, begin), unsure = 0;
+  const FloorsOfPanel floors = floors_of(r, begin);
+  std::uint64_t left = bounds(added, least(r), nullptr) & products & ~excluded(r, begin) & ~floors.products;
+  std::uint64_t unsure = 0;
   Index surely_above = 0;
-  if (left) left &= ~raised_of(r, begin);
   if (is_ranked(r)) {
-    products &= ~raised_of(r, begin);
+    products &= ~floors.products;
     std::uint64_t surely;
     unsure = bounds(nullptr, scan_.target_scores[query(r)], &surely) & ~surely & products;
     surely_above = std::popcount(surely & products);
   }
   if (std::popcount(left) > kManyListed || std::popcount(unsure) > kManyRanked) return false;
 
-  above_[r] += surely_above;
-  for_bits(unsure, [&](int i) { rank(r, score(r, static_cast<std::int32_t>(begin + i))); });
-  for_bits(left, [&](int i) {
+  const auto bounds_of = [&](Index i) {
     const float sum = static_cast<float>(integers[i] - q.offset) +
                       (high ? 128.0f * static_cast<float>(high[i] - q.high_offset) : 0.0f);
     const float z = q.scale * sum, s = scan_.table->scales[begin + i];
+    return Bounds{s * (z - error) - Int8Table::kSlack, s * (z + error) + Int8Table::kSlack};
+  };
+  above_[r] += surely_above;
+  for_bits(unsure, [&](int i) { rank(r, score(r, static_cast<std::int32_t>(begin + i))); });
+  for (Index i = 0; i < floors.n; ++i) bound_raised(r, floors, i, bounds_of(floors.ids[i] - begin));
+  for_bits(left, [&](int i) {
     const float boost = added ? added[i] : 0;
-    const float upper = s * (z + error) + Int8Table::kSlack + boost,
-                lower = s * (z - error) - Int8Table::kSlack + boost;
-    constexpr float kInfinite = std::numeric_limits<float>::infinity();
-    lower_[r].offer(std::isnan(lower) ? -kInfinite : lower);
-    wait(r, {std::isnan(upper) ? kInfinite : upper, static_cast<std::int32_t>(begin + i)});
+    const Bounds plain = bounds_of(i);
+    wait(r, static_cast<std::int32_t>(begin + i), {plain.lower + boost, plain.upper + boost});
   });
   return true;
+}
+
+// A product with a floor: log(exp(z) + exp(floor)) is at least the larger of the two, and at most log 2 above it.
+void BlockScan::bound_raised(Index r, const FloorsOfPanel& floors, Index i, Bounds plain) {
+  constexpr float kLog2 = 0.7f, kRounding = 0x1p-22f;  // both more than they are
+  const std::int32_t v = floors.ids[i];
+  const float floor = floors.values[i], upper = std::max(plain.upper, floor);  // NaN stays
+  // Without a bound of z from below its score may be NaN, which is never listed.
+  const bool bounded = plain.lower > -std::numeric_limits<float>::infinity();
+  const Bounds bounds{bounded ? std::max(plain.lower, floor) : plain.lower,
+                      upper + kLog2 + kRounding * std::abs(upper)};
+  if (is_ranked(r)) {
+    const float target = scan_.target_scores[query(r)];
+    if (bounds.lower > target)
+      ++above_[r];
+    else if (!(bounds.upper < target))
+      rank(r, score(r, v));
+  }
+  if (excluded(r, v) >> (v % kPanel) & 1) return;
+  const float boost = boosts(r) ? boosts(r)[v] : 0;
+  if (!(bounds.upper + boost < least(r))) wait(r, v, {bounds.lower + boost, bounds.upper + boost});
 }
 
 float BlockScan::least(Index r) const {
@@ -140,16 +163,18 @@ float BlockScan::least(Index r) const {
 }
 
 float BlockScan::least_behind(Index r) const {
-  if (!lower_[r].is_full() || p_.floors.begin) return least(r);
+  if (!lower_[r].is_full()) return least(r);
   return std::nextafter(least(r), std::numeric_limits<float>::infinity());
 }
 
-void BlockScan::wait(Index r, Waiting product) {
+void BlockScan::wait(Index r, std::int32_t v, Bounds bounds) {
+  constexpr float kInfinite = std::numeric_limits<float>::infinity();
+  lower_[r].offer(std::isnan(bounds.lower) ? -kInfinite : bounds.lower);
   if (n_waiting_[r] == room_) {
     drop_ruled_out(r);
     if (n_waiting_[r] > room_ / 2) score_waiting(r);
   }
-  waiting(r)[n_waiting_[r]++] = product;
+  waiting(r)[n_waiting_[r]++] = {std::isnan(bounds.upper) ? kInfinite : bounds.upper, v};
 }
 
 void BlockScan::drop_ruled_out(Index r) {
@@ -171,6 +196,7 @@ void BlockScan::score_waiting(Index r) {
     for (Index i = first + n; i < std::min(first + n + kTogether, n_waiting_[r]); ++i) scan_.exact.prefetch(all[i].id);
     scan_.exact.of(query(r), n, ids.data(), scores.data());
     for (Index i = 0; i < n; ++i) {
+      raise(r, ids[i], scores[i]);
       if (const float* boost = boosts(r)) scores[i] += boost[ids[i]];
       if (scores[i] >= least(r)) best_[r].offer({scores[i], ids[i]});
     }
@@ -182,7 +208,9 @@ void BlockScan::score_waiting(Index r) {
 // A whole panel of exact scores.
 void BlockScan::take(Index r, Index begin, std::uint64_t products, float* scores) {
   scored_[r] += std::popcount(products);
-  products &= ~raised_of(r, begin);
+  const FloorsOfPanel floors = floors_of(r, begin);
+  for (Index i = 0; i < floors.n; ++i)
+    scores[floors.ids[i] - begin] = raised(scores[floors.ids[i] - begin], floors.values[i]);
   if (is_ranked(r)) for_bits(products, [&](int i) { rank(r, scores[i]); });
   if (const float* boost = boosts(r)) for_bits(products, [&](int i) { scores[i] += boost[begin + i]; });
   for_bits(simd_.panel_at_least(scores, least_behind(r)) & products & ~excluded(r, begin),
@@ -191,7 +219,13 @@ void BlockScan::take(Index r, Index begin, std::uint64_t products, float* scores
 
 float BlockScan::score(Index r, std::int32_t v) {
   ++scored_[r];
-  return scan_.exact.of(query(r), v);
+  float score = scan_.exact.of(query(r), v);
+  raise(r, v, score);
+  return score;
+}
+
+void BlockScan::raise(Index r, std::int32_t v, float& score) const {
+  for_floors(p_.floors, query(r), v, v + 1, [&](std::int32_t, float floor) { score = raised(score, floor); });
 }
 
 void BlockScan::rank(Index r, float score) {

@@ -40,6 +40,18 @@ class BlockScan {
  private:
   static constexpr Index kPanel = Int8Table::kPanel;
 
+  // Entries of a query's floors that are of one panel.
+  struct FloorsOfPanel {
+    const std::int32_t* ids = nullptr;
+    const float* values = nullptr;
+    Index n = 0;
+    std::uint64_t products = 0;
+  };
+
+  struct Bounds {
+    float lower, upper;
+  };
+
   // A product that may be among the k best, unless it is ruled out before the run ends.
   struct Waiting {
     float upper;
@@ -49,11 +61,13 @@ class BlockScan {
   bool scan_panel(Index begin, std::uint64_t products, bool by_bounds);
   bool rule_out(Index r, Index begin, std::uint64_t products, const std::int32_t* integers);
   void take(Index r, Index begin, std::uint64_t products, float* scores);
-  void take_raised(Index r, Index begin, Index end);
-  float score(Index r, std::int32_t v);
+  float score(Index r, std::int32_t v);  // raised to its floor
+  FloorsOfPanel floors_of(Index r, Index begin);
+  void bound_raised(Index r, const FloorsOfPanel& floors, Index i, Bounds plain);
   void rank(Index r, float score);
   void offer(Index r, Index v, float score);
-  void wait(Index r, Waiting product);
+  void wait(Index r, std::int32_t v, Bounds bounds);
+  void raise(Index r, std::int32_t v, float& score) const;
   void drop_ruled_out(Index r);
   void score_waiting(Index r);
 
@@ -63,11 +77,8 @@ class BlockScan {
   std::uint64_t excluded(Index r, Index v) const {  // of v's panel
     return p_.excluded && p_.excluded[query(r)] ? p_.excluded[query(r)][v / kPanel] : 0;
   }
-  std::uint64_t raised_of(Index r, Index begin) const;
-  float least(Index r) const;  // what is below it is not among the k best
-  // The same of a product behind all that were offered: of equal ones it comes last. Those with a floor, offered first,
-  // may lie behind it.
-  float least_behind(Index r) const;
+  float least(Index r) const;         // what is below it is not among the k best
+  float least_behind(Index r) const;  // the same of a product behind all that were offered: of equal ones it comes last
   Waiting* waiting(Index r) const { return waiting_ + r * room_; }
 
   const Simd& simd_;
@@ -80,6 +91,7 @@ class BlockScan {
   Waiting* waiting_;                                              // [count, room]
   Index room_;
   std::array<Index, kQueries> n_waiting_{}, above_{}, tied_{}, scored_{};
+  std::array<Index, kQueries> next_floor_{};  // the first entry of a panel to come
 };
 
 }  // namespace stamp::cpu

@@ -56,8 +56,9 @@ class StampRecommender(_ListingRecommender):
         Any option of the model and its training, by name; :meth:`get_params` lists them with their values. Defaults
         are those of the preset. Among them: `dim`, `epochs`, `batch_size`, `learning_rate`, `seed`, `dropout`,
         `history` (last events read, 0 for all), `min_history`, `patience` and `monitor` (early stopping), `clip_norm`,
-        `schedule`, `weight_decay`, `score`, `max_norm`, `repeat_floors` and `calibration` (visitors
-        come back, and how often is learnt from up to a twentieth of the examples, which teach no weight: docs/model.md).
+        `schedule`, `weight_decay`, `score`, `max_norm`; `repeat_floors`, `successor_floors`, `successors` and
+        `calibration` (visitors come back, and go where others went; how often is learnt from up to a twentieth of the
+        examples, which teach no weight: docs/model.md).
 
     Attributes
     ----------
@@ -71,7 +72,8 @@ class StampRecommender(_ListingRecommender):
         also what that run took: `seconds` (of each epoch, too), `examples_per_second`, and whether it was `resumed`. A
         saved model does not hold these, so the same training saves the same bytes, and one that is loaded lacks them.
     weights_ : dict of str to float32 array
-        Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors].
+        Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors],
+        `successor.floors` [successor_floors].
     """
 
     _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_")
@@ -297,7 +299,7 @@ def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:
 
 
 # Options that a model may have other values of than the one whose weights it starts with.
-_FREE = ("dropout", "history", "item_std", "weight_std", "seed", "repeat_floors")
+_FREE = ("dropout", "history", "item_std", "weight_std", "seed", "repeat_floors", "successor_floors", "successors")
 
 
 def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Catalog) -> dict[str, np.ndarray]:
@@ -309,8 +311,9 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
                 f"warm_start: that model has {name}={theirs[name]!r}, this one {name}={value!r}; they must agree"
             )
     weights, trained = model.weights(), old.weights_
-    if mine["repeat_floors"] != theirs["repeat_floors"]:
-        trained.pop("repeat.floors", None)
+    for option, name in (("repeat_floors", "repeat.floors"), ("successor_floors", "successor.floors")):
+        if mine[option] != theirs[option]:
+            trained.pop(name, None)
     rows = Ids("warm_start: that model", old.item_ids_).find_in(catalog, "this one")
     weights["items"][rows[rows >= 0]] = trained.pop("items")[rows >= 0]
     return {**weights, **trained}

@@ -1,5 +1,5 @@
-// Floors of products of the history: the likelihood that they are fitted to, and which sessions that takes.
-#include "stamp/repeats.h"
+// Floors of products that a history names: the likelihood that they are fitted to, and which sessions that takes.
+#include "stamp/floors.h"
 
 #include <algorithm>
 #include <random>
@@ -36,7 +36,7 @@ Sessions revisiting(int count, unsigned seed, std::vector<float> weights_of_sess
   return Sessions(items, offsets, {}, weights);
 }
 
-Config config_of(Score score, std::int64_t floors = 3) {
+Config config_of(Score score, std::int64_t floors = 3, std::int64_t successors = 0) {
   Config config;
   config.dim = 9;
   config.score = score;
@@ -44,43 +44,43 @@ Config config_of(Score score, std::int64_t floors = 3) {
   config.item_std = 0.4f;
   config.weight_std = 0.5f;
   config.repeat_floors = floors;
+  config.successor_floors = successors;
+  config.successors = kProducts;
   return config;
 }
 
-// What fit_repeat_floors says that it maximises, from the oracle's scores: Σ weight · log p of the targets, and one
+// What fit_floors says that it maximises, from the oracle's scores: Σ weight · log p of the targets, and one
 // more example for each floor, of the mean log_sum, in which it was not the reason.
 class Likelihood {
  public:
-  Likelihood(const Model& model, const Sessions& sessions) {
-    reference::Case c{model.config(), model.V(), {}, {}, {}, {}};
+  // The model's successors are those of `counted`.
+  Likelihood(const Model& model, const Sessions& sessions, const Sessions& counted = {}) {
+    reference::Case c{model.config(), model.V(), {}, {}, {}, {}, reference::successor_shares(counted, model.V())};
     for (auto& [name, values] : model.download()) c.weights[name].assign(values.begin(), values.end());
     const auto targets = example_targets(sessions);
     BatchBuilder(sessions, model.config().history).build(targets, c.batch);
     const auto found = reference::run(c);
     for (std::int64_t b = 0; b < c.batch.B(); ++b) {
-      Example example{.weight = c.batch.weights[b] * c.batch.weight,
-                      .z = found.scores[b],
-                      .place = {},
-                      .target = c.batch.targets[b]};
-      for (std::int64_t ago = c.batch.length[b] - 1; ago >= 0; --ago)
-        example.place[c.batch.items[c.batch.begin[b] + c.batch.length[b] - 1 - ago]] =
-            std::min<std::size_t>(ago, model.repeat_floors().size() - 1);
-      examples_.push_back(example);
+      examples_.push_back({.weight = c.batch.weights[b] * c.batch.weight,
+                           .z = found.scores[b],
+                           .reasons = reference::reasons(c, b),
+                           .target = c.batch.targets[b]});
     }
   }
 
   double of(const std::vector<double>& floors) const {
     double sum = 0, mean = 0, weights = 0;
     for (const Example& example : examples_) weights += example.weight / static_cast<double>(examples_.size());
-    for (const auto& [weight, z, place, target] : examples_) {
-      double log_sum = 0, all = 0;
-      for (double score : z) log_sum += std::exp(score);
-      mean += std::log(log_sum) / static_cast<double>(examples_.size());
-      all = log_sum;
-      for (const auto& [row, where] : place) all += std::exp(floors[where]);
-      const auto at = place.find(target);
-      sum += weight / weights *
-             std::log((std::exp(z[target]) + (at == place.end() ? 0 : std::exp(floors[at->second]))) / all);
+    for (const auto& [weight, z, reasons, target] : examples_) {
+      double all = 0, of_target = std::exp(z[target]);
+      for (double score : z) all += std::exp(score);
+      mean += std::log(all) / static_cast<double>(examples_.size());
+      for (std::size_t reason = 0; reason < floors.size(); ++reason)
+        for (const auto& [row, share] : reasons[reason]) {
+          all += share * std::exp(floors[reason]);
+          if (row == target) of_target += share * std::exp(floors[reason]);
+        }
+      sum += weight / weights * std::log(of_target / all);
     }
     for (double floor : floors) sum -= std::log1p(std::exp(floor - mean));
     return sum;
@@ -90,13 +90,18 @@ class Likelihood {
   struct Example {
     double weight;
     reference::Vector z;
-    std::map<std::int32_t, std::size_t> place;
+    std::vector<std::map<std::int32_t, double>> reasons;
     std::int32_t target;
   };
   std::vector<Example> examples_;
 };
 
-std::vector<double> doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+// All floors of a model, those of repeats first.
+std::vector<double> floors_of(const Model& model) {
+  std::vector<double> floors(model.repeat_floors().begin(), model.repeat_floors().end());
+  floors.insert(floors.end(), model.successor_floors().begin(), model.successor_floors().end());
+  return floors;
+}
 
 }  // namespace
 
@@ -108,20 +113,25 @@ TEST_CASE("floors are where the likelihood is largest, whatever the unit of the 
   };
   for (const auto& device : check::devices())
     for (Score score : {Score::dot, Score::cosine})
-      for (std::int64_t history : {0, 3}) {
+      for (const auto& [history, repeats, successors] : {std::array{0, 3, 0}, {3, 3, 2}, {0, 0, 3}}) {
         CAPTURE(device->name());
-        Config config = config_of(score);
+        CAPTURE(successors);
+        Config config = config_of(score, repeats, successors);
         config.history = history;
         Model model(config, kProducts, device);
+        const Sessions counted = revisiting(200, 4);
+        model.set_successors({counted, kProducts, kProducts, {}});
         const Sessions sessions = weighted(1);
         const auto targets = example_targets(sessions);
         const auto before = model.download().at("items");
-        fit_repeat_floors(model, sessions, targets);
+        fit_floors(model, sessions, targets);
         CHECK(model.download().at("items") == before);
-        const Likelihood likelihood(model, sessions);
-        const auto found = doubles(model.repeat_floors());
-        CHECK(found[1] > found[0]);
-        CHECK(found[1] > found[2]);
+        const Likelihood likelihood(model, sessions, counted);
+        const auto found = floors_of(model);
+        if (repeats > 0) {
+          CHECK(found[1] > found[0]);
+          CHECK(found[1] > found[2]);
+        }
         const double most = likelihood.of(found);
         for (std::size_t place = 0; place < found.size(); ++place)
           for (double step : {-0.1, 0.1}) {
@@ -131,9 +141,9 @@ TEST_CASE("floors are where the likelihood is largest, whatever the unit of the 
             other[place] = found[place] == Model::kNoFloor ? 10 * step : found[place] + step;
             CHECK(likelihood.of(other) < most);
           }
-        fit_repeat_floors(model, weighted(100), targets);
+        fit_floors(model, weighted(100), targets);
         for (std::size_t place = 0; place < found.size(); ++place)
-          CHECK(model.repeat_floors()[place] == doctest::Approx(found[place]).epsilon(1e-4));
+          CHECK(floors_of(model)[place] == doctest::Approx(found[place]).epsilon(1e-4));
       }
 }
 
@@ -146,42 +156,64 @@ TEST_CASE("distances at which nothing repeats get no floor") {
     offsets.push_back(static_cast<std::int64_t>(items.size()));
   }
   const Sessions sessions(items, offsets);
-  fit_repeat_floors(model, sessions, example_targets(sessions));
+  fit_floors(model, sessions, example_targets(sessions));
   CHECK(model.repeat_floors()[0] == Model::kNoFloor);
   CHECK(model.repeat_floors()[1] > 0);
   CHECK(model.repeat_floors()[2] == Model::kNoFloor);  // no history is so long
   const auto floors = model.repeat_floors();
-  fit_repeat_floors(model, sessions, {});
+  fit_floors(model, sessions, {});
   CHECK(model.repeat_floors() == floors);
 }
 
 TEST_CASE("one example is enough, and scores beyond all bounds leave the floors as they were") {
   Model model(config_of(Score::dot), kProducts, open_device("cpu"));
   const Sessions one({5, 6, 5}, {0, 3});
-  fit_repeat_floors(model, one, std::vector<std::int64_t>{2});
+  fit_floors(model, one, std::vector<std::int64_t>{2});
   CHECK(std::isfinite(model.repeat_floors()[1]));
   CHECK(model.repeat_floors()[1] < 5);  // one of two: as likely as all else together, ln 40 or so
   auto values = model.download();
   for (float& value : values["items"]) value *= 1e4f;
   model.upload(values);
-  fit_repeat_floors(model, revisiting(60, 3), example_targets(revisiting(60, 3)));
+  fit_floors(model, revisiting(60, 3), example_targets(revisiting(60, 3)));
   for (float floor : model.repeat_floors()) CHECK(std::isfinite(floor));
   for (float& value : values["items"]) value = NAN;
   const auto floors = model.repeat_floors();
   model.upload(values);
-  model.set_repeat_floors(floors);
-  fit_repeat_floors(model, one, std::vector<std::int64_t>{2});
+  model.set_floors(floors, {});
+  fit_floors(model, one, std::vector<std::int64_t>{2});
   CHECK(model.repeat_floors() == floors);
 }
 
 TEST_CASE("floors of another number, or NaN, are refused") {
   Model model(config_of(Score::dot), kProducts, open_device("cpu"));
-  CHECK_THROWS_WITH_AS(model.set_repeat_floors({1, 2}), "Model::set_repeat_floors: 2 floors, expected 3",
+  CHECK_THROWS_WITH_AS(model.set_floors({1, 2}, {}),
+                       "Model::set_floors: 2 floors of repeats and 0 of successors, expected 3 and 0",
                        std::invalid_argument);
-  CHECK_THROWS_AS(model.set_repeat_floors({1, 2, NAN}), std::invalid_argument);
+  CHECK_THROWS_AS(model.set_floors({1, 2, NAN}, {}), std::invalid_argument);
+  CHECK_THROWS_AS(model.set_floors({1, 2, 3}, {1}), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(model.set_successors(Successors(kProducts + 1)),
+                       "Model::set_successors: successors of 41 products, expected 40", std::invalid_argument);
   auto values = model.download();
   values["repeat.floors"][1] = NAN;
   CHECK_THROWS_AS(model.upload(values), std::invalid_argument);
+}
+
+TEST_CASE("where the next product always comes near the last, its successors explain what the network does not") {
+  // Each session walks round a ring of its own pace; the network has not been trained.
+  std::vector<std::int32_t> items;
+  std::vector<std::int64_t> offsets{0};
+  for (std::int32_t s = 0; s < 200; ++s) {
+    for (std::int32_t i = 0; i < 3; ++i) items.push_back((7 * s + i) % static_cast<std::int32_t>(kProducts));
+    offsets.push_back(static_cast<std::int64_t>(items.size()));
+  }
+  const Sessions sessions(items, offsets);
+  Model model(config_of(Score::dot, 2, 2), kProducts, open_device("cpu"));
+  model.set_successors({sessions, kProducts, 5, {}});
+  fit_floors(model, sessions, example_targets(sessions));
+  CHECK(model.successor_floors()[0] > 2);
+  CHECK(model.repeat_floors() == std::vector<float>(2, Model::kNoFloor));
+  const auto ranker = model_ranker(model, model.device());
+  CHECK(evaluate(*ranker, sessions, item_counts(sessions, kProducts), {.k = {3}}).at[0].hr > 0.99);
 }
 
 TEST_CASE("a twentieth of the examples at most is held out, of whole sessions whose products are elsewhere too") {
@@ -267,14 +299,19 @@ TEST_CASE("training keeps whole sessions from the weights: as many as calibratio
 TEST_CASE("sessions that are held out teach the floors and nothing else") {
   constexpr int kSessions = 60;
   const auto trained = [](const std::vector<float>& weights, std::int64_t floors) {
-    Model model(config_of(Score::dot, floors), kProducts, open_device("cpu"));
+    Model model(config_of(Score::dot, floors, floors > 0 ? 2 : 0), kProducts, open_device("cpu"));
     TrainConfig config;
     config.epochs = 2;
     config.batch_size = 16;
     train(model, revisiting(kSessions, 8, weights), config);
     auto values = model.download();
     values.erase("repeat.floors");
-    return std::pair(values, model.repeat_floors());
+    values.erase("successor.floors");
+    for (std::int32_t x = 0; x < kProducts; ++x) {
+      const auto shares = model.successors().log_shares(x);
+      values["successors"].insert(values["successors"].end(), shares.begin(), shares.end());
+    }
+    return std::pair(values, floors_of(model));
   };
   const auto usual = trained(std::vector<float>(kSessions, 1), 3);
   std::vector<float> without_held_out(kSessions, 1);
@@ -290,5 +327,7 @@ TEST_CASE("sessions that are held out teach the floors and nothing else") {
   }
   CHECK(held_out >= 1);
   CHECK(held_out <= 10);
-  CHECK(trained(without_held_out, 0).first == usual.first);
+  auto weights = usual.first;
+  weights["successors"].clear();
+  CHECK(trained(without_held_out, 0).first == weights);
 }

@@ -1,0 +1,302 @@
+#include "stamp/floors.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/thread_pool.h"
+#include "stamp/philox.h"
+
+namespace stamp {
+
+namespace {
+
+using LastEvents = std::vector<std::pair<std::int32_t, std::int32_t>>;
+
+// Distinct products of a history, by ascending row; each with how many events ago it last came.
+void last_events(std::span<const std::int32_t> history, LastEvents& last) {
+  last.clear();
+  for (std::size_t ago = 0; ago < history.size(); ++ago)
+    last.emplace_back(history[history.size() - 1 - ago], static_cast<std::int32_t>(ago));
+  std::sort(last.begin(), last.end());
+  const auto same = [](const auto& a, const auto& b) { return a.first == b.first; };
+  last.erase(std::unique(last.begin(), last.end(), same), last.end());
+}
+
+// What the likelihood of the examples depends on. Reasons are numbered: repeats by distance, then successors by
+// distance.
+struct Example {
+  double weight;
+  double log_sum;                   // of exp(z) over the catalog
+  double target_score;              // z of the target
+  std::size_t first, middle, last;  // of its terms: over all products, and from `middle` on of the target alone
+};
+
+struct Examples {
+  struct Term {
+    std::size_t reason;
+    double share;  // of exp(floor), summed over products
+  };
+  std::vector<Example> examples;
+  std::vector<Term> terms;
+};
+
+// Adds the terms of a history's floors over the products that `counts` takes.
+template <class Counts>
+void add_terms(const Model& model, std::span<const std::int32_t> history, const LastEvents& last,
+               std::vector<Examples::Term>& terms, const Counts& counts) {
+  const std::size_t R = model.repeat_floors().size();
+  std::vector<double> shares(R + model.successor_floors().size());
+  for (const auto& [row, ago] : last)
+    if (R > 0 && counts(row)) ++shares[std::min<std::size_t>(ago, R - 1)];
+  for (std::size_t d = 0; d < std::min(history.size(), model.successor_floors().size()); ++d) {
+    const std::int32_t x = history[history.size() - 1 - d];
+    const auto rows = model.successors().rows(x);
+    const auto log_shares = model.successors().log_shares(x);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      if (counts(rows[i])) shares[R + d] += std::exp(log_shares[i]);
+  }
+  for (std::size_t reason = 0; reason < shares.size(); ++reason)
+    if (shares[reason] > 0) terms.push_back({reason, shares[reason]});
+}
+
+// Asks the model about all targets.
+Examples observe(const Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
+  constexpr std::size_t kAtOnce = 512;
+  auto device = model.device();
+  Activations a(device);
+  BatchBuilder builder(sessions, model.config().history);
+  Batch batch;
+  LastEvents last;
+  Examples found;
+  for (std::size_t from = 0; from < targets.size(); from += kAtOnce) {
+    builder.build(targets.subspan(from, std::min(kAtOnce, targets.size() - from)), batch);
+    a.upload(batch, model.config().dim);
+    model.forward(*device, a);
+    for (auto* array : {&a.losses, &a.log_sums}) array->resize(a.B);
+    a.d_q.resize(a.q.size());
+    device->catalog_cross_entropy({.B = a.B,
+                                   .D = model.config().dim,
+                                   .V = model.V(),
+                                   .queries = a.q.data(),
+                                   .items = model.weights().items.data(),
+                                   .normalize_items = model.config().score == Score::cosine,
+                                   .targets = a.targets.data(),
+                                   .weights = a.weights.data(),
+                                   .workspace = nullptr,
+                                   .workspace_size = 0},
+                                  a.losses.data(), a.log_sums.data(), a.d_q.data());
+    const auto losses = a.losses.download(), log_sums = a.log_sums.download();
+    for (std::size_t b = 0; b < batch.begin.size(); ++b) {
+      const auto history = std::span(batch.items).subspan(batch.begin[b], batch.length[b]);
+      Example example{.weight = batch.weights[b] * batch.weight,
+                      .log_sum = log_sums[b],
+                      .target_score = double{log_sums[b]} - losses[b],
+                      .first = found.terms.size(),
+                      .middle = 0,
+                      .last = 0};
+      last_events(history, last);
+      add_terms(model, history, last, found.terms, [](std::int32_t) { return true; });
+      example.middle = found.terms.size();
+      const std::int32_t target = batch.targets[b];
+      add_terms(model, history, last, found.terms, [target](std::int32_t row) { return row == target; });
+      example.last = found.terms.size();
+      found.examples.push_back(example);
+    }
+  }
+  double mean = 0;
+  for (const Example& example : found.examples) mean += example.weight / static_cast<double>(found.examples.size());
+  for (Example& example : found.examples) example.weight /= mean;
+  return found;
+}
+
+// Expectation-maximisation: each step multiplies exp(f) by the targets that the floor was the reason for, over those
+// that floors so high expect. The likelihood never falls (the step is that of generalised iterative scaling, Darroch
+// and Ratcliff, 1972). Everything is relative to the mean log_sum.
+std::vector<float> most_likely(std::size_t reasons, const Examples& found) {
+  constexpr double kFarBelow = 20;  // under the mean log_sum, where a floor makes no difference
+  double mean = 0;
+  for (const Example& example : found.examples) mean += example.log_sum / static_cast<double>(found.examples.size());
+  std::vector<double> floors(reasons, -3), weights(reasons), explained(reasons), expected(reasons);
+  double largest = 1;
+  for (int step = 0; step < 500 && largest > 1e-4; ++step) {
+    for (std::size_t reason = 0; reason < reasons; ++reason) {
+      weights[reason] = std::exp(floors[reason]);
+      explained[reason] = 0;
+      expected[reason] = weights[reason] / (1 + weights[reason]);
+    }
+    for (const Example& example : found.examples) {
+      const auto terms = std::span(found.terms).subspan(example.first, example.middle - example.first);
+      const auto of_target = std::span(found.terms).subspan(example.middle, example.last - example.middle);
+      double sum = std::exp(example.log_sum - mean), target = std::exp(example.target_score - mean);
+      for (const auto& [reason, share] : terms) sum += share * weights[reason];
+      for (const auto& [reason, share] : of_target) target += share * weights[reason];
+      for (const auto& [reason, share] : terms) expected[reason] += example.weight * share * weights[reason] / sum;
+      for (const auto& [reason, share] : of_target)
+        explained[reason] += example.weight * share * weights[reason] / target;
+    }
+    largest = 0;
+    for (std::size_t reason = 0; reason < reasons; ++reason) {
+      if (floors[reason] < -kFarBelow) continue;
+      const double change = std::max(std::log(explained[reason] / expected[reason]), -2 * kFarBelow);
+      floors[reason] += change;
+      largest = std::max(largest, std::abs(change));
+    }
+  }
+  std::vector<float> result(reasons);
+  for (std::size_t reason = 0; reason < reasons; ++reason)
+    result[reason] = floors[reason] < -kFarBelow ? Model::kNoFloor : static_cast<float>(mean + floors[reason]);
+  return result;
+}
+
+// What chooses a session.
+std::uint64_t key_of(const Sessions& sessions, std::size_t session) {
+  const auto first = static_cast<std::size_t>(sessions.offsets()[session]);
+  const auto last = static_cast<std::size_t>(sessions.offsets()[session + 1]);
+  if (sessions.timestamps().empty() || first == last) return session;
+  const auto words = philox(static_cast<std::uint64_t>(sessions.timestamps()[first]),
+                            static_cast<std::uint64_t>(sessions.timestamps()[last - 1]), last - first);
+  return std::uint64_t{words[0]} << 32 | words[1];
+}
+
+}  // namespace
+
+HistoryFloors::HistoryFloors(const Model& model, const std::shared_ptr<Device>& device, int threads)
+    : model_(model), threads_(threads), device_entries_(device, 0) {}
+
+// What a history names, by the reason that names it.
+void HistoryFloors::read(std::span<const std::int32_t> history, History& found) const {
+  const auto &repeats = model_.repeat_floors(), &successors = model_.successor_floors();
+  found.named.clear();
+  if (!repeats.empty()) {
+    last_events(history, found.last);
+    found.rows.clear();
+    found.values.clear();
+    for (const auto& [row, ago] : found.last)
+      if (const float floor = repeats[std::min<std::size_t>(ago, repeats.size() - 1)]; floor != Model::kNoFloor) {
+        found.rows.push_back(row);
+        found.values.push_back(floor);
+      }
+    found.named.push_back({found.rows, found.values.data(), 0});
+  }
+  for (std::size_t d = 0; d < std::min(history.size(), successors.size()); ++d)
+    if (const std::int32_t x = history[history.size() - 1 - d]; successors[d] != Model::kNoFloor)
+      found.named.push_back({model_.successors().rows(x), model_.successors().log_shares(x).data(), successors[d]});
+}
+
+// Each product that is named once, with the logarithm of what its reasons come to, and where it is in the scan.
+void HistoryFloors::merge(const std::vector<std::int32_t>* candidates, History& found) const {
+  constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
+  found.floors.clear();
+  auto place = candidates ? candidates->begin() : std::vector<std::int32_t>::const_iterator();
+  while (true) {
+    std::int32_t row = kNone;
+    for (const Named& named : found.named)
+      if (!named.rows.empty()) row = std::min(row, named.rows.front());
+    if (row == kNone) return;
+    found.terms.clear();
+    for (Named& named : found.named)
+      if (!named.rows.empty() && named.rows.front() == row) {
+        found.terms.push_back(named.floor + *named.values++);
+        named.rows = named.rows.subspan(1);
+      }
+    std::int32_t id = row;
+    if (candidates) {
+      place = std::lower_bound(place, candidates->end(), row);
+      if (place == candidates->end()) return;
+      if (*place != row) continue;
+      id = static_cast<std::int32_t>(place - candidates->begin());
+    }
+    float floor = found.terms.front();
+    if (found.terms.size() > 1) {
+      const float top = *std::max_element(found.terms.begin(), found.terms.end());
+      float sum = 0;
+      for (const float term : found.terms) sum += std::exp(term - top);
+      floor = top + std::log(sum);
+    }
+    found.floors.emplace_back(id, floor);
+  }
+}
+
+ScoreFloors HistoryFloors::of(const Batch& batch, std::size_t first, std::size_t count,
+                              const std::vector<std::int32_t>* candidates) {
+  constexpr std::int64_t kHistories = 16;  // of a thread at once
+  constexpr std::size_t kRounded = 512;    // so that device memory seldom grows
+  const auto none = [](float floor) { return floor == Model::kNoFloor; };
+  const auto &repeats = model_.repeat_floors(), &successors = model_.successor_floors();
+  if (std::all_of(repeats.begin(), repeats.end(), none) && std::all_of(successors.begin(), successors.end(), none))
+    return {};
+  if (histories_.size() < count) histories_.resize(count);
+  cpu::parallel_for_ranges(static_cast<std::int64_t>(count), kHistories, threads_,
+                           [&](std::int64_t from, std::int64_t to) {
+                             for (std::int64_t b = from; b < to; ++b) {
+                               const std::size_t at = first + static_cast<std::size_t>(b);
+                               read(std::span(batch.items).subspan(batch.begin[at], batch.length[at]), histories_[b]);
+                               merge(candidates, histories_[b]);
+                             }
+                           });
+  std::size_t size = 0;
+  for (std::size_t b = 0; b < count; ++b) size += histories_[b].floors.size();
+  entries_.assign((count + 2 * size) / kRounded * kRounded + kRounded, 0);
+  std::int32_t *begin = entries_.data(), *ids = begin + count + 1, *values = ids + size;
+  for (std::size_t b = 0; b < count; ++b) {
+    begin[b + 1] = begin[b];
+    for (const auto& [id, floor] : histories_[b].floors) {
+      ids[begin[b + 1]] = id;
+      values[begin[b + 1]++] = std::bit_cast<std::int32_t>(floor);
+    }
+  }
+  device_entries_.upload(entries_);
+  const std::int32_t* on_device = device_entries_.data();
+  return {.begin = on_device,
+          .ids = on_device + (ids - begin),
+          .values = reinterpret_cast<const float*>(on_device + (values - begin))};
+}
+
+std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count, std::uint64_t seed,
+                                   std::vector<std::int64_t>& targets) {
+  constexpr std::uint64_t kStream = std::uint64_t{1} << 60;  // apart from dropout, shuffles and weights
+  if (targets.empty()) return {};
+  const double share = std::min(0.05, static_cast<double>(count) / static_cast<double>(targets.size()));
+  const std::size_t most = targets.size() / 20;
+  const auto items = sessions.items();
+  const auto offsets = sessions.offsets();
+  std::vector<std::int64_t> left_of(static_cast<std::size_t>(sessions.max_item() + 1));  // events of each product
+  for (const std::int32_t item : items)
+    if (item >= 0) ++left_of[item];
+  const auto take_events = [&](std::size_t session, std::int64_t sign) {
+    bool all = true;
+    for (std::int64_t i = offsets[session]; i < offsets[session + 1]; ++i)
+      if (items[i] >= 0) all &= (left_of[items[i]] -= sign) > 0;
+    return all;
+  };
+
+  std::vector<std::int64_t> taken, left;
+  std::size_t session = 0;
+  for (auto first = targets.begin(); first != targets.end();) {
+    while (offsets[session + 1] <= *first) ++session;
+    const auto last = std::lower_bound(first, targets.end(), offsets[session + 1]);
+    const bool chosen = uniform(philox(seed, kStream, key_of(sessions, session))[0]) < share &&
+                        taken.size() + static_cast<std::size_t>(last - first) <= most;
+    const bool take = chosen && take_events(session, 1);
+    if (chosen && !take) take_events(session, -1);
+    auto& to = take ? taken : left;
+    to.insert(to.end(), first, last);
+    first = last;
+  }
+  targets = std::move(left);
+  return taken;
+}
+
+void fit_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
+  const std::size_t repeats = model.repeat_floors().size(), successors = model.successor_floors().size();
+  if (targets.empty() || repeats + successors == 0) return;
+  const auto floors = most_likely(repeats + successors, observe(model, sessions, targets));
+  if (std::all_of(floors.begin(), floors.end(), [](float floor) { return std::isfinite(floor); })) {
+    const auto middle = floors.begin() + static_cast<std::ptrdiff_t>(repeats);
+    model.set_floors({floors.begin(), middle}, {middle, floors.end()});
+  }
+}
+
+}  // namespace stamp

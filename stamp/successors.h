@@ -1,0 +1,37 @@
+// Products that come near each product in the sessions of training, and how often. Floors go by them (floors.h).
+//
+//   t(x → y) = n(x, y) / (n(x) + 20)          n(x) = Σ_y n(x, y)
+//
+// where n(x, y) adds up, over the pairs of an event of x and one of y ≠ x that are 1 to 10 events apart in a session,
+// the weight of the event of y (Sessions::weights) over their distance, and half of that where y comes before x: who
+// looked at y and then at x may go back, or on to what lies beside both. The 20 keep what was seen a few times from
+// counting like what was seen often. All of it was chosen on the last sessions of training of four splits
+// (docs/model.md).
+#pragma once
+
+#include "stamp/pairs.h"
+
+namespace stamp {
+
+class STAMP_API Successors {
+ public:
+  // Of V products that nothing follows.
+  explicit Successors(std::int64_t V = 0);
+  // Of each product the `most` of the largest t. Sessions that have one of the events `left_out`, which ascend, do not
+  // count. On all cores, to the same bits whatever their number.
+  Successors(const Sessions& sessions, std::int64_t V, std::int64_t most, std::span<const std::int64_t> left_out);
+
+  std::int64_t V() const { return pairs_.lists.size(); }
+  std::span<const std::int32_t> rows(std::int32_t x) const { return pairs_.lists[x]; }      // ascending
+  std::span<const float> log_shares(std::int32_t x) const { return pairs_.weights_of(x); }  // log t of each
+
+  // As tensors "successors.offsets", "successors.values" and "successors.log_shares" under `prefix`, which view this.
+  void save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const;
+  // Throws std::runtime_error where they are not those of V products.
+  Successors(const Safetensors& file, const std::string& prefix, std::int64_t V);
+
+ private:
+  WeightedLists pairs_;
+};
+
+}  // namespace stamp

@@ -1,0 +1,118 @@
+// Products that come near each other: brute force over all pairs of events, files, what is refused.
+#include "stamp/successors.h"
+
+#include <algorithm>
+#include <random>
+
+#include "tests/check.h"
+#include "tests/reference.h"
+
+using namespace stamp;
+
+namespace {
+
+constexpr std::int64_t kProducts = 30;
+
+// Sessions of up to 25 events, some of them of products that are unknown, some weights 0.
+Sessions visits(unsigned seed, bool weighted) {
+  std::mt19937 random(seed);
+  std::vector<std::int32_t> items;
+  std::vector<std::int64_t> offsets{0};
+  std::vector<float> weights;
+  for (int s = 0; s < 80; ++s) {
+    for (unsigned n = random() % 26; n > 0; --n) {
+      items.push_back(random() % 12 == 0 ? Catalog::kUnknown : static_cast<std::int32_t>(random() % kProducts));
+      if (weighted) weights.push_back(static_cast<float>(random() % 4) / 2);
+    }
+    offsets.push_back(static_cast<std::int64_t>(items.size()));
+  }
+  return Sessions(items, offsets, {}, weights);
+}
+
+void check_same(const Successors& found, const std::vector<std::map<std::int32_t, double>>& expected) {
+  REQUIRE(found.V() == static_cast<std::int64_t>(expected.size()));
+  for (std::int32_t x = 0; x < found.V(); ++x) {
+    CAPTURE(x);
+    REQUIRE(found.rows(x).size() == expected[x].size());
+    std::size_t i = 0;
+    for (const auto& [row, share] : expected[x]) {  // ascending, as they should be
+      CHECK(found.rows(x)[i] == row);
+      CHECK(found.log_shares(x)[i] == doctest::Approx(std::log(share)).epsilon(1e-5));
+      ++i;
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("successors are what all pairs of events come to") {
+  for (unsigned seed = 0; seed < 4; ++seed)
+    for (bool weighted : {false, true}) {
+      const Sessions sessions = visits(seed, weighted);
+      check_same(Successors(sessions, kProducts, kProducts, {}), reference::successor_shares(sessions, kProducts));
+      // A catalog that knows fewer products counts those pairs alone.
+      check_same(Successors(sessions, 20, kProducts, {}), reference::successor_shares(sessions, 20));
+    }
+}
+
+TEST_CASE("sessions that are left out do not count, and of each product the largest shares are kept") {
+  const Sessions sessions = visits(9, false);
+  std::vector<std::int64_t> left_out;
+  std::set<std::int64_t> left;
+  for (std::int64_t s = 0; s < sessions.size(); s += 3)
+    if (sessions.length(s) > 0) {
+      left.insert(s);
+      left_out.push_back(sessions.offsets()[s + 1] - 1);
+    }
+  check_same(Successors(sessions, kProducts, kProducts, left_out),
+             reference::successor_shares(sessions, kProducts, left));
+  const auto all = reference::successor_shares(sessions, kProducts);
+  const Successors few(sessions, kProducts, 3, {});
+  for (std::int32_t x = 0; x < kProducts; ++x) {
+    std::vector<double> shares;
+    for (const auto& [row, share] : all[x]) shares.push_back(share);
+    std::sort(shares.begin(), shares.end(), std::greater<double>());
+    REQUIRE(few.rows(x).size() == 3);
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double share = all[x].at(few.rows(x)[i]);
+      CHECK(few.log_shares(x)[i] == doctest::Approx(std::log(share)).epsilon(1e-5));
+      CHECK(share >= shares[2] * (1 - 1e-6));
+    }
+  }
+}
+
+TEST_CASE("a file gives the same successors back, and one that is not sound is refused by name") {
+  const check::Folder folder;
+  const auto path = folder / "successors.safetensors";
+  const Sessions sessions = visits(2, true);
+  const Successors successors(sessions, kProducts, 5, {});
+  std::map<std::string, TensorSource> tensors;
+  successors.save(tensors, "here/");
+  write_safetensors(path, tensors);
+  const Successors back(Safetensors(path), "here/", kProducts);
+  for (std::int32_t x = 0; x < kProducts; ++x) {
+    CHECK(std::ranges::equal(back.rows(x), successors.rows(x)));
+    CHECK(std::ranges::equal(back.log_shares(x), successors.log_shares(x)));
+  }
+  CHECK_THROWS_AS(Successors(Safetensors(path), "here/", kProducts + 1), std::runtime_error);
+
+  const auto refused = [&](std::vector<std::int32_t> rows, std::vector<float> shares, const char* why) {
+    const std::vector<std::int64_t> offsets{0, 2, 2};
+    write_safetensors(path, {{"successors.offsets", TensorSource({DType::i64, {3}}, offsets.data())},
+                             {"successors.values", TensorSource({DType::i32, {2}}, rows.data())},
+                             {"successors.log_shares", TensorSource({DType::f32, {2}}, shares.data())}});
+    CAPTURE(why);
+    try {
+      Successors(Safetensors(path), "", 2);
+      FAIL("was read");
+    } catch (const std::runtime_error& error) {
+      CHECK(std::string(error.what()).find(path.string()) != std::string::npos);
+      CHECK(std::string(error.what()).find(why) != std::string::npos);
+    }
+  };
+  refused({0, 2}, {-1, -1}, "expected 0 to 1");
+  refused({1, 0}, {-1, -1}, "do not ascend");
+  refused({1, 1}, {-1, -1}, "do not ascend");
+  refused({0, 1}, {-1, NAN}, "expected 0 or less");
+  refused({0, 1}, {-1, 0.5f}, "expected 0 or less");
+}

@@ -5,7 +5,7 @@ May import: base, data, models, serving.
 
 from ..base.policies import Estimate, Judgement, Verdict
 from ..base.tables import Table
-from . import ab
+from . import ab, off_policy
 from .metrics.registry import METRICS, Metric
 from .recordings.questions import Lists, Questions
 from .recordings.zones import Zone, cart, home, product_page
@@ -50,6 +50,7 @@ __all__ = [
     "check_leakage",
     "compare",
     "home",
+    "off_policy",
     "plot_by",
     "plot_comparison",
     "plot_coverage",

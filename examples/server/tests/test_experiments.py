@@ -11,6 +11,7 @@ from serving import PROGRAM, ids
 
 import stamp
 from conftest import bundle_of
+from stamp.offline import off_policy
 
 EVENTS = ["sku-00010", "sku-00011", "sku-00040"]
 
@@ -163,6 +164,14 @@ def test_exploration_says_how_likely_what_was_shown_was(start, recommender, tmp_
             whole = sum(math.exp(s / strength) for s in left.values())
             assert propensity == pytest.approx(math.exp(left.pop(item) / strength) / whole, rel=1e-5)
         firsts[line["items"][0]] = firsts.get(line["items"][0], 0) + 1
+    # Off-policy estimates read the same log: what is in it first is as likely there as whatever stands before.
+    clicks = {"request": [lines[5]["request"]], "item_id": [lines[5]["items"][1]]}
+    log = off_policy.read_exposures(tmp_path, clicks, arm="x")
+    assert log.reward.sum() == log.reward[5 * 3 + 1] == 1 and len(log) == 3 * 401
+    first = log.propensity[log.slot == 1]
+    assert first[:400] == pytest.approx([line["exploration"]["propensities"][0] for line in lines], rel=1e-5)
+    assert (log.propensity[-3:] == 1).all()  # the list that was explained was not explored
+
     # First slots are as frequent as they are likely: chi-square of what is not too rare, 1 in 10⁵ of being off.
     from scipy.stats import chi2
 

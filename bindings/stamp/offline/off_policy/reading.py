@@ -132,6 +132,10 @@ def _check(where: str, line: dict[str, Any]) -> None:
             f"{len(line['items'])} items and strength {explored.get('strength')!r}; expected a score a candidate, a "
             "propensity an item, and a strength above 0"
         )
+    for name in ("scores", "propensities"):
+        for one in explored[name]:
+            if not (isinstance(one, (int, float)) or (one is None and name == "scores")):
+                raise ValueError(f"{where}: {name} has {one!r}, expected numbers")
     unknown = set(line["items"]) - set(explored["candidates"])
     if unknown:
         raise ValueError(f"{where}: {sorted(unknown)[0]!r} is shown and no candidate")
@@ -145,7 +149,8 @@ def _log_of(lines: list[dict[str, Any]], rewards: Any, reward: str | None, notes
     is_one = np.arange(max(1, sizes.max())) < sizes[:, None]
     logits = np.full(is_one.shape, -np.inf)
     scores = [each.get("scores", [None] * len(each["candidates"])) for each in explored]
-    logits[is_one] = np.array([np.nan if one is None else one for each in scores for one in each], np.float64)
+    # Written with the digits that bring single precision back.
+    logits[is_one] = np.array([np.nan if one is None else one for each in scores for one in each], np.float32)
     logits /= np.array([each["strength"] for each in explored])[:, None]
 
     catalog, texts = _catalog_of([id for each in explored for id in each["candidates"]])
@@ -189,8 +194,7 @@ def _catalog_of(texts: list[str]) -> tuple[_stamp.Catalog, np.ndarray]:
 
 
 def _compare(lines: list[dict[str, Any]], logged: np.ndarray, expected: np.ndarray) -> None:
-    # Scores are logged as single precision, so logits are off by 6e-8 of themselves.
-    wrong = ~np.isclose(logged, expected, rtol=1e-3, atol=1e-9)
+    wrong = ~np.isclose(logged, expected, rtol=1e-6, atol=1e-12)
     if wrong.any():
         row, slot = np.argwhere(wrong)[0]
         raise ValueError(

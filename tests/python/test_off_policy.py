@@ -546,6 +546,18 @@ def test_replays_and_recommenders_that_cannot_be_explored(run, fitted):
             off_policy.explore(run, **({"name": "today", "zone": "product page", "k": 2, "strength": 1.0} | change))
     with pytest.raises(ValueError, match="zone is 'home', expected stamp.offline.Zone"):
         off_policy.ask(fitted, [[]], zone="home")
+    for recommender, zone, says in (
+        (stamp.StampRecommender(), offline.home(), "ask: 'recommender' is a StampRecommender that is not fitted"),
+        (stamp.StampRecommender, offline.home(), "ask: 'recommender' is the class StampRecommender"),
+        (3, offline.home(), "ask: 'recommender' is int, expected a recommender of stamp"),
+        (fitted, offline.home(bundle_zone="x"), "ask: zone 'home' asks for the rules of zone 'x'"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            off_policy.ask(recommender, [[]], zone=zone)
+    with pytest.raises(ValueError, match="history 0 is 'ab', expected a list"):
+        off_policy.ask(fitted, ["ab"], zone=offline.home())
+    with pytest.raises(ValueError, match="histories has ids that are integers"):
+        off_policy.ask(fitted, [[1]], zone=offline.home())
     with pytest.raises(ValueError, match="recommender is Anything, expected one of stamp's"):
         off_policy.ask(type("Anything", (), {"recommend": lambda self, items, k: []})(), [[]], zone=offline.home())
 

@@ -52,7 +52,7 @@ def ask(recommender: Any, histories: Sequence[Iterable[Any]], *, zone: Zone) -> 
     """
     if not isinstance(zone, Zone):
         raise ValueError(f"ask: zone is {zone!r}, expected stamp.offline.Zone, such as offline.product_page()")
-    served = served_or_foreign("recommender", recommender, None)
+    served = served_or_foreign("recommender", recommender, None, call="ask")
     if not isinstance(served, Served):
         raise ValueError(
             f"ask: recommender is {type(recommender).__name__}, expected one of stamp's or the path of a bundle; of others "

@@ -175,8 +175,9 @@ def _weigh(log: ExposureLog, evaluated: Evaluated, outcome: Any, seed: int) -> W
     choices, square, predicted, direct = evaluated.choices, None, None, None
     if choices is not None and log.choices is not None:
         logged = log.choices.of_entries(choices)
-        reached = np.divide(choices.probabilities**2, logged, out=np.zeros(len(logged)), where=logged > 0)
-        square = choices.sums(reached)
+        reached = choices.probabilities <= LARGEST_WEIGHT * logged
+        squares = np.divide(choices.probabilities**2, logged, out=np.zeros(len(logged)), where=reached & (logged > 0))
+        square = choices.sums(squares)
     if outcome is not None:
         try:
             predicted, direct = outcome

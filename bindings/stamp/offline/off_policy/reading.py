@@ -38,7 +38,7 @@ def read_exposures(
     rewards : table
         Of any kind that :meth:`Sessions.from_frame` reads, with a row for each click (or order) and the columns `request`,
         the X-Request-Id of the answer that had listed the product, and `item_id`. Rows of other requests, and of products that
-        were not shown, are passed over.
+        were not shown, are passed over. Where one request asks several zones: clicks in the zone that is read.
     experiment, arm, zone, release : str, optional
         Of the lists that are read; all where absent.
     reward : str, optional

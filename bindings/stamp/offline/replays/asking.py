@@ -28,17 +28,17 @@ _BLOCK = 4096  # answers whose ids are looked up at once
 
 
 class Served:
-    """A release: all that stamp trains, builds or counts."""
+    """A release: all that stamp trains, builds or counts. Messages of ValueErrors begin with `call`."""
 
-    def __init__(self, name: str, release: _stamp.Release, *, popular: bool):
-        self.name, self._release, self._popular = name, release, popular
+    def __init__(self, name: str, release: _stamp.Release, *, popular: bool, call: str):
+        self.name, self._release, self._popular, self._call = name, release, popular, call
         self.item_ids = catalog_ids(release.catalog)
 
     def check(self, zone: Zone) -> None:
         """Raises ValueError for a zone whose rules this release cannot apply."""
         if zone.bundle_zone and zone.bundle_zone not in self._release.zones:
             raise ValueError(
-                f"replay: zone '{zone.name}' asks for the rules of zone '{zone.bundle_zone}', '{self.name}' has "
+                f"{self._call}: zone '{zone.name}' asks for the rules of zone '{zone.bundle_zone}', '{self.name}' has "
                 f"{', '.join(self._release.zones) or 'none'}"
             )
         query = {name: value for name, value in self._options(zone).items() if name != "exclude"}
@@ -50,13 +50,13 @@ class Served:
             "history": zone.history or 0,
             "exclude": zone.exclude,
             "zone": zone.bundle_zone or "",
-            "rules": rules_text(f"replay: the rules of zone '{zone.name}'", zone.rules),
+            "rules": rules_text(f"{self._call}: the rules of zone '{zone.name}'", zone.rules),
             "popular": self._popular,
         }
 
     def answer(self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance) -> Lists:
-        here = Ids("replay: all products", catalog_ids(catalog)).find_in(self._release.catalog, f"'{self.name}'")
-        there = Ids(f"replay: '{self.name}'", self.item_ids).find_in(catalog, "the replay")
+        here = Ids(f"{self._call}: all products", catalog_ids(catalog)).find_in(self._release.catalog, f"'{self.name}'")
+        there = Ids(f"{self._call}: '{self.name}'", self.item_ids).find_in(catalog, "the replay")
         asked = (np.append(here, np.int32(-1))[history.events], history.begin, history.end)
         options = self._options(zone)
         start = time.perf_counter()
@@ -197,26 +197,30 @@ def _repeated(rows: np.ndarray) -> np.ndarray:
     return repeated
 
 
-def served_or_foreign(name: str, recommender: Any, products: Products | None) -> Served | Foreign:
-    """How to ask `recommender`. Attributes of `products` are handed to models, whose rules may name them."""
+def served_or_foreign(
+    name: str, recommender: Any, products: Products | None, *, call: str = "replay"
+) -> Served | Foreign:
+    """How to ask `recommender`. Attributes of `products` are handed to models, whose rules may name them. Messages of
+    ValueErrors begin with `call`."""
     if isinstance(recommender, (str, os.PathLike)):
         recommender = Recommender(recommender)
     if isinstance(recommender, Recommender):
-        return Served(name, recommender._core.release(), popular=True)
+        return Served(name, recommender._core.release(), popular=True, call=call)
     if isinstance(recommender, (_ListingRecommender, ClusteredRecommender)):
-        require_fitted("replay", f"'{name}'", recommender)
+        require_fitted(call, f"'{name}'", recommender)
         # A network that is served answers with popular products where it knows nothing; a baseline is measured alone.
         popular = isinstance(recommender, (StampRecommender, ClusteredRecommender))
-        return Served(name, _stamp.Release(_with_attributes(recommender._bundle(), products)), popular=popular)
+        release = _stamp.Release(_with_attributes(recommender._bundle(), products))
+        return Served(name, release, popular=popular, call=call)
     if isinstance(recommender, type):
         raise ValueError(
-            f"replay: '{name}' is the class {recommender.__name__}, expected a recommender made of it: "
+            f"{call}: '{name}' is the class {recommender.__name__}, expected a recommender made of it: "
             f"{recommender.__name__}(…), fitted"
         )
     if callable(getattr(recommender, "recommend", None)):
         return Foreign(name, recommender)
     raise ValueError(
-        f"replay: '{name}' is {type(recommender).__name__}, expected a recommender of stamp, the path of a bundle, or "
+        f"{call}: '{name}' is {type(recommender).__name__}, expected a recommender of stamp, the path of a bundle, or "
         "an object with recommend(items, k=…)"
     )
 

@@ -1,11 +1,11 @@
 """What obp 0.5.7 (Open Bandit Pipeline) estimates from a made-up log, for test_off_policy.py: obp_peer.json.
 
-obp wants a Python below 3.11, torch 1.12 exactly and a NumPy before 1.24, so it stands beside nothing that is tested here. Made
-with its own environment, in which torch, which its estimators do not use, is a stand-in:
+obp wants a Python below 3.11, and NumPy 1.23.5 and torch 1.12 exactly, so it stands beside nothing that is tested here.
+Made with its own environment, in which torch, which its estimators do not use, is a stand-in:
 
     python3.10 -m venv obp
-    obp/bin/pip install numpy==1.23.5 scikit-learn==1.1.3 pandas==1.5.3 scipy==1.9.3 matplotlib==3.6.3 seaborn==0.12.2 tqdm \\
-        pyyaml pyieoe
+    obp/bin/pip install numpy==1.23.5 scikit-learn==1.1.3 pandas==1.5.3 scipy==1.9.3 matplotlib==3.6.3 seaborn==0.12.2 \\
+        tqdm pyyaml pyieoe
     obp/bin/pip install --no-deps obp==0.5.7
     obp/bin/python tests/python/obp_peer.py > tests/python/obp_peer.json
 """

@@ -211,7 +211,8 @@ def run():
 
 
 def test_a_replay_knows_the_truth(run):
-    """Over many explorations of the same lists estimates are right on average, at both slots, whatever stands at the other."""
+    """Over many explorations of the same lists estimates are right on average, at both slots, whatever stands at the
+    other."""
     zone, strength, k = "product page", 20.0, 2
     questions, today, new = run.questions[zone], run.lists["today", zone], run.lists["new", zone].rows
     logits = np.where(today.rows < 0, -np.inf, today.scores.astype(float) / strength)
@@ -425,7 +426,8 @@ def test_what_could_be_shown_elsewhere_cannot_be_shown_here():
 
 
 def test_effective_sample_sizes_know_of_what_was_not_drawn():
-    """A product that is shown once in 500 times, and never here: its weight of 500 is in no row, but in what could be."""
+    """A product that is shown once in 500 times, and never here: its weight of 500 is in no row, but in what could
+    be."""
     rows = 400
     choices = (np.arange(rows + 1) * 2, ["a", "b"] * rows, [0.998, 0.002] * rows)
     log = log_of(["a"] * rows, [1, 0] * (rows // 2), np.full(rows, 0.998), choices=choices)
@@ -500,7 +502,7 @@ def test_logs_that_cannot_be(change, says):
         (lambda log: off_policy.RankedLists([["a"]], scores=[[1, 2]]), "1 products and scores of shape"),
         (lambda log: off_policy.RankedLists([["a"]], scores=[]), "scores are of 0 lists, expected 1"),
         (lambda log: off_policy.RankedLists([["a"]]).explored(1.0, k=1), "exploring needs scores"),
-        (lambda log: off_policy.RankedLists([["a"]], scores=[[1]]).explored(0, k=1), "strength is 0, expected a number"),
+        (lambda log: off_policy.RankedLists([["a"]], scores=[[1]]).explored(0, k=1), "strength is 0, expected"),
         (lambda log: off_policy.RankedLists([["a"]], scores=[[1]]).explored(1, k=0), "k is 0, expected a whole number"),
         (lambda log: stamp.PopularityRecommender(), r"policy is PopularityRecommender, expected .* ask\(recommender"),
         (lambda log: "a/bundle", r"policy is str, expected .* ask\(recommender"),

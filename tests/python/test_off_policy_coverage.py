@@ -55,8 +55,8 @@ def test_intervals_hold_the_truth_in_95_of_100_logs():
 
 
 def test_what_is_refused_would_have_missed():
-    """Over logs of all kinds, weights of up to hundreds among them: intervals that pass hold the truth about as often as they
-    say, those that are refused would not."""
+    """Over logs of all kinds, weights of up to hundreds among them: intervals that pass hold the truth about as often
+    as they say, those that are refused would not."""
     random = np.random.default_rng(5)
     held: dict[bool, list[bool]] = {True: [], False: []}
     for seed in range(400):

@@ -1,8 +1,8 @@
 """Off-policy estimates: what another release would have earned, from a log of what was shown with how likely it was.
 
 A test on visitors takes weeks and one release. A share of visitors whose lists are explored, slot by slot with known
-probabilities, lets any number of releases be judged afterwards, each by the rows in which chance showed what it would have
-(docs/off_policy.md).
+probabilities, lets any number of releases be judged afterwards, each by the rows in which chance showed what it would
+have (docs/off_policy.md).
 
 May import: base, data, recordings, replays, verdicts.
 

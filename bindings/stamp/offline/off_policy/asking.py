@@ -24,8 +24,8 @@ def ask(recommender: Any, histories: Sequence[Iterable[Any]], *, zone: Zone) -> 
     recommender : fitted recommender of stamp, Recommender, or path of a bundle
         For others make :class:`RankedLists` of what they answer.
     histories : sequence [R] of sequences of product ids
-        What the visitor had done before each list of the log, in the order of :attr:`ExposureLog.requests`; the last is the
-        current product. Products that the recommender does not know are passed over, as they are in serving.
+        What the visitor had done before each list of the log, in the order of :attr:`ExposureLog.requests`; the last is
+        the current product. Products that the recommender does not know are passed over, as they are in serving.
     zone : Zone
         How many products, what is excluded, which rules.
 
@@ -37,8 +37,8 @@ def ask(recommender: Any, histories: Sequence[Iterable[Any]], *, zone: Zone) -> 
     Raises
     ------
     ValueError
-        The recommender is none of stamp's, or cannot apply the rules of the zone; a history is no list, or its ids are of
-        another kind.
+        The recommender is none of stamp's, or cannot apply the rules of the zone; a history is no list, or its ids are
+        of another kind.
 
     Examples
     --------
@@ -55,8 +55,8 @@ def ask(recommender: Any, histories: Sequence[Iterable[Any]], *, zone: Zone) -> 
     served = served_or_foreign("recommender", recommender, None, call="ask")
     if not isinstance(served, Served):
         raise ValueError(
-            f"ask: recommender is {type(recommender).__name__}, expected one of stamp's or the path of a bundle; of others "
-            "make RankedLists of what they answer"
+            f"ask: recommender is {type(recommender).__name__}, expected one of stamp's or the path of a bundle; of "
+            "others make RankedLists of what they answer"
         )
     served.check(zone)
     known = Ids("ask: products", served.item_ids)

@@ -39,9 +39,9 @@ class Weighted:
         return np.stack([np.bincount(code, weights=column) for column in columns], axis=1)
 
     def effective(self) -> float:
-        """The effective sample size of the weights: (Σw)² / Σw² (Kish, *Survey Sampling*, 1965), and at most the same with
-        the mean of w² over all that could have been shown, where it is known: large weights of products that are shown rarely
-        are mostly not among the rows."""
+        """The effective sample size of the weights: (Σw)² / Σw² (Kish, *Survey Sampling*, 1965), and at most the same
+        with the mean of w² over all that could have been shown, where it is known: large weights of products that are
+        shown rarely are mostly not among the rows."""
         seen = _kish(self.weight.sum(), (self.weight**2).sum())
         return seen if self.square is None else min(seen, _kish(self.mass.sum(), self.square.sum()))
 
@@ -64,7 +64,8 @@ def _kish(total: float, squares: float) -> float:
 
 
 def estimates_of(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """Of sums [..., 6] of :meth:`Weighted.sums`, over units or resamples: the mean reward of the log, and the estimators.
+    """Of sums [..., 6] of :meth:`Weighted.sums`, over units or resamples: the mean reward of the log, and the
+    estimators.
 
     - "ips": Σ w r / n (Horvitz and Thompson, JASA 1952).
     - "snips": Σ w r / Σ w, times the share of places that the policy fills (Swaminathan and Joachims, NeurIPS 2015).

@@ -16,12 +16,13 @@ from .policies import RankedLists, check_exploration
 
 
 def explore(run: Recording, name: str, *, zone: str, k: int, strength: float, seed: int = 0) -> ExposureLog:
-    """Show the lists of a replay in another order now and then, as the server's exploration would: a log whose truth is known.
+    """Show the lists of a replay in another order now and then, as the server's exploration would: a log whose truth is
+    known.
 
-    Slot by slot a product is taken with a probability ∝ exp(score / strength) among those that are left (Plackett-Luce), of
-    as many candidates as the replay's lists have. The reward is 1 where the product that is shown is the next event's: what
-    any other list would have earned is known, too, as :meth:`Replay.values` says. For rehearsing an estimate before a server
-    explores: how strong, among how many, how long.
+    Slot by slot a product is taken with a probability ∝ exp(score / strength) among those that are left
+    (Plackett-Luce), of as many candidates as the replay's lists have. The reward is 1 where the product that is shown
+    is the next event's: what any other list would have earned is known, too, as :meth:`Replay.values` says. For
+    rehearsing an estimate before a server explores: how strong, among how many, how long.
 
     Parameters
     ----------

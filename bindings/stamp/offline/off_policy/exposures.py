@@ -95,20 +95,21 @@ class ExposureLog:
         reward : array [N] of float
             Any finite numbers.
         propensity : array [N] of float
-            How likely this product was to be shown at this slot of this list: above 0, 1 at most. Not given the products
-            before it.
+            How likely this product was to be shown at this slot of this list: above 0, 1 at most. Not given the
+            products before it.
         request : array [N], optional
             Ids of the lists that rows are of; each a list of its own where absent.
         visitor : array [N], optional
             What rows are resampled by; the lists where absent.
         choices : (offsets [N+1], item_ids [n], probabilities [n]), optional
-            All that could have been shown in each row: row i has those from offsets[i] to offsets[i+1]-1. Without it only
-            what the log never shows at a slot is known to be out of reach.
+            All that could have been shown in each row: row i has those from offsets[i] to offsets[i+1]-1. Without it
+            only what the log never shows at a slot is known to be out of reach.
 
         Raises
         ------
         ValueError
-            No rows, lengths that differ, a value that is missing or cannot be, a list that has two products at one slot.
+            No rows, lengths that differ, a value that is missing or cannot be, a list that has two products at one
+            slot.
 
         Examples
         --------
@@ -128,8 +129,8 @@ class ExposureLog:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(
-                f"{what}: propensity is {chances[row]:g} in row {row}, expected above 0 and 1 at most: what was shown could "
-                "be shown"
+                f"{what}: propensity is {chances[row]:g} in row {row}, expected above 0 and 1 at most: what was shown "
+                "could be shown"
             )
         catalog = _stamp.Catalog(ids.kind)
         item = ids.add_to(catalog)
@@ -155,9 +156,9 @@ class ExposureLog:
         same = (np.diff(self.request[place]) == 0) & (np.diff(self.slot[place]) == 0)
         if same.any():
             row = place[int(np.argmax(same)) + 1]
+            name = plain(self.requests[self.request[row]])
             raise ValueError(
-                f"ExposureLog: list {plain(self.requests[self.request[row]])!r} has two products at slot {self.slot[row]}; "
-                "expected one a slot"
+                f"ExposureLog: list {name!r} has two products at slot {self.slot[row]}; expected one a slot"
             )
         if self.choices is not None:
             own = self.choices.of(self.item)
@@ -165,8 +166,8 @@ class ExposureLog:
             if wrong.any():
                 row = int(np.argmax(wrong))
                 raise ValueError(
-                    f"ExposureLog: row {row} has a propensity of {self.propensity[row]:g}, and {own[row]:g} for the same "
-                    "product in choices; expected the same"
+                    f"ExposureLog: row {row} has a propensity of {self.propensity[row]:g}, and {own[row]:g} for the "
+                    "same product in choices; expected the same"
                 )
 
 
@@ -221,8 +222,8 @@ def explored_rows(
 ) -> ExposureLog:
     """The log of explored lists.
 
-    candidates [R,M] are rows of the catalog; probabilities [R,M,k] of each at each slot; places [R,k] of those that were
-    shown, -1 after the end; reward [R,k]; unit [R].
+    candidates [R,M] are rows of the catalog; probabilities [R,M,k] of each at each slot; places [R,k] of those that
+    were shown, -1 after the end; reward [R,k]; unit [R].
     """
     request, slot = np.nonzero(places >= 0)
     shown = places[request, slot]

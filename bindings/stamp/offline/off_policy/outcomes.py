@@ -13,11 +13,11 @@ FOLDS = 5  # of units: nobody's row is predicted by a model that has seen it
 def fitted_outcomes(log: ExposureLog, choices: Choices, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Expected rewards [N] of what was shown, and of what a policy with these choices shows.
 
-    The model of a slot is the mean reward of each product there, drawn towards the mean of the slot by how much products
-    differ: (n ȳ + m y) / (n + m), with m = within / between, the variances within and between products by the analysis of
-    variance (Bühlmann and Straub, "Glaubwürdigkeit für Schadensätze", 1970; Searle, *Linear Models*, 1971, chapter 11). Units
-    are dealt into folds, and each fold is predicted by the others (Chernozhukov et al., "Double/debiased machine learning",
-    Econometrics Journal 2018).
+    The model of a slot is the mean reward of each product there, drawn towards the mean of the slot by how much
+    products differ: (n ȳ + m y) / (n + m), with m = within / between, the variances within and between products by the
+    analysis of variance (Bühlmann and Straub, "Glaubwürdigkeit für Schadensätze", 1970; Searle, *Linear Models*, 1971,
+    chapter 11). Units are dealt into folds, and each fold is predicted by the others (Chernozhukov et al.,
+    "Double/debiased machine learning", Econometrics Journal 2018).
     """
     units = np.unique(log.unit)
     fold_of = np.empty(int(units.max()) + 1, np.int64)

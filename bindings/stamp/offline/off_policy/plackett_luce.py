@@ -1,8 +1,9 @@
 """Plackett-Luce exploration: how lists are drawn, and how likely each product is at each slot.
 
 Logits are scores / strength. A list takes slot by slot one of the candidates that are left, i with probability
-exp(l_i) / Σ exp(l_j) over these (Plackett, "The Analysis of Permutations", Applied Statistics 1975). NaN is a pin: it stands
-where it stands among the first k, with probability 1. -inf is no candidate. The server draws the same way (docs/server.md).
+exp(l_i) / Σ exp(l_j) over these (Plackett, "The Analysis of Permutations", Applied Statistics 1975). NaN is a pin: it
+stands where it stands among the first k, with probability 1. -inf is no candidate. The server draws the same way
+(docs/server.md).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def draw(logits: np.ndarray, k: int, generator: np.random.Generator) -> tuple[np
 
 
 def given_those_before(logits: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Propensities [R,k] of lists `places` [R,k], each slot's given those before it: exp(l) / Σ exp over what is left."""
+    """Propensities [R,k] of lists `places` [R,k], each slot's given those before it."""
     left = np.where(np.isnan(logits), -np.inf, logits)
     propensities = np.zeros(places.shape)
     every = np.arange(len(places))
@@ -53,14 +54,15 @@ def given_those_before(logits: np.ndarray, places: np.ndarray) -> np.ndarray:
 def slot_probabilities(logits: np.ndarray, k: int) -> np.ndarray:
     """How likely each of the candidates stands at each slot, whatever stands before it: [R,M,k].
 
-    These are the marginal propensities. There is no closed form beyond the first slot, but an integral over one variable:
-    Plackett-Luce is the order in which exponential clocks of rates w = exp(l) ring (Luce, *Individual Choice Behavior*, 1959;
-    Yellott, "The relationship between Luce's choice axiom, Thurstone's theory …", J. Math. Psychology 1977), so that
+    These are the marginal propensities. There is no closed form beyond the first slot, but an integral over one
+    variable: Plackett-Luce is the order in which exponential clocks of rates w = exp(l) ring (Luce, *Individual Choice
+    Behavior*, 1959; Yellott, "The relationship between Luce's choice axiom, Thurstone's theory …", J. Math. Psychology
+    1977), so that
 
         P(i is j-th) = ∫ w_i exp(-w_i t) · P(j - 1 of the others have rung by t) dt,
 
-    the second factor a Poisson-binomial with chances 1 - exp(-w t). Over ln t the trapezoidal rule converges geometrically:
-    relative errors are below 1e-9. Work is of the order of 100 · M · k² for each request.
+    the second factor a Poisson-binomial with chances 1 - exp(-w t). Over ln t the trapezoidal rule converges
+    geometrically: relative errors are below 1e-9. Work is of the order of 100 · M · k² for each request.
     """
     R, M = logits.shape
     out = np.zeros((R, M, k))

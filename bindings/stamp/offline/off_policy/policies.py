@@ -38,7 +38,8 @@ class Probabilities:
     Parameters
     ----------
     probabilities : array
-        [N]: of the product that the log showed, row by row. With `item_ids`: [n] of products, the same in all rows, or [N,n].
+        [N]: of the product that the log showed, row by row. With `item_ids`: [n] of products, the same in all rows, or
+        [N,n].
     item_ids : array [n], optional
         Which products. What is missing to 1 in a row is the chance that nothing is shown.
 
@@ -47,10 +48,8 @@ class Probabilities:
     ValueError
         A probability is missing, below 0 or above 1, or a row adds up to more than 1.
 
-    Notes
-    -----
-    Of the products shown alone nobody can say what else the policy would show: there is no doubly robust estimate without
-    `outcome`, and a product that the log never shows is found only by its weight being missing.
+    Notes ----- Of the products shown alone nobody can say what else the policy would show: there is no doubly robust
+    estimate without `outcome`, and a product that the log never shows is found only by its weight being missing.
     """
 
     def __init__(self, probabilities: Any, *, item_ids: Any = None):
@@ -74,7 +73,8 @@ class Probabilities:
         n = len(self.item_ids)
         if given.shape not in ((n,), (N, n)):
             raise ValueError(
-                f"Probabilities: shape {given.shape}, expected ({n},) or ({N}, {n}): of {n} products, and {N} rows of the log"
+                f"Probabilities: shape {given.shape}, expected ({n},) or ({N}, {n}): of {n} products, and {N} rows of "
+                "the log"
             )
         rows = find_rows("Probabilities: item_ids", self.item_ids, log.catalog, "the log")
         table = np.broadcast_to(given, (N, n))
@@ -89,13 +89,14 @@ class Probabilities:
 
 
 class RankedLists:
-    """The lists that a recommender would have shown, one for each list of the log, in the order of :attr:`ExposureLog.requests`.
+    """The lists that a recommender would have shown, one for each list of the log, in the order of
+    :attr:`ExposureLog.requests`.
 
     Parameters
     ----------
     lists : sequence [R] of sequences of product ids
-        Best first; the first is at slot 1. May be shorter than those of the log: then nothing stands at later slots, and
-        nothing is earned there.
+        Best first; the first is at slot 1. May be shorter than those of the log: then nothing stands at later slots,
+        and nothing is earned there.
     scores : sequence [R] of sequences of float, optional
         Of the same products, for :meth:`explored`; NaN is a pin.
 
@@ -127,8 +128,8 @@ class RankedLists:
         return len(self.lists)
 
     def explored(self, strength: float, *, k: int) -> ExploredLists:
-        """The same lists explored: the first k of an order that Plackett-Luce draws of all products of a list, as the server
-        does where `explore` is `strength` and `explore_among` the length of the lists."""
+        """The same lists explored: the first k of an order that Plackett-Luce draws of all products of a list, as the
+        server does where `explore` is `strength` and `explore_among` the length of the lists."""
         return ExploredLists(self, strength, k=k)
 
     def rows(self, log: ExposureLog) -> np.ndarray:

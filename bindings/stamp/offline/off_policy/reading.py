@@ -36,9 +36,10 @@ def read_exposures(
     path : str or path
         The server's ``exposures.directory``, or one file of it.
     rewards : table
-        Of any kind that :meth:`Sessions.from_frame` reads, with a row for each click (or order) and the columns `request`,
-        the X-Request-Id of the answer that had listed the product, and `item_id`. Rows of other requests, and of products that
-        were not shown, are passed over. Where one request asks several zones: clicks in the zone that is read.
+        Of any kind that :meth:`Sessions.from_frame` reads, with a row for each click (or order) and the columns
+        `request`, the X-Request-Id of the answer that had listed the product, and `item_id`. Rows of other requests,
+        and of products that were not shown, are passed over. Where one request asks several zones: clicks in the zone
+        that is read.
     experiment, arm, zone, release : str, optional
         Of the lists that are read; all where absent.
     reward : str, optional
@@ -53,8 +54,8 @@ def read_exposures(
     Raises
     ------
     ValueError
-        No line is left, a line is none of a server's, its propensities are not those of its scores, or two zones answered one
-        request, so that nobody can say what a reward is of.
+        No line is left, a line is none of a server's, its propensities are not those of its scores, or two zones
+        answered one request, so that nobody can say what a reward is of.
 
     Examples
     --------
@@ -63,8 +64,7 @@ def read_exposures(
     >>> exploration = {
     ...     "strength": 1.0, "candidates": ["a", "b"], "scores": [0.0, 0.0], "propensities": [0.5, 1.0]
     ... }
-    >>> line = {"request": "r1", "visitor": "v1", "zone": "home", "experiment": "x", "arm": "explored", "release": "today",
-    ...         "items": ["b", "a"], "exploration": exploration}
+    >>> line = {"request": "r1", "visitor": "v1", "zone": "home", "items": ["b", "a"], "exploration": exploration}
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "exposures.jsonl"
     >>> _ = path.write_text(json.dumps(line) + "\\n")
     >>> log = off_policy.read_exposures(path, {"request": ["r1"], "item_id": ["b"]})
@@ -198,8 +198,8 @@ def _compare(lines: list[dict[str, Any]], logged: np.ndarray, expected: np.ndarr
     if wrong.any():
         row, slot = np.argwhere(wrong)[0]
         raise ValueError(
-            f"read_exposures: request {lines[row]['request']!r} has a propensity of {logged[row, slot]:g} at slot {slot + 1}, "
-            f"by its scores it is {expected[row, slot]:g}; expected Plackett-Luce (docs/server.md)"
+            f"read_exposures: request {lines[row]['request']!r} has a propensity of {logged[row, slot]:g} at slot "
+            f"{slot + 1}, by its scores it is {expected[row, slot]:g}; expected Plackett-Luce (docs/server.md)"
         )
 
 

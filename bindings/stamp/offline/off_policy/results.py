@@ -133,10 +133,10 @@ class OffPolicyEstimates:
         rows: list[list[Any]] = []
         notes = [
             self.estimand,
-            f"low, high: {100 * self.confidence:.4g} % intervals, bootstrap over {self.units} ({self.resamples:,} resamples, "
-            f"seed {self.seed}), of each row alone; change: against what the log earned, paired.",
-            f"ESS: effective sample size; refused below {self.least_effective:g}, or {self.least_rewards:g} effective rows with a "
-            "reward.",
+            f"low, high: {100 * self.confidence:.4g} % intervals, bootstrap over {self.units} ({self.resamples:,} "
+            f"resamples, seed {self.seed}), of each row alone; change: against what the log earned, paired.",
+            f"ESS: effective sample size; refused below {self.least_effective:g}, or {self.least_rewards:g} effective "
+            "rows with a reward.",
         ]
         for each in self.slots:
             start = [_name(each.slot), each.rows, each.effective, each.log]

@@ -64,10 +64,12 @@ def estimate(
     ValueError
         An option cannot be, or policy or outcome do not fit the log.
 
-    Notes ----- The estimand of slot j is the mean reward of the product at slot j, over the requests in which the log
-    showed one there, had the policy chosen it. What stands in other slots is taken to make no difference to it. Both
-    probabilities are those of the product at that slot, whatever stands before it (the item-position model of Li et
-    al., "Offline Evaluation of Ranking Policies with Click Models", KDD 2018). An empty place earns 0.
+    Notes
+    -----
+    The estimand of slot j is the mean reward of the product at slot j, over the requests in which the log showed one
+    there, had the policy chosen it. What stands in other slots is taken to make no difference to it. Both probabilities
+    are those of the product at that slot, whatever stands before it (the item-position model of Li et al., "Offline
+    Evaluation of Ranking Policies with Click Models", KDD 2018). An empty place earns 0.
 
     Intervals are percentiles of the bootstrap over visitors (requests where they are unknown), all of whose rows are
     drawn together. The estimate of all slots is of rows: the mean over products shown.

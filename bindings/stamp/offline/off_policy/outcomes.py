@@ -15,8 +15,8 @@ def fitted_outcomes(log: ExposureLog, choices: Choices, seed: int) -> tuple[np.n
 
     The model of a slot is the mean reward of each product there, drawn towards the mean of the slot by how much
     products differ: (n ȳ + m y) / (n + m), with m = within / between, the variances within and between products by the
-    analysis of variance (Bühlmann and Straub, "Glaubwürdigkeit für Schadensätze", 1970; Searle, *Linear Models*, 1971,
-    chapter 11). Units are dealt into folds, and each fold is predicted by the others (Chernozhukov et al.,
+    analysis of variance (Bühlmann and Straub, "Glaubwürdigkeit für Schadensätze", 1970; Searle, *Linear Models*, 1971).
+    Units are dealt into folds, and each fold is predicted by the others (Chernozhukov et al.,
     "Double/debiased machine learning", Econometrics Journal 2018).
     """
     units = np.unique(log.unit)

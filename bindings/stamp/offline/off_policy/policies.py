@@ -48,8 +48,10 @@ class Probabilities:
     ValueError
         A probability is missing, below 0 or above 1, or a row adds up to more than 1.
 
-    Notes ----- Of the products shown alone nobody can say what else the policy would show: there is no doubly robust
-    estimate without `outcome`, and a product that the log never shows is found only by its weight being missing.
+    Notes
+    -----
+    Of the products shown alone nobody can say what else the policy would show: there is no doubly robust estimate
+    without `outcome`, and what the log never shows can be told by a mean weight below 1 alone.
     """
 
     def __init__(self, probabilities: Any, *, item_ids: Any = None):

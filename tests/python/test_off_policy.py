@@ -7,6 +7,8 @@ import pathlib
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import stamp
@@ -186,12 +188,12 @@ def test_each_slot_holds_one_and_each_product_stands_once(candidates, k, spread)
 
 
 def test_lists_are_drawn_as_they_are_said_to_be():
-    logits = np.array([2.0, np.nan, 1.0, 0.5, -np.inf, 0.1])
+    logits = np.array([2.0, np.nan, 1.0, 0.5, -np.inf, 0.1, np.nan])  # the second pin is beyond the list
     n, k = 40_000, 4
     places, given = plackett_luce.draw(np.repeat(logits[None], n, axis=0), k, np.random.default_rng(3))
     expected = enumerated(logits, k)
     for slot in range(k):
-        seen = np.bincount(places[:, slot], minlength=6) / n
+        seen = np.bincount(places[:, slot], minlength=7) / n
         assert seen == pytest.approx(expected[:, slot], abs=5 * 0.5 / math.sqrt(n))
     assert (places[:, 1] == 1).all() and (given[:, 1] == 1).all()
     # What is given those before: their product is how often an order is drawn.
@@ -450,7 +452,16 @@ def test_few_clicks_few_visitors_and_weights_astray_are_refused():
     assert "the mean weight is 1.304" in refused and "where 1 is expected" in refused
 
 
-# --- Bad input
+# --- Input
+
+
+@pytest.mark.parametrize("kind", [pd.Series, pa.array, pl.Series, list, tuple, np.array])
+def test_columns_of_any_library(kind):
+    made = {"item_id": ["a", "b", "a"], "slot": [1, 2, 1], "reward": [0.0, 1.5, 0.0], "propensity": [0.5, 0.25, 1.0],
+            "request": [7, 7, 9], "visitor": ["x", "x", "y"]}  # fmt: skip
+    log = off_policy.ExposureLog.from_rows(**{name: kind(values) for name, values in made.items()})
+    assert log.item_ids.tolist() == made["item_id"] and log.reward.tolist() == made["reward"]
+    assert log.requests.tolist() == [7, 9] and log.request.tolist() == log.unit.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -250,8 +250,10 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         config = {**still["config"], "calibration": 0, "repeat_floors": floors}
         report = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / f"floors {floors}",
                                      warm_start=yesterday[7].path, **{**still, "config": config})  # fmt: skip
-        found = stamp.load(report.path, device="cpu").weights_["repeat.floors"]
-        assert np.array_equal(found, old.weights_["repeat.floors"]) if floors == 10 else (found < -1e38).all()
+        found = stamp.load(report.path, device="cpu").weights_
+        repeats = found["repeat.floors"]
+        assert np.array_equal(repeats, old.weights_["repeat.floors"]) if floors == 10 else (repeats < -1e38).all()
+        assert np.array_equal(found["successor.floors"], old.weights_["successor.floors"])
 
     both = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "new", warm_start=tmp_path / "old",
                                 **still)  # fmt: skip

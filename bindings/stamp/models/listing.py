@@ -133,8 +133,8 @@ class _ListingRecommender(_CatalogRecommender):
         Returns
         -------
         ids, scores : arrays [k]
-            Best first. Scores are logits, raised to floors for products of `items` where the model has floors
-            (docs/model.md); those of a baseline are what it defines. Fewer than k where `exclude` and
+            Best first. Scores are logits, raised to floors for products of `items` and what follows them where the model has
+            floors (docs/model.md); those of a baseline are what it defines. Fewer than k where `exclude` and
             `only` leave fewer, or where a baseline scores fewer.
 
         Raises

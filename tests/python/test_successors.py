@@ -1,0 +1,81 @@
+"""Floors of successors, from training to lists: what a bundle's tensors say of them, in NumPy."""
+
+import copy
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import stamp
+
+OPTIONS = {"dim": 16, "epochs": 2, "batch_size": 64, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def fitted(small):
+    return stamp.StampRecommender(device="cpu", **OPTIONS).fit(small.sessions, progress=False)
+
+
+def tensors_of(recommender, folder):
+    recommender.save(folder)
+    return load_file(next((folder / "clusters").glob("*.safetensors")))
+
+
+def successors_of(tensors, row):
+    first, last = tensors["successors.offsets"][row : row + 2]
+    return tensors["successors.values"][first:last], tensors["successors.log_shares"][first:last]
+
+
+def without(recommender, sessions, *names):
+    """The same model, without these floors."""
+    other = stamp.StampRecommender(device="cpu", **OPTIONS).fit(sessions, progress=False)
+    weights = recommender.weights_
+    other._model.set_weights({**weights, **{name: np.full_like(weights[name], -3.4028235e38) for name in names}})
+    return other
+
+
+def test_a_list_is_the_mixture_that_the_documentation_says(fitted, small, tmp_path):
+    tensors = tensors_of(fitted, tmp_path / "model")
+    floors = fitted.weights_["successor.floors"]
+    assert (floors > -1e38).any(), "nothing follows in a shop whose visitors walk along categories"
+    plain = without(fitted, small.sessions, "repeat.floors", "successor.floors")
+    V, ids = len(fitted.item_ids_), fitted.item_ids_.tolist()
+    for session in [small.sessions.session(i).tolist() for i in range(40)]:
+        history = [ids.index(item) for item in session]
+        found, scores = plain.recommend(session, k=V)
+        p = np.empty(V)
+        p[[ids.index(item) for item in found.tolist()]] = np.exp(scores.astype(float))
+        for ago, row in enumerate(history[::-1]):
+            if row not in history[len(history) - ago :]:
+                p[row] += np.exp(fitted.weights_["repeat.floors"][min(ago, 9)])
+        for floor, row in zip(floors, history[::-1]):
+            rows, log_shares = successors_of(tensors, row)
+            p[rows] += np.exp(float(floor) + log_shares)
+        found, scores = fitted.recommend(session, k=V)
+        np.testing.assert_allclose(scores, np.log(p[[ids.index(item) for item in found.tolist()]]), atol=2e-4)
+        assert (np.diff(scores) <= 0).all()
+
+
+def test_successors_are_kept_by_files_and_copies(fitted, small, tmp_path):
+    before = tensors_of(fitted, tmp_path / "model")
+    for name, other in {"again": stamp.load(tmp_path / "model", device="cpu"), "copy": copy.deepcopy(fitted)}.items():
+        again = tensors_of(other, tmp_path / name)
+        assert all(np.array_equal(before[name], again[name]) for name in before)
+    assert max(len(successors_of(before, row)[0]) for row in range(len(fitted.item_ids_))) > 1
+    few = stamp.StampRecommender(device="cpu", **{**OPTIONS, "successors": 3, "successor_floors": 1})
+    tensors = tensors_of(few.fit(small.sessions, progress=False), tmp_path / "few")
+    assert tensors["successor.floors"].shape == (1,)
+    assert max(len(successors_of(tensors, row)[0]) for row in range(len(few.item_ids_))) == 3
+    none = stamp.StampRecommender(device="cpu", **{**OPTIONS, "successor_floors": 0}).fit(
+        small.sessions, progress=False
+    )
+    assert not [name for name in tensors_of(none, tmp_path / "none") if name.startswith("successor")]
+    # What the two differ in is in the lists alone: the weights have learnt the same.
+    assert np.array_equal(none.weights_["items"], fitted.weights_["items"])
+
+
+@pytest.mark.parametrize("given", [{"successor_floors": -1}, {"successor_floors": 65}, {"successors": 0}])
+def test_numbers_that_cannot_be_are_refused(given):
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError, match=f"Config: {name} is {value}, expected"):
+        stamp.StampRecommender(**given)

@@ -47,7 +47,15 @@ def train(device: str, products: int = 43_097, dim: int = 100, batch: int = 512)
     rows = np.resize(everything, (STEPS * batch // (LENGTH - 1), LENGTH))
     weight = np.repeat([1.0, 0.0], [len(rows), len(everything)])
     data = stamp.Sessions.from_frame({"items": [*rows, *everything], "weight": weight})
-    options = {"preset": "tuned", "repeat_floors": 0, "dim": dim, "batch_size": batch, "epochs": 1, "device": device}
+    options = {
+        "preset": "tuned",
+        "repeat_floors": 0,
+        "successor_floors": 0,
+        "dim": dim,
+        "batch_size": batch,
+        "epochs": 1,
+        "device": device,
+    }
     stamp.StampRecommender(**options).fit(data, progress=False)
 
 

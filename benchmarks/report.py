@@ -373,7 +373,7 @@ def percent(row: dict, k: str = "20") -> str:
 
 
 MODELS = ("popularity", "session popularity", "first-order Markov", "association rules", "sequential rules", "item-kNN",
-          "VMIS-kNN", "VS-kNN", "VS-kNN, tuned", "paper", "official", "tuned")  # fmt: skip
+          "VMIS-kNN", "VS-kNN", "VS-kNN, tuned", "paper", "official", "tuned without successors", "tuned")  # fmt: skip
 
 
 def accuracy() -> str:
@@ -413,7 +413,7 @@ def accuracy() -> str:
 
 
 def verdicts(dataset: str) -> list[str]:
-    """Where the others beat `tuned`, and where not, by paired intervals."""
+    """Where the others beat the best model, and where not, by paired intervals."""
     found = [r for r in read("verdicts") if r["dataset"] == dataset]
     if not found:
         return []
@@ -428,14 +428,22 @@ def verdicts(dataset: str) -> list[str]:
 
 
 def tuning() -> list[str]:
-    rows = latest(read("tuning"), "variant")
+    rows = latest(read("tuning"), "dataset", "variant")
     if not rows:
         return []
-    return ["## How `tuned` was found", "Variants on the last 40,000 sessions of Diginetica's training, judged on the last "
+    splits = [name for name in TITLES if any(r["dataset"] == name for r in rows)]
+    splits.sort(key=lambda name: name != "diginetica")  # that all was tried on
+    found = {(r["dataset"], r["variant"]): r["validation"] for r in rows}
+
+    def last(dataset: str, variant: str) -> str:
+        epochs = found.get((dataset, variant))
+        return f"{100 * epochs[-1]['hr']:.2f} / {100 * epochs[-1]['mrr']:.2f}" if epochs else ""
+
+    variants = {r["variant"]: len(r["validation"]) for r in rows if r["dataset"] == "diginetica"}
+    return ["## How `tuned` was found", "Variants on the last 40,000 sessions of training, judged on the last "
             "5,000 of these (`benchmarks/tuning.py`): P / MRR @20 after the last epoch.",
-            table(["variant", "epochs", "P / MRR @20"],
-                  [[r["variant"], str(len(r["validation"])),
-                    f"{100 * r['validation'][-1]['hr']:.2f} / {100 * r['validation'][-1]['mrr']:.2f}"] for r in rows]),
+            table(["variant", "epochs", *(TITLES[name] for name in splits)],
+                  [[name, str(epochs), *(last(split, name) for split in splits)] for name, epochs in variants.items()]),
             where(rows)]  # fmt: skip
 
 

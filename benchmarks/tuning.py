@@ -1,9 +1,10 @@
-"""How the preset `tuned` was found: variants on a recent slice of Diginetica's training; resumable, results/tuning.jsonl.
+"""How the preset `tuned` was found: variants on a recent slice of training; resumable, results/tuning.jsonl.
 
 The last 40,000 sessions of training, of which the last 5,000 judge; test sessions are not touched. Each variant changes
-what stands beside it in the option list of an earlier one, so that the table reads as a walk.
+what stands beside it in the option list of an earlier one, so that the table reads as a walk. All of it is on Diginetica;
+its last steps on other splits, too, so that nothing is chosen by one shop alone.
 
-    python benchmarks/tuning.py --data ../shared/data
+    python benchmarks/tuning.py --data ../shared/data [--dataset retailrocket …]
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import pathlib
 
 import numpy as np
+from baselines import MIN_HISTORY, sessions
 from common import record, recorded
 
 import stamp
@@ -24,6 +26,7 @@ START = {
 }
 FALLEN = {**START, "scale": 12.0, "dropout": 0.4}
 LONGER = {**START, "scale": 12.0, "dropout": 0.3, "learning_rate": 0.008, "epochs": 7}
+REPEATS, SUCCESSORS = "… ten floors for repeats", "… five floors for successors"
 VARIANTS = {
     "cosine scores, scale 16, dropout 0.2": START,
     "looked-up rows of length 1 too": {**START, "max_norm": 1.0, "item_std": 0.15},
@@ -34,14 +37,17 @@ VARIANTS = {
     "scale 12, dropout 0.4": FALLEN,
     "… oldest sessions weigh 0.3 of the newest": {**FALLEN, "oldest": 0.3},
     "scale 12, dropout 0.3, learning rate 0.008, 7 epochs": LONGER,
-    "… ten floors for repeats": {**LONGER, "repeat_floors": 10},
+    REPEATS: {**LONGER, "repeat_floors": 10},
+    SUCCESSORS: {**LONGER, "repeat_floors": 10, "successor_floors": 5},
 }  # fmt: skip
+# What was tried on each split.
+WALKS = {"diginetica": list(VARIANTS)} | dict.fromkeys(("retailrocket", "yoochoose1_64"), [REPEATS, SUCCESSORS])
 
 
-def slices(data: pathlib.Path, oldest: float) -> tuple[stamp.Sessions, stamp.Sessions]:
+def slices(data: pathlib.Path, dataset: str, oldest: float) -> tuple[stamp.Sessions, stamp.Sessions]:
     """The sessions to learn from, their weights rising geometrically from `oldest` to 1, and those that judge."""
-    sessions = stamp.Sessions.from_frame(data / "diginetica" / "train.tsv.gz")
-    recent = [sessions.session(i).tolist() for i in range(len(sessions) - SESSIONS, len(sessions))]
+    train = sessions(data, dataset, "train")
+    recent = [train.session(i).tolist() for i in range(len(train) - SESSIONS, len(train))]
     learnt = recent[:-HELD_OUT]
     weights = oldest ** (1 - np.arange(len(learnt)) / (len(learnt) - 1))
     column = np.empty(len(learnt), object)
@@ -50,23 +56,27 @@ def slices(data: pathlib.Path, oldest: float) -> tuple[stamp.Sessions, stamp.Ses
     return train, stamp.Sessions.from_frame(recent[-HELD_OUT:])
 
 
-def run(name: str, data: pathlib.Path) -> dict:
+def run(dataset: str, name: str, data: pathlib.Path) -> dict:
     options = dict(VARIANTS[name])
-    train, judge = slices(data, options.pop("oldest", 1.0))
-    model = stamp.StampRecommender(preset="official", device="cpu", monitor="hr@20", **options)
+    train, judge = slices(data, dataset, options.pop("oldest", 1.0))
+    model = stamp.StampRecommender(
+        preset="official", device="cpu", monitor="hr@20", min_history=MIN_HISTORY[dataset], **options
+    )
     model.fit(train, validation=judge)
     validation = [epoch["validation"]["at"]["20"] for epoch in model.report_["epochs"]]
-    return {"variant": name, "options": VARIANTS[name], "validation": validation}
+    return {"dataset": dataset, "variant": name, "options": VARIANTS[name], "validation": validation}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
+    parser.add_argument("--dataset", nargs="+", choices=WALKS, default=list(WALKS))
     args = parser.parse_args()
-    done = {result["variant"] for result in recorded("tuning")}
-    for name in VARIANTS:
-        if name not in done:
-            record("tuning", run(name, args.data), stamp.num_threads())
+    done = {(result["dataset"], result["variant"]) for result in recorded("tuning")}
+    for dataset in args.dataset:
+        for name in WALKS[dataset]:
+            if (dataset, name) not in done:
+                record("tuning", run(dataset, name, args.data), stamp.num_threads())
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def performance() -> str:
             ],
         )
     )  # fmt: skip
-    text += [where(train), *recommending(), *scans(), *candidates(), *dimensions()]
+    text += [where(train), *recommending(), *scans(), *candidates(), *dimensions(), *floors()]
     if clustered := latest(read("cluster"), "groups"):
         text += ["## Clustering a catalog", "From counts between groups to the label of each, all of them large ones; medians. "
                  "Memory: what came on top of the counts, at its peak. Purity: share of groups in the cluster that most of "
@@ -133,6 +133,20 @@ def scans() -> list[str]:
             "*all equal*, one row again and again; *nearly alike*, 0.5 and noise of 1e-4; *zero query*, all scores 0. State: "
             f"{'; '.join(sorted(states))}, rows included.",
             table(["table", "V, D", "requests", "k", *sets], body), where(rows)]  # fmt: skip
+
+
+def floors() -> list[str]:
+    rows = latest(read("floors"), "dataset")
+    if not rows:
+        return []
+    ways = list(rows[0]["us"])
+    return ["## Floors", "Microseconds of a request by one thread: models of real splits, trained briefly, with the floors of "
+            "`tuned` and without some of them, asked by the same histories of test sessions in turns; the median over "
+            "histories of the turn that took least.",
+            table(["split", "V", "k", *ways, "factor"],
+                  [[TITLES[r["dataset"]], f"{r['products']:,}", str(r["k"]), *(f"{r['us'][way]:.1f}" for way in ways),
+                    f"{r['us'][ways[0]] / r['us'][ways[-1]]:.2f} ×"] for r in rows]),
+            where(rows)]  # fmt: skip
 
 
 def candidates() -> list[str]:

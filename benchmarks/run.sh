@@ -27,6 +27,7 @@ if command -v valgrind > /dev/null; then
 fi
 if [ -n "${STAMP_DATA:-}" ]; then
   benchmarks/.venv/bin/python benchmarks/candidates.py  # trains the models of build/trained
+  benchmarks/.venv/bin/python benchmarks/floors.py
   for dataset in diginetica yoochoose1_64; do
     benchmarks/.venv/bin/python benchmarks/recommend.py --bundle "build/trained/$dataset/bundle" \
       --histories "build/trained/$dataset/histories.txt"

@@ -111,7 +111,7 @@ struct CatalogCrossEntropy {
   const float* queries;         // [B,D]
   const float* items;           // [V,D]
   bool normalize_items;         // score with x_v / |x_v|
-  const std::int32_t* targets;  // [B]
+  const std::int32_t* targets;  // [B], for backward with the rows looked up behind them, [L], -1 for none
   const float* weights;         // [B], summing to 1
   float* workspace;             // keeps exponentials between forward and backward; what does not fit is recomputed
   std::int64_t workspace_size;  // floats; 0 is allowed
@@ -220,12 +220,10 @@ class STAMP_API Device {
   // Σ weights · losses. One pass over tiles of the catalog, 4BVD flops.
   virtual void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                                      float* d_queries) = 0;
-  // The gradient of the item table, plus row_gradients[L,D] at rows row_ids[L]; negative ones are skipped. 2BVD flops
-  // for the tiles that the workspace kept, 4BVD for the others. Follows catalog_cross_entropy of the same problem on
-  // the same handle.
+  // The gradient of the item table, plus row_gradients[L,D] of the rows looked up. 2BVD flops for the tiles that the
+  // workspace kept, 4BVD for the others. Follows catalog_cross_entropy of the same problem on the same handle.
   virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
-                                              const std::int32_t* row_ids, const float* row_gradients,
-                                              const ItemUpdate& update) = 0;
+                                              const float* row_gradients, const ItemUpdate& update) = 0;
 
   // norms[v] = 1 / |x_v|, 1 of zero rows: what products that are normalized are multiplied by.
   virtual void inverse_norms(std::int64_t V, std::int64_t D, const ItemRows& items, float* norms) = 0;

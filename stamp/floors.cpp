@@ -82,7 +82,7 @@ Examples observe(const Model& model, const Sessions& sessions, std::span<const s
                                    .queries = a.q.data(),
                                    .items = model.weights().items.data(),
                                    .normalize_items = model.config().score == Score::cosine,
-                                   .targets = a.targets.data(),
+                                   .targets = a.targets(),
                                    .weights = a.weights.data(),
                                    .workspace = nullptr,
                                    .workspace_size = 0},

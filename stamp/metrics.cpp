@@ -41,7 +41,7 @@ class ModelRanker final : public Ranker {
                             .items = table_.items(),
                             .packed = table_.packed().data(),
                             .floors = floors_.of(batch, 0, batch.begin.size()),
-                            .targets = activations_.targets.data(),
+                            .targets = activations_.targets(),
                             .ids = ids_.data(),
                             .scores = scores_.data(),
                             .above = above_.data(),

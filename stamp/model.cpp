@@ -104,7 +104,7 @@ Activations::Activations(const std::shared_ptr<Device>& device) : device_(device
   for (auto* array : floats()) *array = Array<float>(device, 0);
 }
 
-std::array<Array<std::int32_t>*, 4> Activations::integers() { return {&events, &begin, &length, &targets}; }
+std::array<Array<std::int32_t>*, 3> Activations::integers() { return {&rows, &begin, &length}; }
 
 std::array<Array<float>*, 6> Activations::floats() { return {&weights, &q, &d_q, &d_x, &losses, &log_sums}; }
 
@@ -112,20 +112,21 @@ void Activations::resize(std::int64_t batch_B, std::int64_t batch_L, std::int64_
   const std::int64_t padding = device_->padding();
   B = batch_B;
   L = (batch_L + padding - 1) / padding * padding;
-  events.resize(L);
-  for (auto* array : {&begin, &length, &targets}) array->resize(B);
+  rows.resize(B + L);
+  for (auto* array : {&begin, &length}) array->resize(B);
   weights.resize(B);
   q.resize(B * D);
 }
 
 void Activations::upload(const Batch& batch, std::int64_t D) {
   resize(batch.B(), batch.L(), D);
-  padded_.assign(batch.items.begin(), batch.items.end());
-  padded_.resize(static_cast<std::size_t>(L), Catalog::kUnknown);
-  events.upload(padded_);
+  uploaded_.assign(batch.targets.begin(), batch.targets.end());
+  uploaded_.resize(static_cast<std::size_t>(B), Catalog::kUnknown);  // where nobody asks for targets
+  uploaded_.insert(uploaded_.end(), batch.items.begin(), batch.items.end());
+  uploaded_.resize(static_cast<std::size_t>(B + L), Catalog::kUnknown);
+  rows.upload(uploaded_);
   begin.upload(batch.begin);
   length.upload(batch.length);
-  targets.upload(batch.targets);
   weights.upload(batch.weights);
 }
 
@@ -222,7 +223,7 @@ void Model::backward(Device& device, Activations& a, Weights& gradients, const T
 Encoder Model::encoder(const Activations& a, const TrainingStep* step) const {
   return {.ranges = a.ranges(),
           .D = config_.dim,
-          .events = a.events.data(),
+          .events = a.events(),
           .items = weights_.items.data(),
           .weights = pointers<const float>(weights_),
           .max_norm = config_.max_norm,

@@ -83,22 +83,25 @@ struct STAMP_API Activations {
   void prepare_backward(std::int64_t D);
 
   std::int64_t B = 0, L = 0;  // L: padding included
-  Array<std::int32_t> events, begin, length, targets;
+  Array<std::int32_t> rows;   // [B + L] of the item table: the targets, then the events
+  Array<std::int32_t> begin, length;
   Array<float> weights;
   Array<float> q, d_q;            // [B,D] the queries
   Array<float> d_x;               // [L,D] gradients of the rows looked up
   Array<float> losses, log_sums;  // [B]
+  std::int32_t* targets() { return rows.data(); }
+  const std::int32_t* events() const { return rows.data() + B; }
   Ranges ranges() const { return {begin.data(), length.data(), B, L}; }
-  BatchArrays batch() { return {B, L, events.data(), begin.data(), length.data(), targets.data(), weights.data()}; }
+  BatchArrays batch() { return {B, L, rows.data() + B, begin.data(), length.data(), rows.data(), weights.data()}; }
   // Differs where sizes or memory do.
   std::uint64_t layout();
 
  private:
-  std::array<Array<std::int32_t>*, 4> integers();
+  std::array<Array<std::int32_t>*, 3> integers();
   std::array<Array<float>*, 6> floats();
 
   std::shared_ptr<Device> device_;
-  std::vector<std::int32_t> padded_;
+  std::vector<std::int32_t> uploaded_;
 };
 
 class STAMP_API Model {

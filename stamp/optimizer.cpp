@@ -64,7 +64,7 @@ CatalogCrossEntropy Optimizer::loss_problem() {
           .queries = a.q.data(),
           .items = model_.weights().items.data(),
           .normalize_items = config.score == Score::cosine,
-          .targets = a.targets.data(),
+          .targets = a.targets(),
           .weights = a.weights.data(),
           .workspace = workspace_.data(),
           .workspace_size = workspace_.size(),
@@ -127,7 +127,7 @@ void Optimizer::run(bool build) {
     Device& device = *model_.device();
     Activations& a = activations_;
     const Parameter& items = parameters_.front();
-    device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.events.data(), a.d_x.data(),
+    device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.d_x.data(),
                                           {.d_items = items.gradient,
                                            .items = items.value,
                                            .moment1 = items.moment1,
@@ -163,7 +163,7 @@ double Optimizer::gradients(const Batch& batch, Weights& gradients) {
   forward_backward(gradients);
   Device& device = *model_.device();
   Activations& a = activations_;
-  device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.events.data(), a.d_x.data(),
+  device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.d_x.data(),
                                         {.d_items = gradients.items.data()});
   return wait().loss;
 }

@@ -99,8 +99,11 @@ struct Uploaded {
         items(check::on(device, in.items)),
         weights(check::on(device, in.weights)),
         row_gradients(check::on(device, in.row_gradients)),
-        targets(check::on(device, in.targets)),
-        row_ids(check::on(device, in.row_ids)) {}
+        targets(check::on(device, [&] {
+          auto rows = in.targets;
+          rows.insert(rows.end(), in.row_ids.begin(), in.row_ids.end());
+          return rows;
+        }())) {}
 
   CatalogCrossEntropy problem(float* workspace = nullptr, std::int64_t size = 0) const {
     return {.B = shape.B,
@@ -117,7 +120,7 @@ struct Uploaded {
 
   Shape shape;
   Array<float> q, items, weights, row_gradients;
-  Array<std::int32_t> targets, row_ids;
+  Array<std::int32_t> targets;  // with row_ids behind them
 };
 
 // Of rows that are no target and were not looked up: theirs are small, and would hide behind the others.
@@ -157,8 +160,8 @@ void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, flo
         d_items(device, V * D);
     const auto problem = uploaded.problem(size ? workspace.data() : nullptr, size);
     device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_queries.data());
-    device->catalog_cross_entropy_backward(problem, log_sums.data(), uploaded.row_ids.size(), uploaded.row_ids.data(),
-                                           uploaded.row_gradients.data(), {.d_items = d_items.data()});
+    device->catalog_cross_entropy_backward(problem, log_sums.data(), in.row_ids.size(), uploaded.row_gradients.data(),
+                                           {.d_items = d_items.data()});
     workspace.values();  // its bands
     const auto actual = losses.values();
     for (std::int64_t b = 0; b < B; ++b) {
@@ -186,7 +189,7 @@ void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, flo
 const Shape kShapes[] = {{9, 7, 1},         {9, 33, 31},           {9, 100, 514},        {1, 7, 1023},
                          {9, 33, 1090},     {130, 33, 577},        {9, 300, 1090},       {1, 100, 1090},
                          {9, 33, 31, true}, {130, 100, 577, true}, {9, 130, 1090, true}, {9, 1, 65},
-                         {387, 18, 1090}, {70, 120, 300}};
+                         {387, 18, 1090},   {70, 120, 300}};
 
 }  // namespace
 
@@ -220,8 +223,8 @@ TEST_CASE("catalog cross-entropy gives the same bits each time, on a CPU for any
           d_items(device, V * D);
       const auto problem = uploaded.problem(size ? workspace.data() : nullptr, size);
       device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_queries.data());
-      device->catalog_cross_entropy_backward(problem, log_sums.data(), uploaded.row_ids.size(), uploaded.row_ids.data(),
-                                             uploaded.row_gradients.data(), {.d_items = d_items.data()});
+      device->catalog_cross_entropy_backward(problem, log_sums.data(), in.row_ids.size(), uploaded.row_gradients.data(),
+                                             {.d_items = d_items.data()});
       return std::vector{losses.values(), log_sums.values(), d_queries.values(), d_items.values()};
     };
     for (std::int64_t size : {std::int64_t{0}, B * (V + 1028)}) CHECK(once(size) == once(size));
@@ -284,8 +287,8 @@ TEST_CASE("catalog cross-entropy of a batch whose targets and histories are all 
       const Uploaded uploaded(device, in);
       check::Guarded losses(device, B), log_sums(device, B), d_queries(device, B * D), d_items(device, V * D);
       device->catalog_cross_entropy(uploaded.problem(), losses.data(), log_sums.data(), d_queries.data());
-      device->catalog_cross_entropy_backward(uploaded.problem(), log_sums.data(), 4000, uploaded.row_ids.data(),
-                                             uploaded.row_gradients.data(), {.d_items = d_items.data()});
+      device->catalog_cross_entropy_backward(uploaded.problem(), log_sums.data(), 4000, uploaded.row_gradients.data(),
+                                             {.d_items = d_items.data()});
       CHECK(check::error(d_items.values(), expected.d_items) < check::tolerance(*device).gradient);
       CHECK(check::error(d_queries.values(), expected.d_queries) < check::tolerance(*device).gradient);
     }
@@ -329,8 +332,8 @@ TEST_CASE("Adam applied by the owner of a tile is Adam applied to the whole grad
         device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_queries.data());
         const Parameter items{V * D, trained.items.data(), d_items.data(), trained.moment1.data(),
                               trained.moment2.data()};
-        device->catalog_cross_entropy_backward(problem, log_sums.data(), uploaded.row_ids.size(),
-                                               uploaded.row_ids.data(), uploaded.row_gradients.data(),
+        device->catalog_cross_entropy_backward(problem, log_sums.data(), in.row_ids.size(),
+                                               uploaded.row_gradients.data(),
                                                {.d_items = owner ? nullptr : items.gradient,
                                                 .items = items.value,
                                                 .moment1 = items.moment1,

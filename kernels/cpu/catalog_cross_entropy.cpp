@@ -198,15 +198,14 @@ void CpuDevice::catalog_cross_entropy(const CatalogCrossEntropy& p, float* losse
 }
 
 void CpuDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, const float* log_sums, Index L,
-                                               const std::int32_t* row_ids, const float* row_gradients,
-                                               const ItemUpdate& update) {
+                                               const float* row_gradients, const ItemUpdate& update) {
   const Index B = p.B, D = p.D, V = p.V;
   const AdamFactors factors = update.step ? adam_factors(*update.step) : AdamFactors{};
   order_.resize(B + L);
   std::int64_t* by_target = order_.data();
   std::int64_t* by_row = by_target + B;
   sort_by_id(p.targets, B, by_target);
-  sort_by_id(row_ids, L, by_row);
+  sort_by_id(p.targets + B, L, by_row);
 
   parallel_for(tiles(V), threads_, [&](Index t) {
     const Index first = t * kTile, n = std::min(kTile, V - first);

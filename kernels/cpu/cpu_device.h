@@ -63,8 +63,7 @@ class CpuDevice final : public Device {
   void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                              float* d_queries) override;
   void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
-                                      const std::int32_t* row_ids, const float* row_gradients,
-                                      const ItemUpdate& update) override;
+                                      const float* row_gradients, const ItemUpdate& update) override;
 
   // catalog_top_k.cpp
   std::int64_t rounded_size(std::int64_t, std::int64_t) const override { return 0; }

@@ -22,9 +22,8 @@ void CudaDevice::catalog_cross_entropy(const CatalogCrossEntropy& p, float* loss
 }
 
 void CudaDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, const float* log_sums, Index L,
-                                                const std::int32_t* row_ids, const float* row_gradients,
-                                                const ItemUpdate& update) {
-  const ItemGradient gradient = sum_entries(p, L, row_ids, row_gradients, update);
+                                                const float* row_gradients, const ItemUpdate& update) {
+  const ItemGradient gradient = sum_entries(p, L, row_gradients, update);
   if (on_tensor_cores(p))
     attend_catalog_backward(p, gradient);
   else

@@ -30,6 +30,7 @@ class Scratch {
   // At least n values, whose contents are left over from the last use.
   T* need(Index n);
   T* data() { return data_; }
+  Index size() const { return size_; }
 
  private:
   CudaDevice& device_;
@@ -75,8 +76,7 @@ class CudaDevice final : public Device {
   void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                              float* d_queries) override;
   void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, Index L,
-                                      const std::int32_t* row_ids, const float* row_gradients,
-                                      const ItemUpdate& update) override;
+                                      const float* row_gradients, const ItemUpdate& update) override;
 
   // catalog_top_k.cu, with catalog_scan.cu and catalog_select.cu
   Index packed_size(Index V, Index D) const override;
@@ -118,8 +118,9 @@ class CudaDevice final : public Device {
   void score_tiles(const CatalogCrossEntropy& problem, float* losses, float* log_sums, float* d_queries);
   void score_tiles_backward(const CatalogCrossEntropy& problem, const float* log_sums,
                             const struct ItemGradient& gradient);
-  struct ItemGradient sum_entries(const CatalogCrossEntropy& problem, Index L, const std::int32_t* row_ids,
-                                  const float* row_gradients, const ItemUpdate& update);
+  struct ItemGradient sum_entries(const CatalogCrossEntropy& problem, Index L, const float* row_gradients,
+                                  const ItemUpdate& update);
+  const std::uint32_t* numbers(Index n);
   struct Tiles;
   Tiles tiles_of(const CatalogCrossEntropy& problem);
   // The top-k (top_k.h): pass 1 in bf16 (catalog_scan.cu) or in fp32, pass 2 (catalog_select.cu); or all scores sorted.
@@ -156,9 +157,9 @@ class CudaDevice final : public Device {
   Scratch<float2> shares_{*this};     // log Σ exp and weight of each query
   Scratch<float> scores_{*this};      // a tile of scores, and copies of its items
   Scratch<float> item_gradient_{*this};
-  Scratch<std::uint32_t> entries_{
-      *this};                         // ids and sources of the sparse gradients, before and after sorting, and bounds
-  Scratch<float> entry_sums_{*this};  // their pieces
+  Scratch<std::uint32_t> numbers_{*this};  // 0, 1, 2 …
+  Scratch<std::uint32_t> entries_{*this};  // sorted ids and sources of the sparse gradients, and bounds
+  Scratch<float> entry_sums_{*this};       // their pieces
   Scratch<std::byte> sorting_{*this};
   Scratch<std::byte> packed_{*this};          // products of the top-k that nobody packed before
   Scratch<float> inverse_norms_{*this};       // of products whose nobody knew

@@ -4,33 +4,25 @@
 // a run of entries of one product and kind is cut at multiples of kPiece, and a warp adds up a piece. Beside that warps
 // mark where pieces begin, and find by bisection where the entries of each 32 products do.
 //
-// 8 D bytes an entry: nothing, so all is latency: three launches, two dependent loads and kPiece / 8 rounds of rows at
-// most. At 1,280 entries: predicted 2 µs, 7 and 4.
+// 8 D bytes an entry: nothing, so all is latency: two launches, two dependent loads and kPiece / 8 rounds of rows at
+// most. At 1,280 entries: predicted 7 µs and 4.
 #include <sort.h>
 
 #include <bit>
+#include <numeric>
+#include <vector>
 
 #include "kernels/cuda/item_update.h"
 
 namespace stamp::cuda {
 namespace {
 
-// ids [B + L]: the targets, then the rows looked up; those of no product get one above all products.
-__global__ void entries_kernel(Index B, Index L, std::uint32_t none, const std::int32_t* targets,
-                               const std::int32_t* row_ids, std::uint32_t* ids, std::uint32_t* sources) {
-  const Index i = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= B + L) return;
-  const std::int32_t id = i < B ? targets[i] : row_ids[i - B];
-  ids[i] = id < 0 ? none : static_cast<std::uint32_t>(id);
-  sources[i] = static_cast<std::uint32_t>(i);
-}
-
 struct Entries {
   Index n, B, D, V;
-  const std::uint32_t *ids, *sources;
-  const float* queries;        // [B,D]
-  const float* weights;        // [B]
-  const float* row_gradients;  // [L,D]
+  const std::uint32_t *ids, *sources;  // sorted; that of no product, -1, is above all others
+  const float* queries;                // [B,D]
+  const float* weights;                // [B]
+  const float* row_gradients;          // [L,D]
 
   __device__ bool same(Index i, Index j) const { return ids[i] == ids[j] && (sources[i] < B) == (sources[j] < B); }
   __device__ bool heads(Index i) const { return i % kPiece == 0 || !same(i, i - 1); }
@@ -84,28 +76,37 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-ItemGradient CudaDevice::sum_entries(const CatalogCrossEntropy& p, Index L, const std::int32_t* row_ids,
-                                     const float* row_gradients, const ItemUpdate& update) {
+// 0 … n-1, which come from the host when they are more than ever.
+const std::uint32_t* CudaDevice::numbers(Index n) {
+  if (n > numbers_.size()) {
+    std::vector<std::uint32_t> values(static_cast<std::size_t>(n));
+    std::iota(values.begin(), values.end(), 0u);
+    copy_in(numbers_.need(n), values.data(), values.size() * sizeof(std::uint32_t));
+  }
+  return numbers_.data();
+}
+
+// The sort looks at as many bits as V needs: of -1 all are 1, more than any product has.
+ItemGradient CudaDevice::sum_entries(const CatalogCrossEntropy& p, Index L, const float* row_gradients,
+                                     const ItemUpdate& update) {
   const Index n = p.B + L, groups = rounded(p.V, kOwnRows) / kOwnRows, words = rounded(n, kWarp) / kWarp;
-  std::uint32_t* ids = entries_.need(4 * n + words + groups + 1 + rounded(sizeof(AdamFactors), 4) / 4);
-  std::uint32_t *sources = ids + n, *sorted_ids = sources + n, *sorted_sources = sorted_ids + n;
-  unsigned* heads = sorted_sources + n;
+  std::uint32_t* ids = entries_.need(2 * n + words + groups + 1 + rounded(sizeof(AdamFactors), 4) / 4);
+  std::uint32_t* sources = ids + n;
+  unsigned* heads = sources + n;
   auto* bounds = reinterpret_cast<std::int32_t*>(heads + words);
   auto* factors = reinterpret_cast<AdamFactors*>(bounds + groups + 1);
   float* sums = entry_sums_.need(n * p.D);
-  launch("catalog_cross_entropy_backward's entries", entries_kernel, blocks_for(n, kThreads), dim3(kThreads), 0, p.B, L,
-         static_cast<std::uint32_t>(p.V), p.targets, row_ids, ids, sources);
   const std::size_t bytes = sort_pairs_bytes(static_cast<int>(n));
   const int bits = std::bit_width(static_cast<std::uint32_t>(p.V));
-  check(sort_pairs(sorting_.need(static_cast<Index>(bytes)), bytes, ids, sorted_ids, sources, sorted_sources,
-                   static_cast<int>(n), bits, stream_),
+  check(sort_pairs(sorting_.need(static_cast<Index>(bytes)), bytes, reinterpret_cast<const std::uint32_t*>(p.targets),
+                   ids, numbers(n), sources, static_cast<int>(n), bits, stream_),
         "catalog_cross_entropy_backward's sort");
   const dim3 summing = blocks_for(n, kWarps), marking = blocks_for(n, kThreads);
   launch("catalog_cross_entropy_backward's sums", sum_entries_kernel,
          dim3(summing.x + marking.x + blocks_for(groups + 1, kThreads).x), dim3(kThreads), 0,
-         Entries{n, p.B, p.D, p.V, sorted_ids, sorted_sources, p.queries, p.weights, row_gradients}, summing.x,
-         marking.x, groups, update.d_items ? nullptr : update.step, sums, heads, bounds, factors);
-  return {p.D, p.V, p.items, p.normalize_items, p.B, sorted_ids, sorted_sources, heads, sums, bounds, factors, update};
+         Entries{n, p.B, p.D, p.V, ids, sources, p.queries, p.weights, row_gradients}, summing.x, marking.x, groups,
+         update.d_items ? nullptr : update.step, sums, heads, bounds, factors);
+  return {p.D, p.V, p.items, p.normalize_items, p.B, ids, sources, heads, sums, bounds, factors, update};
 }
 
 }  // namespace stamp::cuda

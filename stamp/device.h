@@ -117,6 +117,8 @@ struct CatalogCrossEntropy {
   std::int64_t workspace_size;  // floats; 0 is allowed
   // round_items of the items as they are now, where rounded_size is not 0; null: made for this call.
   const std::byte* rounded = nullptr;
+  // Its loss becomes Σ weights · losses, over examples of a weight, with what follows from it; null: of no step.
+  TrainingStep* step = nullptr;
 };
 
 // Where the gradient of the item table goes: into d_items, or straight into Adam by the owner of each tile, so that
@@ -235,8 +237,6 @@ class STAMP_API Device {
 
   virtual double squared_norm(std::int64_t n, const float* x) = 0;  // waits
 
-  // step->loss = Σ weights · losses, over examples of a weight, and what follows from it.
-  virtual void total_loss(std::int64_t B, const float* weights, const float* losses, TrainingStep* step) = 0;
   // step->gradient_scale = what bounds the norm of all gradients together by `norm`.
   virtual void clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) = 0;
   virtual void adam(std::span<const Parameter> parameters, const TrainingStep* step) = 0;

@@ -68,7 +68,8 @@ CatalogCrossEntropy Optimizer::loss_problem() {
           .weights = a.weights.data(),
           .workspace = workspace_.data(),
           .workspace_size = workspace_.size(),
-          .rounded = rounded_.data()};
+          .rounded = rounded_.data(),
+          .step = step_.data()};
 }
 
 void Optimizer::prepare(TrainingStep step) {
@@ -97,7 +98,6 @@ void Optimizer::forward_backward(Weights& gradients) {
   Activations& a = activations_;
   model_.forward(device, a, step_.data());
   device.catalog_cross_entropy(loss_problem(), a.losses.data(), a.log_sums.data(), a.d_q.data());
-  device.total_loss(a.B, a.weights.data(), a.losses.data(), step_.data());
   model_.backward(device, a, gradients, step_.data());
 }
 

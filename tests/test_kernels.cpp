@@ -135,41 +135,6 @@ TEST_CASE("squared_norm is exact to single precision, and the same each time") {
     }
 }
 
-TEST_CASE("total_loss skips what has no weight, and stops what is not below the limit") {
-  for (const auto& device : check::devices())
-    for (std::int64_t B : {1, 33, 1023}) {
-      CAPTURE(device->name());
-      CAPTURE(B);
-      std::vector<float> weights, losses = check::random(B, 1, 1);
-      double expected = 0;
-      for (std::int64_t b = 0; b < B; ++b) {
-        weights.push_back(b % 3 == 1 ? 0 : 0.5f);
-        if (weights[b] == 0)
-          losses[b] = b % 2 ? NAN : INFINITY;
-        else
-          expected += double{weights[b]} * losses[b];
-      }
-      const auto on_weights = check::on(device, weights);
-      const auto run = [&](const std::vector<float>& losses, double limit) {
-        const auto on_losses = check::on(device, losses);
-        auto step = check::on(device, std::vector<TrainingStep>{{.number = 5, .limit = limit, .loss = 77}});
-        device->total_loss(B, on_weights.data(), on_losses.data(), step.data());
-        CHECK(read(step).number == 5);
-        return read(step);
-      };
-      const TrainingStep fine = run(losses, INFINITY);
-      CHECK(fine.loss == doctest::Approx(expected).epsilon(1e-12));
-      CHECK(fine.stopped == 0);
-      CHECK(run(losses, std::nextafter(fine.loss, INFINITY)).stopped == 0);
-      CHECK(run(losses, fine.loss).stopped == 1);  // not below
-      losses[0] = INFINITY;
-      CHECK(run(losses, INFINITY).stopped == 1);
-      losses[0] = NAN;
-      CHECK(run(losses, INFINITY).stopped == 1);
-      CHECK(std::isnan(run(losses, INFINITY).loss));
-    }
-}
-
 namespace {
 
 // Tensors to be trained, on a device and as a plain loop has them.

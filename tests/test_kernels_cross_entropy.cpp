@@ -271,6 +271,56 @@ TEST_CASE("catalog cross-entropy on a CPU: neither the batch nor its order chang
   }
 }
 
+TEST_CASE("the loss of a step skips what has no weight, and stops what is not below the limit") {
+  auto devices = check::devices();
+  for (const auto& device : check::fast_devices()) devices.push_back(device);
+  for (const auto& device : devices)
+    for (std::int64_t B : {1, 33, 300}) {
+      CAPTURE(device->name());
+      CAPTURE(to_string(device->precision()));
+      CAPTURE(B);
+      constexpr std::int64_t D = 6, V = 40;
+      Inputs in = make_inputs({B, D, V}, 0, 1);
+      in.items[in.targets[0] * D] = -1e30f;
+      for (std::int64_t b = 0; b < B; ++b) {
+        in.q[b * D] = 0;
+        in.weights[b] = b % 3 == 1 ? 0 : 0.5f;
+        if (in.weights[b] == 0) in.q[b * D + 1] = b % 2 ? NAN : INFINITY;
+      }
+      const auto run = [&](float query, double limit) {
+        Inputs changed = in;
+        changed.q[0] = query;
+        const Uploaded uploaded(device, changed);
+        const TrainingStep before{.number = 5, .weight = 3, .limit = limit, .done = 4, .loss = 77, .loss_sum = 10};
+        auto step = check::on(device, std::vector{before});
+        check::Guarded losses(device, B), log_sums(device, B), d_queries(device, B * D);
+        auto problem = uploaded.problem();
+        problem.step = step.data();
+        device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_queries.data());
+        const auto actual = losses.values();
+        double expected = 0;
+        for (std::int64_t b = 0; b < B; ++b)
+          if (in.weights[b] != 0) expected += double{in.weights[b]} * actual[b];
+        const TrainingStep after = step.download().front();
+        CHECK(after.number == 5);
+        CHECK(after.stopped == !(after.loss < limit));
+        CHECK(after.done == (after.stopped ? 4 : 5));
+        CHECK(after.loss_sum == (after.stopped ? 10 : 10 + 3 * after.loss));
+        if (std::isfinite(expected)) CHECK(after.loss == doctest::Approx(expected).epsilon(1e-12));
+        if (std::isnan(expected)) CHECK(std::isnan(after.loss));
+        return after;
+      };
+      const TrainingStep fine = run(0, INFINITY);
+      CHECK(fine.stopped == 0);
+      CHECK(run(0, std::nextafter(fine.loss, INFINITY)).stopped == 0);
+      CHECK(run(0, fine.loss).stopped == 1);  // not below
+      const TrainingStep infinite = run(1e30f, INFINITY);
+      CHECK((infinite.stopped == 1 && infinite.loss == INFINITY));
+      const TrainingStep none = run(NAN, INFINITY);
+      CHECK((none.stopped == 1 && std::isnan(none.loss)));
+    }
+}
+
 TEST_CASE("catalog cross-entropy of a batch whose targets and histories are all one product") {
   auto devices = check::devices();
   for (const auto& device : check::fast_devices()) devices.push_back(device);

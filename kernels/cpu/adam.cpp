@@ -1,4 +1,4 @@
-// The end of a training step: its loss, the norm of its gradient, Adam. Bound by memory.
+// The end of a training step: the norm of its gradient, Adam. Bound by memory.
 #include "kernels/cpu/adam.h"
 
 #include <cmath>
@@ -22,17 +22,6 @@ double CpuDevice::squared_norm(Index n, const float* x) {
   double total = 0;
   for (Index i = 0; i < pieces; ++i) total += parts[i];
   return total;
-}
-
-void CpuDevice::total_loss(Index B, const float* weights, const float* losses, TrainingStep* step) {
-  if (step->stopped) return;
-  step->loss = 0;
-  for (Index b = 0; b < B; ++b)
-    if (weights[b] != 0) step->loss += double{weights[b]} * losses[b];
-  step->stopped = !(step->loss < step->limit);
-  if (step->stopped) return;
-  step->loss_sum += step->weight * step->loss;
-  step->done = step->number;
 }
 
 void CpuDevice::clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) {

@@ -141,6 +141,18 @@ void softmax_gradient(const CatalogCrossEntropy& p, const std::vector<Bf16Pair>&
   }
 }
 
+// step->loss = Σ weights · losses, and what follows from it.
+void total_loss(Index B, const float* weights, const float* losses, TrainingStep* step) {
+  if (step->stopped) return;
+  step->loss = 0;
+  for (Index b = 0; b < B; ++b)
+    if (weights[b] != 0) step->loss += double{weights[b]} * losses[b];
+  step->stopped = !(step->loss < step->limit);
+  if (step->stopped) return;
+  step->loss_sum += step->weight * step->loss;
+  step->done = step->number;
+}
+
 // Indices 0 … n-1 ordered by ids, equal ids by index.
 void sort_by_id(const std::int32_t* ids, Index n, std::int64_t* order) {
   for (Index i = 0; i < n; ++i) order[i] = std::int64_t{ids[i]} << 32 | i;
@@ -195,6 +207,7 @@ void CpuDevice::catalog_cross_entropy(const CatalogCrossEntropy& p, float* losse
       simd().axpy(D, -p.weights[b], target, d_q);
     }
   });
+  if (p.step) total_loss(B, p.weights, losses, p.step);
 }
 
 void CpuDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, const float* log_sums, Index L,

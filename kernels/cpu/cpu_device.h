@@ -55,7 +55,6 @@ class CpuDevice final : public Device {
 
   // adam.cpp
   double squared_norm(std::int64_t n, const float* x) override;
-  void total_loss(std::int64_t B, const float* weights, const float* losses, TrainingStep* step) override;
   void clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) override;
   void adam(std::span<const Parameter> parameters, const TrainingStep* step) override;
 

@@ -1,6 +1,6 @@
-// The end of a training step: its loss, the norm of its gradient, Adam.
+// The end of a training step: the norm of its gradient, Adam.
 //
-//   loss = Σ w_b ℓ_b     scale = min(1, norm / |all gradients|)
+//   scale = min(1, norm / |all gradients|)
 //   m = β1 m + (1-β1) g    v = β2 v + (1-β2) g²    p = (1 - lr·decay) p - lr m' / (√v' + ε)
 //
 // Sums in double, by a fixed number of blocks and in their order. Adam: all tensors in one launch, 28 bytes an element,
@@ -8,7 +8,7 @@
 #include "kernels/cuda/adam.h"
 
 #include "kernels/cuda/cuda_device.h"
-#include "kernels/cuda/warp.h"
+#include "kernels/cuda/last_block.h"
 
 namespace stamp::cuda {
 namespace {
@@ -28,18 +28,6 @@ Tensors tensors_of(std::span<const Parameter> parameters) {
   return tensors;
 }
 
-// The sum of a value of each of the block's kThreads threads, for thread 0.
-__device__ double block_sum(double value) {
-  __shared__ double parts[kWarps];
-  value = warp_sum(value);
-  if (lane_index() == 0) parts[threadIdx.x / kWarp] = value;
-  __syncthreads();
-  double sum = 0;
-  if (threadIdx.x == 0)
-    for (double part : parts) sum += part;
-  return sum;
-}
-
 __global__ void squared_norms_kernel(Tensors tensors, double* sums) {
   const Parameter& p = tensors.tensor[blockIdx.y];
   double squared = 0;
@@ -56,19 +44,6 @@ __global__ void gradient_scale_kernel(int n, const double* sums, float norm, Tra
   if (threadIdx.x != 0) return;
   const double length = sqrt(squared);
   step->gradient_scale = length > norm ? static_cast<float>(norm / length) : 1.0f;
-}
-
-__global__ void total_loss_kernel(Index B, const float* weights, const float* losses, TrainingStep* step) {
-  double loss = 0;
-  for (Index b = threadIdx.x; b < B; b += kThreads)
-    if (weights[b] != 0) loss += static_cast<double>(weights[b]) * losses[b];
-  loss = block_sum(loss);
-  if (threadIdx.x != 0 || step->stopped) return;
-  step->loss = loss;
-  step->stopped = !(loss < step->limit);
-  if (step->stopped) return;
-  step->loss_sum += step->weight * loss;
-  step->done = step->number;
 }
 
 __global__ void adam_kernel(Tensors tensors, const TrainingStep* step) {
@@ -91,10 +66,6 @@ double CudaDevice::squared_norm(Index n, const float* x) {
   copy_out(parts, sums, sizeof parts);
   for (double part : parts) squared += part;
   return squared;
-}
-
-void CudaDevice::total_loss(Index B, const float* weights, const float* losses, TrainingStep* step) {
-  launch("total_loss", total_loss_kernel, dim3(1), dim3(kThreads), 0, B, weights, losses, step);
 }
 
 void CudaDevice::clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) {

@@ -11,10 +11,11 @@
 // and parts of 4·B·W bytes each, written and read. At V = 43,097, D = 100, B = 512: 9.9 Gflop, 16 µs at the 620 Tflop/s
 // that mma.sync is said to reach on an H100 and 28 µs at the 350 that flash attention makes of it; ldmatrix 13 µs,
 // exponentials 6, 40 MB through the second-level cache 8, all beside the products. With 2 µs to begin and 15 MB of
-// parts to write: predicted 32 µs. Combining: 15 MB read, 3 µs, and a launch: predicted 5 µs.
+// parts to write: predicted 32 µs. Combining: 15 MB read, 3 µs, a launch, and 1 for the last block: predicted 6 µs.
 #include <algorithm>
 
 #include "kernels/cuda/attending_rows.h"
+#include "kernels/cuda/last_block.h"
 
 namespace stamp::cuda {
 namespace {
@@ -158,12 +159,13 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
 
 // Combines the parts, a block a query, a warp every kWarps-th part; what the warps have is added up in their order. The
 // target's score is that of the bf16 rows, as in the sum. shares[b] is what backward wants: (log Σ exp in powers of 2,
-// w), of no weight behind the batch.
+// w), of no weight behind the batch. The last block adds up the step's loss.
 __global__ void __launch_bounds__(kThreads)
     combine_parts_kernel(CatalogCrossEntropy p, int W, Index padded, int parts, const bf16* queries, const bf16* items,
                          const float2* stats, const float* outs, float* losses, float* log_sums, float* d_queries,
-                         float2* shares) {
+                         float2* shares, unsigned* counts) {
   __shared__ float4 sums[kWarps][kWarp];
+  __shared__ bool last;
   const Index b = blockIdx.x;
   const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp;
   if (b >= p.B) {
@@ -203,14 +205,17 @@ __global__ void __launch_bounds__(kThreads)
       log_sums[b] = log_sum;
       losses[b] = log_sum - score;
       shares[b] = make_float2(log_sum * kLog2e, weight);
+      last = p.step && comes_last(counts, static_cast<unsigned>(p.B - 1));
     }
   }
   __syncthreads();
   const int d = static_cast<int>(threadIdx.x);
-  if (d >= p.D) return;
-  float total = 0;
-  for (int i = 0; i < kWarps; ++i) total += reinterpret_cast<const float*>(sums[i])[d];
-  d_queries[b * p.D + d] = fmaf(total, weight / sum, -(of_target * item[d]));
+  if (d < p.D) {
+    float total = 0;
+    for (int i = 0; i < kWarps; ++i) total += reinterpret_cast<const float*>(sums[i])[d];
+    d_queries[b * p.D + d] = fmaf(total, weight / sum, -(of_target * item[d]));
+  }
+  if (last) total_loss(p.B, p.weights, losses, p.step);
 }
 
 }  // namespace
@@ -253,7 +258,7 @@ void CudaDevice::attend_catalog(const CatalogCrossEntropy& p, float* losses, flo
            p, tiles, Bp, items, queries, stats, outs);
     launch("catalog_cross_entropy's end", combine_parts_kernel, dim3(static_cast<unsigned>(rounded(p.B, kStream))),
            dim3(kThreads), 0, p, W, Bp, static_cast<int>(parts), queries, items, stats, outs, losses, log_sums,
-           d_queries, shares_.need(Bp));
+           d_queries, shares_.need(Bp), arrived_.need(1));
   });
 }
 

@@ -18,6 +18,7 @@
 
 #include "kernels/cuda/attending_rows.h"
 #include "kernels/cuda/item_update.h"
+#include "kernels/cuda/last_block.h"
 
 namespace stamp::cuda {
 namespace {
@@ -117,14 +118,7 @@ __device__ bool gather_parts(AttendingRows<W>& rows, const Deal& deal, int share
     }
   const int begin = deal.sharer(shared_tile * deal.streams), end = deal.sharer((shared_tile + 1) * deal.streams - 1);
   __syncthreads();
-  if (threadIdx.x == 0) {
-    __threadfence();
-    last = atomicAdd(&counts[shared_tile], 1u) == static_cast<unsigned>(end - begin);
-    if (last) {
-      __threadfence();
-      counts[shared_tile] = 0;  // for the next launch
-    }
-  }
+  if (threadIdx.x == 0) last = comes_last(counts + shared_tile, static_cast<unsigned>(end - begin));
   __syncthreads();
   if (!last) return false;
   rows.clear();

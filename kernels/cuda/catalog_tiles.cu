@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/item_update.h"
+#include "kernels/cuda/last_block.h"
 
 namespace stamp::cuda {
 namespace {
@@ -59,22 +60,29 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// A warp a query: loss, log Σ exp, and d_queries to its end.
-__global__ void finish_queries_kernel(Index B, Index D, const float* items, bool normalize, const std::int32_t* targets,
-                                      const float* weights, const Running* running, float* losses, float* log_sums,
-                                      float* d_queries) {
+// A warp a query: loss, log Σ exp, and d_queries to its end. The last block adds up the step's loss.
+__global__ void __launch_bounds__(kThreads)
+    finish_queries_kernel(CatalogCrossEntropy p, const Running* running, float* losses, float* log_sums,
+                          float* d_queries, unsigned* counts) {
+  __shared__ bool last;
   const Index b = warp_index();
-  if (b >= B) return;
-  const Running all = running[b];
-  const float* target = items + targets[b] * D;
-  const float norm = normalize ? sqrtf(warp_dot(D, target, target)) : 1.0f;
-  const float weight = weights[b], scale = norm > 0 ? weight / norm : 0.0f;
-  if (lane_index() == 0) {
-    log_sums[b] = all.top + logf(all.sum);
-    losses[b] += log_sums[b];
+  if (b < p.B) {
+    const Running all = running[b];
+    const float* target = p.items + p.targets[b] * p.D;
+    const float norm = p.normalize_items ? sqrtf(warp_dot(p.D, target, target)) : 1.0f;
+    const float weight = p.weights[b], scale = norm > 0 ? weight / norm : 0.0f;
+    if (lane_index() == 0) {
+      log_sums[b] = all.top + logf(all.sum);
+      losses[b] += log_sums[b];
+    }
+    for (Index d = lane_index(); d < p.D; d += kWarp)
+      d_queries[b * p.D + d] = d_queries[b * p.D + d] * (weight / all.sum) - scale * target[d];
   }
-  for (Index d = lane_index(); d < D; d += kWarp)
-    d_queries[b * D + d] = d_queries[b * D + d] * (weight / all.sum) - scale * target[d];
+  if (!p.step) return;
+  __syncthreads();
+  if (threadIdx.x == 0) last = comes_last(counts, gridDim.x - 1);
+  __syncthreads();
+  if (last) total_loss(p.B, p.weights, losses, p.step);
 }
 
 // A block a query: scores or kept exponentials -> w p.
@@ -144,8 +152,8 @@ void CudaDevice::score_tiles(const CatalogCrossEntropy& p, float* losses, float*
            first, n, n, p.targets, z, losses, tiles.running, tiles.tops_of(t, p.B), d_queries);
     product(p.B, p.D, n, z, false, items, false, d_queries, true);
   }
-  launch("catalog_cross_entropy's end", finish_queries_kernel, blocks_for(p.B, kWarps), dim3(kThreads), 0, p.B, p.D,
-         p.items, p.normalize_items, p.targets, p.weights, tiles.running, losses, log_sums, d_queries);
+  launch("catalog_cross_entropy's end", finish_queries_kernel, blocks_for(p.B, kWarps), dim3(kThreads), 0, p,
+         tiles.running, losses, log_sums, d_queries, arrived_.need(1));
 }
 
 void CudaDevice::score_tiles_backward(const CatalogCrossEntropy& p, const float* log_sums,

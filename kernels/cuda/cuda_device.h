@@ -86,7 +86,6 @@ class CudaDevice final : public Device {
 
   // adam.cu
   double squared_norm(Index n, const float* x) override;
-  void total_loss(Index B, const float* weights, const float* losses, TrainingStep* step) override;
   void clip_gradient(std::span<const Parameter> parameters, float norm, TrainingStep* step) override;
   void adam(std::span<const Parameter> parameters, const TrainingStep* step) override;
 
@@ -153,7 +152,7 @@ class CudaDevice final : public Device {
   Scratch<bf16> item_tiles_{*this};         // the catalog and the queries for tensor cores
   Scratch<bf16> query_tiles_{*this};
   Scratch<float> parts_{*this};       // of the catalog: maximum and sum of each query, and its d_queries; of d_items
-  Scratch<unsigned> arrived_{*this};  // parts of each tile of d_items
+  Scratch<unsigned> arrived_{*this};  // blocks of a launch, parts of each tile of d_items; zeros
   Scratch<float2> shares_{*this};     // log Σ exp and weight of each query
   Scratch<float> scores_{*this};      // a tile of scores, and copies of its items
   Scratch<float> item_gradient_{*this};

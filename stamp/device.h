@@ -208,9 +208,10 @@ class STAMP_API Device {
   // queries[B,D] of the examples.
   virtual void encode(const Encoder& encoder, float* queries) = 0;
   // From d_queries[B,D] to the gradients of the rows looked up, d_rows[L,D], zero for events of no example, and those
-  // of the dense weights. Follows encode of the same encoder on the same handle.
+  // of the dense weights. Adam then trains `parameters`, some of these weights, each with the gradient that it names.
+  // Follows encode of the same encoder on the same handle.
   virtual void encode_backward(const Encoder& encoder, const float* d_queries, float* d_rows,
-                               const EncoderWeights<float>& gradients) = 0;
+                               const EncoderWeights<float>& gradients, std::span<const Parameter> parameters) = 0;
 
   // A copy of the items that catalog_cross_entropy multiplies instead, in the precision of the device. It is its
   // owner's to know that it is that of the items: whoever writes items makes it anew, or has ItemUpdate keep it.

@@ -216,8 +216,9 @@ void Model::forward(Device& device, Activations& a, const TrainingStep* step) co
   device.encode(encoder(a, step), a.q.data());
 }
 
-void Model::backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step) const {
-  device.encode_backward(encoder(a, step), a.d_q.data(), a.d_x.data(), pointers<float>(gradients));
+void Model::backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step,
+                     std::span<const Parameter> parameters) const {
+  device.encode_backward(encoder(a, step), a.d_q.data(), a.d_x.data(), pointers<float>(gradients), parameters);
 }
 
 Encoder Model::encoder(const Activations& a, const TrainingStep* step) const {

@@ -121,8 +121,10 @@ class STAMP_API Model {
   // activations.q for the uploaded batch. Touches nothing of the model, so several may run at once, each on a
   // device handle and activations of its own. The number of `step` picks the dropout mask; null: no dropout.
   void forward(Device& device, Activations& a, const TrainingStep* step = nullptr) const;
-  // From activations.d_q to activations.d_x and the gradients of the dense weights. Follows forward with the same step.
-  void backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step) const;
+  // From activations.d_q to activations.d_x and the gradients of the dense weights, with which Adam trains
+  // `parameters`, some of these weights. Follows forward with the same step.
+  void backward(Device& device, Activations& a, Weights& gradients, const TrainingStep* step,
+                std::span<const Parameter> parameters = {}) const;
   // What the two ask a device for.
   Encoder encoder(const Activations& a, const TrainingStep* step) const;
 

@@ -93,12 +93,12 @@ void Optimizer::set_loss_sum(double loss_sum) {
   step_.upload(std::span(&fresh, 1));
 }
 
-void Optimizer::forward_backward(Weights& gradients) {
+void Optimizer::forward_backward(Weights& gradients, std::span<const Parameter> parameters) {
   Device& device = *model_.device();
   Activations& a = activations_;
   model_.forward(device, a, step_.data());
   device.catalog_cross_entropy(loss_problem(), a.losses.data(), a.log_sums.data(), a.d_q.data());
-  model_.backward(device, a, gradients, step_.data());
+  model_.backward(device, a, gradients, step_.data(), parameters);
 }
 
 void Optimizer::enqueue(const BatchPlace& batch, float learning_rate, double limit) {
@@ -123,10 +123,11 @@ void Optimizer::run(bool build) {
   key = (key * 0x100000001b3 ^ static_cast<std::uint64_t>(workspace_.size())) * 0x100000001b3 ^ activations_.layout();
   recorder_->run(key, [this, build] {
     if (build) activations_.L = model_.device()->build_batch(examples_, step_.data(), activations_.batch());
-    forward_backward(gradients_);
+    const Parameter& items = parameters_.front();
+    const bool clip = items.gradient;  // then Adam waits for the whole gradient
+    forward_backward(gradients_, clip ? std::span<const Parameter>() : std::span(parameters_).subspan(1));
     Device& device = *model_.device();
     Activations& a = activations_;
-    const Parameter& items = parameters_.front();
     device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.d_x.data(),
                                           {.d_items = items.gradient,
                                            .items = items.value,
@@ -134,9 +135,9 @@ void Optimizer::run(bool build) {
                                            .moment2 = items.moment2,
                                            .step = step_.data(),
                                            .rounded = rounded_.data()});
-    const bool clip = items.gradient;  // then the whole gradient is there, and has not been applied
-    if (clip) device.clip_gradient(parameters_, config_.clip_norm, step_.data());
-    device.adam(std::span(parameters_).subspan(clip ? 0 : 1), step_.data());
+    if (!clip) return;
+    device.clip_gradient(parameters_, config_.clip_norm, step_.data());
+    device.adam(parameters_, step_.data());
   });
   rounded_kept_ = !parameters_.front().gradient;  // by the owners of rows; Adam in a pass of its own knows none
 }
@@ -160,7 +161,7 @@ double Optimizer::step(const Batch& batch, float learning_rate, double limit) {
 double Optimizer::gradients(const Batch& batch, Weights& gradients) {
   activations_.upload(batch, model_.config().dim);
   prepare({.weight = batch.weight, .limit = std::numeric_limits<double>::infinity()});
-  forward_backward(gradients);
+  forward_backward(gradients, {});
   Device& device = *model_.device();
   Activations& a = activations_;
   device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.d_x.data(),

@@ -1,4 +1,4 @@
-// Adam over all weights, the item table updated tile by tile inside the backward pass of the loss.
+// Adam over all weights, each updated where its gradient is made; with clipping when all gradients are there.
 #pragma once
 
 #include <limits>
@@ -56,7 +56,7 @@ class STAMP_API Optimizer {
   void prepare(TrainingStep step);
   // The step, whose batch is built first or is there.
   void run(bool build);
-  void forward_backward(Weights& gradients);
+  void forward_backward(Weights& gradients, std::span<const Parameter> parameters);
 
   OptimizerConfig config_;
   Model& model_;

@@ -71,6 +71,12 @@ struct Computed {
   bool operator==(const Computed&) const = default;
 };
 
+struct Trained {
+  std::map<std::string, std::vector<float>> values;
+  std::vector<std::vector<float>> moments;
+  bool operator==(const Trained&) const = default;
+};
+
 Computed compute(const check::DevicePtr& device, const Case& c) {
   const Config& config = c.oracle.config;
   Model model(config, c.V, device);
@@ -93,7 +99,8 @@ Computed compute(const check::DevicePtr& device, const Case& c) {
   device->encode_backward(encoder, d_q.data(), d_rows.data(),
                           {gradient("attention.w0"), gradient("attention.w1"), gradient("attention.w2"),
                            gradient("attention.w3"), gradient("attention.bias"), gradient("mlp_session.weight"),
-                           gradient("mlp_session.bias"), gradient("mlp_anchor.weight"), gradient("mlp_anchor.bias")});
+                           gradient("mlp_session.bias"), gradient("mlp_anchor.weight"), gradient("mlp_anchor.bias")},
+                          {});
   Computed computed{queries.values(), d_rows.values(), {}};
   computed.d_rows.resize(c.oracle.batch.L() * config.dim);  // without the device's own padding
   for (const auto& [name, guarded] : gradients)
@@ -154,6 +161,61 @@ TEST_CASE("queries and gradients in reduced precision") {
       auto some = devices;
       if (++turn % 3 != 0) std::erase_if(some, [](const auto& device) { return check::slow(*device); });
       check_case(some, Case(config, D, batch_of({1, 9, 2, 70}, 40, Case::V, 2)));
+    }
+}
+
+TEST_CASE(
+    "Adam as gradients of the dense weights come is Adam behind them, to the bit; none where a step has stopped") {
+  auto devices = check::devices();
+  for (const auto& device : check::fast_devices()) devices.push_back(device);
+  const auto all = configurations();
+  std::size_t turn = 0;
+  for (const auto& device : devices)
+    for (std::int64_t D : {1, 33, 100, 130}) {
+      CAPTURE(device->name());
+      CAPTURE(to_string(device->precision()));
+      CAPTURE(D);
+      const Case c(all[turn++ % all.size()], D, batch_of({1, 9, 2}, 0, Case::V, 5));
+      const Config& config = c.oracle.config;
+      // Two steps on the same batch, with one set of moments.
+      const auto trained = [&](bool joined, std::int32_t stopped) {
+        Model model(config, c.V, device);
+        model.upload(c.values);
+        Weights gradients(config, c.V, device, false), moment1(config, c.V, device, false),
+            moment2(config, c.V, device, false);
+        std::vector<Parameter> parameters;
+        const auto values = model.weights().dense(), of = gradients.tensors();
+        const auto first = moment1.tensors(), second = moment2.tensors();
+        for (std::size_t i = 0; i < values.size(); ++i)
+          parameters.push_back({values[i].array->size(), values[i].array->data(), of[i].array->data(),
+                                first[i].array->data(), second[i].array->data()});
+        Activations a(device);
+        a.upload(c.oracle.batch, D);
+        a.prepare_backward(D);
+        a.d_q.upload(c.d_q);
+        TrainingStep step{.learning_rate = 0.01f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
+        step.weight_decay = 0.1f;
+        step.stopped = stopped;
+        for (step.number = 1; step.number <= 2; ++step.number) {
+          const auto on_step = check::on(device, std::vector{step});
+          model.forward(*device, a, on_step.data());
+          model.backward(*device, a, gradients, on_step.data(),
+                         joined ? std::span<const Parameter>(parameters) : std::span<const Parameter>());
+          if (!joined) device->adam(parameters, on_step.data());
+          device->synchronize();
+        }
+        Trained result{model.download(), {}};
+        for (const auto* moments : {&first, &second})
+          for (const auto& tensor : *moments) result.moments.push_back(tensor.array->download());
+        return result;
+      };
+      const Trained joined = trained(true, 0);
+      CHECK(joined == trained(false, 0));
+      for (const auto& [name, values] : joined.values) {
+        CAPTURE(name);
+        CHECK((values == c.values.at(name)) == (name == "items"));
+      }
+      CHECK(trained(true, 1).values == c.values);
     }
 }
 

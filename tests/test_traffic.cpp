@@ -120,7 +120,7 @@ TEST_CASE("a training step takes little more than it must") {
   CHECK(request.launches == 1);
   CHECK(request.bytes < encode.bytes);  // leaves nothing for a backward pass
   CHECK(encode_backward.launches == 3);
-  CHECK(step.launches == 9);  // and those of the sort
+  CHECK(step.launches == 8);  // and those of the sort
   CHECK(forward.bytes >= forward_bytes);
   // Beside the table itself: the parts of d_queries, as large as the fp32 table at this V; what all lanes of a warp ask
   // for at once.

@@ -51,7 +51,7 @@ class CpuDevice final : public Device {
   // encoder.cpp
   void encode(const Encoder& encoder, float* queries) override;
   void encode_backward(const Encoder& encoder, const float* d_queries, float* d_rows,
-                       const EncoderWeights<float>& gradients) override;
+                       const EncoderWeights<float>& gradients, std::span<const Parameter> parameters) override;
 
   // adam.cpp
   double squared_norm(std::int64_t n, const float* x) override;

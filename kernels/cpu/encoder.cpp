@@ -49,8 +49,8 @@ void CpuDevice::encode(const Encoder& p, float* queries) {
   if (p.scale > 0) normalize_rows(B, D, p.scale, a.product, queries);
 }
 
-void CpuDevice::encode_backward(const Encoder& p, const float* d_queries, float* d_rows,
-                                const EncoderWeights<float>& g) {
+void CpuDevice::encode_backward(const Encoder& p, const float* d_queries, float* d_rows, const EncoderWeights<float>& g,
+                                std::span<const Parameter> parameters) {
   const Index B = p.ranges.B, L = p.ranges.L, D = p.D;
   const auto& w = p.weights;
   const Activations a(p, encoder_);
@@ -72,6 +72,7 @@ void CpuDevice::encode_backward(const Encoder& p, const float* d_queries, float*
   session_summary_backward(p.ranges, D, a.d_anchor, a.d_mean, d_rows);
   if (p.dropout > 0) dropout(L * D, p.dropout, p.seed, p.step, d_rows);
   look_up_backward(L, D, p.items, p.events, p.max_norm, d_rows);
+  if (!parameters.empty()) adam(parameters, p.step);
 }
 
 }  // namespace stamp::cpu

@@ -67,7 +67,7 @@ class CudaDevice final : public Device {
   // encoder.cu; encoder_backward.cu, with weight_gradients.cu
   void encode(const Encoder& encoder, float* queries) override;
   void encode_backward(const Encoder& encoder, const float* d_queries, float* d_rows,
-                       const EncoderWeights<float>& gradients) override;
+                       const EncoderWeights<float>& gradients, std::span<const Parameter> parameters) override;
 
   // catalog_cross_entropy.cu, with catalog_attention.cu, catalog_attention_backward.cu, catalog_tiles.cu,
   // item_entries.cu
@@ -106,7 +106,8 @@ class CudaDevice final : public Device {
                bool accumulate);
 
   EncoderRows encoder_rows(const Encoder& encoder);
-  void weight_gradients(const Encoder& encoder, const EncoderRows& rows, const EncoderWeights<float>& gradients);
+  void weight_gradients(const Encoder& encoder, const EncoderRows& rows, const EncoderWeights<float>& gradients,
+                        std::span<const Parameter> parameters);
 
   // The catalog's two ways: on tensor cores without any score in memory (catalog_attention.cu), or by tiles of scores
   // through cuBLAS (catalog_tiles.cu).

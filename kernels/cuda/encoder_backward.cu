@@ -282,7 +282,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 void CudaDevice::encode_backward(const Encoder& p, const float* d_queries, float* d_rows,
-                                 const EncoderWeights<float>& gradients) {
+                                 const EncoderWeights<float>& gradients, std::span<const Parameter> parameters) {
   const EncoderRows rows = encoder_rows(p);
   with_operands(precision_, p.D, [&](auto bits, auto general) {
     const dim3 of_examples = blocks_for(p.ranges.B, kTile), of_events = blocks_for(p.ranges.L, kTile);
@@ -296,7 +296,7 @@ void CudaDevice::encode_backward(const Encoder& p, const float* d_queries, float
     launch("encode_backward of events", encode_backward_events_kernel<bits, general>, of_events, dim3(kThreads),
            general ? 0 : kRowsOfEvents * stride * sizeof(float), p, rows, room, d_rows);
   });
-  weight_gradients(p, rows, gradients);
+  weight_gradients(p, rows, gradients, parameters);
 }
 
 }  // namespace stamp::cuda

@@ -1,5 +1,5 @@
 // The gradients of the encoder's dense weights, in one launch: five products d_w = d_yᵀ x over the rows of a batch, and
-// four sums of rows.
+// four sums of rows; and Adam, by the block that has an element's gradient.
 //
 // A block owns 32 outputs by 32 inputs of one matrix; its 8 warps have every eighth 16 rows and are added up in their
 // order, so the batch is split without a second launch and the sum has one order. The sums: a block 32 columns, a warp
@@ -7,7 +7,8 @@
 //
 // At L = 768, D = 100, B = 512: 16 blocks a matrix, 80 in all, and 16 of sums; 56 Mflop. A block reads 130 to 200 KB of
 // rows from the second-level cache, 13 MB in all: 1.8 µs at 64 bytes a cycle. Predicted: 1.7 µs to launch, 2.5 for
-// three rounds of loads, 0.8 to add up and write: 5 µs.
+// three rounds of loads, 0.8 to add up and write, and for Adam 1.5, a load and two powers: 6.5 µs.
+#include "kernels/cuda/adam.h"
 #include "kernels/cuda/encoder.h"
 
 namespace stamp::cuda {
@@ -22,14 +23,39 @@ struct Jobs {
   Index D;
   struct {
     const float *d_y, *x;  // [N,D]
-    float* d_w;            // [D,D]
+    Parameter weight;      // [D,D]
     bool of_events;        // N: events that an example may read; else B
   } products[kProducts];
   struct {
     const float* rows;  // [B,D]
-    float* sum;         // [D]; null: not wanted
+    Parameter weight;   // [D]; without a gradient: not wanted
   } sums[kSums];
+  const TrainingStep* step;  // of Adam; null: gradients alone
 };
+
+// Writes the gradients of elements at[i], of none where negative, and has Adam apply them. All loads are under way
+// together.
+template <int n>
+__device__ void finish(const Parameter& p, bool train, const AdamFactors& factors, const Index (&at)[n],
+                       const float (&gradients)[n]) {
+  float values[n], moments1[n], moments2[n];
+#pragma unroll
+  for (int i = 0; i < n; ++i)
+    if (train && at[i] >= 0) {
+      values[i] = p.value[at[i]];
+      moments1[i] = p.moment1[at[i]];
+      moments2[i] = p.moment2[at[i]];
+    }
+#pragma unroll
+  for (int i = 0; i < n; ++i) {
+    if (at[i] < 0) continue;
+    p.gradient[at[i]] = gradients[i];
+    if (!train) continue;
+    p.value[at[i]] = adam(factors, gradients[i], values[i], moments1[i], moments2[i]);
+    p.moment1[at[i]] = moments1[i];
+    p.moment2[at[i]] = moments2[i];
+  }
+}
 
 // sums[m][n] += d_y[16 rows from k, outputs]ᵀ x[the same rows, inputs], where sums[m][n][2h + c] is output
 // 4 (lane / 4) + 2m + h and input 4 (2 (lane % 4) + c) + n of the block's: so a lane's four neighbours are four of
@@ -79,13 +105,16 @@ __device__ void add_rows(float (&sums)[2][4][4], Index N, int D, const float* d_
 template <int bits, bool general>
 __global__ void __launch_bounds__(kThreads, 1) weight_gradients_kernel(Jobs jobs) {
   auto* parts = static_cast<float*>(dynamic_shared());  // [kWarps][kSide][kSideStride]
+  __shared__ AdamFactors factors;
   const int thread = static_cast<int>(threadIdx.x), lane = lane_index(), warp = thread / kWarp;
   const Index D = jobs.D, sides = (D + kSide - 1) / kSide, B = jobs.ranges.B;
+  const bool train = jobs.step && !jobs.step->stopped;
+  if (train && thread == kThreads - 1) factors = adam_factors(*jobs.step);
 
   if (blockIdx.y >= kProducts) {
     const auto& job = jobs.sums[blockIdx.y - kProducts];
     const Index d = static_cast<Index>(blockIdx.x) * kSide + lane;
-    if (blockIdx.x >= sides || !job.sum) return;
+    if (blockIdx.x >= sides || !job.weight.gradient) return;
     float sum = 0;
     if (d < D)
       for (Index b = warp; b < B; b += kWarps) sum += job.rows[b * D + d];
@@ -94,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 1) weight_gradients_kernel(Jobs jobs
     if (warp != 0 || d >= D) return;
     sum = 0;
     for (int of = 0; of < kWarps; ++of) sum += parts[of * kSide + lane];
-    job.sum[d] = sum;
+    finish<1>(job.weight, train, factors, {d}, {sum});
     return;
   }
 
@@ -115,27 +144,39 @@ __global__ void __launch_bounds__(kThreads, 1) weight_gradients_kernel(Jobs jobs
 #pragma unroll
       for (int i = 0; i < 4; ++i) own[(4 * g + 2 * m + i / 2) * kSideStride + 4 * (2 * t + i % 2) + n] = sums[m][n][i];
   __syncthreads();
-  for (int i = thread; i < kSide * kSide; i += kThreads) {
-    const int output = i / kSide, input = i % kSide;
-    float sum = 0;
+  Index at[kSide / kWarps];
+  float gradients[kSide / kWarps] = {};
 #pragma unroll
-    for (int of = 0; of < kWarps; ++of) sum += parts[(of * kSide + output) * kSideStride + input];
-    if (outputs + output < D && inputs + input < D) job.d_w[(outputs + output) * D + inputs + input] = sum;
+  for (int i = 0; i < kSide / kWarps; ++i) {
+    const int output = warp + i * kWarps;
+    at[i] = outputs + output < D && inputs + lane < D ? (outputs + output) * D + inputs + lane : -1;
+#pragma unroll
+    for (int of = 0; of < kWarps; ++of) gradients[i] += parts[(of * kSide + output) * kSideStride + lane];
   }
+  finish(job.weight, train, factors, at, gradients);
 }
 
 }  // namespace
 
-void CudaDevice::weight_gradients(const Encoder& p, const EncoderRows& rows, const EncoderWeights<float>& g) {
-  const Jobs jobs{
-      p.ranges,
-      p.D,
-      {{rows.d_keys, rows.x, g.w1, true},
-       {rows.d_query, rows.anchor, g.w2, false},
-       {rows.d_query, rows.mean, g.w3, false},
-       {rows.d_s, rows.memory, g.session_weight, false},
-       {rows.d_t, rows.anchor, g.anchor_weight, false}},
-      {{rows.d_w0, g.w0}, {rows.d_query, g.attention_bias}, {rows.d_s, g.session_bias}, {rows.d_t, g.anchor_bias}}};
+void CudaDevice::weight_gradients(const Encoder& p, const EncoderRows& rows, const EncoderWeights<float>& g,
+                                  std::span<const Parameter> parameters) {
+  const auto weight_of = [&](float* gradient) {
+    for (const Parameter& parameter : parameters)
+      if (parameter.gradient == gradient) return parameter;
+    return Parameter{0, nullptr, gradient, nullptr, nullptr};
+  };
+  const Jobs jobs{p.ranges,
+                  p.D,
+                  {{rows.d_keys, rows.x, weight_of(g.w1), true},
+                   {rows.d_query, rows.anchor, weight_of(g.w2), false},
+                   {rows.d_query, rows.mean, weight_of(g.w3), false},
+                   {rows.d_s, rows.memory, weight_of(g.session_weight), false},
+                   {rows.d_t, rows.anchor, weight_of(g.anchor_weight), false}},
+                  {{rows.d_w0, weight_of(g.w0)},
+                   {rows.d_query, weight_of(g.attention_bias)},
+                   {rows.d_s, weight_of(g.session_bias)},
+                   {rows.d_t, weight_of(g.anchor_bias)}},
+                  parameters.empty() ? nullptr : p.step};
   const auto sides = static_cast<unsigned>((p.D + kSide - 1) / kSide);
   with_operands(precision_, p.D, [&](auto bits, auto general) {
     launch("encode_backward of weights", weight_gradients_kernel<bits, general>, dim3(sides * sides, kProducts + kSums),

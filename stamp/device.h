@@ -223,8 +223,12 @@ class STAMP_API Device {
   // Σ weights · losses. One pass over tiles of the catalog, 4BVD flops.
   virtual void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                                      float* d_queries) = 0;
+  // Sorts what catalog_cross_entropy_backward of the same problem will add up: targets and the L rows looked up behind
+  // them. Comes before that, and may go on beside what comes in between.
+  virtual void sort_rows(const CatalogCrossEntropy& problem, std::int64_t L) = 0;
   // The gradient of the item table, plus row_gradients[L,D] of the rows looked up. 2BVD flops for the tiles that the
-  // workspace kept, 4BVD for the others. Follows catalog_cross_entropy of the same problem on the same handle.
+  // workspace kept, 4BVD for the others. Follows sort_rows and catalog_cross_entropy of the same problem on the same
+  // handle.
   virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
                                               const float* row_gradients, const ItemUpdate& update) = 0;
 

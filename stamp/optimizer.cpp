@@ -96,6 +96,7 @@ void Optimizer::set_loss_sum(double loss_sum) {
 void Optimizer::forward_backward(Weights& gradients, std::span<const Parameter> parameters) {
   Device& device = *model_.device();
   Activations& a = activations_;
+  device.sort_rows(loss_problem(), a.L);
   model_.forward(device, a, step_.data());
   device.catalog_cross_entropy(loss_problem(), a.losses.data(), a.log_sums.data(), a.d_q.data());
   model_.backward(device, a, gradients, step_.data(), parameters);

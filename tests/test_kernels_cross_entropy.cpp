@@ -160,6 +160,7 @@ void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, flo
         d_items(device, V * D);
     const auto problem = uploaded.problem(size ? workspace.data() : nullptr, size);
     device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_queries.data());
+    device->sort_rows(problem, in.row_ids.size());
     device->catalog_cross_entropy_backward(problem, log_sums.data(), in.row_ids.size(), uploaded.row_gradients.data(),
                                            {.d_items = d_items.data()});
     workspace.values();  // its bands
@@ -223,6 +224,7 @@ TEST_CASE("catalog cross-entropy gives the same bits each time, on a CPU for any
           d_items(device, V * D);
       const auto problem = uploaded.problem(size ? workspace.data() : nullptr, size);
       device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_queries.data());
+      device->sort_rows(problem, in.row_ids.size());
       device->catalog_cross_entropy_backward(problem, log_sums.data(), in.row_ids.size(), uploaded.row_gradients.data(),
                                              {.d_items = d_items.data()});
       return std::vector{losses.values(), log_sums.values(), d_queries.values(), d_items.values()};
@@ -337,6 +339,7 @@ TEST_CASE("catalog cross-entropy of a batch whose targets and histories are all 
       const Uploaded uploaded(device, in);
       check::Guarded losses(device, B), log_sums(device, B), d_queries(device, B * D), d_items(device, V * D);
       device->catalog_cross_entropy(uploaded.problem(), losses.data(), log_sums.data(), d_queries.data());
+      device->sort_rows(uploaded.problem(), 4000);
       device->catalog_cross_entropy_backward(uploaded.problem(), log_sums.data(), 4000, uploaded.row_gradients.data(),
                                              {.d_items = d_items.data()});
       CHECK(check::error(d_items.values(), expected.d_items) < check::tolerance(*device).gradient);
@@ -382,6 +385,7 @@ TEST_CASE("Adam applied by the owner of a tile is Adam applied to the whole grad
         device->catalog_cross_entropy(problem, losses.data(), log_sums.data(), d_queries.data());
         const Parameter items{V * D, trained.items.data(), d_items.data(), trained.moment1.data(),
                               trained.moment2.data()};
+        device->sort_rows(problem, in.row_ids.size());
         device->catalog_cross_entropy_backward(problem, log_sums.data(), in.row_ids.size(),
                                                uploaded.row_gradients.data(),
                                                {.d_items = owner ? nullptr : items.gradient,

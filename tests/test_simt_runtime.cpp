@@ -11,6 +11,8 @@ namespace {
 
 __global__ void scale(float* x, float by) { x[threadIdx.x] *= by; }
 
+__global__ void note(float* list, float what) { list[static_cast<int>(++list[0])] = what; }
+
 }  // namespace
 
 TEST_CASE("one device, with the attributes that a module asks for") {
@@ -104,4 +106,73 @@ TEST_CASE("streams run when somebody waits; graphs replay; launches are checked"
   CHECK(cudaFree(x) == cudaSuccess);
   CHECK(cudaFree(x) == cudaErrorInvalidValue);
   CHECK(cudaMalloc(&memory, std::size_t{1} << 50) == cudaErrorMemoryAllocation);
+}
+
+TEST_CASE("a graph of two streams runs in the orders that its events leave open; what is not joined is no graph") {
+  void* memory = nullptr;
+  REQUIRE(cudaMalloc(&memory, 16 * sizeof(float)) == cudaSuccess);
+  auto* list = static_cast<float*>(memory);
+  cudaStream_t main, side;
+  cudaStreamCreateWithFlags(&main, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&side, cudaStreamNonBlocking);
+  cudaEvent_t forked, finished, outside;
+  for (cudaEvent_t* event : {&forked, &finished, &outside}) cudaEventCreateWithFlags(event, cudaEventDisableTiming);
+  const auto note_on = [&](cudaStream_t stream, float what) {
+    const cudaLaunchConfig_t config{{1}, {1}, 0, stream};
+    REQUIRE(cudaLaunchKernelEx(&config, note, list, what) == cudaSuccess);
+  };
+  const auto fork = [&] {
+    CHECK(cudaStreamBeginCapture(main, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    note_on(main, 1);
+    CHECK(cudaEventRecord(forked, main) == cudaSuccess);
+    CHECK(cudaStreamWaitEvent(side, forked, 0) == cudaSuccess);
+    note_on(side, 2);
+    CHECK(cudaEventRecord(finished, side) == cudaSuccess);
+    note_on(main, 3);
+  };
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  fork();
+  CHECK(cudaStreamSynchronize(side) == cudaErrorStreamCaptureUnsupported);
+  CHECK(cudaStreamEndCapture(side, &graph) == cudaErrorStreamCaptureUnmatched);
+  CHECK(cudaStreamWaitEvent(main, finished, 0) == cudaSuccess);
+  note_on(main, 4);
+  REQUIRE(cudaStreamEndCapture(main, &graph) == cudaSuccess);
+  CHECK(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
+  const std::vector<float> orders[] = {{1, 2, 3, 4}, {1, 3, 2, 4}, {1, 2, 3, 4}};
+  for (const auto& order : orders) {
+    cudaMemsetAsync(list, 0, sizeof(float), main);
+    cudaGraphLaunch(exec, main);
+    CHECK(cudaStreamSynchronize(main) == cudaSuccess);
+    CHECK(std::vector(list + 1, list + 5) == order);
+  }
+  CHECK(cudaStreamWaitEvent(main, finished, 0) == cudaErrorStreamCaptureIsolation);  // that capture is over
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+
+  fork();
+  CHECK(cudaStreamEndCapture(main, &graph) == cudaErrorStreamCaptureUnjoined);
+  CHECK(graph == nullptr);
+  CHECK((cudaStreamSynchronize(main) == cudaSuccess && cudaStreamSynchronize(side) == cudaSuccess));
+
+  cudaMemsetAsync(list, 0, sizeof(float), main);  // the same without a graph: a wait is for a record before it
+  note_on(main, 1);
+  cudaEventRecord(forked, main);
+  cudaStreamWaitEvent(side, forked, 0);
+  note_on(side, 2);
+  cudaEventRecord(finished, side);
+  cudaStreamWaitEvent(main, finished, 0);
+  note_on(main, 3);
+  cudaEventRecord(forked, main);
+  CHECK(cudaStreamSynchronize(main) == cudaSuccess);
+  CHECK(std::vector(list + 1, list + 4) == std::vector<float>{1, 2, 3});
+
+  cudaEventRecord(outside, side);
+  cudaStreamBeginCapture(main, cudaStreamCaptureModeThreadLocal);
+  CHECK(cudaStreamWaitEvent(main, outside, 0) == cudaErrorStreamCaptureIsolation);
+  REQUIRE(cudaStreamEndCapture(main, &graph) == cudaSuccess);
+  cudaGraphDestroy(graph);
+  for (cudaEvent_t event : {forked, finished, outside}) cudaEventDestroy(event);
+  for (cudaStream_t stream : {main, side}) cudaStreamDestroy(stream);
+  CHECK(cudaFree(list) == cudaSuccess);
 }

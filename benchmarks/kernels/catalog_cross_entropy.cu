@@ -117,6 +117,7 @@ void measure(Bench& bench, Index V, Index D, Index B) {
                                              in.workspace.data(),
                                              in.workspace.size(),
                                              in.rounded.data()};
+    device.sort_rows(problem, 0);
     device.catalog_cross_entropy(problem, in.losses.data(), in.log_sums.data(), in.d_queries.data());
     const stamp::ItemUpdate update = adam ? stamp::ItemUpdate{nullptr,           in.items.data(), in.moment1.data(),
                                                               in.moment2.data(), in.step.data(),  in.rounded.data()}

@@ -210,15 +210,17 @@ void CpuDevice::catalog_cross_entropy(const CatalogCrossEntropy& p, float* losse
   if (p.step) total_loss(B, p.weights, losses, p.step);
 }
 
+void CpuDevice::sort_rows(const CatalogCrossEntropy& p, Index L) {
+  order_.resize(p.B + L);
+  sort_by_id(p.targets, p.B, order_.data());
+  sort_by_id(p.targets + p.B, L, order_.data() + p.B);
+}
+
 void CpuDevice::catalog_cross_entropy_backward(const CatalogCrossEntropy& p, const float* log_sums, Index L,
                                                const float* row_gradients, const ItemUpdate& update) {
   const Index B = p.B, D = p.D, V = p.V;
   const AdamFactors factors = update.step ? adam_factors(*update.step) : AdamFactors{};
-  order_.resize(B + L);
-  std::int64_t* by_target = order_.data();
-  std::int64_t* by_row = by_target + B;
-  sort_by_id(p.targets, B, by_target);
-  sort_by_id(p.targets + B, L, by_row);
+  const std::int64_t *by_target = order_.data(), *by_row = by_target + B;
 
   parallel_for(tiles(V), threads_, [&](Index t) {
     const Index first = t * kTile, n = std::min(kTile, V - first);

@@ -61,6 +61,7 @@ class CpuDevice final : public Device {
   // catalog_cross_entropy.cpp
   void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                              float* d_queries) override;
+  void sort_rows(const CatalogCrossEntropy& problem, std::int64_t L) override;
   void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
                                       const float* row_gradients, const ItemUpdate& update) override;
 
@@ -120,7 +121,7 @@ class CpuDevice final : public Device {
   std::vector<std::uint64_t> examples_;  // of a batch, sorted
   std::vector<float> partial_;           // partial sums of reductions
   std::vector<std::int64_t> pieces_;     // examples that may be worked on side by side
-  std::vector<std::int64_t> order_;      // sorted lookups
+  std::vector<std::int64_t> order_;      // sorted targets and lookups
   std::vector<float> running_;           // maxima and sums of the softmax, per part of the catalog
   std::vector<Bf16Pair> query_pairs_;    // of the catalog's cross-entropy in bf16
 };

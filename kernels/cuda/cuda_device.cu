@@ -24,14 +24,18 @@ CudaDevice::CudaDevice(int index, Precision precision)
   int shared = 0;
   cuda::check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index_), "open_device");
   shared_limit_ = static_cast<std::size_t>(shared);
-  cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "open_device");
+  for (cudaStream_t* stream : {&stream_, &side_})
+    cuda::check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "open_device");
+  for (cudaEvent_t* event : {&fork_, &join_})
+    cuda::check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "open_device");
 }
 
 CudaDevice::~CudaDevice() {
   cudaSetDevice(index_);
-  cudaStreamSynchronize(stream_);
+  for (cudaStream_t stream : {stream_, side_}) cudaStreamSynchronize(stream);
   if (cublas_) cublasDestroy(cublas_);
-  cudaStreamDestroy(stream_);
+  for (cudaEvent_t event : {fork_, join_}) cudaEventDestroy(event);
+  for (cudaStream_t stream : {stream_, side_}) cudaStreamDestroy(stream);
   cudaFreeHost(pinned_);
 }
 

@@ -1,4 +1,5 @@
-// One GPU with a stream, a cuBLAS handle and scratch memory of its own. One .cu file per group of kernels.
+// One GPU with a stream and one beside it, a cuBLAS handle and scratch memory of its own. One .cu file per group of
+// kernels.
 #pragma once
 
 #include <cublas_v2.h>
@@ -75,6 +76,7 @@ class CudaDevice final : public Device {
   void round_items(Index V, Index D, const ItemRows& items, std::byte* rounded) override;
   void catalog_cross_entropy(const CatalogCrossEntropy& problem, float* losses, float* log_sums,
                              float* d_queries) override;
+  void sort_rows(const CatalogCrossEntropy& problem, Index L) override;
   void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, Index L,
                                       const float* row_gradients, const ItemUpdate& update) override;
 
@@ -138,6 +140,8 @@ class CudaDevice final : public Device {
   std::size_t shared_limit_ = 0;  // bytes a block may ask for
   bool blocking_ = false;         // STAMP_CUDA_BLOCKING=1: wait for every kernel, so that an error has its name
   cudaStream_t stream_ = nullptr;
+  cudaStream_t side_ = nullptr;  // of what may go on beside it, from fork_ to join_
+  cudaEvent_t fork_ = nullptr, join_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
   std::byte* pinned_ = nullptr;  // what copies pass through, made when first needed
   std::size_t pinned_used_ = 0;
@@ -157,9 +161,11 @@ class CudaDevice final : public Device {
   Scratch<float2> shares_{*this};     // log Σ exp and weight of each query
   Scratch<float> scores_{*this};      // a tile of scores, and copies of its items
   Scratch<float> item_gradient_{*this};
-  Scratch<std::uint32_t> numbers_{*this};  // 0, 1, 2 …
-  Scratch<std::uint32_t> entries_{*this};  // sorted ids and sources of the sparse gradients, and bounds
-  Scratch<float> entry_sums_{*this};       // their pieces
+  Scratch<std::uint32_t> numbers_{*this};      // 0, 1, 2 …
+  Scratch<std::uint32_t> entries_{*this};      // sorted ids and sources of the sparse gradients
+  Scratch<std::byte> entries_sorting_{*this};  // beside other work
+  Scratch<std::uint32_t> entry_marks_{*this};  // where pieces of them begin, and those of each 32 products
+  Scratch<float> entry_sums_{*this};           // their pieces
   Scratch<std::byte> sorting_{*this};
   Scratch<std::byte> packed_{*this};          // products of the top-k that nobody packed before
   Scratch<float> inverse_norms_{*this};       // of products whose nobody knew

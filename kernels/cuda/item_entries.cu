@@ -4,8 +4,8 @@
 // a run of entries of one product and kind is cut at multiples of kPiece, and a warp adds up a piece. Beside that warps
 // mark where pieces begin, and find by bisection where the entries of each 32 products do.
 //
-// 8 D bytes an entry: nothing, so all is latency: two launches, two dependent loads and kPiece / 8 rounds of rows at
-// most. At 1,280 entries: predicted 7 µs and 4.
+// 8 D bytes an entry: nothing, so all is latency: the sort, beside the encoder, and a launch of two dependent loads and
+// kPiece / 8 rounds of rows at most. At 1,280 entries: predicted 4 µs, and 7 beside other work.
 #include <sort.h>
 
 #include <bit>
@@ -86,21 +86,35 @@ const std::uint32_t* CudaDevice::numbers(Index n) {
   return numbers_.data();
 }
 
-// The sort looks at as many bits as V needs: of -1 all are 1, more than any product has.
+// On a stream beside that of everything else, which waits for it in sum_entries: one block sorts a batch, and the
+// encoder leaves most of the chip idle. The sort looks at as many bits as V needs: of -1 all are 1, more than any
+// product has.
+void CudaDevice::sort_rows(const CatalogCrossEntropy& p, Index L) {
+  constexpr const char* kName = "catalog_cross_entropy_backward's sort";
+  const auto n = static_cast<int>(p.B + L);
+  const std::size_t bytes = sort_pairs_bytes(n);
+  std::byte* scratch = entries_sorting_.need(static_cast<Index>(bytes));
+  std::uint32_t* ids = entries_.need(2 * n);
+  const std::uint32_t* numbers_of_entries = numbers(n);
+  select();
+  check(cudaEventRecord(fork_, stream_), kName);
+  check(cudaStreamWaitEvent(side_, fork_, 0), kName);
+  check(sort_pairs(scratch, bytes, reinterpret_cast<const std::uint32_t*>(p.targets), ids, numbers_of_entries, ids + n,
+                   n, std::bit_width(static_cast<std::uint32_t>(p.V)), side_),
+        kName);
+  check(cudaEventRecord(join_, side_), kName);
+  if (blocking_) check(cudaStreamSynchronize(side_), kName);
+}
+
 ItemGradient CudaDevice::sum_entries(const CatalogCrossEntropy& p, Index L, const float* row_gradients,
                                      const ItemUpdate& update) {
   const Index n = p.B + L, groups = rounded(p.V, kOwnRows) / kOwnRows, words = rounded(n, kWarp) / kWarp;
-  std::uint32_t* ids = entries_.need(2 * n + words + groups + 1 + rounded(sizeof(AdamFactors), 4) / 4);
-  std::uint32_t* sources = ids + n;
-  unsigned* heads = sources + n;
+  const std::uint32_t *ids = entries_.data(), *sources = ids + n;
+  unsigned* heads = entry_marks_.need(words + groups + 1 + rounded(sizeof(AdamFactors), 4) / 4);
   auto* bounds = reinterpret_cast<std::int32_t*>(heads + words);
   auto* factors = reinterpret_cast<AdamFactors*>(bounds + groups + 1);
   float* sums = entry_sums_.need(n * p.D);
-  const std::size_t bytes = sort_pairs_bytes(static_cast<int>(n));
-  const int bits = std::bit_width(static_cast<std::uint32_t>(p.V));
-  check(sort_pairs(sorting_.need(static_cast<Index>(bytes)), bytes, reinterpret_cast<const std::uint32_t*>(p.targets),
-                   ids, numbers(n), sources, static_cast<int>(n), bits, stream_),
-        "catalog_cross_entropy_backward's sort");
+  check(cudaStreamWaitEvent(stream_, join_, 0), "catalog_cross_entropy_backward's sort");
   const dim3 summing = blocks_for(n, kWarps), marking = blocks_for(n, kThreads);
   launch("catalog_cross_entropy_backward's sums", sum_entries_kernel,
          dim3(summing.x + marking.x + blocks_for(groups + 1, kThreads).x), dim3(kThreads), 0,

@@ -1,7 +1,8 @@
 // Stands in for the CUDA toolkit's header of this name, so that g++ compiles the very same .cu sources for the CPU.
 // Names and meanings are those of the CUDA C++ Programming Guide and Runtime API; what is not here, no kernel uses.
 //
-// Streams are as asynchronous as can be: nothing runs before somebody waits for it, so that a missing wait shows.
+// Streams are as asynchronous as can be: nothing runs before somebody waits for it, so that a missing wait shows; branches
+// of a graph run as early and as late as their events allow, by turns.
 #pragma once
 
 #include <bit>
@@ -178,6 +179,9 @@ enum cudaError_t {
   cudaErrorNoKernelImageForDevice = 209,
   cudaErrorNotReady = 600,
   cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureUnmatched = 903,
+  cudaErrorStreamCaptureUnjoined = 904,
+  cudaErrorStreamCaptureIsolation = 905,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaDeviceAttr {

@@ -9,18 +9,28 @@
 #include <mutex>
 #include <vector>
 
+// What streams captured, a branch each, of which the first is that of the stream where capture began.
+struct simtGraph {
+  struct Node {
+    std::function<void()> work;  // none: it waits until `position` nodes of a branch are done
+    std::size_t branch = 0, position = 0;
+  };
+  std::vector<std::vector<Node>> branches{1};
+  bool turned = false;
+};
+
 struct simtStream {
   std::deque<std::function<void()>> waiting;
-  std::unique_ptr<simtGraph> capture;
+  std::shared_ptr<simtGraph> capture;  // of the stream where it began and of those that waited for its events
+  std::size_t branch = 0;
 };
 
 struct simtEvent {
-  simtStream* stream = nullptr;  // of the last record
-  long pending = 0;              // records in the queue that have not been reached
-};
-
-struct simtGraph {
-  std::vector<std::function<void()>> work;
+  simtStream* stream = nullptr;    // of the last record
+  long recorded = 0, reached = 0;  // records that were asked for, and those that their stream has come to
+  bool captured = false;           // the last record was, behind so many nodes of a branch
+  std::weak_ptr<simtGraph> capture;
+  std::size_t branch = 0, position = 0;
 };
 
 namespace {
@@ -65,6 +75,30 @@ void drain(simtStream& stream) {
   drain(stream, [] { return false; });
 }
 
+// Brings a branch up to a node, and others as far as it waits for them. `done` counts the nodes of each; run(node) is
+// called for each that works.
+template <class Run>
+void advance(const simtGraph& graph, std::vector<std::size_t>& done, std::size_t branch, std::size_t position,
+             Run&& run) {
+  while (done[branch] < position) {
+    const simtGraph::Node& node = graph.branches[branch][done[branch]];
+    if (node.work)
+      run(node);
+    else
+      advance(graph, done, node.branch, node.position, run);
+    ++done[branch];
+  }
+}
+
+// Whether the first branch waits for all of the others.
+bool joined(const simtGraph& graph) {
+  std::vector<std::size_t> done(graph.branches.size());
+  advance(graph, done, 0, graph.branches[0].size(), [](const auto&) {});
+  for (std::size_t i = 0; i < done.size(); ++i)
+    if (done[i] < graph.branches[i].size()) return false;
+  return true;
+}
+
 }  // namespace
 
 namespace simt {
@@ -81,7 +115,7 @@ cudaError_t enqueue(cudaStream_t handle, std::function<void()> work) {
   const Turn turn(g_turn);
   simtStream& stream = stream_of(handle);
   if (stream.capture)
-    stream.capture->work.push_back(std::move(work));
+    stream.capture->branches[stream.branch].push_back({std::move(work)});
   else
     stream.waiting.push_back(std::move(work));
   return cudaSuccess;
@@ -134,6 +168,12 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorNotReady";
     case cudaErrorStreamCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureUnmatched:
+      return "cudaErrorStreamCaptureUnmatched";
+    case cudaErrorStreamCaptureUnjoined:
+      return "cudaErrorStreamCaptureUnjoined";
+    case cudaErrorStreamCaptureIsolation:
+      return "cudaErrorStreamCaptureIsolation";
   }
   return "unknown";
 }
@@ -320,32 +360,64 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
   const Turn turn(g_turn);
   simtStream& stream = stream_of(handle);
+  event->captured = stream.capture != nullptr;
+  if (event->captured) {
+    event->capture = stream.capture;
+    event->branch = stream.branch;
+    event->position = stream.capture->branches[stream.branch].size();
+    return cudaSuccess;
+  }
   event->stream = &stream;
-  ++event->pending;
-  return simt::enqueue(handle, [event] { --event->pending; });
+  ++event->recorded;
+  return simt::enqueue(handle, [event] { ++event->reached; });
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Turn turn(g_turn);
-  if (event->stream) drain(*event->stream, [&] { return event->pending == 0; });
+  if (event->stream) drain(*event->stream, [&] { return event->reached == event->recorded; });
   return cudaSuccess;
 }
 
+// For the last record that was asked for before this, whatever comes later. A stream that waits for what another
+// captures becomes part of that.
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
-  return simt::enqueue(handle, [event] { cudaEventSynchronize(event); });
+  const Turn turn(g_turn);
+  simtStream& stream = stream_of(handle);
+  if (!event->captured) {
+    if (stream.capture && event->stream) return cudaErrorStreamCaptureIsolation;
+    return simt::enqueue(handle, [event, from = event->stream, record = event->recorded] {
+      if (from) drain(*from, [&] { return event->reached >= record; });
+    });
+  }
+  const auto capture = event->capture.lock();
+  if (!capture || (stream.capture && stream.capture != capture)) return cudaErrorStreamCaptureIsolation;
+  if (!stream.capture) {
+    stream.capture = capture;
+    stream.branch = capture->branches.size();
+    capture->branches.emplace_back();
+  }
+  capture->branches[stream.branch].push_back({nullptr, event->branch, event->position});
+  return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   const Turn turn(g_turn);
   if (!stream || stream->capture) return cudaErrorStreamCaptureUnsupported;
-  stream->capture = std::make_unique<simtGraph>();
+  stream->capture = std::make_shared<simtGraph>();
+  stream->branch = 0;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   const Turn turn(g_turn);
+  *graph = nullptr;
   if (!stream || !stream->capture) return cudaErrorInvalidValue;
-  *graph = stream->capture.release();
+  if (stream->branch != 0) return cudaErrorStreamCaptureUnmatched;
+  const auto capture = stream->capture;
+  for (simtStream* other : g_streams)
+    if (other->capture == capture) other->capture.reset();
+  if (!joined(*capture)) return cudaErrorStreamCaptureUnjoined;
+  *graph = new simtGraph(*capture);
   return cudaSuccess;
 }
 
@@ -355,9 +427,17 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   return cudaSuccess;
 }
 
+// Branches run in two orders by turns, the last as soon as it can, or as late as others let it: what does not wait as
+// it should finds something missing in one of the two.
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   return simt::enqueue(stream, [exec] {
-    for (const auto& work : exec->work) work();
+    const std::size_t count = exec->branches.size();
+    std::vector<std::size_t> done(count);
+    exec->turned = !exec->turned;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t branch = exec->turned ? count - 1 - i : i;
+      advance(*exec, done, branch, exec->branches[branch].size(), [](const auto& node) { node.work(); });
+    }
   });
 }
 

@@ -12,6 +12,7 @@ namespace {
 constexpr int kLengthBits = TrainingExamples::kLengthBits;
 constexpr std::int64_t kLongest = (std::int64_t{1} << kLengthBits) - 1, kPlaces = std::int64_t{1} << (64 - kLengthBits);
 constexpr std::int64_t kPieceBytes = 64 << 20;  // of a piece that travels, some more or less
+constexpr std::int64_t kExampleBytes = sizeof(std::uint64_t) + sizeof(std::int32_t);
 
 std::int64_t target_of(std::uint64_t example) { return static_cast<std::int64_t>(example >> kLengthBits); }
 std::int64_t length_of(std::uint64_t example) { return static_cast<std::int64_t>(example) & kLongest; }
@@ -47,7 +48,8 @@ Batches::Batches(std::shared_ptr<Device> device, const Sessions& sessions, std::
       seed_(seed),
       items_(device_, 0),
       weights_(device_, 0),
-      order_(device_, 0) {
+      order_(device_, 0),
+      begins_(device_, 0) {
   require(sessions.events() < kPlaces, "train: ", sessions.events(), " events, expected fewer than ", kPlaces);
   examples_.reserve(targets.size());
   const auto offsets = sessions.offsets();
@@ -59,8 +61,8 @@ Batches::Batches(std::shared_ptr<Device> device, const Sessions& sessions, std::
             kLongest, "; cut it, or set Config::history");
     examples_.push_back(example_of(target, length));
   }
-  const auto bytes = static_cast<std::int64_t>(sessions.items().size_bytes() + sessions.weights().size_bytes() +
-                                               examples_.size() * sizeof(std::uint64_t));
+  const auto bytes = static_cast<std::int64_t>(sessions.items().size_bytes() + sessions.weights().size_bytes()) +
+                     examples() * kExampleBytes;
   streamed_ = bytes > room && !device_->reads_host_memory();
   piece_bytes_ = std::min(room, kPieceBytes);
   if (streamed_ || device_->reads_host_memory()) return;
@@ -93,6 +95,8 @@ const BatchPlace& Batches::at(std::int64_t i) {
 std::shared_ptr<const Batches::Order> Batches::order_of(std::int64_t epoch) const {
   auto order = std::make_shared<Order>(examples_);
   shuffle(*order, seed_, epoch);
+  for (std::int64_t first = 0; first < examples(); first += batch_size_)
+    std::sort(order->begin() + first, order->begin() + std::min(first + batch_size_, examples()));
   return order;
 }
 
@@ -102,22 +106,28 @@ Batches::Piece Batches::make_piece(std::int64_t epoch, std::int64_t first, std::
   piece.first = first;
   piece.last = size();
   piece.order = order ? std::move(order) : order_of(epoch);
-  // Of a piece that travels, were no event shared: each example, its history and its target.
+  // Of a piece that travels, were no event shared by its batches: each example, its history and its target.
   const std::int64_t event_bytes = sessions_.weights().empty() ? 4 : 8;
   std::int64_t bytes = 0;
   for (std::int64_t i = first; i < piece.last; ++i) {
     BatchPlace place{.data = {}, .first = (i - first) * batch_size_, .B = 0, .L = 0, .weight = 0};
     place.B = std::min(batch_size_, examples() - i * batch_size_);
+    std::int64_t before = 0;  // the event up to which earlier examples have brought theirs
     for (const std::uint64_t example : std::span(*piece.order).subspan(i * batch_size_, place.B)) {
-      place.L += length_of(example);
-      place.weight += sessions_.weights().empty() ? 1.0 : sessions_.weights()[target_of(example)];
+      const std::int64_t target = target_of(example), first_event = target - length_of(example);
+      const std::int64_t shared = std::max<std::int64_t>(0, before - first_event);
+      piece.begins.push_back(static_cast<std::int32_t>(place.L - shared));
+      place.L += length_of(example) - shared;
+      place.weight += sessions_.weights().empty() ? 1.0 : sessions_.weights()[target];
+      before = target;
     }
-    bytes += place.B * static_cast<std::int64_t>(sizeof(std::uint64_t)) + (place.L + place.B) * event_bytes;
+    bytes += place.B * kExampleBytes + (place.L + place.B) * event_bytes;
     if (streamed_ && i > first && bytes > piece_bytes_) {
       piece.last = i;
+      piece.begins.resize(static_cast<std::size_t>(place.first));
       break;
     }
-    place.L = rounded(std::min(place.L, sessions_.events()), device_->padding());
+    place.L = rounded(place.L, device_->padding());
     require(place.L < std::int64_t{1} << 31, "train: a batch of ", place.L,
             " events, expected fewer than 2^31; lower batch_size or Config::history");
     piece.places.push_back(place);
@@ -154,16 +164,22 @@ void Batches::send(Piece piece) {
   piece_ = std::move(piece);
   TrainingExamples data{.items = sessions_.items().data(),
                         .weights = sessions_.weights().empty() ? nullptr : sessions_.weights().data(),
-                        .examples = piece_.order->data()};
+                        .examples = piece_.order->data(),
+                        .begins = piece_.begins.data()};
   if (!device_->reads_host_memory()) {
     if (streamed_) {
       items_.upload(piece_.items);
       weights_.upload(piece_.weights);
     }
     order_.upload(streamed_ ? piece_.examples : *piece_.order);
-    data = {.items = items_.data(), .weights = data.weights ? weights_.data() : nullptr, .examples = order_.data()};
+    begins_.upload(piece_.begins);
+    data = {.items = items_.data(),
+            .weights = data.weights ? weights_.data() : nullptr,
+            .examples = order_.data(),
+            .begins = begins_.data()};
     if (piece_.last == size()) piece_.order.reset();  // the device has it all
     piece_.examples = {};
+    piece_.begins = {};
     piece_.items = {};
     piece_.weights = {};
   }

@@ -19,9 +19,10 @@ struct BatchPlace {
   double weight;          // of its examples together
 };
 
-// The order of each epoch's examples is the host's, and the same everywhere; it makes that of the next epoch while a
-// device works on one. The device holds every event once, in 4 bytes (8 where they have weights), and 8 bytes an
-// example. Where that does not fit, pieces of the epoch travel with the events that they need: the same batches.
+// The order of each epoch's examples is the host's, and the same everywhere: shuffled, then each batch by itself
+// sorted. It makes that of the next epoch while a device works on one. The device holds every event once, in 4 bytes (8
+// where they have weights), and 12 bytes an example. Where that does not fit, pieces of the epoch travel with the
+// events that they need: the same batches.
 class STAMP_API Batches {
  public:
   // `targets` as of example_targets, which ascend; `history`: at most so many last events of each, 0 for all; `room`:
@@ -47,6 +48,7 @@ class STAMP_API Batches {
     std::int64_t epoch = -1, first = 0, last = 0;
     std::shared_ptr<const Order> order;  // of the whole epoch
     std::vector<BatchPlace> places;
+    std::vector<std::int32_t> begins;  // of TrainingExamples, for these batches
     // Where sessions travel: these batches' examples, and the events that they need.
     Order examples;
     std::vector<std::int32_t> items;
@@ -71,6 +73,7 @@ class STAMP_API Batches {
   Array<std::int32_t> items_;  // on the device, as are
   Array<float> weights_;
   Array<std::uint64_t> order_;
+  Array<std::int32_t> begins_;
 };
 
 }  // namespace stamp

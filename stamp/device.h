@@ -36,12 +36,13 @@ struct TrainingExamples {
   static constexpr int kLengthBits = 24;
   const std::int32_t* items;      // events, sessions laid end to end
   const float* weights;           // of each event as a target; null: all 1
-  const std::uint64_t* examples;  // in the order of training; those of a batch differ
+  const std::uint64_t* examples;  // in the order of training; those of a batch ascend
+  const std::int32_t* begins;     // of each history among its batch's events
 };
 
 // Where a batch goes.
 struct BatchArrays {
-  std::int64_t B, L;             // L: room for events, enough where none is shared
+  std::int64_t B, L;             // L: room for its events
   std::int32_t* events;          // [L] those of no history are -1
   std::int32_t *begin, *length;  // [B] as in Ranges
   std::int32_t* targets;         // [B]
@@ -196,9 +197,9 @@ class STAMP_API Device {
   virtual void synchronize() = 0;  // waits for all that was asked for; other handles may then use the results
   virtual std::unique_ptr<Recorder> recorder() = 0;  // to be destroyed before the device
 
-  // The batch of B examples from step->first on, by ascending target; histories that overlap share their events, which
-  // stand in the order of the sessions. Weights are divided by step->weight. Returns its number of events, or L where
-  // only the device knows that.
+  // The batch of B examples from step->first on, in their order; histories that overlap share their events, which stand
+  // in the order of the sessions. Weights are divided by step->weight. Returns its number of events, or L where only
+  // the device knows that.
   virtual std::int64_t build_batch(const TrainingExamples& examples, const TrainingStep* step,
                                    const BatchArrays& batch) = 0;
 

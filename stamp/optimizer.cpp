@@ -118,8 +118,8 @@ void Optimizer::enqueue(const Batch& batch, float learning_rate, double limit) {
 void Optimizer::run(bool build) {
   ++steps_;
   std::uint64_t key = build;
-  for (const void* memory :
-       std::initializer_list<const void*>{workspace_.data(), examples_.items, examples_.weights, examples_.examples})
+  for (const void* memory : std::initializer_list<const void*>{workspace_.data(), examples_.items, examples_.weights,
+                                                               examples_.examples, examples_.begins})
     key = key * 0x100000001b3 ^ reinterpret_cast<std::uintptr_t>(memory);
   key = (key * 0x100000001b3 ^ static_cast<std::uint64_t>(workspace_.size())) * 0x100000001b3 ^ activations_.layout();
   recorder_->run(key, [this, build] {

@@ -1,4 +1,4 @@
-// A batch of training from the order of an epoch: some thousand examples sorted, a few events of each copied.
+// A batch of training from the order of an epoch: a few events of each example copied.
 #include <algorithm>
 
 #include "kernels/cpu/cpu_device.h"
@@ -7,19 +7,18 @@ namespace stamp::cpu {
 
 std::int64_t CpuDevice::build_batch(const TrainingExamples& data, const TrainingStep* step, const BatchArrays& batch) {
   constexpr std::uint64_t kLength = (std::uint64_t{1} << TrainingExamples::kLengthBits) - 1;
-  examples_.assign(data.examples + step->first, data.examples + step->first + batch.B);
-  std::sort(examples_.begin(), examples_.end());
-  std::int64_t L = 0, before = 0;  // events laid out, up to the place before which they stand in the sessions
+  std::int64_t L = 0, before = 0;  // events laid out; the place in the sessions before which they stand
   for (std::int64_t b = 0; b < batch.B; ++b) {
-    const auto target = static_cast<std::int64_t>(examples_[b] >> TrainingExamples::kLengthBits);
-    const auto length = static_cast<std::int64_t>(examples_[b] & kLength), first = target - length;
+    const std::uint64_t example = data.examples[step->first + b];
+    const auto target = static_cast<std::int64_t>(example >> TrainingExamples::kLengthBits);
+    const auto length = static_cast<std::int64_t>(example & kLength), first = target - length;
     const std::int64_t fresh = std::max(first, before);  // the first event that no earlier example has brought
-    batch.begin[b] = static_cast<std::int32_t>(L - (fresh - first));
+    batch.begin[b] = data.begins[step->first + b];
     batch.length[b] = static_cast<std::int32_t>(length);
     batch.targets[b] = data.items[target];
     batch.weights[b] = static_cast<float>((data.weights ? data.weights[target] : 1.0f) / step->weight);
-    std::copy(data.items + fresh, data.items + target, batch.events + L);
-    L += target - fresh;
+    std::copy(data.items + fresh, data.items + target, batch.events + batch.begin[b] + (fresh - first));
+    L = batch.begin[b] + length;
     before = target;
   }
   std::fill(batch.events + L, batch.events + batch.L, -1);

@@ -117,13 +117,12 @@ class CpuDevice final : public Device {
   int threads_;          // 0: all
   Precision precision_;  // of the catalog's products in training; all others are in fp32
   std::atomic<std::int64_t> allocations_{0};
-  Buffer encoder_;                       // what encode leaves for encode_backward
-  std::vector<std::uint64_t> examples_;  // of a batch, sorted
-  std::vector<float> partial_;           // partial sums of reductions
-  std::vector<std::int64_t> pieces_;     // examples that may be worked on side by side
-  std::vector<std::int64_t> order_;      // sorted targets and lookups
-  std::vector<float> running_;           // maxima and sums of the softmax, per part of the catalog
-  std::vector<Bf16Pair> query_pairs_;    // of the catalog's cross-entropy in bf16
+  Buffer encoder_;                     // what encode leaves for encode_backward
+  std::vector<float> partial_;         // partial sums of reductions
+  std::vector<std::int64_t> pieces_;   // examples that may be worked on side by side
+  std::vector<std::int64_t> order_;    // sorted targets and lookups
+  std::vector<float> running_;         // maxima and sums of the softmax, per part of the catalog
+  std::vector<Bf16Pair> query_pairs_;  // of the catalog's cross-entropy in bf16
 };
 
 // threads: as in DeviceOptions; precision: fp32 or bf16.

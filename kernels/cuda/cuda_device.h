@@ -149,12 +149,11 @@ class CudaDevice final : public Device {
   std::int64_t generation_ = 0;  // of the scratch memory: recordings of an older one are void
 
   Scratch<std::byte> cublas_workspace_{*this};
-  Scratch<std::uint64_t> examples_{*this};  // of a batch, sorted
-  Scratch<double> sums_{*this};             // partial sums of reductions
-  Scratch<float> query_values_{*this};      // one a query: its target's score, or the error of its scores
-  Scratch<float> encoder_rows_{*this};      // what encode leaves for encode_backward
-  Scratch<float> encoder_room_{*this};      // of blocks whose rows shared memory is too small for
-  Scratch<bf16> item_tiles_{*this};         // the catalog and the queries for tensor cores
+  Scratch<double> sums_{*this};         // partial sums of reductions
+  Scratch<float> query_values_{*this};  // one a query: its target's score, or the error of its scores
+  Scratch<float> encoder_rows_{*this};  // what encode leaves for encode_backward
+  Scratch<float> encoder_room_{*this};  // of blocks whose rows shared memory is too small for
+  Scratch<bf16> item_tiles_{*this};     // the catalog and the queries for tensor cores
   Scratch<bf16> query_tiles_{*this};
   Scratch<float> parts_{*this};       // of the catalog: maximum and sum of each query, and its d_queries; of d_items
   Scratch<unsigned> arrived_{*this};  // blocks of a launch, parts of each tile of d_items; zeros

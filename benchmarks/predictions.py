@@ -52,16 +52,17 @@ BEFORE_SECOND = {
     "step": (
         "a training step",
         "≤ 0.13 ms, 3.9 M examples/s",
-        "9 launches, and a sort on a branch, in a graph. The batch 3 µs; the encoder 11.5 forward, 8.5 + 6 + 6.5 backward "
-        "with Adam; the catalog 32 + 6 forward, 40 backward with Adam, sums of entries 4; the sort, 7.5, beside the encoder.",
+        "9 launches, and a sort on a branch, in a graph. The batch 3 µs; the encoder 11.5 forward, 8.5 + 6 + 6.5 "
+        "backward with Adam; the catalog 32 + 6 forward, 40 backward with Adam, sums of entries 4; the sort, 7.5, "
+        "beside the encoder.",
     ),
     "eager": ("PyTorch eager / stamp", "≥ 20", "141,619 examples/s were measured."),
     "compiled": ("torch.compile at its best / stamp", "≥ 8", "374,382 examples/s were measured."),
     "loss": (
         "the catalog's loss with Adam, µs",
         "≤ 95",
-        "32 + 6 + 40, sums and sort 11.5. 204 before: the tail of two waves, Adam behind the products instead of beside "
-        "them, a pass over the table for its bf16 copy, parts combined one after another.",
+        "32 + 6 + 40, sums and sort 11.5. 204 before: the tail of two waves, Adam behind the products instead of "
+        "beside them, a pass over the table for its bf16 copy, parts combined one after another.",
     ),
     "large_loss": (
         "the same of V = 466,867, µs",

@@ -87,7 +87,7 @@ const std::uint32_t* CudaDevice::numbers(Index n) {
 }
 
 // On a stream beside that of everything else, which waits for it in sum_entries: one block sorts a batch, and the
-// encoder leaves most of the chip idle. The sort looks at as many bits as V needs: of -1 all are 1, more than any
+// encoder leaves half of the chip idle. The sort looks at as many bits as V needs: of -1 all are 1, more than any
 // product has.
 void CudaDevice::sort_rows(const CatalogCrossEntropy& p, Index L) {
   constexpr const char* kName = "catalog_cross_entropy_backward's sort";

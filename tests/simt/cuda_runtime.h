@@ -1,8 +1,8 @@
 // Stands in for the CUDA toolkit's header of this name, so that g++ compiles the very same .cu sources for the CPU.
 // Names and meanings are those of the CUDA C++ Programming Guide and Runtime API; what is not here, no kernel uses.
 //
-// Streams are as asynchronous as can be: nothing runs before somebody waits for it, so that a missing wait shows; branches
-// of a graph run as early and as late as their events allow, by turns.
+// Streams are as asynchronous as can be: nothing runs before somebody waits for it, so that a missing wait shows;
+// branches of a graph run as early and as late as their events allow, by turns.
 #pragma once
 
 #include <bit>

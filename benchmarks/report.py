@@ -423,7 +423,7 @@ def accuracy() -> str:
     text += tuning() + bounds()
     options = {f"- {TITLES[r['dataset']]}, {r['model']}: `{json.dumps(r['options'])}`" for r in rows if "options" in r}
     text += ["## Options", "What differs from the presets and defaults:", "\n".join(sorted(options))]
-    return "\n\n".join([*text, *clustered_accuracy()]) + "\n"
+    return "\n\n".join([*text, *clustered_accuracy(), *new_products()]) + "\n"
 
 
 def verdicts(dataset: str) -> list[str]:
@@ -514,6 +514,43 @@ def clustered_accuracy() -> list[str]:
             "memory of training: the single model with all threads, clusters side by side, a process of one thread each.",
             table(["split", "models", "all targets", "sparse targets", "coverage@20", "seconds", "MiB"], body),
             "\n".join(options), where(rows)]  # fmt: skip
+
+
+NEW = {"jdata_demo": "JData, a sample", "retailrocket_week": "RetailRocket, a week",
+       "diginetica_fifth": "Diginetica, the last fifth of training", "diginetica_hidden": "Diginetica, a tenth hidden"}  # fmt: skip
+
+
+def new_products() -> list[str]:
+    """Recommenders by the clicks of the target in training, beside trivial baselines."""
+    rows = latest(read("cold_start"), "dataset")
+    if not rows:
+        return []
+    rows.sort(key=lambda r: list(NEW).index(r["dataset"]))
+    found = {(r["dataset"], each["listed"], each["clicks"], each["recommender"]): each
+             for r in rows for each in r["found"]["rows"] if each["metric"] == "hr@10"}  # fmt: skip
+    columns = list(dict.fromkeys((listed, clicks) for _, listed, clicks, _ in found))
+    body = []
+    for r in rows:
+        names = r["found"]["names"]
+        for name in names:
+            cells = [found.get((r["dataset"], *column, name)) for column in columns]
+            body.append([NEW[r["dataset"]], name, *(
+                f"{100 * each['value']:.2f} ({100 * each['low']:.2f} to {100 * each['high']:.2f})" if each else "" for each in cells
+            )])  # fmt: skip
+        of = [next((found[key]["questions"] for name in names if (key := (r["dataset"], *column, name)) in found), 0)
+              for column in columns]  # fmt: skip
+        body.append([NEW[r["dataset"]], "*targets*", *(f"{count:,}" for count in of)])
+    head = [f"{'among the new: ' * (listed == 'new products')}{clicks}" for listed, clicks in columns]
+    first = rows[0]["found"]
+    splits = [f"{NEW[r['dataset']]}: {r['found']['new_products']:,} of {r['found']['products']:,} products, category: "
+              f"`{r['found']['attribute']}`" for r in rows]  # fmt: skip
+    return ["## New products", "HR@10 in per cent by clicks of the target in training, with "
+            f"{100 * first['confidence']:.0f} % intervals (bootstrap over visitors, else sessions, {first['resamples']:,} "
+            "resamples), by `benchmarks/cold_start.py`; [offline.md](offline.md#new-products) says what the trivial baselines "
+            "do. Among the new: lists of new products alone. Nothing is excluded from lists, and visits come back to new products, "
+            "too; first in the visit: without those. `tuned` has its options of the other splits. Without a "
+            f"click in training: {'; '.join(splits)}.",
+            table(["split", "recommender", *head], body), where(rows)]  # fmt: skip
 
 
 def headline() -> str:

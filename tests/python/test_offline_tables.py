@@ -99,6 +99,9 @@ def test_cuts():
     ]  # fmt: skip
     is_cold = ["warm", "cold", "cold", "warm", "warm", "cold", "cold"]
     assert kinds(small(clicks=[5, 5, 0, 5, 5, 0, 0]), "cold") == is_cold
+    assert kinds(small(clicks=[9, 10, 0, 11, 1, 0, 3]), "training_clicks") == [
+        "1 to 10", "0", "0", "more than 10", "1 to 10", "0", "0"
+    ]  # fmt: skip
     assert kinds(replay, "colour") == ["red", "blue", "blue", "blue", "(unknown)", "green", "green"]
     assert kinds(replay, "cluster") == ["cluster 0", *["cluster 3"] * 3, "(unknown)", *["cluster 3"] * 2]
     assert kinds(replay, {"b": "x", "c": "y", "d": "x"}) == ["x", "y", "y", "x", *["(unknown)"] * 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import numbers
@@ -253,6 +254,18 @@ class StampRecommender(_ListingRecommender):
         self._catalog, self._counts, self._model = catalog, counts, cluster["model"]
         self._trained_with, self.fingerprint_ = cluster["train"], cluster["fingerprint"]
         self.report_ = json.loads(cluster["report"])
+
+    def _with_rows(self, catalog: _stamp.Catalog, rows: np.ndarray) -> StampRecommender:
+        """The same network over another catalog, whose rows are `rows` [V,D]; a product that training never saw has no
+        clicks."""
+        known = Ids("the model", self.item_ids_).find_in(catalog, "the catalog")
+        counts = np.zeros(len(catalog), np.int64)
+        counts[known[known >= 0]] = np.asarray(self._counts)[known >= 0]
+        model = _stamp.Model(self._model.config(), len(catalog), self._device_to_open())
+        model.set_weights({**self.weights_, "items": rows})
+        other = copy.copy(self)
+        other._catalog, other._counts, other._model, other._release = catalog, counts, model, None
+        return other
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

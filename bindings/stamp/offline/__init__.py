@@ -6,6 +6,8 @@ May import: base, data, models, serving.
 from ..base.policies import Estimate, Judgement, Verdict
 from ..base.tables import Table
 from . import ab, off_policy
+from .cold.cold_start import cold_start
+from .cold.results import ColdStart, ColdStartRow
 from .metrics.registry import METRICS, Metric
 from .recordings.questions import Lists, Questions
 from .recordings.zones import Zone, cart, home, product_page
@@ -17,6 +19,7 @@ from .reports.report import Report, report
 from .searches.results import SearchResult
 from .searches.search import search
 from .searches.trials import Trial
+from .splits.hiding import hide_products
 from .splits.leakage import LeakageError, LeakageReport, check_leakage
 from .splits.windows import Window, Windows, windows
 from .verdicts.compare import compare
@@ -26,6 +29,8 @@ from .verdicts.figures import plot_by, plot_comparison, plot_coverage, plot_trad
 __all__ = [
     "METRICS",
     "Check",
+    "ColdStart",
+    "ColdStartRow",
     "Comparison",
     "Estimate",
     "Judgement",
@@ -48,7 +53,9 @@ __all__ = [
     "ab",
     "cart",
     "check_leakage",
+    "cold_start",
     "compare",
+    "hide_products",
     "home",
     "off_policy",
     "plot_by",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ Labels = tuple[np.ndarray, list[str]]
 _DISTINCT = 20  # values of a numeric column that stand for themselves; more are cut into quarters
 _LENGTHS = ([2, 3, 4, 5, 10], ["1", "2", "3", "4", "5 to 9", "10 and more"])
 _POSITIONS = ([1, 2, 3, 4, 5, 10], ["0", "1", "2", "3", "4", "5 to 9", "10 and more"])
+CLICKS = (0, 10)  # the most clicks in training of a new product's and of a sparse one's
 _BANDS = ["popular", "medium", "rare", "cold"]
 _UNKNOWN = "(unknown)"
 
@@ -32,6 +33,7 @@ def cut_questions(facts: Facts, cut: Any, zone: str) -> Labels:
         "session_length": _session_length,
         "position": _position,
         "popularity": _popularity,
+        "training_clicks": cut_by_clicks,
         "cold": _cold,
         "cluster": _cluster,
     }
@@ -149,24 +151,36 @@ def _position(recording: Recording, zone: str) -> Labels:
     return _binned(questions.event - _offsets(recording, "position")[questions.session], *_POSITIONS)
 
 
+def _clicks(recording: Recording, cut: str) -> np.ndarray:
+    """Of training [V]."""
+    if recording.clicks is None:
+        raise ValueError(f"cut: '{cut}' needs the clicks of training: hand train=… to replay")
+    return recording.clicks
+
+
 def _popularity(recording: Recording, zone: str) -> Labels:
     """Of the target: the most clicked products that have a third of the clicks, those with the next, the others."""
-    if recording.clicks is None:
-        raise ValueError("cut: 'popularity' needs the clicks of training: hand train=… to replay")
-    falling = np.sort(recording.clicks)[::-1]
+    clicks = _clicks(recording, "popularity")
+    falling = np.sort(clicks)[::-1]
     total = falling.sum()
     band = np.full(recording.V, 2, np.int64)
     if total:
         for thirds, code in ((2, 1), (1, 0)):  # a product belongs where the most clicked of its equals does
             last = int(np.searchsorted(3 * np.cumsum(falling), thirds * total))
-            band[recording.clicks >= falling[last]] = code
-    band[recording.clicks == 0] = 3
+            band[clicks >= falling[last]] = code
+    band[clicks == 0] = 3
     return _compact(_of_target(band, recording.questions[zone].target, 3), _BANDS)
+
+
+def cut_by_clicks(recording: Recording, zone: str, limits: Sequence[int] = CLICKS) -> Labels:
+    """Clicks of the target in training: up to the first of `limits`, above it up to the second, …, above the last."""
+    clicks = _of_target(_clicks(recording, "training_clicks"), recording.questions[zone].target, 0)
+    edges = [limit + 1 for limit in limits]  # of each kind but the first the least clicks
+    names = [str(least) if least == most else f"{least} to {most}" for least, most in zip([0, *edges], limits)]
+    return _binned(clicks, edges, [*names, f"more than {limits[-1]}"])
 
 
 def _cold(recording: Recording, zone: str) -> Labels:
     """Whether training saw the target."""
-    if recording.clicks is None:
-        raise ValueError("cut: 'cold' needs the clicks of training: hand train=… to replay")
-    is_cold = (recording.clicks == 0).astype(np.int64)
+    is_cold = (_clicks(recording, "cold") == 0).astype(np.int64)
     return _compact(_of_target(is_cold, recording.questions[zone].target, 1), ["warm", "cold"])

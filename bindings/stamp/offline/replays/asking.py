@@ -197,6 +197,11 @@ def _repeated(rows: np.ndarray) -> np.ndarray:
     return repeated
 
 
+def applies_rules(recommender: Any) -> bool:
+    """Whether zones with rules may ask it: it is stamp's, or the path of a bundle."""
+    return isinstance(recommender, (str, os.PathLike, Recommender, _ListingRecommender, ClusteredRecommender))
+
+
 def served_or_foreign(
     name: str, recommender: Any, products: Products | None, *, call: str = "replay"
 ) -> Served | Foreign:

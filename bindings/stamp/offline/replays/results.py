@@ -204,10 +204,10 @@ class Replay(Recording):
         Parameters
         ----------
         cut : str or mapping
-            "session_length", "position" (events before the target), "popularity", "cold" (whether training saw the
-            target), "cluster" (of a bundle), a text or number attribute of the products (of the target), a column of
-            the sessions (of the target's event), or a mapping of products to kinds. Numbers of many values are cut at their
-            quartiles.
+            "session_length", "position" (events before the target), "popularity", "training_clicks" (of the target: 0,
+            1 to 10, more), "cold" (whether training saw the target), "cluster" (of a bundle), a text or number attribute
+            of the products (of the target), a column of the sessions (of the target's event), or a mapping of products
+            to kinds. Numbers of many values are cut at their quartiles.
 
         Returns
         -------

@@ -1,6 +1,7 @@
 """Floors of successors, from training to lists: what a bundle's tensors say of them, in NumPy."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -79,3 +80,16 @@ def test_numbers_that_cannot_be_are_refused(given):
     ((name, value),) = given.items()
     with pytest.raises(ValueError, match=f"Config: {name} is {value}, expected"):
         stamp.StampRecommender(**given)
+
+
+def test_a_bundle_from_before_there_were_successors_lists_as_it_did(small, tmp_path):
+    options = {**OPTIONS, "successor_floors": 0}
+    before = stamp.StampRecommender(device="cpu", **options).fit(small.sessions, progress=False)
+    before.save(tmp_path / "model")
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    for name in ("successor_floors", "successors"):
+        del manifest["clusters"][0]["config"][name]
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+    after = stamp.load(tmp_path / "model", device="cpu")
+    for item in before.item_ids_[:20].tolist():
+        assert all(np.array_equal(a, b) for a, b in zip(before.recommend([item]), after.recommend([item])))

@@ -34,6 +34,7 @@ def bounded(model: stamp.StampRecommender, history: int) -> stamp.StampRecommend
     other = copy.copy(model)
     other._model = _stamp.Model(json.dumps(config), model.n_items_, _stamp.open_device("cpu", "auto"))
     other._model.set_weights(model.weights_)
+    other._model.take_successors(model._model, np.arange(model.n_items_, dtype=np.int32))
     return other
 
 

@@ -60,6 +60,13 @@ void bind_model(py::module_& m) {
              const Unlocked unlocked;
              model.upload(values);
            })
+      .def(
+          "take_successors",
+          [](Model& model, const Model& other, const Input<std::int32_t>& rows) {
+            model.set_successors(
+                std::make_shared<Successors>(other.successors()->in_catalog(span_of(rows), model.V())));
+          },
+          py::arg("other"), py::arg("rows"))
       .def("config", [](const Model& model) { return to_json(model.config()); });
 
   m.def("presets", [](const std::string& name) {

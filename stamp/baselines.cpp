@@ -29,15 +29,6 @@ float decayed(Decay decay, std::int64_t distance) {
   }
 }
 
-void check_rows(std::span<const std::int32_t> rows, std::int64_t V) {
-  std::vector<bool> taken(static_cast<std::size_t>(V));
-  for (std::int32_t row : rows) {
-    require(row >= 0 && row < V, "rows hold ", row, ", expected 0 to ", V - 1);
-    require(!taken[row], "row ", row, " stands twice");
-    taken[row] = true;
-  }
-}
-
 void check_moved(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V) {
   require(static_cast<std::int64_t>(rows.size()) == products, "in_catalog: rows of ", rows.size(),
           " products, expected ", products);

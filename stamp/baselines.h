@@ -66,9 +66,7 @@ STAMP_API std::unique_ptr<Ranker> baseline_ranker(std::shared_ptr<const Baseline
 enum class Decay { same, div, linear, log, quadratic };
 STAMP_API float decayed(Decay decay, std::int64_t distance);
 
-// That rows are of 0 … V-1, no two the same.
-STAMP_API void check_rows(std::span<const std::int32_t> rows, std::int64_t V);
-// The same of what in_catalog is given: a row for each product.
+// That rows are of 0 … V-1, no two the same, and as many as what in_catalog is given has products.
 STAMP_API void check_moved(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V);
 // That 32 bits number the sessions.
 STAMP_API void check_numbers(const Sessions& sessions);

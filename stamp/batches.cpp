@@ -106,6 +106,7 @@ Batches::Piece Batches::make_piece(std::int64_t epoch, std::int64_t first, std::
   piece.first = first;
   piece.last = size();
   piece.order = order ? std::move(order) : order_of(epoch);
+  if (!streamed_) piece.begins.reserve(examples_.size());
   // Of a piece that travels, were no event shared by its batches: each example, its history and its target.
   const std::int64_t event_bytes = sessions_.weights().empty() ? 4 : 8;
   std::int64_t bytes = 0;

@@ -52,8 +52,8 @@ void add_terms(const Model& model, std::span<const std::int32_t> history, const 
     if (R > 0 && counts(row)) ++shares[std::min<std::size_t>(ago, R - 1)];
   for (std::size_t d = 0; d < std::min(history.size(), model.successor_floors().size()); ++d) {
     const std::int32_t x = history[history.size() - 1 - d];
-    const auto rows = model.successors().rows(x);
-    const auto log_shares = model.successors().log_shares(x);
+    const auto rows = model.successors()->rows(x);
+    const auto log_shares = model.successors()->log_shares(x);
     for (std::size_t i = 0; i < rows.size(); ++i)
       if (counts(rows[i])) shares[R + d] += std::exp(log_shares[i]);
   }
@@ -182,7 +182,7 @@ void HistoryFloors::read(std::span<const std::int32_t> history, History& found) 
   }
   for (std::size_t d = 0; d < std::min(history.size(), successors.size()); ++d)
     if (const std::int32_t x = history[history.size() - 1 - d]; successors[d] != Model::kNoFloor)
-      found.named.push_back({model_.successors().rows(x), model_.successors().log_shares(x).data(), successors[d]});
+      found.named.push_back({model_.successors()->rows(x), model_.successors()->log_shares(x).data(), successors[d]});
 }
 
 // Each product that is named once, with the logarithm of what its reasons come to, and where it is in the scan.

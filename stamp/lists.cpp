@@ -87,4 +87,13 @@ Lists rekeyed(const Lists& lists, std::span<const std::int32_t> rows, std::int64
   return result;
 }
 
+void check_rows(std::span<const std::int32_t> rows, std::int64_t V) {
+  std::vector<bool> taken(static_cast<std::size_t>(V));
+  for (std::int32_t row : rows) {
+    require(row >= 0 && row < V, "rows hold ", row, ", expected 0 to ", V - 1);
+    require(!taken[row], "row ", row, " stands twice");
+    taken[row] = true;
+  }
+}
+
 }  // namespace stamp

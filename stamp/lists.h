@@ -74,5 +74,7 @@ STAMP_API Lists inverted(const Lists& lists, std::int64_t limit);
 // Of each product of 0 … V-1, whose rows are `rows` in a catalog of more, what `lists` say of it, in that catalog's
 // order of keys.
 STAMP_API Lists rekeyed(const Lists& lists, std::span<const std::int32_t> rows, std::int64_t V);
+// That rows are of 0 … V-1, no two the same.
+STAMP_API void check_rows(std::span<const std::int32_t> rows, std::int64_t V);
 
 }  // namespace stamp

@@ -244,7 +244,7 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
     return std::vector<float>(values.begin(), values.end());
   };
   set_floors(floors(kRepeatFloors, config_.repeat_floors), floors(kSuccessorFloors, config_.successor_floors));
-  if (config_.successor_floors > 0) set_successors(Successors(file, prefix, V_));
+  if (config_.successor_floors > 0) set_successors(std::make_shared<Successors>(file, prefix, V_));
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
@@ -255,13 +255,13 @@ void Model::save(std::map<std::string, TensorSource>& tensors, const std::string
   if (successor_floors_.empty()) return;
   tensors.insert_or_assign(prefix + kSuccessorFloors,
                            TensorSource({DType::f32, {config_.successor_floors}}, successor_floors_.data()));
-  successors_.save(tensors, prefix);
+  successors_->save(tensors, prefix);
 }
 
 void Model::forget_floors() {
   repeat_floors_.assign(static_cast<std::size_t>(config_.repeat_floors), kNoFloor);
   successor_floors_.assign(static_cast<std::size_t>(config_.successor_floors), kNoFloor);
-  successors_ = Successors(V_);
+  successors_ = std::make_shared<Successors>(V_);
 }
 
 void Model::set_floors(std::vector<float> repeats, std::vector<float> successors) {
@@ -269,13 +269,13 @@ void Model::set_floors(std::vector<float> repeats, std::vector<float> successors
           "Model::set_floors: ", repeats.size(), " floors of repeats and ", successors.size(),
           " of successors, expected ", repeat_floors_.size(), " and ", successor_floors_.size());
   for (const auto* floors : {&repeats, &successors})
-    for (float floor : *floors) require(!std::isnan(floor), "Model::set_floors: a floor is NaN");
+    for (float floor : *floors) require(std::isfinite(floor), "Model::set_floors: a floor is ", floor);
   repeat_floors_ = std::move(repeats);
   successor_floors_ = std::move(successors);
 }
 
-void Model::set_successors(Successors successors) {
-  require(successors.V() == V_, "Model::set_successors: successors of ", successors.V(), " products, expected ", V_);
+void Model::set_successors(std::shared_ptr<const Successors> successors) {
+  require(successors->V() == V_, "Model::set_successors: successors of ", successors->V(), " products, expected ", V_);
   successors_ = std::move(successors);
 }
 

@@ -10,6 +10,7 @@
 #include <array>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -140,11 +141,11 @@ class STAMP_API Model {
   static constexpr float kNoFloor = std::numeric_limits<float>::lowest();
   const std::vector<float>& repeat_floors() const { return repeat_floors_; }
   const std::vector<float>& successor_floors() const { return successor_floors_; }
-  // Throws std::invalid_argument for another number of them, and for NaN.
+  // Throws std::invalid_argument for another number of them, and for what is not finite.
   void set_floors(std::vector<float> repeats, std::vector<float> successors);
-  const Successors& successors() const { return successors_; }
+  const std::shared_ptr<const Successors>& successors() const { return successors_; }
   // Throws std::invalid_argument where they are of another number of products.
-  void set_successors(Successors successors);
+  void set_successors(std::shared_ptr<const Successors> successors);
 
   // Every tensor of a file, or to one, under prefix + name; `tensors` refers to this model.
   void load(const Safetensors& file, const std::string& prefix);
@@ -153,8 +154,8 @@ class STAMP_API Model {
   // Root mean square of all trained weights; NaN where one is.
   double rms() const;
 
-  // name -> values, for files and for Python; set throws std::invalid_argument on another shape, a missing or an
-  // unknown name.
+  // name -> values, for files and for Python, of all but the successors; set throws std::invalid_argument on another
+  // shape, a missing or an unknown name.
   std::map<std::string, std::vector<float>> download() const;
   std::map<std::string, std::vector<std::int64_t>> shapes() const;
   void upload(const std::map<std::string, std::vector<float>>& values);
@@ -167,7 +168,7 @@ class STAMP_API Model {
   std::shared_ptr<Device> device_;
   Weights weights_;
   std::vector<float> repeat_floors_, successor_floors_;
-  Successors successors_;
+  std::shared_ptr<const Successors> successors_;  // never null
 };
 
 }  // namespace stamp

@@ -54,6 +54,12 @@ WeightedLists strongest_pairs(std::int64_t V, std::int64_t most, const std::func
     rooms.give_back(std::move(room));
   });
   WeightedLists pairs;
+  std::size_t kept = 0;
+  for (const auto& list : found) kept += list.size();
+  require(kept <= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()), "fit: ", kept,
+          " pairs of products are more than a file holds; keep fewer of each (", most, " now)");
+  pairs.lists.values.reserve(kept);
+  pairs.weights.reserve(kept);
   for (auto& list : found) {
     for (const auto& [row, weight] : list) {
       pairs.lists.values.push_back(row);
@@ -62,8 +68,6 @@ WeightedLists strongest_pairs(std::int64_t V, std::int64_t most, const std::func
     pairs.lists.end_list();
     std::vector<std::pair<std::int32_t, float>>().swap(list);
   }
-  require(pairs.lists.values.size() <= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()),
-          "fit: ", pairs.lists.values.size(), " rules are more than a file holds; expected a lower per_item");
   return pairs;
 }
 

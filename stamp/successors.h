@@ -19,11 +19,14 @@ class STAMP_API Successors {
   explicit Successors(std::int64_t V = 0);
   // Of each product the `most` of the largest t. Sessions that have one of the events `left_out`, which ascend, do not
   // count. On all cores, to the same bits whatever their number.
-  Successors(const Sessions& sessions, std::int64_t V, std::int64_t most, std::span<const std::int64_t> left_out);
+  Successors(const Sessions& sessions, std::int64_t V, std::int64_t most, std::span<const std::int64_t> left_out = {});
 
   std::int64_t V() const { return pairs_.lists.size(); }
   std::span<const std::int32_t> rows(std::int32_t x) const { return pairs_.lists[x]; }      // ascending
   std::span<const float> log_shares(std::int32_t x) const { return pairs_.weights_of(x); }  // log t of each
+
+  // The same of V products, of which rows[x] is product x here; -1: there is none.
+  Successors in_catalog(std::span<const std::int32_t> rows, std::int64_t V) const;
 
   // As tensors "successors.offsets", "successors.values" and "successors.log_shares" under `prefix`, which view this.
   void save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const;
@@ -31,6 +34,8 @@ class STAMP_API Successors {
   Successors(const Safetensors& file, const std::string& prefix, std::int64_t V);
 
  private:
+  void sort();
+
   WeightedLists pairs_;
 };
 

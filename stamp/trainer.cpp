@@ -110,15 +110,29 @@ class Run {
     }
   }
 
+  std::vector<std::int64_t> hold_out_of(const Sessions& sessions, std::vector<std::int64_t>& examples) const {
+    const Config& model = model_.config();
+    if (model.repeat_floors + model.successor_floors == 0) return {};
+    return hold_out(sessions, config_.calibration, model.seed, examples);
+  }
+
+  // None where no floor is fitted to them, and the model came with none.
+  std::shared_ptr<const Successors> count_successors(const Sessions& sessions,
+                                                     std::span<const std::int64_t> held_out) const {
+    const auto& floors = model_.successor_floors();
+    const bool given = std::any_of(floors.begin(), floors.end(), [](float floor) { return floor != Model::kNoFloor; });
+    if (floors.empty() || (held_out.empty() && !given)) return std::make_shared<Successors>(model_.V());
+    return std::make_shared<Successors>(sessions, model_.V(), model_.config().successors, held_out);
+  }
+
   std::int64_t planned_epochs() const { return phase_ == Phase::refit ? report_.best_epoch : config_.epochs; }
 
   void fit(const Sessions& sessions) {
     const std::int64_t epochs = planned_epochs();
-    std::vector<std::int64_t> examples = example_targets(sessions, config_.min_history), held_out;
-    const Config& model = model_.config();
-    if (model.repeat_floors + model.successor_floors > 0)
-      held_out = hold_out(sessions, config_.calibration, model.seed, examples);
-    if (model.successor_floors > 0) model_.set_successors({sessions, model_.V(), model.successors, held_out});
+    std::vector<std::int64_t> examples = example_targets(sessions, config_.min_history);
+    const auto held_out = hold_out_of(sessions, examples);
+    model_.set_successors(count_successors(sessions, held_out));
+    if (phase_ == Phase::select) best_successors_ = model_.successors();
     report_.calibration_examples = static_cast<std::int64_t>(held_out.size());
     const std::int64_t count = static_cast<std::int64_t>(examples.size());
     // Half of what the model leaves, for activations and scratch are to come.
@@ -247,7 +261,10 @@ class Run {
     if (options_.validation && report_.best_epoch > 0) use_best();
   }
 
-  void use_best() { model_.upload(best_); }
+  void use_best() {
+    model_.upload(best_);
+    if (best_successors_) model_.set_successors(best_successors_);
+  }
 
   void start_refit() {
     phase_ = Phase::refit;
@@ -343,6 +360,10 @@ class Run {
       const auto values = file.f32("best/" + name, shape);
       best_[name].assign(values.begin(), values.end());
     }
+    if (phase_ == Phase::refit) {
+      auto examples = example_targets(sessions_, config_.min_history);
+      best_successors_ = count_successors(sessions_, hold_out_of(sessions_, examples));
+    }
   }
 
   // Equal for runs that may continue each other. The time between checkpoints may differ; the bound of the workspace
@@ -375,6 +396,7 @@ class Run {
   double loss_sum_ = 0, weight_sum_ = 0, epoch_seconds_ = 0, speed_ = 0;
   double best_value_ = -1;  // below any metric
   std::map<std::string, std::vector<float>> best_;
+  std::shared_ptr<const Successors> best_successors_;  // of the selection
   std::map<std::string, std::vector<float>> initial_;  // that a warm refit begins with
   std::string initial_checksums_;                      // of all of them; empty where they follow from the seed
   Clock::time_point last_progress_{}, last_wait_{}, last_checkpoint_ = Clock::now();

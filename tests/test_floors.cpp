@@ -120,7 +120,7 @@ TEST_CASE("floors are where the likelihood is largest, whatever the unit of the 
         config.history = history;
         Model model(config, kProducts, device);
         const Sessions counted = revisiting(200, 4);
-        model.set_successors({counted, kProducts, kProducts, {}});
+        model.set_successors(std::make_shared<Successors>(counted, kProducts, kProducts));
         const Sessions sessions = weighted(1);
         const auto targets = example_targets(sessions);
         const auto before = model.download().at("items");
@@ -191,7 +191,7 @@ TEST_CASE("floors of another number, or NaN, are refused") {
                        std::invalid_argument);
   CHECK_THROWS_AS(model.set_floors({1, 2, NAN}, {}), std::invalid_argument);
   CHECK_THROWS_AS(model.set_floors({1, 2, 3}, {1}), std::invalid_argument);
-  CHECK_THROWS_WITH_AS(model.set_successors(Successors(kProducts + 1)),
+  CHECK_THROWS_WITH_AS(model.set_successors(std::make_shared<Successors>(kProducts + 1)),
                        "Model::set_successors: successors of 41 products, expected 40", std::invalid_argument);
   auto values = model.download();
   values["repeat.floors"][1] = NAN;
@@ -208,7 +208,7 @@ TEST_CASE("where the next product always comes near the last, its successors exp
   }
   const Sessions sessions(items, offsets);
   Model model(config_of(Score::dot, 2, 2), kProducts, open_device("cpu"));
-  model.set_successors({sessions, kProducts, 5, {}});
+  model.set_successors(std::make_shared<Successors>(sessions, kProducts, 5));
   fit_floors(model, sessions, example_targets(sessions));
   CHECK(model.successor_floors()[0] > 2);
   CHECK(model.repeat_floors() == std::vector<float>(2, Model::kNoFloor));
@@ -308,7 +308,7 @@ TEST_CASE("sessions that are held out teach the floors and nothing else") {
     values.erase("repeat.floors");
     values.erase("successor.floors");
     for (std::int32_t x = 0; x < kProducts; ++x) {
-      const auto shares = model.successors().log_shares(x);
+      const auto shares = model.successors()->log_shares(x);
       values["successors"].insert(values["successors"].end(), shares.begin(), shares.end());
     }
     return std::pair(values, floors_of(model));

@@ -43,7 +43,7 @@ struct Case {
 
   Case(Config config, std::int64_t D, const Batch& batch) {
     config.dim = D;
-    config.repeat_floors = 0;
+    config.repeat_floors = config.successor_floors = 0;
     oracle.config = config;
     oracle.V = V;
     oracle.batch = batch;

@@ -37,6 +37,8 @@ struct Problem {
 struct Lists {
   std::vector<std::int32_t> ids;
   std::vector<float> scores;
+  std::vector<std::int64_t> above, tied;  // of targets, product 0
+  bool operator==(const Lists&) const = default;
 };
 
 using Sorted = std::vector<std::pair<float, std::int32_t>>;  // of a query: score below 0, product
@@ -61,7 +63,8 @@ std::vector<Sorted> brute_force(const Problem& p) {
   return all;
 }
 
-Lists run(const check::DevicePtr& device, const Problem& p, std::int64_t k, bool with_targets) {
+// Without a packed table a CPU scores every product.
+Lists run(const check::DevicePtr& device, const Problem& p, std::int64_t k, bool with_targets, bool is_packed = true) {
   const std::int64_t words = (p.V + 63) / 64;
   std::vector<Array<std::uint64_t>> sets;
   std::vector<Array<float>> lines;
@@ -100,7 +103,7 @@ Lists run(const check::DevicePtr& device, const Problem& p, std::int64_t k, bool
                          .k = k,
                          .queries = on_queries.data(),
                          .items = {on_items.data()},
-                         .packed = packed.data(),
+                         .packed = is_packed ? packed.data() : nullptr,
                          .floors = {on_begin.data(), on_ids.data(), on_values.data()},
                          .excluded = any(excluded) ? on_excluded.data() : nullptr,
                          .boosts = any(boosts) ? on_boosts.data() : nullptr,
@@ -109,7 +112,8 @@ Lists run(const check::DevicePtr& device, const Problem& p, std::int64_t k, bool
                          .scores = scores.data(),
                          .above = with_targets ? above.data() : nullptr,
                          .tied = with_targets ? tied.data() : nullptr});
-  return {listed.values(), scores.values()};
+  if (!with_targets) return {listed.values(), scores.values(), {}, {}};
+  return {listed.values(), scores.values(), above.values(), tied.values()};
 }
 
 void check_lists(const check::DevicePtr& device, const Problem& p, std::span<const std::int64_t> ks,
@@ -264,4 +268,42 @@ TEST_CASE("lists of a catalog with more chunks than groups to find a threshold b
   Problem p{.D = D, .V = V, .items = {}, .queries = {3}, .asked = std::vector<Query>(1)};
   for (std::int64_t v = 0; v < V; ++v) p.items.push_back(static_cast<float>(v * 7919 % 100'003));
   for (const auto& device : check::devices()) check_lists(device, p, std::vector<std::int64_t>{600, 1100});
+}
+
+TEST_CASE("floors near the scores that decide change nothing but what they raise") {
+  constexpr std::int64_t D = 7, V = 1500, B = 24;
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal;
+  Problem p{.D = D, .V = V, .items = std::vector<float>(V * D), .queries = std::vector<float>(B * D), .asked = {}};
+  for (auto* values : {&p.items, &p.queries})
+    for (float& value : *values) value = normal(random);
+  std::vector<float> boosts(V);
+  for (float& boost : boosts) boost = normal(random) / 4;
+  for (std::int64_t k : {1, 20, 90}) {
+    p.asked.assign(B, {});
+    const auto plain = brute_force(p);
+    for (std::int64_t b = 0; b < B; ++b) {
+      Query& query = p.asked[b];
+      if (b % 3 == 2) query.boosts = &boosts;
+      // Around the k-th score and that of the target; whole panels of 64 products of some queries.
+      const float target =
+          -std::find_if(plain[b].begin(), plain[b].end(), [](const auto& s) { return s.second == 0; })->first;
+      for (std::int32_t v = 0; v < V; ++v)
+        if (b % 4 == 0 ? v / 64 % 5 == 1 : random() % 6 == 0) {
+          constexpr float kSteps[] = {-1, -0.7f, -0.6931472f, -0.1f, -1e-6f, 0, 1e-6f, 0.3f, 1};
+          query.floors.emplace_back(v, (v % 2 ? -plain[b][k - 1].first : target) + kSteps[random() % 9]);
+        }
+    }
+    for (const auto& device : check::devices()) {
+      CAPTURE(device->name());
+      CAPTURE(k);
+      const Lists bounded = run(device, p, k, true);
+      CHECK(bounded == run(device, p, k, true, false));
+      CHECK(run(device, p, k, false).ids == bounded.ids);
+      if (device->name() == "cpu") continue;
+      const Lists of_cpu = run(open_device("cpu"), p, k, true);
+      for (std::size_t i = 0; i < bounded.scores.size(); ++i)
+        CHECK(bounded.scores[i] == doctest::Approx(of_cpu.scores[i]).epsilon(1e-5));
+    }
+  }
 }

@@ -51,7 +51,7 @@ std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& devi
   config.repeat_floors = 3;
   config.successor_floors = 2;
   auto model = std::make_shared<Model>(config, V, device);
-  model->set_successors({visits(), V, V, {}});
+  model->set_successors(std::make_shared<Successors>(visits(), V, V));
   if (score == Score::dot)
     model->set_floors({0.5f, -1.0f, 0.2f}, {3.0f, 4.0f});
   else

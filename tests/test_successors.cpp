@@ -49,9 +49,9 @@ TEST_CASE("successors are what all pairs of events come to") {
   for (unsigned seed = 0; seed < 4; ++seed)
     for (bool weighted : {false, true}) {
       const Sessions sessions = visits(seed, weighted);
-      check_same(Successors(sessions, kProducts, kProducts, {}), reference::successor_shares(sessions, kProducts));
+      check_same(Successors(sessions, kProducts, kProducts), reference::successor_shares(sessions, kProducts));
       // A catalog that knows fewer products counts those pairs alone.
-      check_same(Successors(sessions, 20, kProducts, {}), reference::successor_shares(sessions, 20));
+      check_same(Successors(sessions, 20, kProducts), reference::successor_shares(sessions, 20));
     }
 }
 
@@ -79,6 +79,23 @@ TEST_CASE("sessions that are left out do not count, and of each product the larg
       CHECK(share >= shares[2] * (1 - 1e-6));
     }
   }
+}
+
+TEST_CASE("in another catalog they are those of the products that it has") {
+  const Sessions sessions = visits(5, false);
+  const Successors here(sessions, kProducts, kProducts);
+  std::vector<std::int32_t> rows(kProducts);  // the other way round, and every seventh product is not there
+  for (std::int32_t x = 0; x < kProducts; ++x) rows[x] = x % 7 == 3 ? -1 : 2 * static_cast<std::int32_t>(kProducts) - x;
+  std::vector<std::map<std::int32_t, double>> expected(2 * kProducts + 1);
+  const auto shares = reference::successor_shares(sessions, kProducts);
+  for (std::int32_t x = 0; x < kProducts; ++x)
+    for (const auto& [y, share] : shares[x])
+      if (rows[x] >= 0 && rows[y] >= 0) expected[rows[x]][rows[y]] = share;
+  check_same(here.in_catalog(rows, 2 * kProducts + 1), expected);
+  CHECK_THROWS_AS(here.in_catalog(rows, kProducts), std::invalid_argument);  // rows beyond it
+  CHECK_THROWS_AS(here.in_catalog(std::span(rows).first(3), 2 * kProducts + 1), std::invalid_argument);
+  rows[1] = rows[2];
+  CHECK_THROWS_AS(here.in_catalog(rows, 2 * kProducts + 1), std::invalid_argument);
 }
 
 TEST_CASE("a file gives the same successors back, and one that is not sound is refused by name") {

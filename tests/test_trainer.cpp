@@ -413,6 +413,35 @@ TEST_CASE("a refit that is interrupted or diverges leaves the best weights of th
   }
 }
 
+TEST_CASE("so it does with the successors of the selection, when resumed, too") {
+  const auto device = open_device("cpu");
+  const check::Folder folder;
+  const Sessions validation = validation_of(*device);
+  const auto successors = [&](const TrainOptions& options) {
+    Config config = config_of();
+    config.successor_floors = 2;
+    Model model(config, kProducts, device);
+    train(model, training(*device), train_config(), options);
+    std::vector<float> shares;
+    for (std::int32_t x = 0; x < kProducts; ++x) {
+      const auto of = model.successors()->log_shares(x);
+      shares.insert(shares.end(), of.begin(), of.end());
+    }
+    return std::pair(model.successor_floors(), shares);
+  };
+  const auto selected = successors({.validation = &validation});
+  CHECK(!selected.second.empty());
+  const auto refitted = successors({.validation = &validation, .refit = true});
+  CHECK(refitted.second != selected.second);
+  TrainOptions options{.validation = &validation, .refit = true, .checkpoint = folder / "checkpoint"};
+  options.progress = [](const Progress& p) { return p.phase != "refit"; };
+  CHECK(successors(options) == selected);
+  CHECK(successors(options) == selected);  // begins in the refit, and is interrupted there again
+  options.progress = {};
+  CHECK(successors(options) == refitted);
+  CHECK(successors(options) == refitted);  // a checkpoint of the end
+}
+
 TEST_CASE("a warm start begins with the weights that the model came with, and so does its refit") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());

@@ -161,6 +161,7 @@ class CudaDevice final : public Device {
   Scratch<float> scores_{*this};      // a tile of scores, and copies of its items
   Scratch<float> item_gradient_{*this};
   Scratch<std::uint32_t> numbers_{*this};      // 0, 1, 2 …
+  Index numbered_ = 0;                         // of them
   Scratch<std::uint32_t> entries_{*this};      // sorted ids and sources of the sparse gradients
   Scratch<std::byte> entries_sorting_{*this};  // beside other work
   Scratch<std::uint32_t> entry_marks_{*this};  // where pieces of them begin, and those of each 32 products

@@ -78,10 +78,11 @@ __global__ void __launch_bounds__(kThreads)
 
 // 0 … n-1, which come from the host when they are more than ever.
 const std::uint32_t* CudaDevice::numbers(Index n) {
-  if (n > numbers_.size()) {
+  if (n > numbered_) {
     std::vector<std::uint32_t> values(static_cast<std::size_t>(n));
     std::iota(values.begin(), values.end(), 0u);
     copy_in(numbers_.need(n), values.data(), values.size() * sizeof(std::uint32_t));
+    numbered_ = n;
   }
   return numbers_.data();
 }

@@ -224,7 +224,7 @@ def test_a_replay_knows_the_truth(run):
     values: dict[tuple[int, str], list[float]] = {}
     for seed in range(30):
         log = off_policy.explore(run, "today", zone=zone, k=k, strength=strength, seed=seed)
-        found = off_policy.estimate(log, lists, without_overlap="leave out", resamples=1 if seed else 2000)
+        found = off_policy.estimate(log, lists, without_overlap="leave out", resamples=100 if seed else 2000)
         for slot in (1, 2):
             reached = ((today.rows == new[:, slot - 1, None]) * chances[:, :, slot - 1]).sum(axis=1) > 1e-3
             reached |= new[:, slot - 1] < 0  # an empty place could have been shown by anybody
@@ -273,6 +273,7 @@ def test_recommenders_are_asked_as_they_serve(fitted, shop):
     for history, ids, scores in zip(histories, lists.lists, lists.scores, strict=True):
         assert history[-1:] == [] or history[-1] not in ids
         assert len(ids) == len(scores) == 4
+    assert off_policy.ask(fitted, [[], []], zone=offline.product_page(k=4)).lists == [lists.lists[-1]] * 2
     plain = offline.Zone(name="plain", k=4)
     ids, _ = fitted.recommend(histories[0], k=4)
     assert off_policy.ask(fitted, histories[:1], zone=plain).lists[0] == list(ids)
@@ -326,6 +327,13 @@ def exposures(tmp_path):
         end='\n{"half',
     )
     return tmp_path
+
+
+def test_a_file_that_was_cut_off_hides_no_later_one(exposures):
+    clicks = {"request": ["r1"], "item_id": ["11"]}
+    whole = off_policy.read_exposures(exposures, clicks, arm="explored")
+    write(exposures, "exposures-20261128T083000.250Z-0.jsonl", [server_line(7, ["10"], ["10"], [1.0])], end='\n{"half')
+    assert len(off_policy.read_exposures(exposures, clicks, arm="explored")) == len(whole) + 1
 
 
 def test_the_servers_log(exposures):
@@ -475,7 +483,7 @@ def test_columns_of_any_library(kind):
         ({"propensity": ["high", "b", "c"]}, "propensity is not numeric"),
         ({"reward": [0, np.inf, 1]}, "reward is inf in row 1, expected a finite number"),
         ({"reward": [0, 1]}, "reward has shape"),
-        ({"slot": [1, 0, 1]}, "slot is 0 in row 1, expected a whole number of 1 or more"),
+        ({"slot": [1, 0, 1]}, "slot is 0 in row 1, expected a whole number of 1 to 10,000"),
         ({"slot": [1, 1.5, 1]}, "slot is 1.5 in row 1"),
         ({"item_id": ["a", None, "b"]}, "item_id has 1 missing values"),
         ({"request": [1, 2]}, "request has 2 values, expected one for each of the 3 rows"),
@@ -532,7 +540,7 @@ def test_policies_that_do_not_fit(make, says):
         ({"least_effective": 0}, "least_effective is 0, expected 1 or more"),
         ({"least_rewards": np.nan}, "least_rewards is nan, expected 1 or more"),
         ({"confidence": 1}, "confidence is 1, expected between 0 and 1"),
-        ({"resamples": 0}, "resamples is 0, expected a whole number of 1 or more"),
+        ({"resamples": 0}, "resamples is 0, expected a whole number of 100 or more"),
         ({"seed": -1}, "seed is -1, expected a whole number of 0 or more"),
         ({"outcome": 3}, "outcome is int, expected two arrays"),
         ({"outcome": ([0.5] * 2000, [0.5])}, r"outcome\[1\] has shape \(1,\)"),

@@ -73,7 +73,7 @@ def test_what_is_refused_would_have_missed():
             choices=(np.arange(rows + 1) * products, np.tile(np.arange(products), rows), np.tile(logged, rows)),
         )
         policy = off_policy.Probabilities(evaluated, item_ids=np.arange(products))
-        passes = not off_policy.estimate(log, policy, resamples=1)[1].refused
+        passes = not off_policy.estimate(log, policy, resamples=100)[1].refused
         part = off_policy.estimate(log, policy, resamples=300, seed=seed, least_effective=1, least_rewards=1)[1]
         if not part.refused:
             held[passes].append(part["snips"].low <= evaluated @ rate <= part["snips"].high)

@@ -118,6 +118,20 @@ def test_values_are_those_of_asking_one_by_one(found, split, model, name, k):
     assert found.row(name, f"hr@{k}", clicks="more than 10").value > 0
 
 
+def test_floors_come_along(split, products):
+    """Over a catalog with further products, those that a model knows are listed as it lists them."""
+    train, test = split
+    model = stamp.StampRecommender(device="cpu", dim=8, epochs=1, batch_size=64).fit(train, progress=False)
+    assert (model.weights_["successor.floors"] > -1e38).any()
+    mean = with_mean_rows(model, Shop(train, products, "category"), seed=4)
+    known = model.item_ids_.tolist()
+    assert len(mean.item_ids_) > len(known)
+    some = [before for _, before, _ in asked(test) if all(item in known for item in before)][:40]
+    for before in some:
+        for a, b in zip(model.recommend(before, k=9), mean.recommend(before, k=9, only=known), strict=True):
+            assert np.array_equal(a, b)
+
+
 def test_a_new_product_has_the_mean_of_its_category(found, split, model, products, shop):
     """Scores of the model are linear in the row of what is scored, so a mean row scores the mean of the scores."""
     train, test = split

@@ -57,8 +57,11 @@ def bytes_needed(job: Job) -> int:
     # The weights and two moments; the best weights; the rows in the layout that validation scans.
     tables = 5 + (options["clip_norm"] > 0) + (job.warm_start is not None)  # the gradient; the weights to begin with
     old = 0 if job.warm_start is None else job.warm_start.bytes  # which may know the whole catalog
+    # Successors as they are found, as they are kept, and those of the selection; where each product occurs.
+    pairs, places = (3 * 8 * len(job.item_ids) * options["successors"], 12) if options["successor_floors"] else (0, 0)
     # As handed over, cut in two, without misses, and put together for the refit: an item and a weight an event each.
-    return _PROCESS + tables * table + old + options["workspace_bytes"] + 5 * 8 * job.sessions.events
+    events = (5 * 8 + places) * job.sessions.events
+    return _PROCESS + tables * table + old + options["workspace_bytes"] + pairs + events
 
 
 class Pool:

@@ -133,9 +133,9 @@ class _ListingRecommender(_CatalogRecommender):
         Returns
         -------
         ids, scores : arrays [k]
-            Best first. Scores are logits, raised to floors for products of `items` and what follows them where the model has
-            floors (docs/model.md); those of a baseline are what it defines. Fewer than k where `exclude` and
-            `only` leave fewer, or where a baseline scores fewer.
+            Best first. Scores are logits, raised to floors for products of `items` and what follows them where the model
+            has floors (docs/model.md); those of a baseline are what it defines. Fewer than k where `exclude` and `only`
+            leave fewer, or where a baseline scores fewer.
 
         Raises
         ------

@@ -263,6 +263,7 @@ class StampRecommender(_ListingRecommender):
         counts[known[known >= 0]] = np.asarray(self._counts)[known >= 0]
         model = _stamp.Model(self._model.config(), len(catalog), self._device_to_open())
         model.set_weights({**self.weights_, "items": rows})
+        model.take_successors(self._model, known)
         other = copy.copy(self)
         other._catalog, other._counts, other._model, other._release = catalog, counts, model, None
         return other

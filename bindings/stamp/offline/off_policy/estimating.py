@@ -137,9 +137,9 @@ def estimate(
 def _check(log: Any, confidence: float, resamples: int, seed: int) -> None:
     if not isinstance(log, ExposureLog):
         raise ValueError(f"estimate: log is {type(log).__name__}, expected an ExposureLog (see ExposureLog.from_rows)")
-    if not 0 < confidence < 1:
+    if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
         raise ValueError(f"estimate: confidence is {confidence!r}, expected between 0 and 1")
-    whole_number("estimate: resamples", resamples, least=1)
+    whole_number("estimate: resamples", resamples, least=100)
     whole_number("estimate: seed", seed, least=0)
 
 

@@ -62,7 +62,7 @@ def explore(run: Recording, name: str, *, zone: str, k: int, strength: float, se
     """
     check_exploration("explore", strength, k)
     whole_number("explore: seed", seed, least=0)
-    lists = _lists(run, name, zone)
+    lists = _lists("explore", run, name, zone)
     rows = lists.rows
     scores = lists.scores.astype(np.float64)
     if np.isnan(scores[rows >= 0]).all():
@@ -92,17 +92,17 @@ def replayed(run: Recording, name: str, *, zone: str) -> RankedLists:
     ValueError
         There is no such recommender or zone.
     """
-    lists = _lists(run, name, zone)
+    lists = _lists("replayed", run, name, zone)
     ids = object_array(run.item_ids.tolist())
     there = lists.rows >= 0
     listed = [ids[row[own]].tolist() for row, own in zip(lists.rows, there)]
     return RankedLists(listed, scores=[row[own] for row, own in zip(lists.scores, there)])
 
 
-def _lists(run: Recording, name: str, zone: str) -> Lists:
+def _lists(call: str, run: Recording, name: str, zone: str) -> Lists:
     run.require_zone(zone)
     if (name, zone) not in run.lists:
-        raise ValueError(f"explore: recommender is '{name}', expected one of {', '.join(run.names)}")
+        raise ValueError(f"{call}: recommender is '{name}', expected one of {', '.join(run.names)}")
     return run.lists[name, zone]
 
 

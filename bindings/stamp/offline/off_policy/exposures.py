@@ -191,11 +191,12 @@ def _column(values: Any) -> Column:
 
 
 def _slots(what: str, column: Any, n: int) -> np.ndarray:
+    most = 10_000  # lists are as long as their slots go
     values = floats(what, column, n)
-    wrong = (values < 1) | (values != np.floor(values))
+    wrong = (values < 1) | (values > most) | (values != np.floor(values))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"{what} is {values[row]:g} in row {row}, expected a whole number of 1 or more")
+        raise ValueError(f"{what} is {values[row]:g} in row {row}, expected a whole number of 1 to {most:,}")
     return values.astype(np.int64)
 
 

@@ -104,8 +104,8 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in files:
         with file.open(encoding="utf-8") as lines:
             for number, text in enumerate(lines, 1):
-                if not text.endswith("\n"):  # is being written
-                    return
+                if not text.endswith("\n"):  # is being written, or was cut off; files after it are whole
+                    break
                 where = f"read_exposures: {file}: line {number}"
                 try:
                     line = json.loads(text)

@@ -175,7 +175,7 @@ def check_lists(
         if zone.exclude == "anchor":
             end = history.end[first:last]
             excluded = (end > history.begin[first:last]).astype(np.int64)
-            anchor = np.where(excluded > 0, history.events[end - 1], -1)
+            anchor = np.append(history.events, -1)[np.where(excluded > 0, end - 1, -1)]
             wrong["anchor"] = (some == anchor[:, None]) & (some >= 0)
         if seen is not None:
             sets = take(seen, first, last)

@@ -453,7 +453,7 @@ def tuning() -> list[str]:
         epochs = found.get((dataset, variant))
         return f"{100 * epochs[-1]['hr']:.2f} / {100 * epochs[-1]['mrr']:.2f}" if epochs else ""
 
-    variants = {r["variant"]: len(r["validation"]) for r in rows if r["dataset"] == "diginetica"}
+    variants = {r["variant"]: len(r["validation"]) for r in rows}
     return ["## How `tuned` was found", "Variants on the last 40,000 sessions of training, judged on the last "
             "5,000 of these (`benchmarks/tuning.py`): P / MRR @20 after the last epoch.",
             table(["variant", "epochs", *(TITLES[name] for name in splits)],

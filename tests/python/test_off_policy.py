@@ -330,7 +330,7 @@ def exposures(tmp_path):
 
 
 def test_a_file_that_was_cut_off_hides_no_later_one(exposures):
-    clicks = {"request": ["r1"], "item_id": ["11"]}
+    clicks = {"request": ["r1"], "item_id": [11]}
     whole = off_policy.read_exposures(exposures, clicks, arm="explored")
     write(exposures, "exposures-20261128T083000.250Z-0.jsonl", [server_line(7, ["10"], ["10"], [1.0])], end='\n{"half')
     assert len(off_policy.read_exposures(exposures, clicks, arm="explored")) == len(whole) + 1

@@ -41,7 +41,9 @@ def open_study(
     path = pathlib.Path(storage).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path):
-        database = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        # Who looks at the file meanwhile, a dashboard say, delays a search and does not end it.
+        patient = {"connect_args": {"timeout": 60}}  # seconds
+        database = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs=patient)
         try:
             study = optuna.create_study(
                 storage=database, study_name="stamp", load_if_exists=True, direction="maximize", pruner=pruner

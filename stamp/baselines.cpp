@@ -35,11 +35,6 @@ void check_moved(std::span<const std::int32_t> rows, std::int64_t products, std:
   check_rows(rows, V);
 }
 
-void check_numbers(const Sessions& sessions) {
-  require(sessions.size() <= std::numeric_limits<std::int32_t>::max(), "fit: ", sessions.size(),
-          " sessions, expected fewer than 2^31");
-}
-
 void save_baseline(const std::filesystem::path& path, const Baseline& baseline) {
   write_safetensors(
       path, baseline.tensors(),

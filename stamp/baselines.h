@@ -68,7 +68,5 @@ STAMP_API float decayed(Decay decay, std::int64_t distance);
 
 // That rows are of 0 … V-1, no two the same, and as many as what in_catalog is given has products.
 STAMP_API void check_moved(std::span<const std::int32_t> rows, std::int64_t products, std::int64_t V);
-// That 32 bits number the sessions.
-STAMP_API void check_numbers(const Sessions& sessions);
 
 }  // namespace stamp

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "stamp/pairs.h"
 
@@ -49,17 +48,7 @@ class ItemRules final : public Baseline {
 
   std::shared_ptr<const Baseline> in_catalog(std::span<const std::int32_t> rows, std::int64_t products) const override {
     check_moved(rows, V(), products);
-    // Weights move as rules do: both by the position that a rule has here.
-    const auto& [lists, weights] = rules_;
-    Lists positions{.offsets = lists.offsets, .values = std::vector<std::int32_t>(lists.values.size())};
-    std::iota(positions.values.begin(), positions.values.end(), 0);
-    WeightedLists moved{.lists = rekeyed(positions, rows, products), .weights = {}};
-    moved.weights.reserve(weights.size());
-    for (std::int32_t& value : moved.lists.values) {
-      moved.weights.push_back(weights[value]);
-      value = rows[lists.values[value]];
-    }
-    return std::make_shared<ItemRules>(products, kind(), options(), read_, std::move(moved));
+    return std::make_shared<ItemRules>(products, kind(), options(), read_, rules_.in_catalog(rows, products));
   }
 
  private:
@@ -103,7 +92,6 @@ void ItemKnnOptions::validate() const {
 std::shared_ptr<const Baseline> fit_association_rules(const Sessions& sessions, std::int64_t V,
                                                       const AssociationRuleOptions& options) {
   options.validate();
-  check_numbers(sessions);
   const Occurrences occurrences(sessions, V);
   return rules_of(V, "association_rules", to_json(options), options, [&](std::int32_t x, Scores& scores) {
     for (std::int64_t event : occurrences[x]) {
@@ -117,7 +105,6 @@ std::shared_ptr<const Baseline> fit_association_rules(const Sessions& sessions, 
 std::shared_ptr<const Baseline> fit_sequential_rules(const Sessions& sessions, std::int64_t V,
                                                      const SequentialRuleOptions& options) {
   options.validate();
-  check_numbers(sessions);
   const Occurrences occurrences(sessions, V);
   return rules_of(V, "sequential_rules", to_json(options), options, [&](std::int32_t x, Scores& scores) {
     for (std::int64_t event : occurrences[x]) {

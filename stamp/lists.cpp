@@ -1,6 +1,7 @@
 #include "stamp/lists.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 namespace stamp {
@@ -94,6 +95,11 @@ void check_rows(std::span<const std::int32_t> rows, std::int64_t V) {
     require(!taken[row], "row ", row, " stands twice");
     taken[row] = true;
   }
+}
+
+void check_numbers(const Sessions& sessions) {
+  require(sessions.size() <= std::numeric_limits<std::int32_t>::max(), "fit: ", sessions.size(),
+          " sessions, expected fewer than 2^31");
 }
 
 }  // namespace stamp

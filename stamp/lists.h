@@ -76,5 +76,7 @@ STAMP_API Lists inverted(const Lists& lists, std::int64_t limit);
 STAMP_API Lists rekeyed(const Lists& lists, std::span<const std::int32_t> rows, std::int64_t V);
 // That rows are of 0 … V-1, no two the same.
 STAMP_API void check_rows(std::span<const std::int32_t> rows, std::int64_t V);
+// That 32 bits number the sessions.
+STAMP_API void check_numbers(const Sessions& sessions);
 
 }  // namespace stamp

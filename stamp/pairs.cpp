@@ -1,5 +1,7 @@
 #include "stamp/pairs.h"
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -9,7 +11,31 @@
 
 namespace stamp {
 
+WeightedLists WeightedLists::in_catalog(std::span<const std::int32_t> rows, std::int64_t V) const {
+  require(static_cast<std::int64_t>(rows.size()) == lists.size(), "in_catalog: rows of ", rows.size(),
+          " products, expected ", lists.size());
+  std::vector<std::int32_t> known;
+  std::copy_if(rows.begin(), rows.end(), std::back_inserter(known), [](std::int32_t row) { return row >= 0; });
+  check_rows(known, V);
+  std::vector<std::int64_t> key(static_cast<std::size_t>(V), -1);
+  for (std::size_t x = 0; x < rows.size(); ++x)
+    if (rows[x] >= 0) key[rows[x]] = static_cast<std::int64_t>(x);
+  WeightedLists moved;
+  moved.lists.values.reserve(lists.values.size());
+  moved.weights.reserve(weights.size());
+  for (const std::int64_t x : key) {
+    for (std::int64_t i = x < 0 ? 0 : lists.offsets[x], last = x < 0 ? 0 : lists.offsets[x + 1]; i < last; ++i)
+      if (const std::int32_t row = rows[lists.values[i]]; row >= 0) {
+        moved.lists.values.push_back(row);
+        moved.weights.push_back(weights[i]);
+      }
+    moved.lists.end_list();
+  }
+  return moved;
+}
+
 Occurrences::Occurrences(const Sessions& sessions, std::int64_t V) {
+  check_numbers(sessions);
   const auto inside = [V](std::int32_t row) { return row >= 0 && row < V; };
   begins.assign(static_cast<std::size_t>(V + 1), 0);
   for (std::int32_t row : sessions.items())

@@ -15,10 +15,14 @@ struct WeightedLists {
   std::span<const float> weights_of(std::int64_t key) const {
     return std::span(weights).subspan(static_cast<std::size_t>(lists.offsets[key]), lists[key].size());
   }
+  // The same, where keys and values are products, over a catalog of V, of which rows[x] is product x here; what
+  // concerns one that is not there, -1, is left out. Throws std::invalid_argument for rows of another number, or no
+  // rows of V.
+  WeightedLists in_catalog(std::span<const std::int32_t> rows, std::int64_t V) const;
 };
 
 // Where each product of 0 … V-1 occurs, as events of `sessions`, and the session that each event is of. 12 bytes an
-// event.
+// event. Throws std::invalid_argument for more sessions than 32 bits number.
 struct Occurrences {
   std::vector<std::int64_t> begins, events;
   std::vector<std::int32_t> session;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -62,24 +61,8 @@ void Successors::sort() {
 }
 
 Successors Successors::in_catalog(std::span<const std::int32_t> rows, std::int64_t products) const {
-  require(static_cast<std::int64_t>(rows.size()) == V(), "Successors::in_catalog: rows of ", rows.size(),
-          " products, expected ", V());
-  std::vector<std::int32_t> known;
-  std::copy_if(rows.begin(), rows.end(), std::back_inserter(known), [](std::int32_t row) { return row >= 0; });
-  check_rows(known, products);
-  std::vector<std::int64_t> product(static_cast<std::size_t>(products), -1);
-  for (std::size_t x = 0; x < rows.size(); ++x)
-    if (rows[x] >= 0) product[rows[x]] = static_cast<std::int64_t>(x);
   Successors moved;
-  for (std::int64_t row = 0; row < products; ++row) {
-    const std::int64_t x = product[row];
-    for (std::int64_t i = 0; x >= 0 && i < std::ssize(pairs_.lists[x]); ++i)
-      if (const std::int32_t other = rows[pairs_.lists[x][i]]; other >= 0) {
-        moved.pairs_.lists.values.push_back(other);
-        moved.pairs_.weights.push_back(pairs_.weights_of(x)[i]);
-      }
-    moved.pairs_.lists.end_list();
-  }
+  moved.pairs_ = pairs_.in_catalog(rows, products);
   moved.sort();
   return moved;
 }

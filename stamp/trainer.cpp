@@ -263,7 +263,7 @@ class Run {
 
   void use_best() {
     model_.upload(best_);
-    if (best_successors_) model_.set_successors(best_successors_);
+    model_.set_successors(best_successors_);
   }
 
   void start_refit() {

@@ -26,11 +26,12 @@ def shown(exposures: pathlib.Path) -> dict[str, tuple[str, float]]:
     """Request → the visitor's hash, and when."""
     found: dict[str, tuple[str, float]] = {}
     for file in sorted(exposures.glob("exposures*.jsonl")):
-        for text in file.read_text().splitlines(keepends=True):
-            if text.endswith("\n"):  # else it is being written
-                line = json.loads(text)
-                time = datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
-                found.setdefault(line["request"], (line["visitor"], time.timestamp()))
+        with file.open(encoding="utf-8") as lines:
+            for text in lines:
+                if text.endswith("\n"):  # else it is being written
+                    line = json.loads(text)
+                    time = datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
+                    found.setdefault(line["request"], (line["visitor"], time.timestamp()))
     return found
 
 

@@ -360,6 +360,14 @@ def test_the_servers_log(exposures):
         ({"items": "10"}, {}, "items is '10', expected a list of ids"),
         ({"exploration": {"strength": 0.5, "candidates": ["10"], "scores": []}}, {}, "1 candidates, 0 scores"),
         ({"items": ["13", "10"]}, {}, "'13' is shown and no candidate"),
+        ({"exploration": [1]}, {}, "exploration is [1], expected an object"),
+        ({"exploration": {"strength": 1, "candidates": ["10"], "scores": 3}}, {}, "expected an object with lists"),
+        ({"exploration": {"strength": "x", "candidates": [], "scores": []}}, {}, "strength 'x'"),
+        (
+            {"exploration": {"strength": 1, "candidates": ["10", "10"], "scores": [1, 1], "propensities": [1, 1]}},
+            {},
+            "candidates has one twice",
+        ),
         (
             {"exploration": {"strength": 1, "candidates": ["10", "11"], "scores": ["a", 1], "propensities": [1, 1]}},
             {},
@@ -538,6 +546,8 @@ def test_policies_that_do_not_fit(make, says):
     [
         ({"without_overlap": "ignore"}, "without_overlap is 'ignore', expected 'refuse' or 'leave out'"),
         ({"least_effective": 0}, "least_effective is 0, expected 1 or more"),
+        ({"least_effective": "x"}, "least_effective is 'x', expected 1 or more"),
+        ({"confidence": "0.9"}, "confidence is '0.9', expected between 0 and 1"),
         ({"least_rewards": np.nan}, "least_rewards is nan, expected 1 or more"),
         ({"confidence": 1}, "confidence is 1, expected between 0 and 1"),
         ({"resamples": 0}, "resamples is 0, expected a whole number of 100 or more"),

@@ -125,17 +125,27 @@ def _check(where: str, line: dict[str, Any]) -> None:
     explored = line.get("exploration")
     if explored is None:
         return
-    sizes = [len(explored.get(name) or ()) for name in ("candidates", "scores", "propensities")]
-    if sizes[0] != sizes[1] or sizes[2] != len(line["items"]) or not explored.get("strength", 0) > 0:
+    columns = ("candidates", "scores", "propensities")
+    if not isinstance(explored, dict) or any(not isinstance(explored.get(name, []), list) for name in columns):
+        raise ValueError(
+            f"{where}: exploration is {str(explored)[:80]}, expected an object with lists {', '.join(columns)}"
+        )
+    sizes = [len(explored.get(name, [])) for name in columns]
+    strength = explored.get("strength")
+    is_strong = isinstance(strength, (int, float)) and strength > 0
+    if sizes[0] != sizes[1] or sizes[2] != len(line["items"]) or not is_strong:
         raise ValueError(
             f"{where}: exploration has {sizes[0]} candidates, {sizes[1]} scores, {sizes[2]} propensities for "
-            f"{len(line['items'])} items and strength {explored.get('strength')!r}; expected a score a candidate, a "
+            f"{len(line['items'])} items and strength {strength!r}; expected a score a candidate, a "
             "propensity an item, and a strength above 0"
         )
     for name in ("scores", "propensities"):
         for one in explored[name]:
             if not (isinstance(one, (int, float)) or (one is None and name == "scores")):
                 raise ValueError(f"{where}: {name} has {one!r}, expected numbers")
+    for name, ids in (("items", line["items"]), ("candidates", explored["candidates"])):
+        if len(set(map(str, ids))) < len(ids):
+            raise ValueError(f"{where}: {name} has one twice: {ids}")
     unknown = set(line["items"]) - set(explored["candidates"])
     if unknown:
         raise ValueError(f"{where}: {sorted(unknown)[0]!r} is shown and no candidate")

@@ -57,7 +57,7 @@ class Demands:
 
     def __post_init__(self) -> None:
         for name, value in (("effective", self.least_effective), ("rewards", self.least_rewards)):
-            if not value >= 1:
+            if not isinstance(value, (int, float)) or not value >= 1:
                 raise ValueError(f"estimate: least_{name} is {value!r}, expected 1 or more")
         if self.without_overlap not in _OVERLAP:
             raise ValueError(f"estimate: without_overlap is {self.without_overlap!r}, expected 'refuse' or 'leave out'")

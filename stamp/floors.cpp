@@ -12,20 +12,8 @@ namespace stamp {
 
 namespace {
 
-using LastEvents = std::vector<std::pair<std::int32_t, std::int32_t>>;
-
-// Distinct products of a history, by ascending row; each with how many events ago it last came.
-void last_events(std::span<const std::int32_t> history, LastEvents& last) {
-  last.clear();
-  for (std::size_t ago = 0; ago < history.size(); ++ago)
-    last.emplace_back(history[history.size() - 1 - ago], static_cast<std::int32_t>(ago));
-  std::sort(last.begin(), last.end());
-  const auto same = [](const auto& a, const auto& b) { return a.first == b.first; };
-  last.erase(std::unique(last.begin(), last.end(), same), last.end());
-}
-
-// What the likelihood of the examples depends on. Reasons are numbered: repeats by distance, then successors by
-// distance.
+// What the likelihood of the examples depends on. Reasons are numbered: repeats by kind and distance, then
+// successors by distance.
 struct Example {
   double weight;
   double log_sum;                   // of exp(z) over the catalog
@@ -44,12 +32,13 @@ struct Examples {
 
 // Adds the terms of a history's floors over the products that `counts` takes.
 template <class Counts>
-void add_terms(const Model& model, std::span<const std::int32_t> history, const LastEvents& last,
+void add_terms(const Model& model, std::span<const std::int32_t> history, std::span<const Repeat> repeats,
                std::vector<Examples::Term>& terms, const Counts& counts) {
+  const auto distances = static_cast<std::size_t>(model.config().repeat_floors);
   const std::size_t R = model.repeat_floors().size();
   std::vector<double> shares(R + model.successor_floors().size());
-  for (const auto& [row, ago] : last)
-    if (R > 0 && counts(row)) ++shares[std::min<std::size_t>(ago, R - 1)];
+  for (const Repeat& repeat : repeats)
+    if (R > 0 && counts(repeat.row)) ++shares[repeat.place(distances)];
   for (std::size_t d = 0; d < std::min(history.size(), model.successor_floors().size()); ++d) {
     const std::int32_t x = history[history.size() - 1 - d];
     const auto rows = model.successors()->rows(x);
@@ -68,7 +57,7 @@ Examples observe(const Model& model, const Sessions& sessions, std::span<const s
   Activations a(device);
   BatchBuilder builder(sessions, model.config().history);
   Batch batch;
-  LastEvents last;
+  std::vector<Repeat> repeats;
   Examples found;
   for (std::size_t from = 0; from < targets.size(); from += kAtOnce) {
     builder.build(targets.subspan(from, std::min(kAtOnce, targets.size() - from)), batch);
@@ -96,11 +85,11 @@ Examples observe(const Model& model, const Sessions& sessions, std::span<const s
                       .first = found.terms.size(),
                       .middle = 0,
                       .last = 0};
-      last_events(history, last);
-      add_terms(model, history, last, found.terms, [](std::int32_t) { return true; });
+      find_repeats(history, repeats);
+      add_terms(model, history, repeats, found.terms, [](std::int32_t) { return true; });
       example.middle = found.terms.size();
       const std::int32_t target = batch.targets[b];
-      add_terms(model, history, last, found.terms, [target](std::int32_t row) { return row == target; });
+      add_terms(model, history, repeats, found.terms, [target](std::int32_t row) { return row == target; });
       example.last = found.terms.size();
       found.examples.push_back(example);
     }
@@ -113,18 +102,23 @@ Examples observe(const Model& model, const Sessions& sessions, std::span<const s
 
 // Expectation-maximisation: each step multiplies exp(f) by the targets that the floor was the reason for, over those
 // that floors so high expect. The likelihood never falls (the step is that of generalised iterative scaling, Darroch
-// and Ratcliff, 1972). Everything is relative to the mean log_sum.
+// and Ratcliff, 1972), so steps are made longer as long as it does not (Salakhutdinov and Roweis, 2003): floors that
+// explain nothing have far to go. Everything is relative to the mean log_sum.
 std::vector<float> most_likely(std::size_t reasons, const Examples& found) {
   constexpr double kFarBelow = 20;  // under the mean log_sum, where a floor makes no difference
+  constexpr double kLonger = 1.2;
   double mean = 0;
   for (const Example& example : found.examples) mean += example.log_sum / static_cast<double>(found.examples.size());
-  std::vector<double> floors(reasons, -3), weights(reasons), explained(reasons), expected(reasons);
-  double largest = 1;
-  for (int step = 0; step < 500 && largest > 1e-4; ++step) {
+  std::vector<double> floors(reasons, -3), best(reasons, -3), change(reasons), weights(reasons), explained(reasons),
+      expected(reasons);
+  double likelihood_of_best = 0, length = 1;
+  for (int step = 0; step < 500; ++step) {
+    double likelihood = 0;
     for (std::size_t reason = 0; reason < reasons; ++reason) {
       weights[reason] = std::exp(floors[reason]);
       explained[reason] = 0;
       expected[reason] = weights[reason] / (1 + weights[reason]);
+      likelihood -= std::log1p(weights[reason]);
     }
     for (const Example& example : found.examples) {
       const auto terms = std::span(found.terms).subspan(example.first, example.middle - example.first);
@@ -135,18 +129,26 @@ std::vector<float> most_likely(std::size_t reasons, const Examples& found) {
       for (const auto& [reason, share] : terms) expected[reason] += example.weight * share * weights[reason] / sum;
       for (const auto& [reason, share] : of_target)
         explained[reason] += example.weight * share * weights[reason] / target;
+      likelihood += example.weight * std::log(target / sum);
     }
-    largest = 0;
-    for (std::size_t reason = 0; reason < reasons; ++reason) {
-      if (floors[reason] < -kFarBelow) continue;
-      const double change = std::max(std::log(explained[reason] / expected[reason]), -2 * kFarBelow);
-      floors[reason] += change;
-      largest = std::max(largest, std::abs(change));
+    if (step == 0 && !std::isfinite(likelihood)) return std::vector<float>(reasons, NAN);
+    if (step > 0 && !(likelihood >= likelihood_of_best)) {  // too far: once more from there, a plain step
+      length = 1;
+    } else {
+      best = floors;
+      likelihood_of_best = likelihood;
+      for (std::size_t reason = 0; reason < reasons; ++reason)
+        change[reason] =
+            floors[reason] < -kFarBelow ? 0 : std::max(std::log(explained[reason] / expected[reason]), -2 * kFarBelow);
+      const auto [least, most] = std::minmax_element(change.begin(), change.end());
+      if (std::max(-*least, *most) < 1e-4) break;
     }
+    for (std::size_t reason = 0; reason < reasons; ++reason) floors[reason] = best[reason] + length * change[reason];
+    length *= kLonger;
   }
   std::vector<float> result(reasons);
   for (std::size_t reason = 0; reason < reasons; ++reason)
-    result[reason] = floors[reason] < -kFarBelow ? Model::kNoFloor : static_cast<float>(mean + floors[reason]);
+    result[reason] = best[reason] < -kFarBelow ? Model::kNoFloor : static_cast<float>(mean + best[reason]);
   return result;
 }
 
@@ -168,14 +170,15 @@ HistoryFloors::HistoryFloors(const Model& model, const std::shared_ptr<Device>& 
 // What a history names, by the reason that names it.
 void HistoryFloors::read(std::span<const std::int32_t> history, History& found) const {
   const auto &repeats = model_.repeat_floors(), &successors = model_.successor_floors();
+  const auto distances = static_cast<std::size_t>(model_.config().repeat_floors);
   found.named.clear();
   if (!repeats.empty()) {
-    last_events(history, found.last);
+    find_repeats(history, found.repeats);
     found.rows.clear();
     found.values.clear();
-    for (const auto& [row, ago] : found.last)
-      if (const float floor = repeats[std::min<std::size_t>(ago, repeats.size() - 1)]; floor != Model::kNoFloor) {
-        found.rows.push_back(row);
+    for (const Repeat& repeat : found.repeats)
+      if (const float floor = repeats[repeat.place(distances)]; floor != Model::kNoFloor) {
+        found.rows.push_back(repeat.row);
         found.values.push_back(floor);
       }
     found.named.push_back({found.rows, found.values.data(), 0});

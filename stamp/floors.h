@@ -5,12 +5,12 @@
 // Visitors come back to products, and go on to those that others went on to. The network learns less of either than
 // there is to learn, because it soon knows its training sessions by heart and is far surer of what comes next in them
 // than it can be elsewhere. So a product may be next for other reasons than its score, of weights that depend on
-// distances alone:
+// distances and on whether this visitor is one who comes back:
 //
-//   p_v ∝ exp(z_v) + [v in the history, last d events ago] exp(f_d) + Σ_d exp(g_d) t(x_d → v)
+//   p_v ∝ exp(z_v) + [v in the history, of kind k, last d events ago] exp(f_kd) + Σ_d exp(g_d) t(x_d → v)
 //
-// with x_d the event d before the last, and f and g fitted to sessions that neither a weight nor t has seen. Ranking by
-// p is ranking by log(exp(z) + exp(floor)), where exp(floor) is what stands behind exp(z_v).
+// with x_d the event d before the last, k of repeats.h, and f and g fitted to sessions that neither a weight nor t has
+// seen. Ranking by p is ranking by log(exp(z) + exp(floor)), where exp(floor) is what stands behind exp(z_v).
 #pragma once
 
 #include <memory>
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "stamp/model.h"
+#include "stamp/repeats.h"
 
 namespace stamp {
 
@@ -40,8 +41,8 @@ class HistoryFloors {
     float floor;
   };
   struct History {
-    std::vector<std::pair<std::int32_t, std::int32_t>> last;  // its products, how many events ago
-    std::vector<std::int32_t> rows;                           // those that have a floor for that, and it
+    std::vector<Repeat> repeats;     // its products
+    std::vector<std::int32_t> rows;  // those that have a floor, and it
     std::vector<float> values;
     std::vector<Named> named;
     std::vector<float> terms;                            // of one product

@@ -19,7 +19,7 @@ Config Config::preset(const std::string& name) {
     config.attention_bias = config.mlp_bias = true;
     config.score = Score::cosine;
     config.scale = 12;
-    config.repeat_floors = 10;
+    config.repeat_floors = 4;
     config.successor_floors = 5;
     config.history = 50;
     config.dropout = 0.3f;
@@ -238,20 +238,24 @@ Encoder Model::encoder(const Activations& a, const TrainingStep* step) const {
 
 void Model::load(const Safetensors& file, const std::string& prefix) {
   weights_.load(file, prefix);
-  const auto floors = [&](const char* name, std::int64_t n) {
-    if (n == 0) return std::vector<float>();
-    const auto values = file.f32(prefix + name, {n});
+  const auto floors = [&](const char* name, const std::vector<std::int64_t>& shape) {
+    if (shape.back() == 0) return std::vector<float>();
+    const auto values = file.f32(prefix + name, shape);
     return std::vector<float>(values.begin(), values.end());
   };
-  set_floors(floors(kRepeatFloors, config_.repeat_floors), floors(kSuccessorFloors, config_.successor_floors));
+  const auto found = file.tensors().find(prefix + kRepeatFloors);
+  const bool without_kinds = found != file.tensors().end() && found->second.shape.size() == 1;  // of earlier versions
+  set_floors(without_kinds ? for_every_kind(floors(kRepeatFloors, {config_.repeat_floors}))
+                           : floors(kRepeatFloors, {Repeat::kKinds, config_.repeat_floors}),
+             floors(kSuccessorFloors, {config_.successor_floors}));
   if (config_.successor_floors > 0) set_successors(std::make_shared<Successors>(file, prefix, V_));
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
   weights_.save(tensors, prefix);
   if (!repeat_floors_.empty())
-    tensors.insert_or_assign(prefix + kRepeatFloors,
-                             TensorSource({DType::f32, {config_.repeat_floors}}, repeat_floors_.data()));
+    tensors.insert_or_assign(prefix + kRepeatFloors, TensorSource({DType::f32, {Repeat::kKinds, config_.repeat_floors}},
+                                                                  repeat_floors_.data()));
   if (successor_floors_.empty()) return;
   tensors.insert_or_assign(prefix + kSuccessorFloors,
                            TensorSource({DType::f32, {config_.successor_floors}}, successor_floors_.data()));
@@ -259,7 +263,7 @@ void Model::save(std::map<std::string, TensorSource>& tensors, const std::string
 }
 
 void Model::forget_floors() {
-  repeat_floors_.assign(static_cast<std::size_t>(config_.repeat_floors), kNoFloor);
+  repeat_floors_.assign(static_cast<std::size_t>(Repeat::kKinds * config_.repeat_floors), kNoFloor);
   successor_floors_.assign(static_cast<std::size_t>(config_.successor_floors), kNoFloor);
   successors_ = std::make_shared<Successors>(V_);
 }
@@ -299,7 +303,7 @@ std::map<std::string, std::vector<float>> Model::download() const {
 std::map<std::string, std::vector<std::int64_t>> Model::shapes() const {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) shapes[name] = shape;
-  if (!repeat_floors_.empty()) shapes[kRepeatFloors] = {config_.repeat_floors};
+  if (!repeat_floors_.empty()) shapes[kRepeatFloors] = {Repeat::kKinds, config_.repeat_floors};
   if (!successor_floors_.empty()) shapes[kSuccessorFloors] = {config_.successor_floors};
   return shapes;
 }

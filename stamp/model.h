@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "stamp/repeats.h"
 #include "stamp/safetensors.h"
 #include "stamp/sessions.h"
 #include "stamp/successors.h"
@@ -32,7 +33,7 @@ struct STAMP_API Config {
   float max_norm = 0;  // rows looked up are shortened to it; 0: never
   Score score = Score::dot;
   float scale = 16;                   // of cosine scores
-  std::int64_t repeat_floors = 0;     // of products of the history itself (floors.h): so many; 0: none
+  std::int64_t repeat_floors = 0;     // of products of the history itself (floors.h): at so many distances; 0: none
   std::int64_t successor_floors = 0;  // of products that come near the last events: of so many events; 0: none
   std::int64_t successors = 50;       // kept of each product for them
   float dropout = 0;                  // of the looked-up embeddings, while training
@@ -135,9 +136,9 @@ class STAMP_API Model {
   }
 
   // Below which scores of products that the history names do not fall (floors.h). In host memory; kNoFloor where there
-  // is none. Of what it holds itself, [config.repeat_floors], by how many events ago that last was there: of the
-  // anchor, of the event before it, …, the last one for all before, too. Of what comes near its events,
-  // [config.successor_floors], by how many events ago those were.
+  // is none. Of what it holds itself, [Repeat::kKinds,config.repeat_floors], by kind (repeats.h) and by how many events
+  // ago that last was there: of the anchor, of the event before it, …, the last one for all before, too. Of what comes
+  // near its events, [config.successor_floors], by how many events ago those were.
   static constexpr float kNoFloor = std::numeric_limits<float>::lowest();
   const std::vector<float>& repeat_floors() const { return repeat_floors_; }
   const std::vector<float>& successor_floors() const { return successor_floors_; }

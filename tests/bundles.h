@@ -27,7 +27,7 @@ inline stamp::Bundle small_bundle(const std::string& preset = "paper") {
     Cluster cluster{.id = id, .rows = id == 7 ? std::vector{0, 2} : std::vector{1}, .fingerprint = "abc"};
     config.seed = static_cast<std::uint64_t>(id);
     cluster.model = std::make_shared<Model>(config, static_cast<std::int64_t>(cluster.rows.size()), open_device("cpu"));
-    cluster.model->set_floors({static_cast<float>(id), Model::kNoFloor}, {});
+    cluster.model->set_floors(for_every_kind(std::vector{static_cast<float>(id), Model::kNoFloor}), {});
     bundle.clusters.push_back(std::move(cluster));
   }
   return bundle;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -309,20 +310,36 @@ class Network {
 
 inline Result run(const Case& c) { return Network(c).run(); }
 
-// What each reason but its score says of example b's products (floors.h), before floors: for each distance that repeats
-// have a floor for 1 of the products that last came there, and then for each of successors the shares of that event's.
+// The kind of a product of a history (repeats.h).
+inline std::size_t kind_of(std::span<const std::int32_t> history, std::int32_t row) {
+  const auto came_before = [&](std::size_t event) {
+    return std::find(history.begin(), history.begin() + event, history[event]) != history.begin() + event;
+  };
+  const std::size_t events = history.size();
+  std::size_t twice = 0;
+  for (std::size_t event = 0; event < events; ++event) twice += came_before(event);
+  if (twice == 0) return events > 2;
+  const bool often = std::count(history.begin(), history.end(), row) > 1;
+  return 2 + often + 2 * came_before(events - 1) + 4 * came_before(events - 2);
+}
+
+// What each reason but its score says of example b's products (floors.h), before floors: for each kind and distance
+// that repeats have a floor for 1 of the products of that, and then for each of successors the shares of that event's.
 inline std::vector<std::map<std::int32_t, double>> reasons(const Case& c, std::int64_t b) {
   std::vector<std::map<std::int32_t, double>> found;
   const auto number = [&](const char* name) {
     const auto floors = c.weights.find(name);
     return floors == c.weights.end() ? std::size_t{0} : floors->second.size();
   };
-  const std::size_t repeats = number("repeat.floors"), successors = number("successor.floors");
+  const std::size_t repeats = number("repeat.floors"), successors = number("successor.floors"),
+                    distances = repeats / 10;
   found.resize(repeats + successors);
   std::set<std::int32_t> seen;
-  for (std::size_t ago = 0; ago < static_cast<std::size_t>(c.batch.length[b]); ++ago) {
-    const std::int32_t row = c.batch.items[c.batch.begin[b] + c.batch.length[b] - 1 - ago];
-    if (repeats > 0 && seen.insert(row).second) found[std::min(ago, repeats - 1)][row] = 1;
+  const auto history = std::span(c.batch.items).subspan(c.batch.begin[b], c.batch.length[b]);
+  for (std::size_t ago = 0; ago < history.size(); ++ago) {
+    const std::int32_t row = history[history.size() - 1 - ago];
+    if (repeats > 0 && seen.insert(row).second)
+      found[kind_of(history, row) * distances + std::min(ago, distances - 1)][row] = 1;
     if (ago < successors) found[repeats + ago] = c.shares[row];
   }
   return found;

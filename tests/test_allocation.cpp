@@ -107,7 +107,7 @@ TEST_CASE("a query allocates its answer alone") {
   Catalog catalog;
   for (std::int64_t id = 0; id < kProducts; ++id) catalog.add(id);
   const auto model = std::make_shared<Model>(every_switch("official"), kProducts, open_device("cpu"));
-  model->set_floors({2, 1}, {2, 1});
+  model->set_floors(for_every_kind(std::vector<float>{2, 1}), {2, 1});
   model->set_successors(std::make_shared<Successors>(sessions(300, kProducts), kProducts, 50));
   const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
   const std::vector<std::int32_t> events{1, 2, 1, 3}, exclude{5, 6}, only{1, 2, 3, 9};
@@ -130,7 +130,7 @@ TEST_CASE("a query of 100,000 events takes no more memory than one of what is re
   Config config = every_switch("tuned");
   config.history = kHistory;
   const auto model = std::make_shared<Model>(config, kProducts, open_device("cpu"));
-  model->set_floors({2, 1}, {2, 1});
+  model->set_floors(for_every_kind(std::vector<float>{2, 1}), {2, 1});
   model->set_successors(std::make_shared<Successors>(sessions(300, kProducts), kProducts, 50));
   const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
   std::vector<std::int32_t> events(100'000);

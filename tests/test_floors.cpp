@@ -107,9 +107,9 @@ std::vector<double> floors_of(const Model& model) {
 
 TEST_CASE("floors are where the likelihood is largest, whatever the unit of the weights") {
   const auto weighted = [](float unit) {
-    std::vector<float> weights(60);
-    for (int s = 0; s < 60; ++s) weights[s] = unit * (0.25f + static_cast<float>(s % 3));
-    return revisiting(60, 3, weights);
+    std::vector<float> weights(200);
+    for (int s = 0; s < 200; ++s) weights[s] = unit * (0.25f + static_cast<float>(s % 3));
+    return revisiting(200, 3, weights);
   };
   for (const auto& device : check::devices())
     for (Score score : {Score::dot, Score::cosine})
@@ -129,8 +129,8 @@ TEST_CASE("floors are where the likelihood is largest, whatever the unit of the 
         const Likelihood likelihood(model, sessions, counted);
         const auto found = floors_of(model);
         if (repeats > 0) {
-          CHECK(found[1] > found[0]);
-          CHECK(found[1] > found[2]);
+          CHECK(found[4] > found[3]);  // of longer histories in which nothing came twice
+          CHECK(found[4] > found[5]);
         }
         const double most = likelihood.of(found);
         for (std::size_t place = 0; place < found.size(); ++place)
@@ -187,15 +187,48 @@ TEST_CASE("one example is enough, and scores beyond all bounds leave the floors 
 TEST_CASE("floors of another number, or NaN, are refused") {
   Model model(config_of(Score::dot), kProducts, open_device("cpu"));
   CHECK_THROWS_WITH_AS(model.set_floors({1, 2}, {}),
-                       "Model::set_floors: 2 floors of repeats and 0 of successors, expected 3 and 0",
+                       "Model::set_floors: 2 floors of repeats and 0 of successors, expected 30 and 0",
                        std::invalid_argument);
-  CHECK_THROWS_AS(model.set_floors({1, 2, NAN}, {}), std::invalid_argument);
-  CHECK_THROWS_AS(model.set_floors({1, 2, 3}, {1}), std::invalid_argument);
+  CHECK_THROWS_AS(model.set_floors(for_every_kind(std::vector<float>{1, 2, NAN}), {}), std::invalid_argument);
+  CHECK_THROWS_AS(model.set_floors(for_every_kind(std::vector<float>{1, 2, 3}), {1}), std::invalid_argument);
   CHECK_THROWS_WITH_AS(model.set_successors(std::make_shared<Successors>(kProducts + 1)),
                        "Model::set_successors: successors of 41 products, expected 40", std::invalid_argument);
   auto values = model.download();
   values["repeat.floors"][1] = NAN;
   CHECK_THROWS_AS(model.upload(values), std::invalid_argument);
+}
+
+TEST_CASE("the kinds of repeats are those of who comes back, and of what was come back to") {
+  const auto kinds = [](std::vector<std::int32_t> history) {
+    std::vector<Repeat> repeats;
+    find_repeats(history, repeats);
+    std::vector<std::array<std::int32_t, 3>> found;
+    for (const Repeat& repeat : repeats) found.push_back({repeat.row, repeat.ago, repeat.kind});
+    return found;
+  };
+  using Found = std::vector<std::array<std::int32_t, 3>>;
+  CHECK(kinds({}) == Found{});
+  CHECK(kinds({4}) == Found{{4, 0, 0}});
+  CHECK(kinds({4, 2}) == Found{{2, 0, 0}, {4, 1, 0}});
+  CHECK(kinds({4, 2, 3}) == Found{{2, 1, 1}, {3, 0, 1}, {4, 2, 1}});
+  CHECK(kinds({4, 4}) == Found{{4, 0, 5}});
+  CHECK(kinds({4, 2, 4}) == Found{{2, 1, 4}, {4, 0, 5}});                // back at the old one
+  CHECK(kinds({4, 2, 4, 3}) == Found{{2, 2, 6}, {3, 0, 6}, {4, 1, 7}});  // and on to a new one
+  CHECK(kinds({4, 2, 4, 2}) == Found{{2, 0, 9}, {4, 1, 9}});
+  CHECK(kinds({4, 4, 2, 3}) == Found{{2, 1, 2}, {3, 0, 2}, {4, 2, 3}});
+}
+
+TEST_CASE("files of before kinds were told apart have one floor a distance for all") {
+  const check::Folder folder;
+  const auto path = folder / "old.safetensors";
+  Model model(config_of(Score::dot), kProducts, open_device("cpu"));
+  std::map<std::string, TensorSource> tensors;
+  model.save(tensors, "");
+  const std::vector<float> floors{1, 2, 3};
+  tensors.insert_or_assign("repeat.floors", TensorSource({DType::f32, {3}}, floors.data()));
+  write_safetensors(path, tensors);
+  const Model old(model.config(), kProducts, open_device("cpu"), Safetensors(path));
+  CHECK(old.repeat_floors() == for_every_kind(floors));
 }
 
 TEST_CASE("where the next product always comes near the last, its successors explain what the network does not") {
@@ -211,7 +244,7 @@ TEST_CASE("where the next product always comes near the last, its successors exp
   model.set_successors(std::make_shared<Successors>(sessions, kProducts, 5));
   fit_floors(model, sessions, example_targets(sessions));
   CHECK(model.successor_floors()[0] > 2);
-  CHECK(model.repeat_floors() == std::vector<float>(2, Model::kNoFloor));
+  CHECK(model.repeat_floors() == std::vector<float>(2 * Repeat::kKinds, Model::kNoFloor));
   const auto ranker = model_ranker(model, model.device());
   CHECK(evaluate(*ranker, sessions, item_counts(sessions, kProducts), {.k = {3}}).at[0].hr > 0.99);
 }
@@ -293,7 +326,7 @@ TEST_CASE("training keeps whole sessions from the weights: as many as calibratio
   CHECK(all - trained_on(3, 200) == doctest::Approx(200).epsilon(0.3));
   CHECK(trained_on(0, 100'000) == all);
   CHECK(trained_on(3, 0, &floors) == all);
-  CHECK(floors == std::vector<float>(3, Model::kNoFloor));
+  CHECK(floors == std::vector<float>(3 * Repeat::kKinds, Model::kNoFloor));
 }
 
 TEST_CASE("sessions that are held out teach the floors and nothing else") {

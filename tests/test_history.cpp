@@ -148,7 +148,7 @@ TEST_CASE("a request of 100,000 events is answered by the last ones") {
   Catalog catalog;
   for (std::int64_t id = 0; id < kProducts; ++id) catalog.add(id);
   const auto model = std::make_shared<Model>(config_of(kHistory), kProducts, open_device("cpu"));
-  model->set_floors(std::vector<float>(10, 1), model->successor_floors());
+  model->set_floors(std::vector<float>(model->repeat_floors().size(), 1), model->successor_floors());
   const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
   const Sessions sessions = robot(100'000);
   const Listing whole = release.list({.events = sessions.items(), .k = kProducts});

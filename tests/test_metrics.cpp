@@ -117,7 +117,10 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
     Model model(config, V, device);
-    model.set_floors({0.1f, 0.05f}, {});
+    std::vector<float> floors;  // for each kind others
+    for (std::int64_t i = 0; i < 2 * Repeat::kKinds; ++i)
+      floors.push_back(0.01f * static_cast<float>((7 * i + 3) % 20));
+    model.set_floors(floors, {});
     const auto table = model.download().at("items");
     double hr = 0, mrr = 0, n = 0;
     for (std::int64_t target : example_targets(sessions)) {
@@ -133,7 +136,9 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
         for (std::int64_t d = 0; d < config.dim; ++d) sum += double{q[d]} * table[v * config.dim + d];
         std::int64_t last = target - 1;
         while (last >= start && items[last] != v) --last;
-        return last < start ? sum : reference::raised(sum, model.repeat_floors()[last < target - 1]);
+        if (last < start) return sum;
+        const auto kind = reference::kind_of(std::span(items).subspan(start, target - start), items[last]);
+        return reference::raised(sum, floors[2 * kind + (last < target - 1)]);
       };
       int rank = 1;
       for (std::int64_t v = 0; v < V; ++v) rank += v != items[target] && score(v) >= score(items[target]);

@@ -53,9 +53,9 @@ std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& devi
   auto model = std::make_shared<Model>(config, V, device);
   model->set_successors(std::make_shared<Successors>(visits(), V, V));
   if (score == Score::dot)
-    model->set_floors({0.5f, -1.0f, 0.2f}, {3.0f, 4.0f});
+    model->set_floors(for_every_kind(std::vector{0.5f, -1.0f, 0.2f}), {3.0f, 4.0f});
   else
-    model->set_floors({5.0f, 3.0f, Model::kNoFloor}, {8.0f, 7.0f});
+    model->set_floors(for_every_kind(std::vector{5.0f, 3.0f, Model::kNoFloor}), {8.0f, 7.0f});
   return model;
 }
 

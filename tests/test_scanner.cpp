@@ -17,7 +17,7 @@ std::shared_ptr<Model> model_on(const check::DevicePtr& device) {
   config.weight_std = 0.5f;
   config.repeat_floors = 2;
   auto model = std::make_shared<Model>(config, V, device);
-  model->set_floors({1, 0.1f}, {});
+  model->set_floors(for_every_kind(std::vector{1, 0.1f}), {});
   return model;
 }
 

@@ -14,7 +14,7 @@ def model_of(products, seed, preset="official", **options):
     config.update(dim=8, item_std=0.6, weight_std=0.5, seed=seed, **options)
     model = _stamp.Model(json.dumps(config), products, CPU)
     if config["repeat_floors"]:
-        floors = np.random.default_rng(seed).normal(0, 1.5, config["repeat_floors"]).astype(np.float32)
+        floors = np.random.default_rng(seed).normal(0, 1.5, (10, config["repeat_floors"])).astype(np.float32)
         model.set_weights({**model.weights(), "repeat.floors": floors})
     return model
 

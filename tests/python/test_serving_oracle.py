@@ -10,6 +10,7 @@ import pytest
 
 import rules_oracle
 import stamp
+from repeats_oracle import repeats_of
 from small_bundles import bundle_of, model_of
 from stamp import _stamp
 
@@ -41,9 +42,9 @@ def scores_by_numpy(model, events):
     z = w["items"] @ (h_s * h_t)
     if config["score"] == "cosine":
         z *= config["scale"] / np.linalg.norm(h_s * h_t) / np.linalg.norm(w["items"], axis=1)
-    for ago, row in enumerate(events[-config["history"] :][::-1]):
-        if config["repeat_floors"] and row not in events[len(events) - ago :]:
-            z[row] = np.logaddexp(z[row], w["repeat.floors"][min(ago, config["repeat_floors"] - 1)])
+    if config["repeat_floors"]:
+        for row, floor in repeats_of(events[-config["history"] :], w["repeat.floors"]).items():
+            z[row] = np.logaddexp(z[row], floor)
     return z
 
 

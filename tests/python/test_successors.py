@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import stamp
+from repeats_oracle import repeats_of
 
 OPTIONS = {"dim": 16, "epochs": 2, "batch_size": 64, "seed": 1}
 
@@ -46,9 +47,8 @@ def test_a_list_is_the_mixture_that_the_documentation_says(fitted, small, tmp_pa
         found, scores = plain.recommend(session, k=V)
         p = np.empty(V)
         p[[ids.index(item) for item in found.tolist()]] = np.exp(scores.astype(float))
-        for ago, row in enumerate(history[::-1]):
-            if row not in history[len(history) - ago :]:
-                p[row] += np.exp(fitted.weights_["repeat.floors"][min(ago, 9)])
+        for row, floor in repeats_of(history, fitted.weights_["repeat.floors"]).items():
+            p[row] += np.exp(floor)
         for floor, row in zip(floors, history[::-1]):
             rows, log_shares = successors_of(tensors, row)
             p[rows] += np.exp(float(floor) + log_shares)

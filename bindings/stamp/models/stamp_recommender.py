@@ -73,7 +73,7 @@ class StampRecommender(_ListingRecommender):
         also what that run took: `seconds` (of each epoch, too), `examples_per_second`, and whether it was `resumed`. A
         saved model does not hold these, so the same training saves the same bytes, and one that is loaded lacks them.
     weights_ : dict of str to float32 array
-        Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [repeat_floors],
+        Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [10,repeat_floors],
         `successor.floors` [successor_floors].
     """
 

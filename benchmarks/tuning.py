@@ -26,7 +26,7 @@ START = {
 }
 FALLEN = {**START, "scale": 12.0, "dropout": 0.4}
 LONGER = {**START, "scale": 12.0, "dropout": 0.3, "learning_rate": 0.008, "epochs": 7}
-REPEATS, SUCCESSORS = "… ten floors for repeats", "… five floors for successors"
+REPEATS, SUCCESSORS = "… repeats of ten kinds at four distances", "… five floors for successors"
 VARIANTS = {
     "cosine scores, scale 16, dropout 0.2": START,
     "looked-up rows of length 1 too": {**START, "max_norm": 1.0, "item_std": 0.15},
@@ -37,8 +37,8 @@ VARIANTS = {
     "scale 12, dropout 0.4": FALLEN,
     "… oldest sessions weigh 0.3 of the newest": {**FALLEN, "oldest": 0.3},
     "scale 12, dropout 0.3, learning rate 0.008, 7 epochs": LONGER,
-    REPEATS: {**LONGER, "repeat_floors": 10},
-    SUCCESSORS: {**LONGER, "repeat_floors": 10, "successor_floors": 5},
+    REPEATS: {**LONGER, "repeat_floors": 4},
+    SUCCESSORS: {**LONGER, "repeat_floors": 4, "successor_floors": 5},
 }  # fmt: skip
 # What was tried on each split.
 WALKS = {"diginetica": list(VARIANTS)} | dict.fromkeys(("retailrocket", "yoochoose1_64"), [REPEATS, SUCCESSORS])

@@ -36,12 +36,7 @@ void Attributes::add(TextAttribute attribute) {
             " values");
   const std::set<std::string_view> distinct(attribute.values.begin(), attribute.values.end());
   require(distinct.size() == attribute.values.size(), "Attributes: '", name, "' lists a value twice");
-  Packed packed{.bytes = {}, .offsets = {0}};
-  for (const std::string& value : attribute.values) {
-    packed.bytes += value;
-    packed.offsets.push_back(static_cast<std::int64_t>(packed.bytes.size()));
-  }
-  packed_.push_back(std::move(packed));
+  packed_.emplace_back(attribute.values);
   texts_.push_back(std::move(attribute));
 }
 
@@ -74,8 +69,7 @@ std::map<std::string, TensorSource> Attributes::tensors() const {
   for (std::size_t i = 0; i < texts_.size(); ++i) {
     const std::string prefix = concat(kPrefix, texts_[i].name);
     add(concat(prefix, kCodes), DType::i32, texts_[i].codes);
-    add(prefix + ".value_bytes", DType::u8, packed_[i].bytes);
-    add(prefix + ".value_offsets", DType::i64, packed_[i].offsets);
+    packed_[i].save(tensors, prefix + ".value");
   }
   for (const auto& number : numbers_) add(concat(kPrefix, number.name, kNumbers), DType::f32, number.values);
   return tensors;
@@ -92,16 +86,9 @@ Attributes Attributes::from(const Safetensors& file, std::int64_t V) {
     } else if (key.ends_with(kCodes)) {
       const std::string prefix = key.substr(0, key.size() - kCodes.size());
       const auto codes = file.i32(key, {V});
-      const auto bytes = file.u8(prefix + ".value_bytes");
-      const auto offsets = file.i64(prefix + ".value_offsets");
-      TextAttribute text{.name = prefix.substr(kPrefix.size()), .values = {}, .codes = {codes.begin(), codes.end()}};
-      for (std::size_t i = 1; i < offsets.size(); ++i) {
-        if (offsets[i - 1] < 0 || offsets[i] < offsets[i - 1] || offsets[i] > static_cast<std::int64_t>(bytes.size()))
-          fail("attributes: ", prefix, ".value_offsets do not lie within the ", bytes.size(), " bytes of values");
-        text.values.emplace_back(reinterpret_cast<const char*>(bytes.data()) + offsets[i - 1],
-                                 static_cast<std::size_t>(offsets[i] - offsets[i - 1]));
-      }
-      attributes.add(std::move(text));
+      attributes.add(TextAttribute{.name = prefix.substr(kPrefix.size()),
+                                   .values = read_texts(file, prefix + ".value"),
+                                   .codes = {codes.begin(), codes.end()}});
     }
   }
   return attributes;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "stamp/safetensors.h"
+#include "stamp/texts.h"
 
 namespace stamp {
 
@@ -56,12 +56,7 @@ class STAMP_API Attributes {
   std::int64_t V_;
   std::vector<TextAttribute> texts_;
   std::vector<NumberAttribute> numbers_;
-  // Texts packed for files: made by add, so that tensors() has memory to view.
-  struct Packed {
-    std::string bytes;
-    std::vector<std::int64_t> offsets;
-  };
-  std::vector<Packed> packed_;
+  std::vector<PackedTexts> packed_;  // values of texts_, so that tensors() has memory to view
 };
 
 }  // namespace stamp

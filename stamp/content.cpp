@@ -1,6 +1,7 @@
 #include "stamp/content.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -162,6 +163,23 @@ std::vector<float> Content::sums(const Lists& rows, std::span<const float> attri
     for (std::int32_t row : rows[v])
       for (std::int64_t d = 0; d < D; ++d) sums[v * D + d] += attribute_rows[row * D + d];
   return sums;
+}
+
+std::uint64_t Content::fingerprint() const {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV
+  const auto add = [&](std::uint64_t value) { hash = (hash ^ value) * 0x100000001b3; };
+  const auto add_text = [&](const std::string& text) {
+    add(text.size());
+    for (char c : text) add(static_cast<std::uint8_t>(c));
+  };
+  for (const Column& column : columns_) {
+    add_text(column.name);
+    for (const std::string& value : column.values) add_text(value);
+    for (float edge : column.edges) add(std::bit_cast<std::uint32_t>(edge));
+  }
+  for (std::int64_t offset : rows_.offsets) add(static_cast<std::uint64_t>(offset));
+  for (std::int32_t row : rows_.values) add(static_cast<std::uint64_t>(row));
+  return hash;
 }
 
 void Content::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {

@@ -52,6 +52,9 @@ class STAMP_API Content {
   // [V,D] c_v of products with these rows, from attribute_rows [K,D]: in single precision, the bits that devices get.
   static std::vector<float> sums(const Lists& rows, std::span<const float> attribute_rows, std::int64_t D);
 
+  // Of the columns and the products' rows: other data, another number.
+  std::uint64_t fingerprint() const;
+
   // As tensors `content.<name>.value_bytes` and `.value_offsets` of a text, `content.<name>.edges` F32 of a number, and
   // `content_rows.offsets` and `.values` of the products; under `prefix`. They view this object's memory.
   void save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const;

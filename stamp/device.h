@@ -108,6 +108,10 @@ struct Parameter {
 };
 
 struct CatalogCrossEntropy {
+  // Of a product that is left out: so low that no other exponential feels it, finite, as a tile may have no others, and
+  // a power of 2, which times anything rounds to nothing but itself.
+  static constexpr float kExcludedScore = -0x1p100f;
+
   std::int64_t B, D, V;
   const float* queries;         // [B,D]
   const float* items;           // [V,D]
@@ -118,8 +122,39 @@ struct CatalogCrossEntropy {
   std::int64_t workspace_size;  // floats; 0 is allowed
   // round_items of the items as they are now, where rounded_size is not 0; null: made for this call.
   const std::byte* rounded = nullptr;
+  // Bit set of (V+63)/64 words: products that softmax leaves out, whose rows have the gradients of look-ups alone;
+  // null: none. One must be left. A target that is left out keeps its own score in its loss, which may then be below 0.
+  const std::uint64_t* excluded = nullptr;
   // Its loss becomes Σ weights · losses, over examples of a weight, with what follows from it; null: of no step.
   TrainingStep* step = nullptr;
+};
+
+// Item rows that are made of attributes (content.h, docs/model.md): x_v = c_v + k_v δ_v, where c_v is the sum of
+// product v's rows of attributes, and |δ_v| at most bound · |c_v| where it has any.
+struct ContentRows {
+  static constexpr std::int64_t kPiece = 64;  // products of a row whose gradients one owner adds up, at most
+  static constexpr std::uint64_t kStream = std::uint64_t{1} << 61;
+  // A difference beyond its bound is cut to this share below it, so that what was cut once is not cut again.
+  static constexpr float kBelow = 1e-5f;
+
+  std::int64_t V, K, D;
+  const std::int64_t* row_offsets;      // [V+1] where each product's begin among
+  const std::int32_t* rows;             // its rows of attributes, ascending
+  const std::int64_t* product_offsets;  // [K+1] where each row's begin among
+  const std::int32_t* products;         // its products, ascending
+  std::int64_t pieces;                  // of all rows: one or more each, so that none is long
+  const std::int32_t* piece_rows;       // [pieces] which row's, ascending
+  const std::int32_t* first_pieces;     // [K+1]
+  std::int64_t long_rows;               // that have more than one
+  const std::int32_t* long_row_ids;     // [long_rows]
+  float* items;                         // [V,D] x
+  float* attribute_rows;                // [K,D]
+  float* differences;                   // [V,D] δ
+  float bound;
+  // k_v is 0 at this rate where v has attributes, and otherwise 1: Philox4x32-10 keyed by seed and counted by (kStream
+  // + step's number, v), below it.
+  float dropout;
+  std::uint64_t seed;
 };
 
 // Where the gradient of the item table goes: into d_items, or straight into Adam by the owner of each tile, so that
@@ -232,6 +267,13 @@ class STAMP_API Device {
   // handle.
   virtual void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
                                               const float* row_gradients, const ItemUpdate& update) = 0;
+
+  // All x, of differences that are cut to their bound first. The step's number picks k; null: 1 for all.
+  virtual void content_rows(const ContentRows& content, const TrainingStep* step) = 0;
+  // From d_items [V,D], the gradients of the x, to d_attribute_rows [K,D], added up by ascending products in pieces of
+  // kPiece, and, in place, those of the differences, k_v times theirs.
+  virtual void content_gradients(const ContentRows& content, const TrainingStep* step, float* d_items,
+                                 float* d_attribute_rows) = 0;
 
   // norms[v] = 1 / |x_v|, 1 of zero rows: what products that are normalized are multiplied by.
   virtual void inverse_norms(std::int64_t V, std::int64_t D, const ItemRows& items, float* norms) = 0;

@@ -56,6 +56,10 @@ void visit_config(C& c, F&& visit) {
   visit("successor_floors", c.successor_floors);
   visit("successors", c.successors);
   visit("dropout", c.dropout);
+  visit("content", c.content);
+  visit("content_bins", c.content_bins);
+  visit("difference_bound", c.difference_bound);
+  visit("difference_dropout", c.difference_dropout);
   visit("history", c.history);
   visit("item_std", c.item_std);
   visit("weight_std", c.weight_std);
@@ -150,6 +154,14 @@ void decode(const std::string& name, const Json& value, T& field) {
         return;
       }
     throw wrong();
+  } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+    try {
+      T texts;
+      for (const Json& text : value.elements()) texts.push_back(text.text());
+      field = std::move(texts);
+    } catch (const JsonError&) {
+      throw wrong();
+    }
   } else {
     if (std::is_integral_v<T> && !std::is_same_v<T, bool> && !value.is_integer()) throw wrong();  // 5.0, say
     try {

@@ -1,5 +1,6 @@
 #include "stamp/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -40,14 +41,30 @@ void Config::validate() const {
           ", expected 0 (none) to 64");
   require(successors >= 1 && successors <= 65536, "Config: successors is ", successors, ", expected 1 to 65536");
   require(dropout >= 0 && dropout < 1, "Config: dropout is ", dropout, ", expected a rate in [0, 1)");
+  std::vector<std::string> names = content;
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice != names.end()) require(false, "Config: content names '", *twice, "' twice");
+  require(content_bins >= 1 && content_bins <= 65536, "Config: content_bins is ", content_bins,
+          ", expected 1 to 65536");
+  require(difference_bound > 0 && difference_bound < 1, "Config: difference_bound is ", difference_bound,
+          ", expected a number in (0, 1)");
+  require(difference_dropout >= 0 && difference_dropout < 1, "Config: difference_dropout is ", difference_dropout,
+          ", expected a rate in [0, 1)");
   require(history >= 0, "Config: history is ", history, ", expected 0 (all events) or more");
   require(item_std >= 0 && std::isfinite(item_std), "Config: item_std is ", item_std, ", expected 0 or more");
   require(weight_std >= 0 && std::isfinite(weight_std), "Config: weight_std is ", weight_std, ", expected 0 or more");
 }
 
-Weights::Weights(const Config& config, std::int64_t V, const std::shared_ptr<Device>& device, bool with_items) {
+namespace {
+constexpr const char *kItems = "items", *kAttributeRows = "attribute_rows";
+}
+
+Weights::Weights(const Config& config, std::int64_t V, const std::shared_ptr<Device>& device, bool with_items,
+                 std::int64_t K) {
   const std::int64_t D = config.dim;
   if (with_items) items = Array<float>(device, V * D);
+  if (K > 0) attribute_rows = Array<float>(device, K * D);
   w0 = Array<float>(device, D);
   for (auto* matrix : {&w1, &w2, &w3, &session_weight, &anchor_weight}) *matrix = Array<float>(device, D * D);
   if (config.attention_bias) attention_bias = Array<float>(device, D);
@@ -60,7 +77,8 @@ Weights::Weights(const Config& config, std::int64_t V, const std::shared_ptr<Dev
 std::vector<Weights::Named> Weights::tensors() {
   std::vector<Named> present;
   const std::int64_t D = w0.size();
-  if (!items.empty()) present.push_back({"items", {items.size() / D, D}, &items});
+  if (!items.empty()) present.push_back({kItems, {items.size() / D, D}, &items});
+  if (!attribute_rows.empty()) present.push_back({kAttributeRows, {attribute_rows.size() / D, D}, &attribute_rows});
   const struct {
     const char* name;
     bool matrix;
@@ -83,7 +101,8 @@ std::vector<Weights::Named> Weights::tensors() {
 
 std::vector<Weights::Named> Weights::dense() {
   auto present = tensors();
-  if (!present.empty() && present.front().array == &items) present.erase(present.begin());
+  std::erase_if(present,
+                [this](const Named& tensor) { return tensor.array == &items || tensor.array == &attribute_rows; });
   return present;
 }
 
@@ -166,6 +185,7 @@ std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::ui
 constexpr const char *kRepeatFloors = "repeat.floors", *kSuccessorFloors = "successor.floors";
 
 constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
+constexpr std::uint64_t kAttributeStream = kWeightStream + 100;
 
 template <class T>
 EncoderWeights<T> pointers(auto& w) {
@@ -180,8 +200,11 @@ EncoderWeights<T> pointers(auto& w) {
           w.anchor_bias.data()};
 }
 
-void validate(const Config& config, std::int64_t V) {
+void validate(const Config& config, std::int64_t V, const Content* content) {
   config.validate();
+  require(config.content.empty() == (content == nullptr), "Model: ", content ? "" : "no ", "attributes are given, and ",
+          config.content.size(), " are named in content");
+  if (content) require(content->V() == V, "Model: attributes of ", content->V(), " products, expected ", V);
   require(V >= 1 && V < (std::int64_t{1} << 31), "Model: ", V, " products, expected 1 to 2³¹-1");
 }
 
@@ -189,27 +212,82 @@ void validate(const Config& config, std::int64_t V) {
 
 Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, Safetensors file)
     : config_(config), V_(V), device_(std::move(device)) {
-  validate(config_, V);
-  file.f32("items", {V, config.dim});  // before memory is asked for
+  if (!config.content.empty()) content_ = std::make_shared<Content>(Content::from(file, "", V));
+  validate(config_, V, content_.get());
+  file.f32(kItems, {V, config.dim});  // before memory is asked for
   const bool mapped = device_->reads_host_memory();
-  weights_ = Weights(config_, V, device_, !mapped);
+  weights_ = Weights(config_, V, device_, !mapped, content_ ? content_->K() : 0);
   forget_floors();
   load(file, "");
-  if (mapped) weights_.items = Array<float>(device_, file.mapped_f32("items", {V, config.dim}), V * config.dim);
+  if (mapped) weights_.items = Array<float>(device_, file.mapped_f32(kItems, {V, config.dim}), V * config.dim);
 }
 
-Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device)
-    : config_(config), V_(V), device_(std::move(device)) {
-  validate(config_, V);
-  weights_ = Weights(config_, V, device_);
+Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device,
+             std::shared_ptr<const Content> content)
+    : config_(config), V_(V), device_(std::move(device)), content_(std::move(content)) {
+  validate(config_, V, content_.get());
+  weights_ = Weights(config_, V, device_, true, content_ ? content_->K() : 0);
   forget_floors();
   std::uint64_t stream = kWeightStream;
   for (auto& [name, shape, array] : weights_.tensors()) {
     const bool bias = name.ends_with("bias");
-    const float std = name == "items" ? config_.item_std : config_.weight_std;
+    if (name == kAttributeRows) {
+      // Of a stream of its own, so that the other weights are those of a model without; sums of one row for each
+      // attribute are as long as free rows.
+      const float std = config_.item_std / std::sqrt(static_cast<float>(content_->columns().size()));
+      array->upload(normal(array->size(), std, config_.seed, kAttributeStream));
+      continue;
+    }
+    const float std = name == kItems ? config_.item_std : config_.weight_std;
     if (!bias) array->upload(normal(array->size(), std, config_.seed, stream));
     ++stream;
   }
+  if (content_) forget_differences();
+}
+
+std::vector<float> Model::content_rows() const {
+  return Content::sums(content_->rows(), weights_.attribute_rows.download(), config_.dim);
+}
+
+void Model::forget_differences() {
+  const std::int64_t D = config_.dim;
+  std::vector<float> items = weights_.items.download();
+  const std::vector<float> sums = content_rows();
+  for (std::int64_t v = 0; v < V_; ++v)
+    if (!content_->rows()[v].empty()) std::copy_n(sums.begin() + v * D, D, items.begin() + v * D);
+  weights_.items.upload(items);
+  update_differences();
+}
+
+void Model::take_content(const Model& other) {
+  require(content_ && other.content_, "Model::take_content: a model has no attributes");
+  require(config_.dim == other.config_.dim, "Model::take_content: dim is ", other.config_.dim, ", expected ",
+          config_.dim);
+  const std::int64_t D = config_.dim;
+  std::vector<float> rows = weights_.attribute_rows.download();
+  const std::vector<float> others = other.weights_.attribute_rows.download();
+  const auto counterparts = content_->rows_in(*other.content_);
+  for (std::size_t row = 0; row < counterparts.size(); ++row)
+    if (counterparts[row] >= 0)
+      std::copy_n(others.begin() + counterparts[row] * D, D, rows.begin() + static_cast<std::int64_t>(row) * D);
+  weights_.attribute_rows.upload(rows);
+  forget_differences();
+}
+
+Array<float>& Model::differences() {
+  if (differences_.empty() && content_) {
+    differences_ = Array<float>(device_, V_ * config_.dim);
+    update_differences();
+  }
+  return differences_;
+}
+
+void Model::update_differences() {
+  if (differences_.empty()) return;
+  std::vector<float> differences = weights_.items.download();
+  const std::vector<float> sums = content_rows();
+  for (std::size_t i = 0; i < sums.size(); ++i) differences[i] -= sums[i];
+  differences_.upload(differences);
 }
 
 void Model::forward(Device& device, Activations& a, const TrainingStep* step) const {
@@ -238,6 +316,7 @@ Encoder Model::encoder(const Activations& a, const TrainingStep* step) const {
 
 void Model::load(const Safetensors& file, const std::string& prefix) {
   weights_.load(file, prefix);
+  update_differences();
   const auto floors = [&](const char* name, const std::vector<std::int64_t>& shape) {
     if (shape.back() == 0) return std::vector<float>();
     const auto values = file.f32(prefix + name, shape);
@@ -253,6 +332,7 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
   weights_.save(tensors, prefix);
+  if (content_) content_->save(tensors, prefix);
   if (!repeat_floors_.empty())
     tensors.insert_or_assign(prefix + kRepeatFloors, TensorSource({DType::f32, {Repeat::kKinds, config_.repeat_floors}},
                                                                   repeat_floors_.data()));
@@ -321,6 +401,7 @@ void Model::upload(const std::map<std::string, std::vector<float>>& values) {
   for (const auto& [name, data] : values)
     require(expected.contains(name), "Model::upload: no tensor '", name, "' in this model");
   for (auto& [name, shape, array] : weights_.tensors()) array->upload(values.at(name));
+  update_differences();
   const auto floors = [&](const char* name) {
     const auto found = values.find(name);
     return found == values.end() ? std::vector<float>() : found->second;

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "stamp/content.h"
 #include "stamp/repeats.h"
 #include "stamp/safetensors.h"
 #include "stamp/sessions.h"
@@ -37,8 +38,13 @@ struct STAMP_API Config {
   std::int64_t successor_floors = 0;  // of products that come near the last events: of so many events; 0: none
   std::int64_t successors = 50;       // kept of each product for them
   float dropout = 0;                  // of the looked-up embeddings, while training
-  std::int64_t history = 0;           // at most so many last events are read; 0: all
-  float item_std = 0.002f;            // initial weights: N(0, std²)
+  // Attributes that item rows are made of (content.h), x_v = c_v + δ_v; none: rows are free.
+  std::vector<std::string> content = {};
+  std::int64_t content_bins = 10;   // of a number
+  float difference_bound = 0.95f;   // |δ_v| is at most so many |c_v|, of products with an attribute
+  float difference_dropout = 0.2f;  // of whole δ_v, while training
+  std::int64_t history = 0;         // at most so many last events are read; 0: all
+  float item_std = 0.002f;          // initial weights: N(0, std²)
   float weight_std = 0.05f;
   std::uint64_t seed = 42;
 
@@ -52,6 +58,7 @@ struct STAMP_API Config {
 // Trained parameters, or anything with a value for each of them: gradients, moments. Absent tensors are empty.
 struct STAMP_API Weights {
   Array<float> items;                         // [V,D]
+  Array<float> attribute_rows;                // [K,D], where items are made of them
   Array<float> w0;                            // [D]
   Array<float> w1, w2, w3;                    // [D,D]
   Array<float> attention_bias;                // [D]
@@ -59,16 +66,18 @@ struct STAMP_API Weights {
   Array<float> anchor_weight, anchor_bias;    // [D,D], [D]
 
   Weights() = default;
-  Weights(const Config& config, std::int64_t V, const std::shared_ptr<Device>& device, bool with_items = true);
+  // K: rows of attributes.
+  Weights(const Config& config, std::int64_t V, const std::shared_ptr<Device>& device, bool with_items = true,
+          std::int64_t K = 0);
 
-  // Name in files, shape and array of each tensor that is present. `items` comes first.
+  // Name in files, shape and array of each tensor that is present. `items` comes first, then `attribute_rows`.
   struct Named {
     std::string name;
     std::vector<std::int64_t> shape;
     Array<float>* array;
   };
   std::vector<Named> tensors();
-  std::vector<Named> dense();  // all but `items`
+  std::vector<Named> dense();  // all but these two
 
   // Every tensor of a file, or to one, under prefix + name.
   void load(const Safetensors& file, const std::string& prefix);
@@ -108,8 +117,10 @@ struct STAMP_API Activations {
 
 class STAMP_API Model {
  public:
-  // Weights drawn from config.seed.
-  Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device);
+  // Weights drawn from config.seed. `content`: the attributes of the V products where config.content names some, else
+  // null.
+  Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device,
+        std::shared_ptr<const Content> content = nullptr);
   // Weights of a file with one tensor per name. Throws std::runtime_error when one is missing or of another shape. On a
   // device that reads host memory the item table stays in the mapped file: who trains it writes to pages of its own.
   Model(const Config& config, std::int64_t V, std::shared_ptr<Device> device, Safetensors file);
@@ -119,6 +130,15 @@ class STAMP_API Model {
   const std::shared_ptr<Device>& device() const { return device_; }
   Weights& weights() { return weights_; }
   const Weights& weights() const { return weights_; }
+
+  // Null where rows are free.
+  const std::shared_ptr<const Content>& content() const { return content_; }
+  // [V,D] δ of x_v = c_v + δ_v, which training keeps beside the items: made of these when first asked for, and whenever
+  // somebody uploads or loads weights later.
+  Array<float>& differences();
+  // Begins as `other` ended, as far as attributes go: rows of those that both know are the other's, and products that
+  // have attributes have no difference.
+  void take_content(const Model& other);
 
   // activations.q for the uploaded batch. Touches nothing of the model, so several may run at once, each on a
   // device handle and activations of its own. The number of `step` picks the dropout mask; null: no dropout.
@@ -163,11 +183,16 @@ class STAMP_API Model {
 
  private:
   void forget_floors();
+  std::vector<float> content_rows() const;  // [V,D] c
+  void forget_differences();                // of products that have attributes: their items become c
+  void update_differences();                // to what the items say
 
   Config config_;
   std::int64_t V_;
   std::shared_ptr<Device> device_;
+  std::shared_ptr<const Content> content_;
   Weights weights_;
+  Array<float> differences_;  // empty until asked for
   std::vector<float> repeat_floors_, successor_floors_;
   std::shared_ptr<const Successors> successors_;  // never null
 };

@@ -21,19 +21,30 @@ void OptimizerConfig::validate() const {
   require(workspace_bytes >= 0, "workspace_bytes is ", workspace_bytes, ", expected 0 or more");
 }
 
+namespace {
+
+Weights weights_like(const Model& model, bool with_items) {
+  return {model.config(), model.V(), model.device(), with_items, model.content() ? model.content()->K() : 0};
+}
+
+}  // namespace
+
 Optimizer::Optimizer(const OptimizerConfig& config, Model& model)
     : config_(config),
       model_(model),
       activations_(model.device()),
-      gradients_(model.config(), model.V(), model.device(), config.clip_norm > 0),
-      moment1_(model.config(), model.V(), model.device()),
-      moment2_(model.config(), model.V(), model.device()),
+      gradients_(weights_like(model, config.clip_norm > 0 || model.content())),
+      moment1_(weights_like(model, true)),
+      moment2_(weights_like(model, true)),
+      dense_(model.content() ? 2 : 1),
+      excluded_(model.device(), 0),
       workspace_(model.device(), 0),
       rounded_(model.device(), model.device()->rounded_size(model.V(), model.config().dim)),
       step_(model.device(), 1),
       recorder_(model.device()->recorder()) {
   set_loss_sum(0);
   config_.validate();
+  if (model.content()) content_.emplace(*model.content(), model.device());
   const auto values = model.weights().tensors(), gradients = gradients_.tensors();
   const auto first = moment1_.tensors(), second = moment2_.tensors();
   const std::size_t without_items = values.size() - gradients.size();  // 1 where the owner of a tile applies Adam
@@ -43,7 +54,10 @@ Optimizer::Optimizer(const OptimizerConfig& config, Model& model)
                            .gradient = i < without_items ? nullptr : gradients[i - without_items].array->data(),
                            .moment1 = first[i].array->data(),
                            .moment2 = second[i].array->data()});
+  if (content_) parameters_.front().value = model.differences().data();
 }
+
+void Optimizer::exclude(const std::vector<std::uint64_t>& products) { excluded_.upload(products); }
 
 float Optimizer::learning_rate(std::int64_t step, std::int64_t planned, std::int64_t epoch) const {
   double rate = config_.learning_rate * std::pow(double{config_.decay}, static_cast<double>(epoch));
@@ -69,7 +83,21 @@ CatalogCrossEntropy Optimizer::loss_problem() {
           .workspace = workspace_.data(),
           .workspace_size = workspace_.size(),
           .rounded = rounded_.data(),
+          .excluded = excluded_.empty() ? nullptr : excluded_.data(),
           .step = step_.data()};
+}
+
+ContentRows Optimizer::content_problem() {
+  const Config& config = model_.config();
+  ContentRows problem = content_->lists();
+  problem.D = config.dim;
+  problem.items = model_.weights().items.data();
+  problem.attribute_rows = model_.weights().attribute_rows.data();
+  problem.differences = model_.differences().data();
+  problem.bound = config.difference_bound;
+  problem.dropout = config.difference_dropout;
+  problem.seed = config.seed;
+  return problem;
 }
 
 void Optimizer::prepare(TrainingStep step) {
@@ -78,7 +106,7 @@ void Optimizer::prepare(TrainingStep step) {
   // All exponentials, rounded up to whole tiles, or as many as the bound allows.
   const std::int64_t all = a.B * (model_.V() + model_.V() / 256 + 1024);
   workspace_.resize(std::min<std::int64_t>(config_.workspace_bytes / sizeof(float), all));
-  if (!rounded_.empty() && !rounded_kept_)
+  if (!rounded_.empty() && !rounded_kept_ && !content_)  // whose rows every step makes anew
     model_.device()->round_items(model_.V(), model_.config().dim, model_.item_rows(), rounded_.data());
   step.number = steps_ + 1;
   step.beta1 = config_.beta1;
@@ -96,6 +124,10 @@ void Optimizer::set_loss_sum(double loss_sum) {
 void Optimizer::forward_backward(Weights& gradients, std::span<const Parameter> parameters) {
   Device& device = *model_.device();
   Activations& a = activations_;
+  if (content_) {
+    device.content_rows(content_problem(), step_.data());
+    if (!rounded_.empty()) device.round_items(model_.V(), model_.config().dim, model_.item_rows(), rounded_.data());
+  }
   device.sort_rows(loss_problem(), a.L);
   model_.forward(device, a, step_.data());
   device.catalog_cross_entropy(loss_problem(), a.losses.data(), a.log_sums.data(), a.d_q.data());
@@ -119,14 +151,15 @@ void Optimizer::run(bool build) {
   ++steps_;
   std::uint64_t key = build;
   for (const void* memory : std::initializer_list<const void*>{workspace_.data(), examples_.items, examples_.weights,
-                                                               examples_.examples, examples_.begins})
+                                                               examples_.examples, examples_.begins, excluded_.data()})
     key = key * 0x100000001b3 ^ reinterpret_cast<std::uintptr_t>(memory);
   key = (key * 0x100000001b3 ^ static_cast<std::uint64_t>(workspace_.size())) * 0x100000001b3 ^ activations_.layout();
   recorder_->run(key, [this, build] {
     if (build) activations_.L = model_.device()->build_batch(examples_, step_.data(), activations_.batch());
     const Parameter& items = parameters_.front();
-    const bool clip = items.gradient;  // then Adam waits for the whole gradient
-    forward_backward(gradients_, clip ? std::span<const Parameter>() : std::span(parameters_).subspan(1));
+    const std::span all = parameters_;
+    const bool clip = config_.clip_norm > 0;  // then Adam waits for the whole gradient
+    forward_backward(gradients_, clip ? std::span<const Parameter>() : all.subspan(dense_));
     Device& device = *model_.device();
     Activations& a = activations_;
     device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.d_x.data(),
@@ -136,9 +169,10 @@ void Optimizer::run(bool build) {
                                            .moment2 = items.moment2,
                                            .step = step_.data(),
                                            .rounded = rounded_.data()});
-    if (!clip) return;
-    device.clip_gradient(parameters_, config_.clip_norm, step_.data());
-    device.adam(parameters_, step_.data());
+    if (content_)
+      device.content_gradients(content_problem(), step_.data(), items.gradient, gradients_.attribute_rows.data());
+    if (clip) device.clip_gradient(all, config_.clip_norm, step_.data());
+    if (clip || content_) device.adam(clip ? all : all.first(dense_), step_.data());
   });
   rounded_kept_ = !parameters_.front().gradient;  // by the owners of rows; Adam in a pass of its own knows none
 }
@@ -154,9 +188,15 @@ TrainingStep Optimizer::wait() {
   return state;
 }
 
+void Optimizer::finish_rows() {
+  if (content_) model_.device()->content_rows(content_problem(), nullptr);
+}
+
 double Optimizer::step(const Batch& batch, float learning_rate, double limit) {
   enqueue(batch, learning_rate, limit);
-  return wait().loss;
+  const double loss = wait().loss;
+  finish_rows();
+  return loss;
 }
 
 double Optimizer::gradients(const Batch& batch, Weights& gradients) {
@@ -167,7 +207,11 @@ double Optimizer::gradients(const Batch& batch, Weights& gradients) {
   Activations& a = activations_;
   device.catalog_cross_entropy_backward(loss_problem(), a.log_sums.data(), a.L, a.d_x.data(),
                                         {.d_items = gradients.items.data()});
-  return wait().loss;
+  if (content_)
+    device.content_gradients(content_problem(), step_.data(), gradients.items.data(), gradients.attribute_rows.data());
+  const double loss = wait().loss;
+  finish_rows();
+  return loss;
 }
 
 }  // namespace stamp

@@ -53,6 +53,8 @@ enum class Phase { select, refit };
 // A GPU is asked how it goes every so often, not after every step: meanwhile the next ones are on their way.
 constexpr double kWaitSeconds = 0.05;
 
+constexpr const char* kDifferences = "differences";  // in checkpoints
+
 // One run of train(): its place in the epochs, what a checkpoint holds and how that is written and read.
 class Run {
  public:
@@ -125,6 +127,16 @@ class Run {
     return std::make_shared<Successors>(sessions, model_.V(), model_.config().successors, held_out);
   }
 
+  // Products that would only be pushed away from every query, bit v of each; whole words.
+  std::vector<std::uint64_t> never_targets(const Sessions& sessions, std::span<const std::int64_t> examples) const {
+    std::vector<std::uint64_t> products(static_cast<std::size_t>((model_.V() + 63) / 64), ~std::uint64_t{0});
+    for (std::int64_t target : examples) {
+      const std::int32_t row = sessions.items()[target];
+      products[row / 64] &= ~(std::uint64_t{1} << (row % 64));
+    }
+    return products;
+  }
+
   std::int64_t planned_epochs() const { return phase_ == Phase::refit ? report_.best_epoch : config_.epochs; }
 
   void fit(const Sessions& sessions) {
@@ -134,6 +146,7 @@ class Run {
     model_.set_successors(count_successors(sessions, held_out));
     if (phase_ == Phase::select) best_successors_ = model_.successors();
     report_.calibration_examples = static_cast<std::int64_t>(held_out.size());
+    if (model_.content()) optimizer_->exclude(never_targets(sessions, examples));
     const std::int64_t count = static_cast<std::int64_t>(examples.size());
     // Half of what the model leaves, for activations and scratch are to come.
     Batches batches(model_.device(), sessions, examples, model_.config().history, config_.batch_size,
@@ -157,6 +170,7 @@ class Run {
         const TrainingStep state = optimizer_->wait();
         last_wait_ = Clock::now();
         loss_sum_ = state.loss_sum;
+        if (last == count) optimizer_->finish_rows();
         if (state.stopped) return diverge(concat("the loss became ", state.loss), rate);
         epoch_seconds_ = before + seconds_since(epoch_start);
         const double done_here = static_cast<double>(last - first_batch * config_.batch_size);
@@ -176,6 +190,7 @@ class Run {
         }
         if (checkpoint_due()) {
           ++position_;
+          optimizer_->finish_rows();
           save();
           --position_;
         }
@@ -257,6 +272,7 @@ class Run {
 
   void interrupt() {
     report_.stopped = "interrupted";
+    optimizer_->finish_rows();
     if (!options_.checkpoint.empty()) save();
     if (options_.validation && report_.best_epoch > 0) use_best();
   }
@@ -273,7 +289,7 @@ class Run {
     if (options_.warm_start)
       model_.upload(initial_);
     else
-      model_ = Model(model_.config(), model_.V(), model_.device());
+      model_ = Model(model_.config(), model_.V(), model_.device(), model_.content());
     optimizer_.reset();  // two sets of moments would not be needed at once
     optimizer_ = std::make_unique<Optimizer>(config_.optimizer, model_);
   }
@@ -299,6 +315,11 @@ class Run {
     if (!complete()) {
       optimizer_->moment1().save(tensors, "moment1/");
       optimizer_->moment2().save(tensors, "moment2/");
+      if (model_.content())  // which the items are not, to the bit
+        tensors.insert_or_assign(kDifferences, TensorSource({DType::f32, {model_.V(), model_.config().dim}},
+                                                            [this](std::size_t first, std::span<std::byte> block) {
+                                                              model_.differences().read(first, block);
+                                                            }));
       for (auto& [name, shape] : model_.shapes())
         tensors.insert_or_assign("best/" + name, TensorSource({DType::f32, shape}, best_.at(name).data()));
     }
@@ -356,6 +377,7 @@ class Run {
     if (complete()) return;
     optimizer_->moment1().load(file, "moment1/");
     optimizer_->moment2().load(file, "moment2/");
+    if (model_.content()) model_.differences().upload(file.f32(kDifferences, {model_.V(), model_.config().dim}));
     for (auto& [name, shape] : model_.shapes()) {
       const auto values = file.f32("best/" + name, shape);
       best_[name].assign(values.begin(), values.end());
@@ -372,6 +394,7 @@ class Run {
     auto train = Json::parse(to_json(config_));
     train.erase("checkpoint_seconds");
     return Json{{"model", Json::parse(to_json(model_.config()))},
+                {"content", model_.content() ? model_.content()->fingerprint() : std::uint64_t{0}},
                 {"train", train},
                 {"products", model_.V()},
                 {"refit", options_.refit},

@@ -25,6 +25,7 @@ struct Case {
   Vector mask;                                              // [L,D] factors of dropout, or empty
   Vector d_q;                                               // [B,D] gradients of the queries; empty: those of the loss
   std::vector<std::map<std::int32_t, double>> shares = {};  // t(x → v) of each x, for floors of successors
+  std::set<std::int64_t> excluded = {};                     // products that softmax leaves out
 };
 
 // t(x → y) of successors.h, from all pairs of events of the sessions that are not `left_out`.
@@ -211,19 +212,21 @@ class Network {
     double top = -1e300;
     for (std::int64_t v = 0; v < c_.V; ++v) {
       for (std::int64_t d = 0; d < D_; ++d) z[v] += t.q[d] * item(v, d) / (cosine ? norm(v) : 1);
-      top = std::max(top, z[v]);
+      if (!c_.excluded.contains(v)) top = std::max(top, z[v]);
     }
     result_.scores.push_back(z);
     const std::int64_t target = c_.batch.targets[b];
     if (target < 0) return;
     double sum = 0;
-    for (double score : z) sum += std::exp(score - top);
+    for (std::int64_t v = 0; v < c_.V; ++v)
+      if (!c_.excluded.contains(v)) sum += std::exp(z[v] - top);
     const double weight = c_.batch.weights[b];
     result_.loss += weight * (top + std::log(sum) - z[target]);
 
     Vector d_q(D_, 0.0);
     Vector& d_items = g("items");
     for (std::int64_t v = 0; v < c_.V; ++v) {
+      if (c_.excluded.contains(v)) continue;
       const double d_z = weight * (std::exp(z[v] - top) / sum - (v == target));
       const double length = cosine ? norm(v) : 1;
       double along = 0;
@@ -309,6 +312,66 @@ class Network {
 };
 
 inline Result run(const Case& c) { return Network(c).run(); }
+
+// Item rows of attributes: x = c + k δ, c the sum of product v's rows of attributes.
+struct ContentTables {
+  std::vector<std::vector<std::int32_t>> rows;  // [V] of each product
+  Vector attribute_rows, differences;           // [K,D], [V,D]
+
+  std::int64_t V() const { return static_cast<std::int64_t>(rows.size()); }
+  std::int64_t D() const { return static_cast<std::int64_t>(differences.size()) / V(); }
+
+  Vector sums() const {
+    Vector c(differences.size(), 0.0);
+    for (std::int64_t v = 0; v < V(); ++v)
+      for (std::int32_t row : rows[v])
+        for (std::int64_t d = 0; d < D(); ++d) c[v * D() + d] += attribute_rows[row * D() + d];
+    return c;
+  }
+
+  // |δ| <= bound |c| of products that have attributes.
+  void cut(double bound) {
+    const Vector c = sums();
+    for (std::int64_t v = 0; v < V(); ++v) {
+      double of_c = 0, of_difference = 0;
+      for (std::int64_t d = 0; d < D(); ++d) {
+        of_c += c[v * D() + d] * c[v * D() + d];
+        of_difference += differences[v * D() + d] * differences[v * D() + d];
+      }
+      if (rows[v].empty() || of_difference <= bound * bound * of_c) continue;
+      for (std::int64_t d = 0; d < D(); ++d) differences[v * D() + d] *= bound * std::sqrt(of_c / of_difference);
+    }
+  }
+
+  Vector items(const std::vector<int>& kept) const {
+    Vector x = sums();
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] += kept[i / D()] * differences[i];
+    return x;
+  }
+
+  // Of attribute rows and differences, from the gradients of the items.
+  std::pair<Vector, Vector> gradients(const std::vector<int>& kept, const Vector& d_items) const {
+    Vector d_rows(attribute_rows.size(), 0.0), d_differences(d_items);
+    for (std::int64_t v = 0; v < V(); ++v)
+      for (std::int64_t d = 0; d < D(); ++d) {
+        for (std::int32_t row : rows[v]) d_rows[row * D() + d] += d_items[v * D() + d];
+        d_differences[v * D() + d] *= kept[v];
+      }
+    return {d_rows, d_differences};
+  }
+};
+
+// k: 0 where the step drops a product's difference, else 1, [V].
+inline std::vector<int> kept_differences(const ContentTables& tables, double rate, std::uint64_t seed,
+                                         std::int64_t step) {
+  std::vector<int> kept;
+  for (std::int64_t v = 0; v < tables.V(); ++v) {
+    const std::uint64_t stream = (std::uint64_t{1} << 61) + static_cast<std::uint64_t>(step);
+    const auto words = stamp::philox(seed, stream, static_cast<std::uint64_t>(v / 4));
+    kept.push_back(tables.rows[v].empty() || stamp::uniform(words[v % 4]) >= rate);
+  }
+  return kept;
+}
 
 // The kind of a product of a history (repeats.h).
 inline std::size_t kind_of(std::span<const std::int32_t> history, std::int32_t row) {

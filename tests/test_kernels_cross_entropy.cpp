@@ -22,6 +22,9 @@ struct Inputs {
   std::vector<float> weights;
   std::vector<std::int32_t> row_ids;  // some of them -1, with NaN for a gradient
   std::vector<float> row_gradients;
+  std::vector<std::uint64_t> excluded = {};  // or none
+
+  bool is_excluded(std::int64_t v) const { return !excluded.empty() && excluded[v / 64] >> (v % 64) & 1; }
 };
 
 // The last dimension adds `shift` to every score; the others spread them by `spread`.
@@ -63,7 +66,10 @@ Expected cross_entropy(const Inputs& in) {
     for (std::int64_t d = 0; d < D && squared > 0; ++d) items[v * D + d] /= norms[v];
   }
   Expected result{{}, Doubles(B * D, 0.0), Doubles(V * D, 0.0)};
-  const auto z = reference::scores_of(B, D, V, in.q, items);
+  auto z = reference::scores_of(B, D, V, in.q, items);
+  for (std::int64_t b = 0; b < B; ++b)
+    for (std::int64_t v = 0; v < V; ++v)
+      if (in.is_excluded(v)) z[b * V + v] = -INFINITY;
   for (std::int64_t b = 0; b < B; ++b) {
     const double top = *std::max_element(z.begin() + b * V, z.begin() + (b + 1) * V);
     double sum = 0;
@@ -99,6 +105,7 @@ struct Uploaded {
         items(check::on(device, in.items)),
         weights(check::on(device, in.weights)),
         row_gradients(check::on(device, in.row_gradients)),
+        excluded(check::on(device, in.excluded)),
         targets(check::on(device, [&] {
           auto rows = in.targets;
           rows.insert(rows.end(), in.row_ids.begin(), in.row_ids.end());
@@ -115,11 +122,13 @@ struct Uploaded {
             .targets = targets.data(),
             .weights = weights.data(),
             .workspace = workspace,
-            .workspace_size = size};
+            .workspace_size = size,
+            .excluded = excluded.empty() ? nullptr : excluded.data()};
   }
 
   Shape shape;
   Array<float> q, items, weights, row_gradients;
+  Array<std::uint64_t> excluded;
   Array<std::int32_t> targets;  // with row_ids behind them
 };
 
@@ -132,11 +141,22 @@ Doubles quiet_rows(const Inputs& in, const std::vector<T>& d_items) {
     if (row >= 0) loud[row] = true;
   Doubles rows;
   for (std::size_t i = 0; i < d_items.size(); ++i)
-    if (!loud[i / in.shape.D]) rows.push_back(static_cast<double>(d_items[i]));
+    if (!loud[i / in.shape.D] && !in.is_excluded(static_cast<std::int64_t>(i) / in.shape.D))
+      rows.push_back(static_cast<double>(d_items[i]));
   return rows;
 }
 
-void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, float shift, double spread) {
+// Every product but targets of the batch and each 11th is left out in whole tiles and parts of them, all but 60 of 577.
+void exclude(Inputs& in) {
+  const std::int64_t V = in.shape.V;
+  in.excluded.assign(static_cast<std::size_t>((V + 63) / 64), 0);
+  for (std::int64_t v = 0; v < V; ++v)
+    if (v % 11 != 0 || v > 2 * V / 3) in.excluded[v / 64] |= std::uint64_t{1} << (v % 64);
+  for (std::int32_t target : in.targets) in.excluded[target / 64] &= ~(std::uint64_t{1} << (target % 64));
+}
+
+void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, float shift, double spread,
+                         bool with_excluded = false) {
   const auto [B, D, V, normalize] = shape;
   CAPTURE(device->name());
   CAPTURE(to_string(device->precision()));
@@ -149,7 +169,8 @@ void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, flo
   const double loss_tolerance = check::tolerance(*device).loss;
   double tolerance = check::tolerance(*device).gradient;
   if (shift != 0) tolerance = std::max(tolerance, 2e-4);  // a score of 500 has an ulp of 3e-5
-  const Inputs in = make_inputs(shape, shift, spread);
+  Inputs in = make_inputs(shape, shift, spread);
+  if (with_excluded) exclude(in);
   const Expected expected = cross_entropy(in);
   const Uploaded uploaded(device, in);
   const std::int64_t all = B * (V + V / 256 + 1024);  // as Optimizer asks for
@@ -183,6 +204,11 @@ void check_cross_entropy(const check::DevicePtr& device, const Shape& shape, flo
       for (float g : d_q) CHECK(std::abs(g) < tolerance);
     CHECK(check::error(d_items.values(), expected.d_items) < tolerance);
     CHECK(check::error(quiet_rows(in, d_items.values()), quiet_rows(in, expected.d_items)) < tolerance);
+    if (!with_excluded) continue;
+    const auto rows = d_items.values();
+    for (std::int64_t v = 0; v < V; ++v)
+      if (in.is_excluded(v) && std::find(in.row_ids.begin(), in.row_ids.end(), v) == in.row_ids.end())
+        CHECK(std::abs(rows[v * D]) < 1e-30f);
   }
 }
 
@@ -193,6 +219,14 @@ const Shape kShapes[] = {{9, 7, 1},         {9, 33, 31},           {9, 100, 514}
                          {387, 18, 1090},   {70, 120, 300}};
 
 }  // namespace
+
+TEST_CASE("catalog cross-entropy leaves products out, whole tiles too") {
+  auto devices = check::devices();
+  for (const auto& device : check::fast_devices()) devices.push_back(device);
+  for (const auto& device : devices)
+    for (const Shape& shape : {Shape{9, 33, 577}, {130, 100, 577, true}, {9, 130, 1090, true}, {9, 100, 2100}})
+      if (!check::slow(*device) || shape.B * shape.V < 100'000) check_cross_entropy(device, shape, 0, 1, true);
+}
 
 TEST_CASE("catalog cross-entropy: losses and gradients, for any size, shift and workspace") {
   for (const auto& device : check::devices())

@@ -68,6 +68,19 @@ const float* tile_items(const CatalogCrossEntropy& p, Index first, Index n, floa
   return copy;
 }
 
+// The products of a tile that are left out, [returned number], by their places in it.
+Index excluded_places(const CatalogCrossEntropy& p, Index first, Index n, Index* places) {
+  if (!p.excluded) return 0;
+  Index count = 0;
+  for (Index v = first; v < first + n; ++v)
+    if (p.excluded[v / 64] >> (v % 64) & 1) places[count++] = v - first;
+  return count;
+}
+
+void leave_out(Index count, const Index* places, float* scores) {
+  for (Index i = 0; i < count; ++i) scores[places[i]] = CatalogCrossEntropy::kExcludedScore;
+}
+
 // What one part of the catalog adds up, for each query.
 struct Sums {
   float* maxima;  // [B]
@@ -85,9 +98,11 @@ void attend(const CatalogCrossEntropy& p, const std::vector<Bf16Pair>& queries, 
   std::fill_n(sums.values, B * W, 0.0f);
   float* copy = scratch<float, 5>(p.normalize_items ? kTile * D : 0);
   float* norms = scratch<float, 6>(kTile);
+  Index places[kTile];
   Tile tile(p, queries);
   for (Index t = from; t < to; ++t) {
     const Index first = t * kTile, n = std::min(kTile, p.V - first);
+    const Index left_out = excluded_places(p, first, n, places);
     tile.load(n, tile_items(p, first, n, copy, norms), true);
     for (Index block = 0; block < B; block += kQueriesAtOnce) {
       const Index rows = std::min(kQueriesAtOnce, B - block);
@@ -97,6 +112,7 @@ void attend(const CatalogCrossEntropy& p, const std::vector<Bf16Pair>& queries, 
         float* row = z + (b - block) * kTile;
         const Index target = p.targets[b] - first;
         if (target >= 0 && target < n) losses[b] = -row[target];
+        leave_out(left_out, places, row);
         const float top = simd().max(n, row);
         if (!(top <= sums.maxima[b])) {
           const float shrink = sums.maxima[b] == kLowest ? 0 : std::exp(sums.maxima[b] - top);
@@ -131,12 +147,17 @@ void softmax_gradient(const CatalogCrossEntropy& p, const std::vector<Bf16Pair>&
     }
     return;
   }
+  Index places[kTile];
+  const Index left_out = excluded_places(p, t * kTile, n, places);
   tile.load(n, items, false);
   tile.scale_queries(p.weights);
   for (Index block = 0; block < p.B; block += kQueriesAtOnce) {
     const Index rows = std::min(kQueriesAtOnce, p.B - block);
     float* z = tile.scores(block, rows, nullptr);
-    for (Index r = 0; r < rows; ++r) simd().exp_sum(n, log_sums[block + r], z + r * kTile);
+    for (Index r = 0; r < rows; ++r) {
+      leave_out(left_out, places, z + r * kTile);
+      simd().exp_sum(n, log_sums[block + r], z + r * kTile);
+    }
     tile.add_gradient(n, block, rows, tile.keep(rows, z, nullptr), d_items, block > 0);
   }
 }

@@ -65,6 +65,11 @@ class CpuDevice final : public Device {
   void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, std::int64_t L,
                                       const float* row_gradients, const ItemUpdate& update) override;
 
+  // content.cpp
+  void content_rows(const ContentRows& content, const TrainingStep* step) override;
+  void content_gradients(const ContentRows& content, const TrainingStep* step, float* d_items,
+                         float* d_attribute_rows) override;
+
   // catalog_top_k.cpp
   std::int64_t rounded_size(std::int64_t, std::int64_t) const override { return 0; }
   void round_items(std::int64_t, std::int64_t, const ItemRows&, std::byte*) override {}

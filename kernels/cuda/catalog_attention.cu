@@ -59,6 +59,13 @@ __device__ void round_queries(const CatalogCrossEntropy& p, Index first, bf16* o
   }
 }
 
+// Which of `size` products from `first` on have no score, as bits: excluded ones, and what is behind the catalog.
+__device__ inline std::uint64_t left_out(const CatalogCrossEntropy& p, int first, int size) {
+  const int count = static_cast<int>(p.V) - first;
+  const std::uint64_t behind = count < size ? ~std::uint64_t{0} << count : 0;
+  return p.excluded ? behind | p.excluded[first / 64] >> (first % 64) : behind;
+}
+
 // Part blockIdx.x of the catalog for 128 queries: stats [parts][Bp] of (top, Σ exp2(z log2 e - top)), outs
 // [parts][Bp,W] of Σ exp2(…) x. The first part leaves the queries in bf16 [Bp,W].
 template <int W>
@@ -89,15 +96,14 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
     if (own >= p.B || first >= p.V) return;  // nobody's queries, no products
     Scores<W> z;
     rows.scores(own_queries, products, z);
-    const int count = static_cast<int>(p.V) - first;
-    if (count < kChunk<W>)  // rows behind the catalog
+    if (const std::uint64_t out = left_out(p, first, kChunk<W>))  // or behind the catalog
 #pragma unroll
       for (int m = 0; m < 2; ++m)
 #pragma unroll
         for (int n = 0; n < kChunk<W> / 8; ++n)
 #pragma unroll
           for (int c = 0; c < 4; ++c)
-            if (8 * n + 2 * t + c % 2 >= count) z[m][n][c] = -INFINITY;
+            if (out >> (8 * n + 2 * t + c % 2) & 1) z[m][n][c] = CatalogCrossEntropy::kExcludedScore;
     float growth[2][2];
     bool grown = false;
 #pragma unroll

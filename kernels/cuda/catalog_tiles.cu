@@ -37,14 +37,22 @@ __global__ void normalized_items_kernel(Index N, Index D, const float* items, fl
 }
 
 // A block owns query b: z -> exp(z - top) over the tile's products first … first + n - 1, top the largest so far.
+// Products that are left out take part with a score that is as good as none; what backward has of them counts for
+// nothing (item_update.h).
 __global__ void __launch_bounds__(kThreads)
-    softmax_tile_kernel(Index D, Index first, Index n, Index width, const std::int32_t* targets, float* z,
-                        float* losses, Running* running, float* tile_tops, float* d_queries) {
+    softmax_tile_kernel(Index D, Index first, Index n, Index width, const std::int32_t* targets,
+                        const std::uint64_t* excluded, float* z, float* losses, Running* running, float* tile_tops,
+                        float* d_queries) {
   const Index b = blockIdx.x;
   float* row = z + b * width;
   const int thread = static_cast<int>(threadIdx.x);
   const Index target = targets[b] - first;
   if (thread == 0 && target >= 0 && target < n) losses[b] = -row[target];
+  if (excluded) {
+    __syncthreads();
+    for (Index v = thread; v < n; v += kThreads)
+      if (excluded[(first + v) / 64] >> ((first + v) % 64) & 1) row[v] = CatalogCrossEntropy::kExcludedScore;
+  }
   const Running before = first == 0 ? Running{-INFINITY, 0} : running[b];
   float top = -INFINITY;
   for (Index v = thread; v < n; v += kThreads) top = fmaxf(top, row[v]);
@@ -149,7 +157,7 @@ void CudaDevice::score_tiles(const CatalogCrossEntropy& p, float* losses, float*
     float* z = tiles.of(t, p.B);
     product(p.B, n, p.D, p.queries, false, items, true, z, false);
     launch("catalog_cross_entropy", softmax_tile_kernel, dim3(static_cast<unsigned>(p.B)), dim3(kThreads), 0, p.D,
-           first, n, n, p.targets, z, losses, tiles.running, tiles.tops_of(t, p.B), d_queries);
+           first, n, n, p.targets, p.excluded, z, losses, tiles.running, tiles.tops_of(t, p.B), d_queries);
     product(p.B, p.D, n, z, false, items, false, d_queries, true);
   }
   launch("catalog_cross_entropy's end", finish_queries_kernel, blocks_for(p.B, kWarps), dim3(kThreads), 0, p,

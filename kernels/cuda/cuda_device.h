@@ -80,6 +80,11 @@ class CudaDevice final : public Device {
   void catalog_cross_entropy_backward(const CatalogCrossEntropy& problem, const float* log_sums, Index L,
                                       const float* row_gradients, const ItemUpdate& update) override;
 
+  // content.cu
+  void content_rows(const ContentRows& content, const TrainingStep* step) override;
+  void content_gradients(const ContentRows& content, const TrainingStep* step, float* d_items,
+                         float* d_attribute_rows) override;
+
   // catalog_top_k.cu, with catalog_scan.cu and catalog_select.cu
   Index packed_size(Index V, Index D) const override;
   void inverse_norms(Index V, Index D, const ItemRows& items, float* norms) override;
@@ -166,6 +171,7 @@ class CudaDevice final : public Device {
   Scratch<std::byte> entries_sorting_{*this};  // beside other work
   Scratch<std::uint32_t> entry_marks_{*this};  // where pieces of them begin, and those of each 32 products
   Scratch<float> entry_sums_{*this};           // their pieces
+  Scratch<float> content_sums_{*this};         // of the pieces of attribute rows' gradients
   Scratch<std::byte> sorting_{*this};
   Scratch<std::byte> packed_{*this};          // products of the top-k that nobody packed before
   Scratch<float> inverse_norms_{*this};       // of products whose nobody knew

@@ -121,7 +121,7 @@ ItemGradient CudaDevice::sum_entries(const CatalogCrossEntropy& p, Index L, cons
          dim3(summing.x + marking.x + blocks_for(groups + 1, kThreads).x), dim3(kThreads), 0,
          Entries{n, p.B, p.D, p.V, ids, sources, p.queries, p.weights, row_gradients}, summing.x, marking.x, groups,
          update.d_items ? nullptr : update.step, sums, heads, bounds, factors);
-  return {p.D, p.V, p.items, p.normalize_items, p.B, ids, sources, heads, sums, bounds, factors, update};
+  return {p.D, p.V, p.items, p.normalize_items, p.B, ids, sources, heads, sums, bounds, factors, p.excluded, update};
 }
 
 }  // namespace stamp::cuda

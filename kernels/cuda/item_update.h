@@ -28,6 +28,7 @@ struct ItemGradient {
   const float* sums;             // [entries,D], of the piece that begins here
   const std::int32_t* bounds;    // [groups + 1]: the entries of each kOwnRows products
   const AdamFactors* factors;
+  const std::uint64_t* excluded;  // bit set of products that are in no softmax; or null
   ItemUpdate update;
 };
 
@@ -128,6 +129,10 @@ __device__ inline void write_bf16_rows(Index D, int W, int n, bool normalize, co
 __device__ inline void finish_item_rows(const ItemGradient& p, Index first, int n, float* d_rows, int W) {
   const int begin = p.bounds[first / kOwnRows], end = p.bounds[first / kOwnRows + 1];
   const float* items = p.items + first * p.D;
+  if (p.excluded)
+    for (int row = 0; row < n; ++row)
+      if (p.excluded[(first + row) / 64] >> ((first + row) % 64) & 1)
+        for (Index d = lane_index(); d < p.D; d += kWarp) d_rows[row * p.D + d] = 0;
   add_entries(p, begin, end, first, d_rows, true, !p.normalize_items);
   if (p.normalize_items) {
     normalize_gradients(p.D, n, items, d_rows);

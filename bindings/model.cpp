@@ -1,5 +1,5 @@
 // Models: training and measuring.
-#include "bindings/convert.h"
+#include "bindings/attributes.h"
 #include "stamp/baselines.h"
 #include "stamp/clusters.h"
 #include "stamp/trainer.h"
@@ -40,10 +40,17 @@ std::string evaluate_with(Ranker& ranker, const Sessions& sessions, const std::v
 
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>>(m, "Model")
-      .def(py::init([](const std::string& config, std::int64_t products, std::shared_ptr<Device> device) {
-        const Unlocked unlocked;
-        return std::make_shared<Model>(config_from_json(config), products, std::move(device));
-      }))
+      .def(py::init([](const std::string& options, std::int64_t products, std::shared_ptr<Device> device,
+                       const py::list& attributes) {
+             const Config config = config_from_json(options);
+             const Attributes columns = attributes_from(attributes, products);
+             const Unlocked unlocked;
+             std::shared_ptr<const Content> content;
+             if (!config.content.empty())
+               content = std::make_shared<Content>(Content::of(columns, config.content, config.content_bins));
+             return std::make_shared<Model>(config, products, std::move(device), std::move(content));
+           }),
+           py::arg("config"), py::arg("products"), py::arg("device"), py::arg("attributes") = py::list())
       .def_property_readonly("device", &Model::device)
       .def("weights",
            [](const Model& model) {
@@ -67,6 +74,16 @@ void bind_model(py::module_& m) {
                 std::make_shared<Successors>(other.successors()->in_catalog(span_of(rows), model.V())));
           },
           py::arg("other"), py::arg("rows"))
+      .def("take_content", &Model::take_content, py::arg("other"))
+      .def(
+          "content_rows",
+          [](const Model& model, const py::list& attributes, std::int64_t products) {
+            require(model.content() != nullptr, "content_rows: the rows of this model are not made of attributes");
+            const Lists rows = model.content()->encode(attributes_from(attributes, products));
+            const std::int64_t D = model.config().dim;
+            return array_of(Content::sums(rows, model.weights().attribute_rows.download(), D)).reshape({products, D});
+          },
+          py::arg("attributes"), py::arg("products"))
       .def("config", [](const Model& model) { return to_json(model.config()); });
 
   m.def("presets", [](const std::string& name) {

@@ -1,5 +1,5 @@
 // Bundles and recommending.
-#include "bindings/convert.h"
+#include "bindings/attributes.h"
 #include "stamp/bundle.h"
 #include "stamp/recommender.h"
 
@@ -9,25 +9,6 @@ namespace {
 
 using Rows = std::vector<std::int32_t>;
 using OptionalRows = std::optional<Rows>;
-
-// (name, codes, values) or (name, numbers)
-void add_attribute(Attributes& attributes, const py::tuple& column) {
-  const auto name = column[0].cast<std::string>();
-  if (column.size() == 3) {
-    attributes.add(TextAttribute{
-        .name = name, .values = column[2].cast<std::vector<std::string>>(), .codes = column[1].cast<Rows>()});
-  } else {
-    attributes.add(NumberAttribute{.name = name, .values = column[1].cast<std::vector<float>>()});
-  }
-}
-
-py::list attributes_of(const Attributes& attributes) {
-  py::list columns;
-  for (const auto& text : attributes.texts())
-    columns.append(py::make_tuple(text.name, array_of(text.codes), text.values));
-  for (const auto& number : attributes.numbers()) columns.append(py::make_tuple(number.name, array_of(number.values)));
-  return columns;
-}
 
 // (id, rows, model, train, fingerprint, report)
 Cluster cluster_of(const py::tuple& described) {
@@ -92,12 +73,11 @@ void bind_serving(py::module_& m) {
                        std::shared_ptr<Baseline> fallback) {
              Bundle bundle{.catalog = catalog,
                            .counts = std::move(counts),
-                           .attributes = Attributes(catalog.size()),
+                           .attributes = attributes_from(attributes, catalog.size()),
                            .clusters = {},
                            .route_by = std::move(route_by),
                            .rules = std::move(rules),
                            .fallback = std::move(fallback)};
-             for (const auto& column : attributes) add_attribute(bundle.attributes, column.cast<py::tuple>());
              for (const auto& cluster : clusters) bundle.clusters.push_back(cluster_of(cluster.cast<py::tuple>()));
              bundle.validate();
              return bundle;
@@ -108,7 +88,7 @@ void bind_serving(py::module_& m) {
       .def_property_readonly(
           "counts",
           [](py::object self) { return view(std::span<const std::int64_t>(self.cast<const Bundle&>().counts), self); })
-      .def_property_readonly("attributes", [](const Bundle& bundle) { return attributes_of(bundle.attributes); })
+      .def_property_readonly("attributes", [](const Bundle& bundle) { return attributes_to(bundle.attributes); })
       .def_property_readonly("clusters", &clusters_of)
       .def_readonly("route_by", &Bundle::route_by)
       .def_readonly("rules", &Bundle::rules)

@@ -18,10 +18,11 @@ from .._stamp import __version__
 from ..base.checks import plain, truth, whole_number
 from ..base.files import check_file, tensors_metadata
 from ..base.memory import peak_memory
+from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.tables.ids import Ids
 from ..models.evaluation import Evaluation
-from ..models.stamp_recommender import StampRecommender
+from ..models.stamp_recommender import StampRecommender, named_content
 from ..models.train_reports import TrainReport, check_report, write_report
 from .warm_starts import WarmStart
 
@@ -54,6 +55,17 @@ class Settings:
         settings = cls(options, float(validation), refit, whole_number("min_examples", min_examples, least=0))
         settings.recommender("cpu")  # names the option that cannot be
         return settings
+
+    @property
+    def content(self) -> Any:
+        """The option of that name."""
+        return self.options.get("content", False)
+
+    def require_products(self, products: Products | None) -> None:
+        """Raises ValueError where content rows want attributes and there are none."""
+        if not (products is None or isinstance(products, Products)):
+            raise ValueError(f"products is {type(products).__name__}, expected stamp.Products")
+        named_content(self.content, {} if products is None else products.attributes)
 
     def like(self, earlier: TrainReport | None) -> Settings:
         """These, without validation and for the epochs that were best in an earlier training that had one."""
@@ -94,6 +106,7 @@ class Job:
     item_ids: np.ndarray  # [V] in the order of the rows of `sessions`
     clicks: np.ndarray  # [V] in the data
     sessions: _stamp.Sessions
+    attributes: list[_stamp.Attribute]  # of the products, where content rows want them
 
     def run(self, progress: bool | Any) -> TrainReport:
         """Train, save, report. Resumes from the checkpoint that an earlier run of this job left."""
@@ -118,8 +131,8 @@ class Job:
 
         def fit() -> None:
             recommender._train(
-                catalog, clicks, train._core.without_unknown(), held_out, refit=settings.refit, checkpoint=checkpoint,
-                progress=progress, warm_start=old,
+                catalog, clicks, train._core.without_unknown(), held_out, attributes=self.attributes,
+                refit=settings.refit, checkpoint=checkpoint, progress=progress, warm_start=old,
             )  # fmt: skip
 
         damage = fit_from_checkpoint(out, fit)

@@ -13,6 +13,7 @@ from .. import _stamp
 from ..base.checks import plain, whole_number
 from ..base.memory import available_memory
 from ..base.progress import ClustersBar
+from ..data.products import Products
 from ..models.hardware import devices
 from ..models.train_reports import TrainReport, finished, write_report
 from .clusters import CatalogClusters
@@ -48,6 +49,7 @@ def train_clusters(
     clusters: CatalogClusters | str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
+    products: Products | None = None,
     reading: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -71,7 +73,7 @@ def train_clusters(
 
     Parameters
     ----------
-    data, clusters, reading, config, min_examples, resume
+    data, clusters, products, reading, config, min_examples, resume
         As of :func:`train_cluster`.
     out : path
         Directory for one directory a cluster, ``catalog.safetensors`` (all products of the data, with their clicks) and
@@ -116,7 +118,8 @@ def train_clusters(
         raise ValueError(f"train_clusters: only is {only!r}, expected ids of clusters")
     settings = Settings.read(config, min_examples)
     names = _device_names(device, settings)
-    plan = Plan.make(data, clusters, min_examples, reading)
+    settings.require_products(products)
+    plan = Plan.make(data, clusters, min_examples, reading, products)
     wanted = plan.ids if only is None else sorted({plain(cluster) for cluster in only})
     for cluster in wanted:
         plan.require("train_clusters: only", cluster)

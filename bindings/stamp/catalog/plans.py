@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..data.products import Products
 from ..data.tables.ids import Ids
 from ..models.train_reports import FORMAT, TrainReport
 from .clusters import CatalogClusters
@@ -32,6 +33,7 @@ class Plan:
     own: dict[int, tuple[int, int, int]]  # products, examples, inside of each cluster by itself
     merged: dict[int, tuple[int, int, int]]  # the same, with all that was merged into it
     clusters_fingerprint: str
+    products: Products | None  # whose attributes content rows are of
 
     @classmethod
     def make(
@@ -40,6 +42,7 @@ class Plan:
         clusters: CatalogClusters | str | os.PathLike[str],
         min_examples: int,
         reading: Mapping[str, Any] | None,
+        products: Products | None = None,
     ) -> Plan:
         if isinstance(clusters, (str, os.PathLike)):
             clusters = CatalogClusters.load(clusters)
@@ -53,7 +56,7 @@ class Plan:
         final = np.searchsorted(ids, np.array([into.get(cluster, cluster) for cluster in own])).astype(np.int32)
         labels = np.where(labels >= 0, final[labels], np.int32(-1))
         merged = found.count(ids, labels, into) if into else own
-        return cls(found, ids.tolist(), labels, into, own, merged, str(clusters.fingerprint))
+        return cls(found, ids.tolist(), labels, into, own, merged, str(clusters.fingerprint), products)
 
     def require(self, call: str, cluster_id: int) -> None:
         if cluster_id not in self.own:
@@ -61,13 +64,15 @@ class Plan:
             raise ValueError(f"{call}: there is no cluster {cluster_id!r}, expected one of {few}")
 
     def identity(self, cluster_id: int, settings: Settings, warm_start: WarmStart | None) -> str:
-        """Equal for calls that would give the same model: of data, clusters, config and the weights to begin with."""
+        """Equal for calls that would give the same model: of data, clusters, config, attributes that count and the weights to
+        begin with."""
         parts = {
             "format": FORMAT,
             "data": self.data.fingerprint,
             "clusters": self.clusters_fingerprint,
             "cluster": cluster_id,
             "config": settings.to_dict(),
+            "products": self.products.fingerprint if settings.content and self.products is not None else None,
             "warm_start": None if warm_start is None else warm_start.identity,
         }
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
@@ -108,8 +113,15 @@ class Plan:
                 f"train_cluster: the data have {counted[0]:,} examples of cluster {cluster}, {counted[1]:,} of them inside, "
                 f"but were counted to have {self.merged[cluster][1]:,} and {self.merged[cluster][2]:,}; prepare them anew"
             )
+        attributes: list[_stamp.Attribute] = []
+        if settings.content and self.products is not None:
+            ids = Ids("the products of the cluster", self.data.item_ids[members])
+            catalog = _stamp.Catalog(ids.kind)
+            ids.add_to(catalog)
+            attributes = self.products.columns_of(catalog)
         return Job(
-            report, settings, str(out), device, warm_start, self.data.item_ids[members], self.data.clicks[members], sessions
+            report, settings, str(out), device, warm_start, self.data.item_ids[members], self.data.clicks[members], sessions,
+            attributes,
         )  # fmt: skip
 
 

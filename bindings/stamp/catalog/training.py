@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base.checks import plain
+from ..data.products import Products
 from ..models.train_reports import TrainReport, finished, read_report, write_report
 from .clusters import CatalogClusters
 from .jobs import Settings, check_out, clear_checkpoint, failure
@@ -29,6 +30,7 @@ def train_cluster(
     cluster_id: int,
     *,
     out: str | os.PathLike[str],
+    products: Products | None = None,
     reading: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -53,6 +55,8 @@ def train_cluster(
     cluster_id : int
     out : path
         Directory for ``model`` (see :func:`stamp.load`) and ``report.json``, which is written last.
+    products : Products, optional
+        Whose attributes rows are made of where config has `content`: in each cluster the values that its own products have.
     reading : dict, optional
         Options of :meth:`Sessions.from_frame` for data that is read here: ``{"session_id": "visit", "separator": ";"}``.
     config : dict
@@ -91,7 +95,8 @@ def train_cluster(
     known = TrainReport(cluster=cluster_id, status="failed", config=dict(config or {}))
     try:
         settings = Settings.read(config, min_examples).like(earlier(like, cluster_id))
-        plan = Plan.make(data, clusters, min_examples, reading)
+        settings.require_products(products)
+        plan = Plan.make(data, clusters, min_examples, reading, products)
         plan.require("train_cluster", cluster_id)
         warm = WarmStart.find(warm_start, cluster_id)
         identity = plan.identity(cluster_id, settings, warm)

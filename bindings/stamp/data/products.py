@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -127,6 +128,16 @@ class Products:
     def attributes(self) -> dict[str, str]:
         return {name: "text" if isinstance(column, tuple) else "number" for name, column in self._columns.items()}
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Equal for equal tables, hexadecimal."""
+        digest = hashlib.blake2b(repr((self.kind, self.attributes, self.item_ids.tolist())).encode(), digest_size=16)
+        for column in self._columns.values():
+            codes = column[0] if isinstance(column, tuple) else column
+            digest.update(np.ascontiguousarray(codes).tobytes())
+            digest.update(repr(column[1] if isinstance(column, tuple) else None).encode())
+        return digest.hexdigest()
+
     def add_to(self, catalog: _stamp.Catalog) -> None:
         """Add the product ids to a catalog; those that it has keep their rows."""
         self._ids.add_to(catalog)
@@ -143,6 +154,14 @@ class Products:
         column = self._columns[name]
         assert isinstance(column, np.ndarray)
         return self._laid_out(column, np.nan, catalog)
+
+    def columns_of(self, catalog: _stamp.Catalog, names: Collection[str] | None = None) -> list[_stamp.Attribute]:
+        """Attributes of the products of `catalog` as the library takes them; all where no `names` are given."""
+        return [
+            (name, *self.codes(name, catalog)) if kind == "text" else (name, self.numbers(name, catalog))
+            for name, kind in self.attributes.items()
+            if names is None or name in names
+        ]
 
     def _laid_out(self, values: np.ndarray, missing: float, catalog: _stamp.Catalog) -> np.ndarray:
         require_one_kind("Products", self._catalog, "the catalog", catalog)

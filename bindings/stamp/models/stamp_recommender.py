@@ -9,7 +9,7 @@ import numbers
 import os
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .. import _stamp
 from ..base.checks import plain, truth
 from ..base.files import check_file
 from ..base.progress import TrainingBar
+from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.tables.ids import Ids, catalog_ids, require_one_kind
 from .hardware import check_device_names, open_device
@@ -59,7 +60,9 @@ class StampRecommender(_ListingRecommender):
         `history` (last events read, 0 for all), `min_history`, `patience` and `monitor` (early stopping), `clip_norm`,
         `schedule`, `weight_decay`, `score`, `max_norm`; `repeat_floors`, `successor_floors`, `successors` and
         `calibration` (visitors come back, and go where others went; how often is learnt from up to a twentieth of the
-        examples, which teach no weight: docs/model.md).
+        examples, which teach no weight: docs/model.md); `content`, names of attributes that item rows are made of, or
+        True for all that :meth:`fit` is given, with `content_bins`, `difference_bound` and `difference_dropout`, so that
+        products without clicks have rows, too.
 
     Attributes
     ----------
@@ -74,7 +77,7 @@ class StampRecommender(_ListingRecommender):
         saved model does not hold these, so the same training saves the same bytes, and one that is loaded lacks them.
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [10,repeat_floors],
-        `successor.floors` [successor_floors].
+        `successor.floors` [successor_floors], and with `content` `attribute_rows` [K,D].
     """
 
     _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_")
@@ -107,7 +110,8 @@ class StampRecommender(_ListingRecommender):
         before = self._given if preset == self.preset else _changed(self._given, self._defaults())
         given = {**before, **{name: plain(value) for name, value in params.items()}}
         check_device_names(device, precision)
-        _stamp.check_options(*_configs(preset, given), precision)
+        named = {**given, "content": []} if isinstance(given.get("content"), bool) else given
+        _stamp.check_options(*_configs(preset, named), precision)
         self.preset, self.device, self.precision, self._given = preset, device, precision, given
         return self
 
@@ -115,6 +119,7 @@ class StampRecommender(_ListingRecommender):
         self,
         train: Sessions,
         *,
+        products: Products | None = None,
         validation: Sessions | float | None = None,
         refit: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -126,6 +131,8 @@ class StampRecommender(_ListingRecommender):
         Parameters
         ----------
         train : Sessions
+        products : Products, optional
+            What is known of the products of the sessions: `content` needs it. Products that no session holds do not count.
         validation : Sessions or float, optional
             Judges every epoch; the weights of the best are kept. A float takes that last share of `train`.
         refit : bool
@@ -143,7 +150,8 @@ class StampRecommender(_ListingRecommender):
         Raises
         ------
         ValueError
-            No example to learn from, `validation` has ids of another kind than `train`, or options that cannot be.
+            No example to learn from, `validation` has ids of another kind than `train`, or options that cannot be;
+            `content` without `products`, with an attribute that these have not, or that no product has.
         RuntimeError
             The device cannot be had, with the reason, or is out of memory. `checkpoint` cannot be written, which is
             looked into before any work.
@@ -170,6 +178,7 @@ class StampRecommender(_ListingRecommender):
             _count_clicks(parts, catalog),
             train.rows_in(catalog, "fit: train", "training"),
             None if validation is None else validation.rows_in(catalog, "fit: validation", "train"),
+            attributes=[] if products is None else products.columns_of(catalog),
             refit=refit,
             checkpoint=checkpoint,
             progress=progress,
@@ -184,16 +193,19 @@ class StampRecommender(_ListingRecommender):
         sessions: _stamp.Sessions,
         held_out: _stamp.Sessions | None,
         *,
+        attributes: list[_stamp.Attribute],
         refit: bool,
         checkpoint: str | os.PathLike[str] | None,
         progress: bool | Any,
         on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
         warm_start: StampRecommender | None = None,
     ) -> None:
-        """What every training comes down to: sessions as rows of a catalog whose products were clicked `counts` times."""
+        """What every training comes down to: sessions as rows of a catalog whose products were clicked `counts` times, and
+        have these attributes."""
         _warn_of_robots(sessions)
-        config, train_config = _configs(self.preset, self._given)
-        model = _stamp.Model(config, len(catalog), _stamp.open_device(self.device, self.precision))
+        content = named_content(self._given.get("content", []), [column[0] for column in attributes])
+        config, train_config = _configs(self.preset, {**self._given, "content": content})
+        model = _stamp.Model(config, len(catalog), _stamp.open_device(self.device, self.precision), attributes)
         if warm_start is not None:
             model.set_weights(_carried_over(warm_start, model, catalog))
         callback = TrainingBar() if progress is True else progress if callable(progress) else None
@@ -261,8 +273,10 @@ class StampRecommender(_ListingRecommender):
         known = Ids("the model", self.item_ids_).find_in(catalog, "the catalog")
         counts = np.zeros(len(catalog), np.int64)
         counts[known[known >= 0]] = np.asarray(self._counts)[known >= 0]
-        model = _stamp.Model(self._model.config(), len(catalog), self._device_to_open())
-        model.set_weights({**self.weights_, "items": rows})
+        plain_rows = json.dumps({**json.loads(self._model.config()), "content": []})
+        model = _stamp.Model(plain_rows, len(catalog), self._device_to_open())
+        weights = {name: values for name, values in self.weights_.items() if name != "attribute_rows"}
+        model.set_weights({**weights, "items": rows})
         model.take_successors(self._model, known)
         other = copy.copy(self)
         other._catalog, other._counts, other._model, other._release = catalog, counts, model, None
@@ -312,8 +326,20 @@ def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:
     return json.dumps(model), json.dumps(train)
 
 
+def named_content(content: Any, attributes: Collection[str]) -> Any:
+    """The names of the attributes that item rows are made of, of the option `content` and those that products have."""
+    if content is True:
+        if not attributes:
+            raise ValueError("fit: content is True, but no product has attributes; pass products that have some")
+        return list(attributes)
+    if content and not attributes:
+        raise ValueError(f"fit: content is {content!r}, but no product has attributes; pass products that have these")
+    return content or []
+
+
 # Options that a model may have other values of than the one whose weights it starts with.
-_FREE = ("dropout", "history", "item_std", "weight_std", "seed", "repeat_floors", "successor_floors", "successors")
+_FREE = ("dropout", "history", "item_std", "weight_std", "seed", "repeat_floors", "successor_floors", "successors",
+         "content_bins", "difference_bound", "difference_dropout")  # fmt: skip
 
 
 def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Catalog) -> dict[str, np.ndarray]:
@@ -324,7 +350,10 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
             raise ValueError(
                 f"warm_start: that model has {name}={theirs[name]!r}, this one {name}={value!r}; they must agree"
             )
+    if mine["content"]:
+        model.take_content(old._model)
     weights, trained = model.weights(), old.weights_
+    trained.pop("attribute_rows", None)
     for option, name in (("repeat_floors", "repeat.floors"), ("successor_floors", "successor.floors")):
         if mine[option] != theirs[option]:
             trained.pop(name, None)

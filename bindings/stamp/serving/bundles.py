@@ -98,10 +98,7 @@ def build_bundle(
         products = items if isinstance(items, Products) else Products.from_frame(items)
         require_one_kind("build_bundle: items", products._catalog, "the models", catalog)
         products.add_to(catalog)
-        for name, kind in products.attributes.items():
-            columns.append(
-                (name, *products.codes(name, catalog)) if kind == "text" else (name, products.numbers(name, catalog))
-            )
+        columns = products.columns_of(catalog)
     clicks = np.zeros(len(catalog), np.int64)
     clicks[: sum(map(len, counts))] = np.concatenate(counts)
     bundle = _stamp.Bundle(

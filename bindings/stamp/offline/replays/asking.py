@@ -241,13 +241,7 @@ def _with_attributes(bundle: _stamp.Bundle, products: Products | None) -> _stamp
     ]
     columns = bundle.attributes
     known = {column[0] for column in columns}
-    for name, kind in products.attributes.items():
-        if name in known:
-            continue
-        if kind == "text":
-            columns.append((name, *products.codes(name, bundle.catalog)))
-        else:
-            columns.append((name, products.numbers(name, bundle.catalog)))
+    columns += products.columns_of(bundle.catalog, [name for name in products.attributes if name not in known])
     return _stamp.Bundle(
         bundle.catalog, bundle.counts.tolist(), columns, clusters, bundle.route_by, bundle.rules, bundle.fallback
     )  # fmt: skip

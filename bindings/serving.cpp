@@ -1,6 +1,7 @@
 // Bundles and recommending.
 #include "bindings/attributes.h"
 #include "stamp/bundle.h"
+#include "stamp/new_products.h"
 #include "stamp/recommender.h"
 
 namespace stamp::bindings {
@@ -94,6 +95,31 @@ void bind_serving(py::module_& m) {
       .def_readonly("rules", &Bundle::rules)
       .def_property_readonly("fallback",
                              [](const Bundle& bundle) { return std::const_pointer_cast<Baseline>(bundle.fallback); });
+  m.def(
+      "add_products",
+      [](const Bundle& bundle, const Catalog& items, const py::list& columns) {
+        const Attributes attributes = attributes_from(columns, items.size());
+        auto grown = std::make_shared<Bundle>(bundle);
+        AddedProducts found;
+        {
+          const Unlocked unlocked;
+          found = add_products(*grown, items, attributes);
+        }
+        return py::make_tuple(grown, found.added, found.known, array_of(std::move(found.left_out)));
+      },
+      py::arg("bundle"), py::arg("items"), py::arg("attributes"));
+  m.def(
+      "refresh_products",
+      [](const Bundle& bundle, const Sessions& sessions) {
+        auto refreshed = std::make_shared<Bundle>(bundle);
+        std::int64_t fitted;
+        {
+          const Unlocked unlocked;
+          fitted = refresh_products(*refreshed, sessions);
+        }
+        return py::make_tuple(refreshed, fitted);
+      },
+      py::arg("bundle"), py::arg("sessions"));
   m.def(
       "save_bundle",
       [](const std::string& path, const Bundle& bundle, bool scan_tables) {

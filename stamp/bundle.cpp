@@ -136,14 +136,6 @@ std::pair<Catalog, std::vector<std::int64_t>> read_catalog(const Safetensors& fi
   return {std::move(catalog), {counts.begin(), counts.end()}};
 }
 
-// [V] index of each product's cluster, -1 for none.
-std::vector<std::int32_t> owners(const Bundle& bundle) {
-  std::vector<std::int32_t> owner(static_cast<std::size_t>(bundle.catalog.size()), -1);
-  for (std::size_t c = 0; c < bundle.clusters.size(); ++c)
-    for (std::int32_t row : bundle.clusters[c].rows) owner[row] = static_cast<std::int32_t>(c);
-  return owner;
-}
-
 }  // namespace
 
 void Bundle::validate() const {
@@ -176,6 +168,13 @@ void Bundle::validate() const {
       require(cluster.model->V() == static_cast<std::int64_t>(cluster.rows.size()), "Bundle: the model of cluster ",
               cluster.id, " has ", cluster.model->V(), " products, its rows are ", cluster.rows.size());
   }
+}
+
+std::vector<std::int32_t> Bundle::owners() const {
+  std::vector<std::int32_t> owner(static_cast<std::size_t>(catalog.size()), -1);
+  for (std::size_t c = 0; c < clusters.size(); ++c)
+    for (std::int32_t row : clusters[c].rows) owner[row] = static_cast<std::int32_t>(c);
+  return owner;
 }
 
 Bundle bundle_of(std::shared_ptr<Model> model, Catalog catalog, std::vector<std::int64_t> counts) {
@@ -215,7 +214,7 @@ void save_bundle(const fs::path& path, const Bundle& bundle, const SaveOptions& 
 
     auto catalog = catalog_tensors(bundle.catalog, bundle.counts);
     catalog.merge(bundle.attributes.tensors());
-    const auto owner = owners(bundle);
+    const auto owner = bundle.owners();
     catalog.insert_or_assign("cluster", TensorSource({DType::i32, {bundle.catalog.size()}}, owner.data()));
     write_safetensors(folder / kCatalogFile, catalog);
     written(kCatalogFile);

@@ -45,6 +45,8 @@ struct STAMP_API Bundle {
   // Throws std::invalid_argument naming what does not fit: a product of two clusters, rows that fall or are outside
   // the catalog, a model or a fallback of another size, an id that stands twice, an unknown attribute.
   void validate() const;
+  // [V] index of the cluster that each product is in, -1 for none.
+  std::vector<std::int32_t> owners() const;
 };
 
 // The bundle of one model that knows the whole catalog.

@@ -245,6 +245,31 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
   if (content_) forget_differences();
 }
 
+Model::Model(const Config& config, const std::shared_ptr<Device>& device, std::shared_ptr<const Content> content,
+             Weights weights)
+    : config_(config), V_(content->V()), device_(device), content_(std::move(content)), weights_(std::move(weights)) {
+  forget_floors();
+}
+
+std::shared_ptr<Model> Model::in_catalog(std::span<const std::int32_t> rows,
+                                         std::shared_ptr<const Content> content) const {
+  require(content_ && content->K() == content_->K(), "Model::in_catalog: ", content->K(),
+          " rows of attributes, expected ", content_ ? content_->K() : 0);
+  require(static_cast<std::int64_t>(rows.size()) == V_, "Model::in_catalog: rows of ", rows.size(),
+          " products, expected ", V_);
+  const std::int64_t D = config_.dim;
+  auto values = download();
+  std::vector<float> items = Content::sums(content->rows(), values.at(kAttributeRows), D);
+  for (std::int64_t v = 0; v < V_; ++v)
+    if (rows[v] >= 0) std::copy_n(values.at(kItems).begin() + v * D, D, items.begin() + rows[v] * D);
+  values[kItems] = std::move(items);
+  std::shared_ptr<Model> moved(
+      new Model(config_, device_, content, Weights(config_, content->V(), device_, true, content->K())));
+  moved->upload(values);
+  moved->set_successors(std::make_shared<Successors>(successors_->in_catalog(rows, content->V())));
+  return moved;
+}
+
 std::vector<float> Model::content_rows() const {
   return Content::sums(content_->rows(), weights_.attribute_rows.download(), config_.dim);
 }

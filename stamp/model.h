@@ -139,6 +139,9 @@ class STAMP_API Model {
   // Begins as `other` ended, as far as attributes go: rows of those that both know are the other's, and products that
   // have attributes have no difference.
   void take_content(const Model& other);
+  // The same network over the products of `content`, with the columns of this one's: those whose rows are `rows`, one
+  // for each product here (-1: none), are as they are here, all others what their attributes say. On the same device.
+  std::shared_ptr<Model> in_catalog(std::span<const std::int32_t> rows, std::shared_ptr<const Content> content) const;
 
   // activations.q for the uploaded batch. Touches nothing of the model, so several may run at once, each on a
   // device handle and activations of its own. The number of `step` picks the dropout mask; null: no dropout.
@@ -182,6 +185,9 @@ class STAMP_API Model {
   void upload(const std::map<std::string, std::vector<float>>& values);
 
  private:
+  Model(const Config& config, const std::shared_ptr<Device>& device, std::shared_ptr<const Content> content,
+        Weights weights);
+
   void forget_floors();
   std::vector<float> content_rows() const;  // [V,D] c
   void forget_differences();                // of products that have attributes: their items become c

@@ -1,52 +1,11 @@
 // Which model answers a query, or what does where none can.
 #include <algorithm>
-#include <unordered_map>
+#include <map>
 
 #include "stamp/release.h"
+#include "stamp/routes.h"
 
 namespace stamp {
-
-namespace {
-
-// Attribute groups: products with the same values of the attributes that route. -1 where one is missing.
-std::vector<std::int32_t> groups_of(const Bundle& bundle) {
-  std::vector<std::int32_t> group(static_cast<std::size_t>(bundle.catalog.size()), bundle.route_by.empty() ? -1 : 0);
-  for (const std::string& name : bundle.route_by) {
-    const auto& codes = bundle.attributes.texts()[bundle.attributes.find_text(name)].codes;
-    std::unordered_map<std::uint64_t, std::int32_t> found;
-    for (std::size_t row = 0; row < group.size(); ++row) {
-      if (group[row] < 0 || codes[row] < 0) {
-        group[row] = -1;
-        continue;
-      }
-      const auto key =
-          std::uint64_t{static_cast<std::uint32_t>(group[row])} << 32 | static_cast<std::uint32_t>(codes[row]);
-      group[row] = found.try_emplace(key, static_cast<std::int32_t>(found.size())).first->second;
-    }
-  }
-  return group;
-}
-
-// Of each group the cluster that knows most of its products, of equals the first; -1 where none does.
-std::vector<std::int32_t> clusters_of_groups(const std::vector<std::int32_t>& group,
-                                             const std::vector<std::int32_t>& owner) {
-  std::int32_t groups = 0;
-  std::map<std::pair<std::int32_t, std::int32_t>, std::int64_t> products;
-  for (std::size_t row = 0; row < group.size(); ++row) {
-    groups = std::max(groups, group[row] + 1);
-    if (group[row] >= 0 && owner[row] >= 0) ++products[{group[row], owner[row]}];
-  }
-  std::vector<std::int32_t> cluster(static_cast<std::size_t>(groups), -1);
-  std::vector<std::int64_t> most(static_cast<std::size_t>(groups), 0);
-  for (const auto& [pair, count] : products) {
-    if (count <= most[pair.first]) continue;
-    most[pair.first] = count;
-    cluster[pair.first] = pair.second;
-  }
-  return cluster;
-}
-
-}  // namespace
 
 std::string to_string(Path path) {
   constexpr const char* kNames[] = {"anchor", "group", "history", "fallback", "category", "popular", "none"};
@@ -55,20 +14,15 @@ std::string to_string(Path path) {
 
 // Whose every product is, and which model answers for those that none knows.
 void Release::set_up_routes() {
-  const auto V = static_cast<std::size_t>(bundle_.catalog.size());
-  owner_.assign(V, -1);
-  model_row_.assign(V, -1);
-  for (std::size_t c = 0; c < bundle_.clusters.size(); ++c) {
-    const auto& rows = bundle_.clusters[c].rows;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      owner_[rows[i]] = static_cast<std::int32_t>(c);
-      model_row_[rows[i]] = static_cast<std::int32_t>(i);
-    }
-  }
-  group_ = groups_of(bundle_);
-  group_cluster_ = clusters_of_groups(group_, owner_);
+  Routes routes(bundle_);
+  owner_ = std::move(routes.owner);
+  group_ = std::move(routes.group);
+  group_cluster_ = std::move(routes.group_cluster);
+  model_row_.assign(owner_.size(), -1);
+  for (const Cluster& cluster : bundle_.clusters)
+    for (std::size_t i = 0; i < cluster.rows.size(); ++i) model_row_[cluster.rows[i]] = static_cast<std::int32_t>(i);
   group_rows_.resize(group_cluster_.size());
-  for (std::size_t row = 0; row < V; ++row)
+  for (std::size_t row = 0; row < group_.size(); ++row)
     if (group_[row] >= 0) group_rows_[group_[row]].push_back(static_cast<std::int32_t>(row));
 }
 

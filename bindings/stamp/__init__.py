@@ -34,6 +34,7 @@ from .models.loading import load
 from .models.stamp_recommender import StampRecommender, TrainingDiverged
 from .models.train_reports import TrainReport
 from .serving.bundles import build_bundle, diff_bundles, inspect_bundle, verify_bundle
+from .serving.new_products import add_products, refresh_products
 from .serving.recommender import Recommendations, Recommender
 from .serving.rules import rules_schema
 
@@ -59,6 +60,7 @@ __all__ = [
     "TrainReport",
     "TrainingDiverged",
     "TrainingFailed",
+    "add_products",
     "build_bundle",
     "cluster_catalog",
     "cpu_isa",
@@ -72,6 +74,7 @@ __all__ = [
     "num_threads",
     "offline",
     "pipeline",
+    "refresh_products",
     "rules_schema",
     "set_num_threads",
     "store",

@@ -1,4 +1,4 @@
-"""stamp bundle build | inspect | verify | diff."""
+"""stamp bundle build | add-products | refresh-products | inspect | verify | diff."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from typing import Any
 import stamp
 
 from .. import _stamp
-from .arguments import Parents, add_ids, add_separator, ids_option
+from .arguments import EVENTS, Parents, add_ids, add_separator, ids_option, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
     bundle = verbs.add_parser("bundle", help="releases of the recommender: bundles of many clusters")
-    bundles = bundle.add_subparsers(required=True, metavar="build | inspect | verify | diff")
+    bundles = bundle.add_subparsers(
+        required=True, metavar="build | add-products | refresh-products | inspect | verify | diff"
+    )
     build = bundles.add_parser("build", parents=[parents.output], help="make one of the models of clusters")
     build.add_argument(
         "models", nargs="+", help="the --out of train-clusters, or ID=PATH of the saved model of each cluster"
     )
     build.add_argument("--out", required=True, help="directory; the bundle that stands there is exchanged")
     build.add_argument("--items", help="CSV, TSV or Parquet: item_id and attributes, for rules and routes")
-    build.add_argument("--item-id", default="item_id", help="column of product ids in items")
-    add_separator(build)
-    add_ids(build)
-    build.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
-    build.add_argument("--number", action="append", default=[], metavar="NAME", help="column of integers: a number")
+    _add_items_options(build)
     build.add_argument("--rules", help="JSON file: rules of the build and zones")
     build.add_argument(
         "--route-by", action="append", default=[], metavar="ATTRIBUTE", help="for products that no model knows"
@@ -36,6 +34,19 @@ def add(verbs: Any, parents: Parents) -> None:
         "--no-scan-tables", action="store_true", help="without the 8-bit copies that a CPU scans: for GPUs"
     )
     build.set_defaults(verb=_bundle_build)
+    grow = bundles.add_parser("add-products", parents=[parents.output], help="put new products into one, untrained")
+    grow.add_argument("path")
+    grow.add_argument("--items", required=True, help="CSV, TSV or Parquet: item_id and attributes")
+    _add_items_options(grow)
+    refresh = bundles.add_parser(
+        "refresh-products", parents=[parents.output, parents.events], help="fit new products to their first clicks"
+    )
+    refresh.add_argument("path")
+    refresh.add_argument("data", help=EVENTS)
+    grow.set_defaults(verb=_bundle_add_products)
+    refresh.set_defaults(verb=_bundle_refresh_products)
+    for changes in (grow, refresh):
+        changes.add_argument("--out", help="another directory; by default the bundle is exchanged")
     for name, verb, what in (
         ("inspect", _bundle_inspect, "what one holds"),
         ("verify", _bundle_verify, "whether one is whole: every checksum, shape, scan table and rule"),
@@ -47,6 +58,21 @@ def add(verbs: Any, parents: Parents) -> None:
     diff.add_argument("old")
     diff.add_argument("new")
     diff.set_defaults(verb=_bundle_diff)
+
+
+def _add_items_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--item-id", default="item_id", help="column of product ids in items")
+    add_separator(parser)
+    add_ids(parser)
+    parser.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
+    parser.add_argument("--number", action="append", default=[], metavar="NAME", help="column of integers: a number")
+
+
+def _items(args: argparse.Namespace) -> stamp.Products:
+    return stamp.Products.from_frame(
+        args.items, item_id=args.item_id, categories=args.category, numbers=args.number, separator=args.separator,
+        **ids_option(args),
+    )  # fmt: skip
 
 
 def _models(given: list[str]) -> str | dict[int, str]:
@@ -64,12 +90,7 @@ def _models(given: list[str]) -> str | dict[int, str]:
 
 def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
     _stamp.check_bundle_target(args.out)
-    items = None
-    if args.items:
-        items = stamp.Products.from_frame(
-            args.items, item_id=args.item_id, categories=args.category, numbers=args.number, separator=args.separator,
-            **ids_option(args),
-        )  # fmt: skip
+    items = _items(args) if args.items else None
     fallback = stamp.load(args.fallback, device="cpu") if args.fallback else None
     if isinstance(fallback, stamp.StampRecommender):
         raise ValueError(f"--fallback: {args.fallback} holds a model, expected a saved baseline")
@@ -80,6 +101,23 @@ def _bundle_build(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         _print_bundle(described)
     return described
+
+
+def _bundle_add_products(args: argparse.Namespace) -> dict[str, Any]:
+    found = stamp.add_products(args.path, _items(args), out=args.out)
+    if not args.json:
+        print(f"{found['added']:,} products added, {found['known']:,} known before")
+        if left_out := found["left_out"]:
+            first = ", ".join(map(str, left_out[:5])) + (", …" if len(left_out) > 5 else "")
+            print(f"{len(left_out):,} left out, of which no attribute says anything: {first}")
+    return found
+
+
+def _bundle_refresh_products(args: argparse.Namespace) -> dict[str, Any]:
+    found = stamp.refresh_products(args.path, read_sessions(args, args.data), out=args.out)
+    if not args.json:
+        print(f"{found['refreshed']:,} new products fitted to their clicks")
+    return found
 
 
 def _bundle_inspect(args: argparse.Namespace) -> dict[str, Any]:

@@ -521,17 +521,43 @@ NEW = {"jdata_demo": "JData, a sample", "retailrocket_week": "RetailRocket, a we
 
 
 def new_products() -> list[str]:
-    """Recommenders by the clicks of the target in training, beside trivial baselines."""
+    """Recommenders by the clicks of the target in training, beside trivial baselines; what content costs."""
     rows = latest(read("cold_start"), "dataset")
     if not rows:
         return []
     rows.sort(key=lambda r: list(NEW).index(r["dataset"]))
+    first = rows[0]["found"]
+    splits = [f"{NEW[r['dataset']]}: {r['found']['new_products']:,} of {r['found']['products']:,} products, category: "
+              f"`{r['found']['attribute']}`, content: {', '.join(f'`{name}`' for name in r['content'])}" for r in rows]  # fmt: skip
+    seconds = [f"{NEW[r['dataset']]}: fit {r['seconds']['tuned']:,.0f} s, with content "
+               f"{r['seconds']['tuned with content']:,.0f} s, `add_products` of {r['added']:,} {r['seconds']['add_products']:.2f} s "
+               f"({r['left_out']:,} left out), `refresh_products` {r['seconds']['refresh_products']:.2f} s, of "
+               f"{r['refreshed']:,} that had a click" for r in rows]  # fmt: skip
+    warm = [[NEW[r["dataset"]], each["metric"], f"{100 * each['baseline_value']:.2f}", f"{100 * each['value']:.2f}",
+             f"{100 * each['difference']:+.2f} ({100 * each['low']:+.2f} to {100 * each['high']:+.2f})", each["verdict"]]
+            for r in rows for each in r["warm"]["rows"]]  # fmt: skip
+    return ["## New products", "HR@10 in per cent by clicks of the target in training, with "
+            f"{100 * first['confidence']:.0f} % intervals (bootstrap over visitors, else sessions, {first['resamples']:,} "
+            "resamples), by `benchmarks/cold_start.py`; [offline.md](offline.md#new-products) says what the trivial baselines "
+            "do. Among the new: lists of new products alone. Nothing is excluded from lists, and visits come back to new products, "
+            "too; first in the visit: without those. `tuned` has its options of the other splits, with content "
+            "([model.md](model.md#content-rows)) its defaults. Without a click in training: "
+            f"{'; '.join(splits)}.",
+            by_clicks(rows, "found"),
+            "The later half of the test alone; new products have been turned by their clicks of the earlier half in the last.",
+            by_clicks(rows, "later"),
+            "On visits without new products, with content beside `tuned`, paired:",
+            table(["split", "metric", "tuned", "with content", "difference", "verdict"], warm),
+            f"Seconds: {'; '.join(seconds)}.", where(rows)]  # fmt: skip
+
+
+def by_clicks(rows: list[dict], part: str) -> str:
     found = {(r["dataset"], each["listed"], each["clicks"], each["recommender"]): each
-             for r in rows for each in r["found"]["rows"] if each["metric"] == "hr@10"}  # fmt: skip
+             for r in rows for each in r[part]["rows"] if each["metric"] == "hr@10"}  # fmt: skip
     columns = list(dict.fromkeys((listed, clicks) for _, listed, clicks, _ in found))
     body = []
     for r in rows:
-        names = r["found"]["names"]
+        names = r[part]["names"]
         for name in names:
             cells = [found.get((r["dataset"], *column, name)) for column in columns]
             body.append([NEW[r["dataset"]], name, *(
@@ -541,16 +567,7 @@ def new_products() -> list[str]:
               for column in columns]  # fmt: skip
         body.append([NEW[r["dataset"]], "*targets*", *(f"{count:,}" for count in of)])
     head = [f"{'among the new: ' * (listed == 'new products')}{clicks}" for listed, clicks in columns]
-    first = rows[0]["found"]
-    splits = [f"{NEW[r['dataset']]}: {r['found']['new_products']:,} of {r['found']['products']:,} products, category: "
-              f"`{r['found']['attribute']}`" for r in rows]  # fmt: skip
-    return ["## New products", "HR@10 in per cent by clicks of the target in training, with "
-            f"{100 * first['confidence']:.0f} % intervals (bootstrap over visitors, else sessions, {first['resamples']:,} "
-            "resamples), by `benchmarks/cold_start.py`; [offline.md](offline.md#new-products) says what the trivial baselines "
-            "do. Among the new: lists of new products alone. Nothing is excluded from lists, and visits come back to new products, "
-            "too; first in the visit: without those. `tuned` has its options of the other splits. Without a "
-            f"click in training: {'; '.join(splits)}.",
-            table(["split", "recommender", *head], body), where(rows)]  # fmt: skip
+    return table(["split", "recommender", *head], body)
 
 
 def headline() -> str:

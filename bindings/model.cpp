@@ -1,6 +1,7 @@
 // Models: training and measuring.
 #include "bindings/attributes.h"
 #include "stamp/baselines.h"
+#include "stamp/calibration.h"
 #include "stamp/clusters.h"
 #include "stamp/trainer.h"
 
@@ -152,6 +153,19 @@ void bind_model(py::module_& m) {
       },
       py::arg("models"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
       py::arg("last_only"), py::arg("ties"), py::arg("progress"));
+  m.def(
+      "listed_probabilities",
+      [](const Model& model, const Sessions& sessions, std::int64_t k, std::int64_t min_history) {
+        ListedProbabilities found;
+        {
+          const Unlocked unlocked;
+          found = listed_probabilities(model, sessions, k, min_history);
+        }
+        const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(found.probabilities.size()) / k, k};
+        return py::make_tuple(array_of(std::move(found.probabilities)).reshape(shape),
+                              array_of(std::move(found.is_target)).reshape(shape));
+      },
+      py::arg("model"), py::arg("sessions"), py::kw_only(), py::arg("k"), py::arg("min_history"));
   m.def("metrics_of_ranks", [](const Input<std::int64_t>& ranks, const std::vector<std::int64_t>& k) {
     std::int64_t V = 1;  // so many that every rank can be
     for (std::int64_t rank : span_of(ranks)) V = std::max(V, rank);

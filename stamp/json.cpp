@@ -305,6 +305,8 @@ std::string to_json(const TrainReport& report) {
               {"steps", report.steps},
               {"examples", report.examples},
               {"calibration_examples", report.calibration_examples},
+              {"temperature", encode(report.temperature)},
+              {"tail_power", encode(report.tail_power)},
               {"longest_session", report.longest_session},
               {"long_sessions", report.long_sessions},
               {"cut_examples", report.cut_examples},

@@ -183,6 +183,7 @@ std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::ui
 }
 
 constexpr const char *kRepeatFloors = "repeat.floors", *kSuccessorFloors = "successor.floors";
+constexpr const char *kTemperature = "temperature", *kTailPower = "tail.power";
 
 constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
 constexpr std::uint64_t kAttributeStream = kWeightStream + 100;
@@ -353,11 +354,19 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
                            : floors(kRepeatFloors, {Repeat::kKinds, config_.repeat_floors}),
              floors(kSuccessorFloors, {config_.successor_floors}));
   if (config_.successor_floors > 0) set_successors(std::make_shared<Successors>(file, prefix, V_));
+  const auto fitted = [&](const std::string& name) {
+    return file.contains(prefix + name) ? file.f32(prefix + name, {1})[0] : 1.0f;
+  };
+  if (has_floors()) set_calibration(fitted(kTemperature), fitted(kTailPower));
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
   weights_.save(tensors, prefix);
   if (content_) content_->save(tensors, prefix);
+  if (has_floors()) {
+    tensors.insert_or_assign(prefix + kTemperature, TensorSource({DType::f32, {1}}, &temperature_));
+    tensors.insert_or_assign(prefix + kTailPower, TensorSource({DType::f32, {1}}, &tail_power_));
+  }
   if (!repeat_floors_.empty())
     tensors.insert_or_assign(prefix + kRepeatFloors, TensorSource({DType::f32, {Repeat::kKinds, config_.repeat_floors}},
                                                                   repeat_floors_.data()));
@@ -388,6 +397,15 @@ void Model::set_successors(std::shared_ptr<const Successors> successors) {
   successors_ = std::move(successors);
 }
 
+void Model::set_calibration(float temperature, float tail_power) {
+  require(temperature > 0 && std::isfinite(temperature), "Model::set_calibration: the temperature is ", temperature,
+          ", expected more than 0");
+  require(tail_power >= 0 && std::isfinite(tail_power), "Model::set_calibration: the tail power is ", tail_power,
+          ", expected 0 or more");
+  temperature_ = temperature;
+  tail_power_ = tail_power;
+}
+
 double Model::rms() const {
   double squared = 0, count = 0;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) {
@@ -402,6 +420,10 @@ std::map<std::string, std::vector<float>> Model::download() const {
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) values[name] = array->download();
   if (!repeat_floors_.empty()) values[kRepeatFloors] = repeat_floors_;
   if (!successor_floors_.empty()) values[kSuccessorFloors] = successor_floors_;
+  if (has_floors()) {
+    values[kTemperature] = {temperature_};
+    values[kTailPower] = {tail_power_};
+  }
   return values;
 }
 
@@ -410,6 +432,7 @@ std::map<std::string, std::vector<std::int64_t>> Model::shapes() const {
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) shapes[name] = shape;
   if (!repeat_floors_.empty()) shapes[kRepeatFloors] = {Repeat::kKinds, config_.repeat_floors};
   if (!successor_floors_.empty()) shapes[kSuccessorFloors] = {config_.successor_floors};
+  if (has_floors()) shapes[kTemperature] = shapes[kTailPower] = {1};
   return shapes;
 }
 
@@ -432,6 +455,7 @@ void Model::upload(const std::map<std::string, std::vector<float>>& values) {
     return found == values.end() ? std::vector<float>() : found->second;
   };
   set_floors(floors(kRepeatFloors), floors(kSuccessorFloors));
+  if (has_floors()) set_calibration(values.at(kTemperature)[0], values.at(kTailPower)[0]);
 }
 
 }  // namespace stamp

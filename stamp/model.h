@@ -171,6 +171,14 @@ class STAMP_API Model {
   // Throws std::invalid_argument where they are of another number of products.
   void set_successors(std::shared_ptr<const Successors> successors);
 
+  // What makes scores the logarithms of probabilities, and popularity a guess (calibration.h). 1 and 1 where nothing
+  // was fitted. Models that can have floors have both in their files; of older files they are 1.
+  float temperature() const { return temperature_; }
+  float tail_power() const { return tail_power_; }
+  // Throws std::invalid_argument for a temperature that is not finite and above 0, a power that is not finite and 0 or
+  // more.
+  void set_calibration(float temperature, float tail_power);
+
   // Every tensor of a file, or to one, under prefix + name; `tensors` refers to this model.
   void load(const Safetensors& file, const std::string& prefix);
   void save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const;
@@ -192,6 +200,7 @@ class STAMP_API Model {
   std::vector<float> content_rows() const;  // [V,D] c
   void forget_differences();                // of products that have attributes: their items become c
   void update_differences();                // to what the items say
+  bool has_floors() const { return config_.repeat_floors + config_.successor_floors > 0; }
 
   Config config_;
   std::int64_t V_;
@@ -200,6 +209,7 @@ class STAMP_API Model {
   Weights weights_;
   Array<float> differences_;  // empty until asked for
   std::vector<float> repeat_floors_, successor_floors_;
+  float temperature_ = 1, tail_power_ = 1;
   std::shared_ptr<const Successors> successors_;  // never null
 };
 

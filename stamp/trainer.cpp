@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "stamp/calibration.h"
 #include "stamp/files.h"
 #include "stamp/floors.h"
 #include "stamp/internal/json.h"
@@ -95,6 +96,8 @@ class Run {
   TrainReport report() const {
     TrainReport report = report_;
     report.steps = optimizer_->steps();
+    report.temperature = model_.temperature();
+    report.tail_power = model_.tail_power();
     report.seconds += seconds_since(start_);
     return report;
   }
@@ -197,7 +200,10 @@ class Run {
       }
       if (const double rms = model_.rms(); !(rms < 1e6))  // the last step shows in no loss
         return diverge(concat("the root mean square of the weights became ", rms), rate);
-      if (!held_out.empty()) fit_floors(model_, sessions, held_out);
+      if (!held_out.empty()) {
+        fit_floors(model_, sessions, held_out);
+        calibrate(model_, sessions, held_out);
+      }
       if (!end_epoch()) return;
     }
     report_.stopped = out_of_patience() ? "patience" : "finished";

@@ -19,7 +19,7 @@ struct STAMP_API TrainConfig {
   std::int64_t batch_size = 512;
   std::int64_t min_history = 1;  // an example needs at least so many events before its target
   // Examples of whole sessions that no weight is trained on, to fit floors to (Config::repeat_floors,
-  // successor_floors): some so many, a twentieth at most.
+  // successor_floors), and what scores say of probabilities (calibration.h): some so many, a twentieth at most.
   std::int64_t calibration = 10'000;
   std::int64_t patience = 0;       // stop after so many epochs without improvement on validation; 0: never
   std::string monitor = "mrr@20";  // "hr", "mrr" or "ndcg" with @k, on validation
@@ -53,7 +53,8 @@ struct TrainReport {
   std::string reason;           // where diverged: step, loss, learning rate
   std::int64_t steps = 0;
   std::int64_t examples = 0;              // of one epoch
-  std::int64_t calibration_examples = 0;  // that fit floors and nothing else
+  std::int64_t calibration_examples = 0;  // that fit floors and what follows, and nothing else
+  float temperature = 1, tail_power = 1;  // of the model (calibration.h)
   std::int64_t longest_session = 0;       // events; of the training sessions, like the two below
   std::int64_t long_sessions = 0;         // with an example that Config::history cuts
   std::int64_t cut_examples = 0;          // whose history is longer than that

@@ -233,6 +233,9 @@ def evaluate_model(
     ties: str,
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
+def listed_probabilities(
+    model: Model, sessions: Sessions, *, k: int, min_history: int
+) -> tuple[Float32, NDArray[np.uint8]]: ...
 def evaluate_clusters(
     models: Sequence[tuple[ArrayLike, Model]],
     sessions: Sessions,

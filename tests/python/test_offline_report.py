@@ -217,7 +217,7 @@ def test_page(made):
     check_accessible(page)
     assert made.html == made.html  # ids are not drawn by chance
     assert "Must not go on" in made.html and made.reasons[0] in made.html
-    titles = ["Checks of the policy", "Beside current", "Metrics by zone", "By kind of question", "Faults", "Latency",
+    titles = ["Checks of the policy", "Beside current", "Metrics by zone", "By kind of question", "Calibration", "Faults", "Latency",
               "What was compared, on what", "Definitions", "To make this report again"]  # fmt: skip
     assert re.findall("<h2>([^<]*)</h2>", made.html) == titles
     assert len(page.all("svg")) == 4  # differences and kinds, of two zones

@@ -72,12 +72,14 @@ class StampRecommender(_ListingRecommender):
         What the model is on, and computes in.
     report_ : dict
         Epochs with loss and validation metrics, the best one, and the device that trained. Of the sessions trained on:
-        `longest_session` (events), and `long_sessions` and `cut_examples`, those that `history` cuts. After :meth:`fit`
+        `longest_session` (events), and `long_sessions` and `cut_examples`, those that `history` cuts. Of the model:
+        `temperature` and `tail_power`, 1 where nothing was held out to fit them to (docs/model.md). After :meth:`fit`
         also what that run took: `seconds` (of each epoch, too), `examples_per_second`, and whether it was `resumed`. A
         saved model does not hold these, so the same training saves the same bytes, and one that is loaded lacks them.
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [10,repeat_floors],
-        `successor.floors` [successor_floors], and with `content` `attribute_rows` [K,D].
+        `successor.floors` [successor_floors]; with floors also `temperature` [1] and `tail.power` [1], with `content`
+        `attribute_rows` [K,D].
     """
 
     _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_")
@@ -356,6 +358,9 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
     trained.pop("attribute_rows", None)
     for option, name in (("repeat_floors", "repeat.floors"), ("successor_floors", "successor.floors")):
         if mine[option] != theirs[option]:
+            trained.pop(name, None)
+    for name in ("temperature", "tail.power"):  # of models with floors
+        if name not in weights:
             trained.pop(name, None)
     rows = Ids("warm_start: that model", old.item_ids_).find_in(catalog, "this one")
     weights["items"][rows[rows >= 0]] = trained.pop("items")[rows >= 0]

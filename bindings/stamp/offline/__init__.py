@@ -6,6 +6,7 @@ May import: base, data, models, serving.
 from ..base.policies import Estimate, Judgement, Verdict
 from ..base.tables import Table
 from . import ab, off_policy
+from .calibration.reliability import Reliability, reliability
 from .cold.cold_start import cold_start
 from .cold.results import ColdStart, ColdStartRow
 from .metrics.registry import METRICS, Metric
@@ -41,6 +42,7 @@ __all__ = [
     "Metric",
     "Policy",
     "Questions",
+    "Reliability",
     "Replay",
     "Report",
     "SearchResult",
@@ -64,6 +66,7 @@ __all__ = [
     "plot_tradeoff",
     "policy_schema",
     "product_page",
+    "reliability",
     "replay",
     "replay_windows",
     "report",

@@ -1,4 +1,4 @@
 """A release on a page, and whether it may go on.
 
-May import: base, data, serving, splits, recordings, metrics, replays, verdicts.
+May import: base, data, serving, calibration, splits, recordings, metrics, replays, verdicts.
 """

@@ -20,6 +20,7 @@ from ...base.tables import Table
 from ...data.sessions import Sessions
 from ...serving.bundles import diff_bundles, inspect_bundle
 from ...serving.recommender import Recommender
+from ..calibration.reliability import Reliability
 from ..metrics.registry import METRICS, find_metric, split_at
 from ..replays.results import Replay
 from ..splits.leakage import LeakageReport
@@ -115,6 +116,19 @@ def definitions(shown: Sequence[str]) -> Section:
         title="Definitions",
         text=["A metric at k, “hr@20”, is of the first k products of each list; “hr:TYPE” of the events of one type."],
         tables=[Table(["metric", "better", "definition", "source"], rows, title="Metrics of this report")],
+    )
+
+
+def calibration(found: Reliability) -> Section:
+    """Whether the candidate's probabilities hold, whatever zones and rules make of its scores."""
+    return Section(
+        key="calibration",
+        title="Calibration",
+        text=[
+            "What the candidate's models hold for probable, beside how often it came next: of all that they list, without "
+            "rules. Lists by value weigh by these probabilities."
+        ],
+        tables=[found.bins],
     )
 
 

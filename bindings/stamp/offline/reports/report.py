@@ -18,6 +18,7 @@ from ...base.pages import Section, render
 from ...base.policies import Verdict
 from ...data.products import Products
 from ...data.sessions import Sessions
+from ..calibration.reliability import has_models, reliability
 from ..metrics.registry import find_metric, lacks, split_at
 from ..recordings.checks import require_products
 from ..recordings.questions import Questions
@@ -256,6 +257,7 @@ def report(
         *([contents.beside(comparison, asked)] if comparison is not None else []),
         figures,
         contents.cuts(asked, cuts),
+        *([contents.calibration(reliability(candidate, sessions))] if has_models(candidate) else []),
         contents.faults(asked),
         contents.latency(asked),
         contents.inputs(named, sessions, train, asked, asked.leakage),

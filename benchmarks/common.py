@@ -98,7 +98,10 @@ def worker(script: str, *arguments: object) -> dict:
 
 
 # Of a query to a release: nothing is filtered.
-NO_FILTERS = {"history": 0, "exclude": [], "only": None, "zone": "", "rules": "", "popular": False, "explain": False}
+NO_FILTERS = {
+    **{"history": 0, "exclude": [], "only": None, "zone": "", "rules": "", "value": None, "tail": None},
+    **{"popular": False, "explain": False},
+}
 
 
 def random_model(products: int, dim: int, device: str = "cpu", seed: int = 42):

@@ -40,6 +40,7 @@ struct Options {
   Rows exclude;
   OptionalRows only;
   std::string zone, rules;
+  std::optional<double> value, tail;
   bool popular, explain;
 
   Query query(const Rows& events, const Rows& bought, const Rules* parsed) const {
@@ -52,6 +53,8 @@ struct Options {
             .history = history,
             .zone = zone,
             .rules = parsed,
+            .value = value,
+            .tail = tail,
             .popular = popular,
             .explain = explain};
   }
@@ -175,9 +178,11 @@ void bind_serving(py::module_& m) {
       .def(
           "list",
           [](const Release& release, const Rows& events, const Rows& bought, std::int64_t k, std::int64_t history,
-             Rows exclude, OptionalRows only, std::string zone, std::string rules, bool popular, bool explain) {
+             Rows exclude, OptionalRows only, std::string zone, std::string rules, std::optional<double> value,
+             std::optional<double> tail, bool popular, bool explain) {
             const Options options{
-                k, history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), popular, explain};
+                k,       history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), value, tail,
+                popular, explain};
             Listing listing;
             {
               const Unlocked unlocked;
@@ -187,14 +192,16 @@ void bind_serving(py::module_& m) {
             return answer_of(std::move(listing));
           },
           py::arg("events"), py::kw_only(), py::arg("bought"), py::arg("k"), py::arg("history"), py::arg("exclude"),
-          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("popular"), py::arg("explain"))
+          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("value"), py::arg("tail"), py::arg("popular"),
+          py::arg("explain"))
       .def(
           "list_batch",
           [](const Release& release, const std::vector<Rows>& events, const std::vector<Rows>& bought, std::int64_t k,
-             std::int64_t history, Rows exclude, OptionalRows only, std::string zone, std::string rules, bool popular,
-             bool explain) {
+             std::int64_t history, Rows exclude, OptionalRows only, std::string zone, std::string rules,
+             std::optional<double> value, std::optional<double> tail, bool popular, bool explain) {
             const Options options{
-                k, history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), popular, explain};
+                k,       history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), value, tail,
+                popular, explain};
             require(bought.empty() || bought.size() == events.size(), "recommend_batch: bought is of ", bought.size(),
                     " sessions, expected ", events.size());
             std::vector<Answer<Listing>> listings;
@@ -212,7 +219,8 @@ void bind_serving(py::module_& m) {
             return answers;
           },
           py::arg("events"), py::kw_only(), py::arg("bought"), py::arg("k"), py::arg("history"), py::arg("exclude"),
-          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("popular"), py::arg("explain"));
+          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("value"), py::arg("tail"), py::arg("popular"),
+          py::arg("explain"));
 
   py::class_<Recommender, std::shared_ptr<Recommender>>(m, "Recommender")
       .def(py::init([](const std::string& path, const std::string& device, const std::string& precision, bool lazy,

@@ -48,6 +48,8 @@ struct Rows {
             .history = request.history,
             .zone = request.zone,
             .rules = rules.get(),
+            .value = request.value,
+            .tail = request.tail,
             .explain = request.explain,
             .diversify = request.diversify,
             .alone = request.alone};

@@ -28,6 +28,9 @@ struct Request {
   std::int64_t history = 0;                  // the last events that are read; 0: what the zone says, else all
   std::string zone = {};                     // whose rules apply; empty: none's
   std::string rules = {};                    // JSON list of rules, besides the zone's (docs/rules.md); empty: none
+  // How much what products are worth counts, and how much their popularity counts against them: 0 to 1 (docs/rules.md).
+  // Empty: what the zone says, else 0.
+  std::optional<double> value = {}, tail = {};
   bool explain = false;
   bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
   bool alone = false;     // its scan is shared with nobody: for a thread of low priority, whom others would wait for
@@ -35,7 +38,7 @@ struct Request {
 
 struct Recommendation {
   std::vector<Id> items;      // best first
-  std::vector<float> scores;  // logits with boosts; what a fallback defines; of popular products ln(1 + clicks)
+  std::vector<float> scores;  // as of Listing
   Path path = Path::none;     // how the answer was found
   std::int64_t cluster = -1;  // id of the cluster whose model answered; -1 where none did
   std::vector<Id> unknown;    // events that the catalog does not know
@@ -86,8 +89,8 @@ class STAMP_API Recommender {
   // called, and so not in one.
   ~Recommender();
 
-  // Throws std::invalid_argument for k < 0, an unknown zone, an id of another kind than the catalog's, or rules that
-  // cannot be, with the path of the key.
+  // Throws std::invalid_argument for k < 0, an unknown zone, a value or tail that cannot be (Release::list), an id of
+  // another kind than the catalog's, or rules that cannot be, with the path of the key.
   Recommendation recommend(const Request& request) const;
   // On all cores, from one release. Each request has its own answer, or what recommend(request) would throw.
   std::vector<Answer<Recommendation>> recommend(std::span<const Request> requests) const;

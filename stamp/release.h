@@ -45,6 +45,9 @@ struct Query {
   std::int64_t history = 0;      // the last events that are read; 0: what the zone says, else all
   std::string_view zone = {};    // whose rules apply; empty: none's
   const Rules* rules = nullptr;  // besides, after the zone's
+  // How much the value of products counts, and how much their popularity counts against them: 0 to 1 (score_terms.h).
+  // Empty: what the zone says, else 0.
+  std::optional<double> value = {}, tail = {};
   bool popular = true;           // answer with popular products where neither a model nor the fallback answers
   bool explain = false;
   bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
@@ -53,7 +56,8 @@ struct Query {
 
 struct Listing {
   std::vector<std::int32_t> items;  // best first; ties by lower row, a fallback's in its own order
-  std::vector<float> scores;        // logits with boosts; what a fallback defines; of popular products ln(1 + clicks)
+  // Logits with boosts and terms; what a fallback defines, with boosts; of popular products ln(1 + clicks), likewise.
+  std::vector<float> scores;
   Path path = Path::none;
   std::int64_t cluster = -1;  // id of the cluster whose model answered; -1 where none did
   std::int64_t unknown = 0;   // events that the catalog does not know
@@ -110,7 +114,8 @@ class STAMP_API Release {
   // key.
   std::shared_ptr<const Rules> rules(const std::string& json) const;
 
-  // Throws std::invalid_argument when k < 0, a row is outside the catalog or the zone is unknown.
+  // Throws std::invalid_argument when k < 0, a row is outside the catalog, the zone is unknown, value or tail is no number
+  // from 0 to 1, or a value above 0 is asked for where the rules name no attribute that says it.
   Listing list(const Query& query) const;
   // Each query has its own answer, whatever becomes of the others. threads: 0: all cores; 1: the one that calls, and
   // scans are shared as those of single queries are.
@@ -119,12 +124,15 @@ class STAMP_API Release {
  private:
   struct Zone {
     std::int64_t k, history;
+    TermPowers powers;
     Rules rules;
   };
-  // What one scan can list, and what the rules of each zone do to it, as numbers stand.
+  // What one scan can list, and what each zone does to it, as numbers stand.
   struct Shelf {
     Candidates candidates;
     std::map<std::string, FixedRules, std::less<>> fixed;
+    ProductTerms terms = {};                                      // empty where no model scans
+    std::map<std::string, ChangingRow, std::less<>> with_terms = {};  // boosts and terms of zones that have some
   };
   using Shelves = Versions<Shelf, NumberChange>;
   struct Loaded;  // a model, ready to scan
@@ -143,7 +151,8 @@ class STAMP_API Release {
   void set_up();
   void set_up_routes();
   void read_rules();
-  std::shared_ptr<const Shelf> shelf_of(std::vector<std::int32_t> rows) const;
+  // model: whose scores terms are added to; null: none's.
+  std::shared_ptr<const Shelf> shelf_of(std::vector<std::int32_t> rows, const Model* model) const;
   void change(Shelf& shelf, std::span<const NumberChange> changes, const std::vector<NumberAttribute>& numbers) const;
   std::int64_t bytes_of(std::size_t cluster) const;
   std::shared_ptr<const Loaded> loaded(std::size_t cluster) const;
@@ -153,6 +162,9 @@ class STAMP_API Release {
   void give_back(std::unique_ptr<Job> job) const;
   std::unique_ptr<Room> borrow_room() const;
   void check(const Query& query) const;
+  void check_value(const std::string& where, double power) const;
+  TermPowers powers_of(const Query& query, const Zone& zone) const;
+  std::vector<float> with_terms(const Shelf& shelf, const std::string& zone) const;
   const Zone& zone_of(std::string_view name) const;
   static std::int64_t list_size(const Zone& zone);
   std::span<const std::int32_t> events_read(const Query& query, const Zone& zone) const;
@@ -174,6 +186,7 @@ class STAMP_API Release {
   Bundle bundle_;
   std::map<std::string, Zone, std::less<>> zones_;  // "" is no zone; the build's rules that look at numbers go first
   std::vector<std::uint8_t> recommendable_;         // [V] by the other rules of the build
+  std::int32_t value_column_ = -1;                  // of numbers(): what products are worth; -1: nobody says
   std::vector<std::int32_t> owner_;          // [V] index of the product's cluster, or -1
   std::vector<std::int32_t> model_row_;      // [V] its row there
   std::vector<std::int32_t> group_;          // [V] attribute group, or -1

@@ -89,6 +89,9 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
                  .restricted = query.restricted,
                  .k = query.k > 0 ? query.k : list_size(zone),
                  .diversify = query.diversify,
+                 .terms = nullptr,
+                 .powers = powers_of(query, zone),
+                 .with_terms = {},
                  .min_score = job.loaded != nullptr,
                  .D = 0,
                  .embeddings = nullptr};
@@ -103,6 +106,9 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
     job.problem.outside = &job.outside;
   }
   if (job.loaded) {
+    job.problem.terms = &job.shelf->terms;
+    if (zone.powers.any() && job.problem.powers == zone.powers)
+      job.problem.with_terms = job.shelf->with_terms.find(query.zone)->second.row();
     job.problem.D = job.loaded->scanner.model().config().dim;
     job.problem.embeddings = [&job](std::span<const std::int32_t> places, std::vector<float>& rows) {
       job.loaded->scanner.embeddings(places, rows);

@@ -84,7 +84,7 @@ void Release::set_up() {
   // The first version of the numbers is the bundle's own, which nobody owns beside it.
   numbers_.emplace(std::shared_ptr<const std::vector<NumberAttribute>>(std::shared_ptr<void>(),
                                                                        &bundle_.attributes.numbers()));
-  all_.emplace(shelf_of(std::move(rows)));
+  all_.emplace(shelf_of(std::move(rows), nullptr));
   by_clicks_ = by_falling_clicks(clicks);
   popularity_.resize(clicks.size());
   std::int64_t of = 0;  // clicks, and the score of as many
@@ -95,7 +95,8 @@ void Release::set_up() {
   }
 }
 
-// {"build": [rules], "zones": {name: {"k": …, "history": …, "rules": [rules]}}}
+// {"build": [rules], "value": {"attribute": …},
+//  "zones": {name: {"k": …, "history": …, "value": …, "tail": …, "rules": [rules]}}}
 void Release::read_rules() {
   const Rules build = build_rules(bundle_.rules, bundle_.catalog, bundle_.attributes);
   recommendable_ = recommendable(build, bundle_.attributes);
@@ -114,25 +115,42 @@ void Release::read_rules() {
             ", expected an integer of 1 or more");
     return value.get<std::int64_t>();
   };
-  keys(file, "rules.json", {"build", "zones"});
+  keys(file, "rules.json", {"build", "value", "zones"});
+  if (const Json* value = file.find("value")) {
+    keys(*value, "value", {"attribute"});
+    const Json attribute = value->value("attribute", Json());
+    value_column_ = attribute.is_string() ? bundle_.attributes.find_number(attribute.text()) : -1;
+    require(value_column_ >= 0, "value.attribute is ", attribute.dump(),
+            ", expected a number of the products, which have ", number_names(bundle_.attributes));
+  }
+  const auto power = [](const Json& object, const char* key, const std::string& where) {
+    if (!object.find(key)) return 0.0;
+    const Json& value = object.at(key);
+    const double number = value.is_number() ? value.get<double>() : -1;
+    require(number >= 0 && number <= 1, where, ".", key, " is ", value.dump(), ", expected a number from 0 to 1");
+    return number;
+  };
 
-  zones_.emplace("", Zone{.k = 0, .history = 0, .rules = first});
+  zones_.emplace("", Zone{.k = 0, .history = 0, .powers = {}, .rules = first});
   const Json zones = file.value("zones", Json::object());
   require(zones.is_object(), "zones is ", zones.dump(), ", expected an object");
   for (const auto& [name, zone] : zones.members()) {
     const std::string where = "zones." + name;
     require(!name.empty(), "zones has a zone without a name");
-    keys(zone, where, {"k", "history", "rules"});
+    keys(zone, where, {"k", "history", "value", "tail", "rules"});
+    const TermPowers powers{.value = power(zone, "value", where), .tail = power(zone, "tail", where)};
+    check_value(where + ".value", powers.value);
     Rules rules = first;
     rules.append(Rules::parse(zone.value("rules", Json::array()).dump(), bundle_.catalog, bundle_.attributes,
                               where + ".rules"));
     zones_.emplace(name, Zone{.k = natural(zone, "k", where),
                               .history = natural(zone, "history", where),
+                              .powers = powers,
                               .rules = std::move(rules)});
   }
 }
 
-std::shared_ptr<const Release::Shelf> Release::shelf_of(std::vector<std::int32_t> rows) const {
+std::shared_ptr<const Release::Shelf> Release::shelf_of(std::vector<std::int32_t> rows, const Model* model) const {
   Shelf shelf{.candidates = Candidates(std::move(rows), bundle_.attributes), .fixed = {}};
   const auto now = numbers();
   if (now.get() != &bundle_.attributes.numbers())
@@ -141,7 +159,21 @@ std::shared_ptr<const Release::Shelf> Release::shelf_of(std::vector<std::int32_t
         shelf.candidates.set_number(static_cast<std::int32_t>(column), place,
                                     (*now)[column].values[shelf.candidates.rows()[place]]);
   for (const auto& [name, zone] : zones_) shelf.fixed.emplace(name, zone.rules.fixed(shelf.candidates));
+  if (!model) return std::make_shared<const Shelf>(std::move(shelf));
+  const auto values = value_column_ < 0 ? std::span<const float>() : shelf.candidates.numbers(value_column_);
+  shelf.terms = ProductTerms(shelf.candidates, bundle_.counts, values, model->temperature(), model->tail_power());
+  for (const auto& [name, zone] : zones_)
+    if (zone.powers.any()) shelf.with_terms.emplace(name, with_terms(shelf, name));
   return std::make_shared<const Shelf>(std::move(shelf));
+}
+
+// The boosts and the terms of a zone, by place.
+std::vector<float> Release::with_terms(const Shelf& shelf, const std::string& zone) const {
+  const auto boosts = shelf.fixed.at(zone).boosts();
+  std::vector<float> row(boosts.begin(), boosts.end());
+  row.resize(shelf.candidates.rows().size());
+  shelf.terms.add(zones_.at(zone).powers, row);
+  return row;
 }
 
 std::vector<std::string> Release::zones() const {
@@ -190,7 +222,8 @@ std::shared_ptr<const Release::Loaded> Release::loaded(std::size_t cluster) cons
   const auto model = reader_ ? reader_->load(cluster, device_) : bundle_.clusters[cluster].model;
   auto packed = reader_ ? reader_->scan_table(cluster, *model, candidates) : nullptr;
   if (reader_ && options_.memory == 0) reader_->forget(cluster);
-  auto fresh = std::make_shared<const Loaded>(model, shelf_of(std::move(rows)), std::move(candidates), options_.scan,
+  auto shelf = shelf_of(std::move(rows), model.get());
+  auto fresh = std::make_shared<const Loaded>(model, std::move(shelf), std::move(candidates), options_.scan,
                                               std::move(packed));
   std::lock_guard lock(mutex_);
   slots_[cluster].loaded = fresh;

@@ -3,14 +3,18 @@
 
 namespace stamp {
 
+std::string number_names(const Attributes& attributes) {
+  std::string names;
+  for (const NumberAttribute& number : attributes.numbers()) names += (names.empty() ? "" : ", ") + number.name;
+  return names.empty() ? "none" : names;
+}
+
 std::shared_ptr<const std::vector<NumberAttribute>> Release::numbers() const { return numbers_->latest(); }
 
 std::int32_t Release::number_column(const std::string& attribute) const {
   const std::int32_t column = bundle_.attributes.find_number(attribute);
-  std::string names;
-  for (const NumberAttribute& number : bundle_.attributes.numbers()) names += (names.empty() ? "" : ", ") + number.name;
   require(column >= 0, "set_numbers: attribute is '", attribute, "', expected a number of the products, which have ",
-          names.empty() ? "none" : names);
+          number_names(bundle_.attributes));
   return column;
 }
 
@@ -54,10 +58,11 @@ void Release::set_numbers(std::span<const NumberChange> changes) {
   for (auto& [loaded, next] : shelves) loaded->shelves.publish(std::move(next));
 }
 
-// Places of a shelf, and what rules of each zone that look at the numbers make of them now.
+// Places of a shelf, and what rules and values of each zone that look at the numbers make of them now.
 void Release::change(Shelf& shelf, std::span<const NumberChange> changes,
                      const std::vector<NumberAttribute>& numbers) const {
   const Visit visit{.attributes = &bundle_.attributes, .numbers = &numbers};
+  bool is_least_known = true;
   for (const NumberChange& change : changes) {
     const std::int32_t place = shelf.candidates.find(change.row);
     shelf.candidates.set_number(change.column, place, change.value);
@@ -65,7 +70,15 @@ void Release::change(Shelf& shelf, std::span<const NumberChange> changes,
       const Rules& rules = zones_.find(name)->second.rules;
       if (rules.fixed_by(change.column)) rules.renew(fixed, shelf.candidates, place, visit);
     }
+    if (change.column != value_column_ || shelf.terms.empty()) continue;
+    if (shelf.terms.set_value(place, change.value)) is_least_known = false;
+    for (auto& [name, row] : shelf.with_terms) {
+      const auto boosts = shelf.fixed.find(name)->second.boosts();
+      row.set(place, (boosts.empty() ? 0 : boosts[place]) + shelf.terms(place, zones_.find(name)->second.powers));
+    }
   }
+  if (is_least_known || !shelf.terms.set_least(shelf.candidates.numbers(value_column_))) return;
+  for (auto& [name, row] : shelf.with_terms) row.set(with_terms(shelf, name));
 }
 
 }  // namespace stamp

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <map>
 
-#include "stamp/release.h"
+#include "stamp/internal/release.h"
 #include "stamp/routes.h"
 
 namespace stamp {
@@ -39,6 +39,19 @@ void Release::check(const Query& query) const {
   check_rows(query.bought, "bought");
   check_rows(query.exclude, "exclude");
   check_rows(query.only, "only");
+  if (query.value) check_power("recommend", "value", *query.value);
+  if (query.tail) check_power("recommend", "tail", *query.tail);
+  if (query.value) check_value("recommend: value", *query.value);
+}
+
+void Release::check_value(const std::string& where, double power) const {
+  require(power == 0 || value_column_ >= 0, where, " is ", power,
+          R"(, but the bundle's rules name no number for it, as )",
+          R"({"value": {"attribute": …}}; its products have )", number_names(bundle_.attributes));
+}
+
+TermPowers Release::powers_of(const Query& query, const Zone& zone) const {
+  return {.value = query.value.value_or(zone.powers.value), .tail = query.tail.value_or(zone.powers.tail)};
 }
 
 const Release::Zone& Release::zone_of(std::string_view zone) const {

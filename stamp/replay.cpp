@@ -29,6 +29,8 @@ Query query_of(const ReplayQuestions& questions, const ReplayOptions& options, c
               .history = options.history,
               .zone = options.zone,
               .rules = rules,
+              .value = options.value,
+              .tail = options.tail,
               .popular = options.popular};
   if (options.exclude == Exclude::seen) query.exclude = events;
   if (options.exclude == Exclude::anchor) query.exclude = events.last(std::min<std::size_t>(1, events.size()));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,9 +31,10 @@ struct ReplayOptions {
   std::int64_t history = 0;  // as of Query
   Exclude exclude = Exclude::nothing;
   std::string zone = {};
-  std::string rules = {};      // JSON list, or empty
-  bool popular = true;         // as of Query
-  std::int64_t batch = 16384;  // questions on their way at once, which bounds memory
+  std::string rules = {};                       // JSON list, or empty
+  std::optional<double> value = {}, tail = {};  // as of Query
+  bool popular = true;                          // as of Query
+  std::int64_t batch = 16384;                   // questions on their way at once, which bounds memory
 };
 
 struct ReplayLists {

@@ -453,6 +453,10 @@ void add_boost(const Rule& rule, const Candidates& candidates, std::span<float> 
   });
 }
 
+bool is_boosted(const Rule& rule, const Attributes& attributes, std::int32_t row) {
+  return rule.type == Type::boost && rule.named[1 + attributes.texts()[rule.column].codes[row]];
+}
+
 Rules Rules::parse(const std::string& text, const Catalog& catalog, const Attributes& attributes,
                    const std::string& where) {
   require(attributes.V() == catalog.size(), where, ": there are attributes of ", attributes.V(), " products, expected ",

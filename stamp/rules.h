@@ -109,6 +109,8 @@ STAMP_API void forbid(const Rule& rule, const Visit& visit, const Candidates& ca
 
 // boosts [n] += what a boost adds to the score of each candidate.
 STAMP_API void add_boost(const Rule& rule, const Candidates& candidates, std::span<float> boosts);
+// Whether it boosts a product.
+STAMP_API bool is_boosted(const Rule& rule, const Attributes& attributes, std::int32_t row);
 
 // What rules do to candidates whatever the visit, worked out once.
 struct FixedRules {

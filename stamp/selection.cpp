@@ -24,6 +24,8 @@ Json to_json(const Id& id) {
   return std::visit([](const auto& value) { return Json(value); }, id);
 }
 
+constexpr const char* kNoModel = "the scores of this list are not a model's";
+
 // What limits may hold back is asked for with the list as long as that adds about a tenth to the scan: an entry of a
 // list takes as long as scanning 400 products. Where they hold back more, another scan, without the values that are
 // full, finds what is missing sooner than a longer list would have.
@@ -194,13 +196,21 @@ void Selection::prepare_boosts() {
     boosts_ = summed_boosts_;
     return summed_boosts_;
   };
+  const auto add_terms = [&] {
+    if (!has_terms()) return;
+    if (problem_.with_terms.empty())
+      problem_.terms->add(problem_.powers, sum());
+    else
+      boosts_ = problem_.with_terms;
+  };
   for (const RuleSource& source : problem_.rules) {
     if (source.fixed && boosts_.empty()) {
       boosts_ = source.fixed->boosts();
-      continue;
+    } else {
+      for (const Rule& rule : source.rules->list())
+        if (rule.type == Type::boost) add_boost(rule, *problem_.candidates, sum());
     }
-    for (const Rule& rule : source.rules->list())
-      if (rule.type == Type::boost) add_boost(rule, *problem_.candidates, sum());
+    if (&source == problem_.rules.data()) add_terms();
   }
 }
 
@@ -368,6 +378,11 @@ std::string Selection::reason(std::size_t listed) const {
 std::string Selection::explanation(const SelectedProducts& selected, const Scan& scan) const {
   const Candidates& scanned = *problem_.candidates;
   Json json{{"candidates", candidates()}, {"rules", Json::array()}, {"listed", Json::array()}};
+  if (problem_.powers.any()) {
+    Json terms{{"value", problem_.powers.value}, {"tail", problem_.powers.tail}};
+    if (!has_terms()) terms["does_not_apply"] = kNoModel;
+    json["terms"] = terms;
+  }
 
   std::vector<std::int64_t> removed;
   std::int64_t before = candidates();
@@ -386,8 +401,7 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
       if (rule == diversify_ && !can_diversify()) idle = "there are no embeddings";
     }
     if (rule->type == Type::min_score && rule != min_score_)
-      idle = problem_.min_score ? "another min_score asks for as much or more"
-                                : "the scores of this list are not a model's";
+      idle = problem_.min_score ? "another min_score asks for as much or more" : kNoModel;
     if (!idle.empty()) entry["does_not_apply"] = idle;
     if (is_exclusion(*rule)) entry["removed"] = *exclusion++;
     json["rules"].push_back(entry);
@@ -399,7 +413,14 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
     if (i < pins_.size()) {
       entry["pinned"] = pins_[i].rule->path;
     } else {
-      if (!boosts_.empty() && boosts_[place] != 0) entry["boost"] = boosts_[place];
+      float boost = 0;
+      for (const Rule* rule : rules_)
+        if (is_boosted(*rule, *problem_.visit.attributes, row)) boost += rule->by;
+      if (boost != 0) entry["boost"] = boost;
+      if (has_terms()) {
+        if (problem_.powers.value != 0) entry["value"] = problem_.terms->of_value(place, problem_.powers);
+        if (problem_.powers.tail != 0) entry["tail"] = problem_.terms->of_tail(place, problem_.powers);
+      }
       const auto in_pool = std::find_if(pool_.begin(), pool_.end(), [&](const Scored& s) { return s.place == place; });
       const auto from = pins_.size() + static_cast<std::size_t>(in_pool - pool_.begin());
       if (in_pool != pool_.end() && from != i) entry["moved"] = Json{{"from", from + 1}, {"to", i + 1}};
@@ -407,7 +428,7 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
     json["listed"].push_back(entry);
   }
 
-  // What would have been listed without any rule, and the first thing that kept it out.
+  // What would have been listed without any rule or term, and the first thing that kept it out.
   json["missing"] = Json::array();
   std::vector<Scored> plain;
   PlaceSet outside;
@@ -422,7 +443,7 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
     });
     const Limit* limit = full_limit(row);
     const bool in_pool = std::any_of(pool_.begin(), pool_.end(), [&](auto& s) { return s.place == plain[i].place; });
-    Json by;  // null: others came first, boosted, pinned or diversified ones
+    Json by;  // null: others came first, boosted, pinned, of more value, less popular or diversified ones
     if (excluder != rules_.end())
       by = (*excluder)->path;
     else if (min_score_ && score < min_score_->score)

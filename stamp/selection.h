@@ -8,19 +8,19 @@
 #include <string>
 #include <vector>
 
-#include "stamp/rules.h"
+#include "stamp/score_terms.h"
 
 namespace stamp {
 
 struct Scored {
   std::int32_t place;
-  float score;  // boost included
+  float score;  // boosts and terms included
 };
 
-// Lists the n candidates of the largest score + boost, all in single precision, that are not in `excluded`: best first,
-// ties always in one order (by lower place, but where a fallback has its own), NaN never; all that there are where
-// those are fewer than n. `boosts` is [candidates], or empty where nothing is boosted. `list` comes with anything in
-// it.
+// Lists the n candidates of the largest score + boost, terms among the boosts, all in single precision, that are not in
+// `excluded`: best first, ties always in one order (by lower place, but where a fallback has its own), NaN never; all
+// that there are where those are fewer than n. `boosts` is [candidates], or empty where nothing is boosted. `list`
+// comes with anything in it.
 using Scan = std::function<void(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                                 std::vector<Scored>& list)>;
 
@@ -42,6 +42,12 @@ struct SelectionProblem {
   bool restricted = false;
   std::int64_t k = 0;
   bool diversify = true;  // false: rules that diversify are passed over
+  // What is added to the scores behind the boosts of the first source, before those of the others; null or empty:
+  // nothing, as of lists that no model makes. with_terms: [candidates] those boosts and these terms, where they were
+  // worked out beforehand.
+  const ProductTerms* terms = nullptr;
+  TermPowers powers = {};
+  std::span<const float> with_terms = {};
   bool min_score = true;  // whether min_score makes sense of the scores; lists that no model makes pass it over
   // The embeddings of candidates, for diversify, as rows [places,D]; none where there are no embeddings. Called once.
   std::int64_t D = 0;
@@ -50,7 +56,7 @@ struct SelectionProblem {
 
 struct SelectedProducts {
   std::vector<std::int32_t> rows;  // of the catalog, at most k
-  std::vector<float> scores;       // boost included; NaN of pins, which are listed whatever their score
+  std::vector<float> scores;       // boosts and terms included; NaN of pins, which are listed whatever their score
   std::string reason;       // why there are fewer than k: "3 of 20: 1200 candidates, only_values colour leaves 3"
   std::string explanation;  // JSON (docs/rules.md), when asked for
 };
@@ -119,6 +125,7 @@ class STAMP_API Selection {
   void exclude_outside(PlaceSet& excluded) const;
   void prepare_exclusions();
   void prepare_boosts();
+  bool has_terms() const { return problem_.terms && !problem_.terms->empty() && problem_.powers.any(); }
   void prepare_pins();
   void prepare_list_rules();
 
@@ -143,7 +150,7 @@ class STAMP_API Selection {
   std::vector<const Rule*> rules_;  // all, in order
   PlaceSet excluded_;
   std::vector<float> summed_boosts_;
-  std::span<const float> boosts_;  // summed_boosts_, or those worked out beforehand
+  std::span<const float> boosts_;  // and terms: summed_boosts_, or those worked out beforehand
   std::vector<Pin> pins_;
   std::vector<Limit> limits_;
   const Rule* diversify_ = nullptr;

@@ -98,6 +98,8 @@ Request request_of(const stamp_request& given) {
                   .history = r.history,
                   .zone = text_or(r.zone, ""),
                   .rules = text_or(r.rules, ""),
+                  .value = r.value ? std::optional(*r.value) : std::nullopt,
+                  .tail = r.tail ? std::optional(*r.tail) : std::nullopt,
                   .explain = r.explain != 0,
                   .diversify = r.no_diversify == 0};
   if (r.only) request.only = ids_of("only", r.only, r.n_only);

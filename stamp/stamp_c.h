@@ -64,6 +64,8 @@ typedef struct {
   const char* rules;       /* JSON list of rules, besides the zone's; NULL: none */
   int explain;             /* not 0: say what rules removed and moved */
   int no_diversify;        /* not 0: rules that diversify are passed over, as a busy server may ask */
+  const double* value;     /* 0 to 1: how much what products are worth counts; NULL: what the zone says, else 0 */
+  const double* tail;      /* 0 to 1: how much their popularity counts against them; NULL likewise */
 } stamp_request;
 
 /* "0.1.0": of the library that runs. */

@@ -145,6 +145,20 @@ int run_c_client(const char* bundle, const char* other) {
   const float best = stamp_answer_scores(answer)[0];
   stamp_answer_free(answer);
 
+  const double none = 0, all = 1, more = 2;
+  request.tail = &none;
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_scores(answer)[0] == best);
+  stamp_answer_free(answer);
+  request.tail = &all;
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_scores(answer)[0] < best);
+  stamp_answer_free(answer);
+  request.tail = &more;
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID && strstr(stamp_last_error(), "tail is 2"));
+  request.tail = NULL;
+  request.value = &all;
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID && strstr(stamp_last_error(), "have stock"));
+  request.value = NULL;
+
   request.zone = "red";
   request.rules = "[{\"rule\": \"exclude_seen\"}]";
   request.k = 0;

@@ -19,7 +19,9 @@ struct Shop {
   Attributes attributes;
   std::vector<std::vector<float>> embeddings;  // [V] of D
   Candidates candidates;
-  std::vector<float> scores;  // by place
+  std::vector<float> scores;              // by place
+  std::vector<std::int64_t> clicks = {};  // [V], or empty where no model makes the scores
+  float temperature = 1, tail_power = 1;
 
   std::int64_t D() const { return static_cast<std::int64_t>(embeddings[0].size()); }
   std::optional<std::string> text(const std::string& name, int row) const {
@@ -42,7 +44,15 @@ struct Request {
   std::optional<std::vector<std::int32_t>> only = {};
   std::int64_t k = 10;
   bool embeddings = true, min_score = true;
+  TermPowers powers = {};
 };
+
+// Products are worth their price.
+inline ProductTerms terms_of(const Shop& shop) {
+  if (shop.clicks.empty()) return {};
+  const auto prices = shop.candidates.numbers(shop.attributes.find_number("price"));
+  return ProductTerms(shop.candidates, shop.clicks, prices, shop.temperature, shop.tail_power);
+}
 
 // The library's answer, from scans that sort everything.
 struct Answer {
@@ -55,6 +65,13 @@ inline Answer select(const Shop& shop, const Request& request, Selection& select
   const Rules own = Rules::parse(request.rules, shop.catalog, shop.attributes);
   const FixedRules worked_out = zone.fixed(shop.candidates);
   const RuleSource sources[] = {{&zone, fixed ? &worked_out : nullptr}, {&own, nullptr}};
+  const ProductTerms terms = terms_of(shop);
+  std::vector<float> with_terms;
+  if (fixed && !terms.empty()) {
+    with_terms.assign(worked_out.boosts().begin(), worked_out.boosts().end());
+    with_terms.resize(shop.scores.size());
+    terms.add(request.powers, with_terms);
+  }
   Answer answer;
   const Scan scan = [&](std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                         std::vector<Scored>& list) {
@@ -81,6 +98,9 @@ inline Answer select(const Shop& shop, const Request& request, Selection& select
       .only = request.only ? std::span<const std::int32_t>(*request.only) : std::span<const std::int32_t>(),
       .restricted = request.only.has_value(),
       .k = request.k,
+      .terms = &terms,
+      .powers = request.powers,
+      .with_terms = with_terms,
       .min_score = request.min_score,
       .D = shop.D(),
       .embeddings = {}};

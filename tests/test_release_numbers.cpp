@@ -47,8 +47,10 @@ Bundle bundle_of(const Columns& columns) {
   bundle.route_by = {"kind"};
   bundle.rules = R"({
     "build": [{"rule": "only_available"}, {"rule": "exclude_values", "attribute": "kind", "values": ["gone"]}],
+    "value": {"attribute": "price"},
     "zones": {
       "plain": {"k": 10},
+      "dear": {"value": 0.5, "tail": 0.25, "rules": [{"rule": "boost", "attribute": "kind", "values": ["a"], "by": 0.5}]},
       "strict": {"rules": [{"rule": "only_available", "attribute": "sellable"},
                            {"rule": "exclude_values", "attribute": "kind", "values": ["b"]},
                            {"rule": "boost", "attribute": "kind", "values": ["c"], "by": 0.5}]},
@@ -98,7 +100,7 @@ std::vector<NumberChange> random_changes(std::mt19937& random, std::size_t n) {
 void check_same(const Release& served, const Release& expected, std::mt19937& random) {
   const auto own = R"([{"rule": "price_band", "attribute": "price", "from": 0.8, "to": 1.2},
                        {"rule": "pin", "products": [1003, 1012]}])";
-  for (const char* zone : {"", "plain", "strict", "near"})
+  for (const char* zone : {"", "plain", "strict", "near", "dear"})
     for (int i = 0; i < 5; ++i) {
       std::vector<std::int32_t> events;
       for (int n = i; n > 0; --n) events.push_back(static_cast<std::int32_t>(random() % kProducts));

@@ -65,10 +65,25 @@ struct Listed {
   float score;
 };
 
+// In single precision, as scores are.
+float naive_term(const Shop& shop, const Request& request, std::int32_t row) {
+  if (shop.clicks.empty()) return 0;
+  const auto worth = [&](int of) { return std::max(shop.number("price", of).value_or(0), 0.0f); };
+  float least = INFINITY;
+  for (const std::int32_t other : shop.candidates.rows())
+    if (worth(other) > 0) least = std::min(least, worth(other));
+  if (std::isinf(least)) least = 1;
+  const auto by_value = static_cast<float>(request.powers.value * shop.temperature);
+  const auto by_tail = static_cast<float>(request.powers.tail * shop.temperature * shop.tail_power);
+  return by_value * std::log(worth(row) > 0 ? worth(row) : least) -
+         by_tail * std::log1p(static_cast<float>(shop.clicks[row]));
+}
+
 std::vector<Listed> naive_list(const Shop& shop, const Request& request) {
   std::vector<Json> rules;
   for (const std::string& source : {request.zone, request.rules})
     for (const Json& rule : Json::parse(source)) rules.push_back(rule);
+  const std::size_t of_zone = Json::parse(request.zone).size();
 
   const auto forbidden = [&](std::int32_t row) { return !naive_excluder(shop, request, row).empty(); };
   std::vector<Listed> answer;
@@ -89,10 +104,13 @@ std::vector<Listed> naive_list(const Shop& shop, const Request& request) {
     const std::int32_t row = shop.candidates.rows()[place];
     float boost = 0;
     bool enough = true;
-    for (const Json& rule : rules)
-      if (rule.at("rule") == "boost")
-        if (const auto value = shop.text(rule.at("attribute"), row); value && holds(texts(rule.at("values")), *value))
-          boost += rule.at("by").get<float>();
+    for (std::size_t i = 0; i <= rules.size(); ++i) {
+      if (i == of_zone) boost += naive_term(shop, request, row);
+      if (i == rules.size() || rules[i].at("rule") != "boost") continue;
+      const Json& rule = rules[i];
+      if (const auto value = shop.text(rule.at("attribute"), row); value && holds(texts(rule.at("values")), *value))
+        boost += rule.at("by").get<float>();
+    }
     const float score = shop.scores[place] + boost;
     for (const Json& rule : rules)
       if (rule.at("rule") == "min_score" && request.min_score)
@@ -206,6 +224,11 @@ class Random {
     for (std::int32_t row : rows)
       shop.scores.push_back(0.3f *
                             static_cast<float>((by_brand ? shop.attributes.texts()[1].codes[row] : below(levels)) - 4));
+    if (chance(0.7)) {
+      for (int row = 0; row < V; ++row) shop.clicks.push_back(below(4) * below(30));
+      shop.temperature = 0.5f + 0.25f * static_cast<float>(below(4));
+      shop.tail_power = 0.25f * static_cast<float>(below(6));
+    }
     return shop;
   }
 
@@ -273,6 +296,8 @@ class Random {
     request.k = chance(0.1) ? 1000 : 1 + below(25);
     request.embeddings = chance(0.9);
     request.min_score = chance(0.8);
+    if (chance(0.5)) request.powers.value = 0.25 * below(5);
+    if (chance(0.5)) request.powers.tail = 0.25 * below(5);
     return request;
   }
 
@@ -285,7 +310,7 @@ class Random {
 TEST_CASE("lists are what sorting everything gives, whatever the rules") {
   Random random(1);
   Selection selection;  // one for all: nothing of a request is left for the next
-  int extended = 0, shorter = 0, empty = 0, pinned = 0, diversified = 0;
+  int extended = 0, shorter = 0, empty = 0, pinned = 0, diversified = 0, by_value = 0, by_tail = 0;
   for (int round = 0; round < 6000; ++round) {
     const Shop shop = random.shop();
     const Request request = random.request(static_cast<int>(shop.catalog.size()));
@@ -303,6 +328,11 @@ TEST_CASE("lists are what sorting everything gives, whatever the rules") {
     Request plain = request;
     plain.embeddings = false;
     diversified += !same(answer.selected, naive_list(shop, plain));
+    Request without = request;
+    without.powers.value = 0;
+    by_value += !same(answer.selected, naive_list(shop, without));
+    without.powers = {.value = request.powers.value, .tail = 0};
+    by_tail += !same(answer.selected, naive_list(shop, without));
   }
   // The rounds have seen all there is to see.
   CHECK(extended > 100);
@@ -310,6 +340,8 @@ TEST_CASE("lists are what sorting everything gives, whatever the rules") {
   CHECK(empty > 100);
   CHECK(pinned > 500);
   CHECK(diversified > 50);
+  CHECK(by_value > 500);
+  CHECK(by_tail > 500);
 }
 
 TEST_CASE("a min_score ends a list where it keeps out a product that the limits allow") {
@@ -353,6 +385,8 @@ TEST_CASE("explanations account for every candidate and every product that is mi
     const Json json = Json::parse(answer.selected.explanation);
     std::int64_t left = json.at("candidates");
     CHECK(left == shop.candidates.size());
+    CHECK(json.contains("terms") == request.powers.any());
+    if (request.powers.any()) CHECK(json.at("terms").contains("does_not_apply") == shop.clicks.empty());
     for (const Json& rule : json.at("rules")) left -= rule.value("removed", 0);
     CHECK(json.at("left") == left);
     REQUIRE(json.at("listed").size() == answer.selected.rows.size());
@@ -361,6 +395,12 @@ TEST_CASE("explanations account for every candidate and every product that is mi
       CHECK(entry.at("id") == answer.selected.rows[i]);
       CHECK(entry.contains("pinned") == std::isnan(answer.selected.scores[i]));
       if (entry.contains("moved")) CHECK(entry.at("moved").at("to") == i + 1);
+      const float term = entry.value("value", 0.0f) + entry.value("tail", 0.0f);
+      if (!entry.contains("pinned")) {
+        CHECK(term == doctest::Approx(naive_term(shop, request, answer.selected.rows[i])));
+        const auto place = shop.candidates.find(answer.selected.rows[i]);
+        CHECK(answer.selected.scores[i] == doctest::Approx(shop.scores[place] + term + entry.value("boost", 0.0f)));
+      }
     }
     std::vector<std::string> list_rules;
     for (const Json& rule : json.at("rules"))

@@ -151,6 +151,8 @@ class Release:
         only: ArrayLike | None,
         zone: str,
         rules: str,
+        value: float | None,
+        tail: float | None,
         popular: bool,
         explain: bool,
     ) -> Answer: ...
@@ -165,6 +167,8 @@ class Release:
         only: ArrayLike | None,
         zone: str,
         rules: str,
+        value: float | None,
+        tail: float | None,
         popular: bool,
         explain: bool,
     ) -> Sequence[Answer]: ...
@@ -189,6 +193,8 @@ def replay(
     exclude: str,
     zone: str,
     rules: str,
+    value: float | None,
+    tail: float | None,
     popular: bool,
     progress: Callable[[int, int], bool | None] | None,
 ) -> tuple[Int32, Float32]: ...
@@ -204,6 +210,8 @@ def time_requests(
     exclude: str,
     zone: str,
     rules: str,
+    value: float | None,
+    tail: float | None,
     popular: bool,
 ) -> NDArray[np.float64]: ...
 def check_rules(rules: str, catalog: Catalog, texts: Sequence[str], numbers: Sequence[str]) -> int: ...

@@ -8,11 +8,16 @@
 
 namespace stamp {
 
+// "price, stock", or "none".
+std::string number_names(const Attributes& attributes);
+
 struct Release::Loaded {
   Loaded(std::shared_ptr<const Model> model, std::shared_ptr<const Shelf> shelf, std::vector<std::int32_t> candidates,
          const ScanOptions& options, std::shared_ptr<std::byte> packed)
       : shelves(std::move(shelf)), scanner(std::move(model), std::move(candidates), options, std::move(packed)) {
-    for (const auto& [zone, fixed] : shelves.latest()->fixed) scanner.keep(fixed.boosts());  // which all versions share
+    // Which all versions share.
+    for (const auto& [zone, fixed] : shelves.latest()->fixed) scanner.keep(fixed.boosts());
+    for (const auto& [zone, row] : shelves.latest()->with_terms) scanner.keep(row.first());
   }
 
   mutable Shelves shelves;

@@ -83,7 +83,7 @@ def test_build_inspect_verify(models, built, tmp_path):
     assert described == stamp.verify_bundle(built)
     assert described["products"] == 11 and described["in_no_cluster"] == 4
     assert described["attributes"] == {"category": "text", "available": "number"}
-    assert described["route_by"] == ["category"] and described["build_rules"] == 1
+    assert described["route_by"] == ["category"] and described["build_rules"] == 1 and described["value"] is None
     assert described["zones"] == {"b": 1, "cart": 1, "home": 0}
     assert [(c["id"], c["products"], c["clicks"], c["dim"], c["scan_table"]) for c in described["clusters"]] == [
         (3, 3, 12, 8, True),
@@ -179,6 +179,7 @@ def test_diff(models, built, tmp_path):
         "scan_tables": {"added": [], "removed": []},
         "attributes": {"added": [], "removed": [], "changed": {}},
         "zones": {"added": [], "removed": [], "changed": []},
+        "value_changed": False,
         "build_rules_changed": False,
     }
     # b2 moves to cluster 7, x0 to the new cluster 5; x3 goes, y0 and y1 come.
@@ -190,7 +191,7 @@ def test_diff(models, built, tmp_path):
         "category": ["Z", *CATEGORIES[1:8], None, "X", "X"],  # a0 and x1 change
         "price": [1.5] * 11,
     }
-    rules = {"zones": {"home": {"k": 3}, "cart": RULES["zones"]["cart"], "new": {}}}
+    rules = {"value": {"attribute": "price"}, "zones": {"home": {"k": 3}, "cart": RULES["zones"]["cart"], "new": {}}}
     stamp.build_bundle(
         {7: tmp_path / "7", 5: tmp_path / "5", 2: tmp_path / "2"}, items, out=tmp_path / "new", rules=rules
     )
@@ -200,6 +201,7 @@ def test_diff(models, built, tmp_path):
         "scan_tables": {"added": [2, 5], "removed": [3]},
         "attributes": {"added": ["price"], "removed": ["available"], "changed": {"category": 2}},
         "zones": {"added": ["new"], "removed": ["b"], "changed": ["home"]},
+        "value_changed": True,
         "build_rules_changed": True,
     }
     with pytest.raises(RuntimeError, match="holds no manifest.json"):

@@ -83,7 +83,7 @@ def test_bundles(shop, tmp_path):
     assert changes == stamp.diff_bundles(bundle, other) and changes["zones"]["removed"] == ["home"]
     assert run("bundle", "diff", bundle, other).stdout.splitlines() == [
         "products: 0 added, 0 removed, 0 moved", "clusters: the same", "scan tables: the same", "attributes: the same",
-        "zones: removed home", "rules of the build: changed",
+        "zones: removed home", "value: the same", "rules of the build: changed",
     ]  # fmt: skip
 
     # The command line says what stamp.Recommender says.

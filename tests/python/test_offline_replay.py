@@ -419,7 +419,16 @@ def test_progress_and_errors_come_through(model, split, capsys, monkeypatch):
     n = split[1].n_events - len(split[1])
     assert f"replay: {2 * n:,} questions" in capsys.readouterr().err
 
-    options = {"k": 1, "history": 0, "exclude": "nothing", "zone": "", "rules": "", "popular": False}
+    options = {
+        "k": 1,
+        "history": 0,
+        "exclude": "nothing",
+        "zone": "",
+        "rules": "",
+        "value": None,
+        "tail": None,
+        "popular": False,
+    }
     with pytest.raises(ZeroDivisionError):
         _stamp.replay(model._listing(), [0], [0], [1], **options, progress=lambda done, total: done // 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -34,6 +35,13 @@ def truth(what: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{what} is {value!r}, expected True or False")
     return bool(value)
+
+
+def share(what: str, value: Any) -> float:
+    """`value` as a float from 0 to 1. Raises ValueError, beginning with `what`, for anything else, NaN too."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{what} is {value!r}, expected a number from 0 to 1")
+    return float(value)
 
 
 def list_lengths(call: str, k: Any) -> list[int]:

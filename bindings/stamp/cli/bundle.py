@@ -139,6 +139,8 @@ def _print_bundle(described: dict[str, Any]) -> None:
     for name in ("attributes", "zones"):
         print(f"{name}: {', '.join(f'{key} ({value})' for key, value in described[name].items()) or 'none'}")
     print(f"route by: {', '.join(described['route_by']) or 'nothing'}; rules of the build: {described['build_rules']}")
+    if described["value"]:
+        print(f"value: {described['value']}")
     if described["fallback"]:
         print(f"fallback: {described['fallback']}")
     for cluster in described["clusters"]:
@@ -158,5 +160,6 @@ def _bundle_diff(args: argparse.Namespace) -> dict[str, Any]:
                 if listed:
                     changes.append(f"{what.replace('_', ' ')} {', '.join(map(str, listed))}")
             print(f"{name.replace('_', ' ')}: {'; '.join(changes) or 'the same'}")
-        print(f"rules of the build: {'changed' if found['build_rules_changed'] else 'the same'}")
+        for what, key in (("value", "value_changed"), ("rules of the build", "build_rules_changed")):
+            print(f"{what}: {'changed' if found[key] else 'the same'}")
     return found

@@ -108,7 +108,7 @@ class _ListingRecommender(_CatalogRecommender):
         return {
             "exclude": self._rows(f"{call}: exclude", exclude),
             "only": None if only is None else self._rows(f"{call}: only", only),
-            **{"history": 0, "zone": "", "rules": "", "popular": False, "explain": False},
+            **{"history": 0, "zone": "", "rules": "", "value": None, "tail": None, "popular": False, "explain": False},
         }
 
     def recommend(

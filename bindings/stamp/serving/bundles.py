@@ -39,8 +39,9 @@ def build_bundle(
     out : path
         As of :meth:`StampRecommender.save`.
     rules : dict, or path of a JSON file
-        ``{"build": [rules], "zones": {name: {"k": 20, "history": 10, "rules": [rules]}}}`` (docs/rules.md). What the
-        rules of "build" exclude is never recommended: ``{"rule": "only_available"}`` say.
+        ``{"build": [rules], "value": {"attribute": "price"}, "zones": {name: {"k": 20, "history": 10, "value": 0.5, "tail":
+        0.2, "rules": [rules]}}}`` (docs/rules.md). What the rules of "build" exclude is never recommended:
+        ``{"rule": "only_available"}`` say.
     route_by : name or sequence of names
         Text attributes: a product that no model knows is answered for by the cluster of most products that share these
         values.
@@ -195,6 +196,7 @@ def _described(bundle: _stamp.Bundle) -> dict[str, Any]:
         "clusters": clusters,
         "fallback": None if bundle.fallback is None else bundle.fallback.kind,
         "build_rules": len(rules.get("build", [])),
+        "value": rules.get("value", {}).get("attribute"),
         "zones": {name: len(zone.get("rules", [])) for name, zone in rules.get("zones", {}).items()},
     }
 
@@ -246,6 +248,7 @@ def diff_bundles(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> di
             "removed": sorted(zones[0].keys() - zones[1].keys()),
             "changed": sorted(name for name in zones[0].keys() & zones[1].keys() if zones[0][name] != zones[1][name]),
         },
+        "value_changed": rules[0].get("value") != rules[1].get("value"),
         "build_rules_changed": rules[0].get("build", []) != rules[1].get("build", []),
     }
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import _stamp
-from ..base.checks import truth, whole_number
+from ..base.checks import share, truth, whole_number
 from ..base.equality import EqualByValue
 from ..data.tables.ids import catalog_ids, events_listed, find_rows, listed
 from ..models.hardware import check_device_names
@@ -30,8 +30,8 @@ class Recommendations(EqualByValue):
     Attributes
     ----------
     ids, scores : arrays [n]
-        Products, best first. Scores are logits with boosts; of the fallback what its baseline defines; of popular products
-        ln(1 + clicks); NaN of pinned ones.
+        Products, best first. Scores are logits with boosts and terms of value and tail; of the fallback what its baseline
+        defines; of popular products ln(1 + clicks); NaN of pinned ones.
     path : str
         How it was found: "anchor" (the model that knows the current product), "group" (that of its attribute group),
         "history" (the model that knows most of the events), "fallback" (the bundle's baseline), "category" (popular
@@ -153,6 +153,8 @@ class Recommender:
         exclude: Iterable[Any] = (),
         only: Iterable[Any] | None = None,
         history: int | None = None,
+        value: float | None = None,
+        tail: float | None = None,
         bought: Iterable[Any] = (),
         explain: bool = False,
     ) -> Recommendations:
@@ -172,6 +174,10 @@ class Recommender:
             Never list these; choose among these.
         history : int, optional
             Read the last so many events; what the zone says where absent, else all.
+        value, tail : float, optional
+            How much what products are worth counts, and how much their popularity counts against them, 0 to 1: what the
+            zone says where absent, else 0 (docs/rules.md). The bundle's rules name the number that says what they are
+            worth.
         bought : list of product ids
             For the rule ``exclude_bought``.
         explain : bool
@@ -180,8 +186,9 @@ class Recommender:
         Raises
         ------
         ValueError
-            An unknown zone, k or history below 1, ids of another kind than the catalog's (a product that it does not know
-            is none), or rules that cannot be, with the path of the key.
+            An unknown zone, k or history below 1, value or tail outside 0 to 1, a value where the bundle's rules name no
+            number for it, ids of another kind than the catalog's (a product that it does not know is none), or rules that
+            cannot be, with the path of the key.
         """
         release = self._core.release()
         ids = events_listed("recommend: events", events)
@@ -198,6 +205,8 @@ class Recommender:
                 exclude=exclude,
                 only=only,
                 history=history,
+                value=value,
+                tail=tail,
                 explain=explain,
             ),
         )
@@ -213,6 +222,8 @@ class Recommender:
         exclude: Iterable[Any] = (),
         only: Iterable[Any] | None = None,
         history: int | None = None,
+        value: float | None = None,
+        tail: float | None = None,
         bought: Iterable[Iterable[Any]] = (),
         explain: bool = False,
     ) -> list[Recommendations]:
@@ -242,6 +253,8 @@ class Recommender:
                 exclude=exclude,
                 only=only,
                 history=history,
+                value=value,
+                tail=tail,
                 explain=explain,
             ),
         )
@@ -324,6 +337,8 @@ def _query(
     exclude: Iterable[Any],
     only: Iterable[Any] | None,
     history: int | None,
+    value: float | None,
+    tail: float | None,
     explain: bool,
 ) -> dict[str, Any]:
     if not (zone is None or isinstance(zone, str)):
@@ -335,6 +350,8 @@ def _query(
         "exclude": _rows(release, f"{call}: exclude", exclude),
         "only": None if only is None else _rows(release, f"{call}: only", only),
         "history": 0 if history is None else whole_number(f"{call}: history", history, least=1),
+        "value": None if value is None else share(f"{call}: value", value),
+        "tail": None if tail is None else share(f"{call}: tail", tail),
         "popular": True,
         "explain": truth(f"{call}: explain", explain),
     }

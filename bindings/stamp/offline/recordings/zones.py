@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ...base.checks import whole_number
+from ...base.checks import share, whole_number
 from ...serving.recommender import RuleList
 
 _EXCLUDE = ("nothing", "anchor", "seen")
@@ -31,6 +31,8 @@ class Zone:
         Of each request (docs/rules.md).
     bundle_zone : str, optional
         Name of the bundle's zone whose rules apply besides.
+    value, tail : float, optional
+        As of :meth:`Recommender.recommend`; what the bundle's zone says where absent.
     after : collection of str
         Asked only after events of these types; needs the column `event_type`.
     earlier_sessions : bool
@@ -49,6 +51,8 @@ class Zone:
     exclude: str = "nothing"
     rules: RuleList = ()
     bundle_zone: str | None = None
+    value: float | None = None
+    tail: float | None = None
     after: Collection[str] = ()
     earlier_sessions: bool = False
 
@@ -58,6 +62,9 @@ class Zone:
         whole_number(f"Zone '{self.name}': k", self.k, least=1)
         if self.history is not None:
             whole_number(f"Zone '{self.name}': history", self.history, least=1)
+        for name in ("value", "tail"):
+            if getattr(self, name) is not None:
+                share(f"Zone '{self.name}': {name}", getattr(self, name))
         if self.exclude not in _EXCLUDE:
             raise ValueError(f"Zone '{self.name}': exclude is {self.exclude!r}, expected one of {', '.join(_EXCLUDE)}")
         if isinstance(self.after, str):

@@ -51,6 +51,8 @@ class Served:
             "exclude": zone.exclude,
             "zone": zone.bundle_zone or "",
             "rules": rules_text(f"{self._call}: the rules of zone '{zone.name}'", zone.rules),
+            "value": zone.value,
+            "tail": zone.tail,
             "popular": self._popular,
         }
 
@@ -77,11 +79,12 @@ class Foreign:
         self.name, self._recommender = name, recommender
 
     def check(self, zone: Zone) -> None:
-        """Raises ValueError for a zone with rules, which nobody told the recommender of."""
-        if zone.rules or zone.bundle_zone:
+        """Raises ValueError for a zone with rules, value or tail, which nobody told the recommender of."""
+        if zone.rules or zone.bundle_zone or zone.value is not None or zone.tail is not None:
+            what = "rules" if zone.rules or zone.bundle_zone else "a value or a tail"
             raise ValueError(
-                f"replay: zone '{zone.name}' has rules, which '{self.name}' ({type(self._recommender).__name__}) "
-                "cannot apply; expected recommenders of stamp, or a zone without rules"
+                f"replay: zone '{zone.name}' has {what}, which '{self.name}' ({type(self._recommender).__name__}) "
+                f"cannot apply; expected recommenders of stamp, or a zone without {what}"
             )
 
     def answer(self, history: History, zone: Zone, catalog: _stamp.Catalog, *, latency: int, advance: Advance) -> Lists:

@@ -38,6 +38,10 @@ bool read_own(std::string_view key, const Json& value, stamp::Catalog::Kind kind
     asked.history = value.integer(1, kHistory);
   else if (key == "rules")
     asked.rules = value.raw_array();
+  else if (key == "value")
+    asked.value = value.number(0, 1);
+  else if (key == "tail")
+    asked.tail = value.number(0, 1);
   else if (key == "exclude")
     asked.exclude = read_ids(value, kind);
   else if (key == "only")

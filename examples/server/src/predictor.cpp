@@ -172,6 +172,8 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
                            .history = asked.history,
                            .zone = zone,
                            .rules = asked.rules,
+                           .value = asked.value,
+                           .tail = asked.tail,
                            .explain = asked.explain};
     request.bought.insert(request.bought.end(), page->bought.begin(), page->bought.end());
     // A page that was written as an event and then asked about is one look, not two.

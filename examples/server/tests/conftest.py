@@ -13,6 +13,10 @@ ZONES = {
 }
 
 
+def rules_of(zones: dict) -> dict:
+    return {"value": {"attribute": "price"}, "zones": zones}
+
+
 @pytest.fixture(scope="session")
 def shop():
     return stamp.datasets.synthetic_shop(sessions=1500, products=120, seed=3)
@@ -23,7 +27,7 @@ def bundle_of(shop, folder: pathlib.Path, seed: int = 1, zones: dict = ZONES, **
     model.fit(shop.sessions, progress=False).save(folder / "model")
     columns = {("item_id" if name == "id" else name): column for name, column in shop.products.items()}
     items = stamp.Products.from_frame({**columns, "available": [1.0] * len(columns["item_id"])})
-    stamp.build_bundle({0: folder / "model"}, items, out=folder / "bundle", rules={"zones": zones})
+    stamp.build_bundle({0: folder / "model"}, items, out=folder / "bundle", rules=rules_of(zones))
     return folder / "bundle"
 
 

@@ -74,6 +74,27 @@ def test_of_one_request(server, recommender):
     assert ids(server.predict(events=EVENTS, rules=rules)) == expected(recommender, EVENTS, rules=rules)
 
 
+@pytest.mark.parametrize("asked", [{"value": 1}, {"tail": 0.5}, {"value": 0.25, "tail": 1.0}, {"value": 0, "tail": 0}])
+def test_value_and_tail_of_a_request(server, recommender, asked):
+    assert ids(server.predict(events=EVENTS, **asked)) == expected(recommender, EVENTS, **asked)
+    page = server.post(
+        "/v1/servingConfigs:batchPredict", {"events": EVENTS, "requests": [{"zone": "home", **asked}, {"zone": "home"}]}
+    )
+    truth = [recommender.recommend(EVENTS, zone="home", **options).ids.tolist() for options in (asked, {})]
+    assert [[result["id"] for result in answer["results"]] for answer in page.json["responses"]] == truth
+
+
+def test_a_value_that_nobody_says_is_refused(shop, tmp_path, start):
+    import stamp
+
+    stamp.StampRecommender(device="cpu", dim=4, epochs=1).fit(shop.sessions, progress=False).save(tmp_path / "model")
+    stamp.build_bundle({0: tmp_path / "model"}, out=tmp_path / "bare")
+    server = start(bundle=str(tmp_path / "bare"))
+    reply = server.predict(events=EVENTS, value=0.5)
+    assert reply.status == 400 and "value is 0.5, but the bundle's rules name no number for it" in reply.body.decode()
+    assert server.predict(events=EVENTS, value=0, tail=1).status == 200
+
+
 def test_fewer_than_asked_say_why(server):
     answer = server.predict(events=EVENTS, only=["sku-00020"], k=5)
     assert ids(answer) == ["sku-00020"] and answer.json["reason"]

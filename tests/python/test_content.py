@@ -123,6 +123,42 @@ def test_an_epoch_more_of_yesterdays_model(model, sessions):
         )  # fmt: skip
 
 
+class TwoClusters:
+    """What training reads of CatalogClusters: brands b0 to b2, and the others."""
+
+    item_ids = np.arange(48)
+    labels = np.arange(48) % BRANDS // 3
+    ids = (0, 1)
+    fingerprint = "two"
+
+    def parent(self, cluster):
+        return None
+
+
+def test_clusters_have_the_attributes_of_their_products(sessions, tmp_path):
+    call = {
+        "config": {**OPTIONS, "content": True, "validation": 0}, "min_examples": 0, "progress": False, "device": "cpu"
+    }  # fmt: skip
+    del call["config"]["device"]
+    with pytest.raises(ValueError, match="content is True, but no product has attributes"):
+        stamp.train_cluster(sessions, TwoClusters(), 0, out=tmp_path / "none", **call)
+    reports = stamp.train_clusters(
+        sessions, TwoClusters(), out=tmp_path / "all", products=products_of(), jobs=2, **call
+    )
+    alone = stamp.train_cluster(sessions, TwoClusters(), 1, out=tmp_path / "1", products=products_of(), **call)
+    assert reports[1].identity == alone.identity
+    models = [stamp.load(report.path, device="cpu") for report in (*reports.values(), alone)]
+    for model in models:
+        assert model.weights_["attribute_rows"].shape == (3 + 8, 16)  # its brands, and prices 1 to 8
+    np.testing.assert_array_equal(models[1].weights_["attribute_rows"], models[2].weights_["attribute_rows"])
+    again = stamp.train_cluster(sessions, TwoClusters(), 1, out=tmp_path / "1", products=products_of(), **call)
+    assert again == alone
+    other = stamp.train_cluster(
+        sessions, TwoClusters(), 1, out=tmp_path / "1", products=products_of(missing={4}), **call
+    )
+    assert other.identity != alone.identity
+
+
 @pytest.mark.parametrize(
     ("options", "products", "message"),
     [

@@ -55,13 +55,19 @@ def bytes_needed(job: Job) -> int:
     options = job.settings.to_dict()
     table = len(job.item_ids) * options["dim"] * 4
     # The weights and two moments; the best weights; the rows in the layout that validation scans.
-    tables = 5 + (options["clip_norm"] > 0) + (job.warm_start is not None)  # the gradient; the weights to begin with
+    content = bool(options["content"])
+    # The gradient; differences; the weights to begin with.
+    tables = 5 + (content or options["clip_norm"] > 0) + content + (job.warm_start is not None)
+    # Attributes' rows: weights, moments and gradient, and the best.
+    values = sum(min(len(column[2]), len(job.item_ids)) for column in job.attributes if len(column) == 3)
+    values += sum(options["content_bins"] for column in job.attributes if len(column) == 2)
+    tables += 5 * content * values / max(1, len(job.item_ids))
     old = 0 if job.warm_start is None else job.warm_start.bytes  # which may know the whole catalog
     # Successors as they are found, as they are kept, and those of the selection; where each product occurs.
     pairs, places = (3 * 8 * len(job.item_ids) * options["successors"], 12) if options["successor_floors"] else (0, 0)
     # As handed over, cut in two, without misses, and put together for the refit: an item and a weight an event each.
     events = (5 * 8 + places) * job.sessions.events
-    return _PROCESS + tables * table + old + options["workspace_bytes"] + pairs + events
+    return _PROCESS + int(tables * table) + old + options["workspace_bytes"] + pairs + events
 
 
 class Pool:

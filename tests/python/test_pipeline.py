@@ -498,6 +498,17 @@ def test_a_store_that_cannot_be_written_to_is_found_out_first(after, monkeypatch
         run(after, 7)
 
 
+def test_models_of_a_shop_may_be_made_of_attributes_and_take_new_products(tmp_path):
+    config = {**OPTIONS, "content": ["category"]}
+    shop = make_shop(
+        tmp_path, full={"config": config}, train={"config": config, "min_examples": 50, "jobs": 1}
+    )  # fmt: skip
+    assert run(shop, 5).passed
+    bundle = tmp_path / "work" / "runs" / day(5) / "bundles" / "released"
+    shirts = {"item_id": ["newest"], "category": ["shirts"]}
+    assert stamp.add_products(bundle, shirts, out=tmp_path / "grown")["added"] == 1
+
+
 def test_the_schema_is_one(nights):
     schema = stamp.pipeline.shop_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -44,10 +44,14 @@ def train_full(
     validation = options.pop("validation", 0.1) or None
     refit = options.pop("refit", validation is not None)
     sessions = Sessions.from_frame(data, keep=())
+    products = _attributes(data, options)
     model = StampRecommender(device=device, **options)
 
     def fit() -> None:
-        model.fit(sessions, validation=validation, refit=refit, checkpoint=folder / CHECKPOINT, progress=progress)
+        model.fit(
+            sessions, validation=validation, products=products, refit=refit, checkpoint=folder / CHECKPOINT,
+            progress=progress,
+        )  # fmt: skip
 
     fit_from_checkpoint(folder, fit)
     if model.report_["stopped"] == "interrupted":
@@ -138,7 +142,7 @@ def train_clusters(
         reports = train(
             data, clusters, out=out, config=config, min_examples=min_examples, device=device, jobs=jobs, threads=threads,
             memory=None if memory is None else round(memory * 2**30), warm_start=warm_start, like=like, only=only,
-            progress=progress,
+            products=_attributes(data, config), progress=progress,
         )  # fmt: skip
     except TrainingFailed as error:
         reports = error.reports
@@ -167,16 +171,24 @@ def train_some(
     if threads is not None:
         set_num_threads(threads)
     failed = []
+    products = _attributes(data, options.get("config"))
     for cluster_id in cluster_ids:
         with out(cluster_id) as folder:
             try:
-                report = train_cluster(data, clusters, cluster_id, out=folder, progress=False, **options)
+                report = train_cluster(
+                    data, clusters, cluster_id, out=folder, products=products, progress=False, **options
+                )
                 if progress:
                     tell(repr(report))
             except (OSError, RuntimeError, ValueError, MemoryError) as error:
                 tell(f"cluster {cluster_id} failed: {error}")
                 failed.append(cluster_id)
     return failed
+
+
+def _attributes(data: str, config: Mapping[str, Any] | None) -> Products | None:
+    """The products of prepared data, where models have `content`."""
+    return Products.from_frame(data) if config and config.get("content") else None
 
 
 def gather_clusters(

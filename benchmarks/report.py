@@ -25,6 +25,9 @@ TITLES = {"yoochoose1_64": "Yoochoose 1/64", "diginetica": "Diginetica (sorted)"
           "yoochoose_week": "Yoochoose, a week", "retailrocket_week": "RetailRocket, a week"}  # fmt: skip
 
 
+KNOBS = {**TITLES, "jdata_demo": "JData, a sample", "eshop_clothing": "A shop of clothes"}
+
+
 def on_cpu(rows: list[dict]) -> list[dict]:
     return [row for row in rows if row.get("device", "cpu") == "cpu"]
 
@@ -423,7 +426,30 @@ def accuracy() -> str:
     text += tuning() + bounds()
     options = {f"- {TITLES[r['dataset']]}, {r['model']}: `{json.dumps(r['options'])}`" for r in rows if "options" in r}
     text += ["## Options", "What differs from the presets and defaults:", "\n".join(sorted(options))]
-    return "\n\n".join([*text, *clustered_accuracy(), *new_products()]) + "\n"
+    return "\n\n".join([*text, *clustered_accuracy(), *new_products(), *knobs()]) + "\n"
+
+
+def knobs() -> list[str]:
+    """What value and tail cost in accuracy and bring, beside diversify."""
+    rows = latest(read("knobs"), "dataset")
+    if not rows:
+        return []
+    text = ["## Value, tail and diversify",
+            "Lists of 20 of `tuned`, fitted on all of training, at numbers of [value and tail](rules.md#value-and-tail) from 0 to "
+            "1 and strengths of `diversify` by embedding, to choose by (`benchmarks/knobs.py`). In per cent; "
+            "popularity: mean clicks of what is listed, of the most clicked product's; price: mean of what is listed, in dollars."]  # fmt: skip
+    for r in rows:
+        body = []
+        for each in r["found"]:
+            name = "as it is" if each["step"] == 0 else f"{each['knob']} {each['step']:g}"
+            body.append([name, f"{100 * each['hr']:.2f} / {100 * each['mrr']:.2f}", f"{100 * each['coverage']:.1f}",
+                         f"{100 * each['popularity']:.1f}", *([f"{each['price']:.2f}"] if "price" in each else [])])  # fmt: skip
+        priced = ["price"] if "price" in r["found"][0] else []
+        text += [f"### {KNOBS[r['dataset']]}",
+                 f"{r['questions']:,} questions, {r['products']:,} products. Temperature {r['temperature']:.3f}, tail power "
+                 f"{r['tail_power']:.3f}; expected calibration error of listed products on the test {r['calibration_error']:.5f}.",
+                 table(["lists", "P / MRR @20", "coverage", "popularity", *priced], body)]  # fmt: skip
+    return [*text, where(rows)]
 
 
 def verdicts(dataset: str) -> list[str]:

@@ -65,18 +65,23 @@ struct Listed {
   float score;
 };
 
-// In single precision, as scores are.
-float naive_term(const Shop& shop, const Request& request, std::int32_t row) {
-  if (shop.clicks.empty()) return 0;
-  const auto worth = [&](int of) { return std::max(shop.number("price", of).value_or(0), 0.0f); };
+// What value and tail add to each candidate, in single precision, as scores are.
+std::vector<float> naive_terms(const Shop& shop, const Request& request) {
+  std::vector<float> terms(shop.scores.size());
+  if (shop.clicks.empty()) return terms;
+  const auto worth = [&](std::int32_t row) { return std::max(shop.number("price", row).value_or(0), 0.0f); };
   float least = INFINITY;
-  for (const std::int32_t other : shop.candidates.rows())
-    if (worth(other) > 0) least = std::min(least, worth(other));
+  for (const std::int32_t row : shop.candidates.rows())
+    if (worth(row) > 0) least = std::min(least, worth(row));
   if (std::isinf(least)) least = 1;
   const auto by_value = static_cast<float>(request.powers.value * shop.temperature);
   const auto by_tail = static_cast<float>(request.powers.tail * shop.temperature * shop.tail_power);
-  return by_value * std::log(worth(row) > 0 ? worth(row) : least) -
-         by_tail * std::log1p(static_cast<float>(shop.clicks[row]));
+  for (std::size_t place = 0; place < terms.size(); ++place) {
+    const std::int32_t row = shop.candidates.rows()[place];
+    terms[place] = by_value * std::log(worth(row) > 0 ? worth(row) : least) -
+                   by_tail * std::log1p(static_cast<float>(shop.clicks[row]));
+  }
+  return terms;
 }
 
 std::vector<Listed> naive_list(const Shop& shop, const Request& request) {
@@ -99,13 +104,14 @@ std::vector<Listed> naive_list(const Shop& shop, const Request& request) {
   const auto pins = answer;
 
   // All others in order.
+  const auto terms = naive_terms(shop, request);
   std::vector<Listed> all;
   for (std::size_t place = 0; place < shop.scores.size(); ++place) {
     const std::int32_t row = shop.candidates.rows()[place];
     float boost = 0;
     bool enough = true;
     for (std::size_t i = 0; i <= rules.size(); ++i) {
-      if (i == of_zone) boost += naive_term(shop, request, row);
+      if (i == of_zone) boost += terms[place];
       if (i == rules.size() || rules[i].at("rule") != "boost") continue;
       const Json& rule = rules[i];
       if (const auto value = shop.text(rule.at("attribute"), row); value && holds(texts(rule.at("values")), *value))
@@ -390,6 +396,7 @@ TEST_CASE("explanations account for every candidate and every product that is mi
     for (const Json& rule : json.at("rules")) left -= rule.value("removed", 0);
     CHECK(json.at("left") == left);
     REQUIRE(json.at("listed").size() == answer.selected.rows.size());
+    const auto terms = naive_terms(shop, request);
     for (std::size_t i = 0; i < answer.selected.rows.size(); ++i) {
       const Json& entry = json.at("listed")[i];
       CHECK(entry.at("id") == answer.selected.rows[i]);
@@ -397,8 +404,8 @@ TEST_CASE("explanations account for every candidate and every product that is mi
       if (entry.contains("moved")) CHECK(entry.at("moved").at("to") == i + 1);
       const float term = entry.value("value", 0.0f) + entry.value("tail", 0.0f);
       if (!entry.contains("pinned")) {
-        CHECK(term == doctest::Approx(naive_term(shop, request, answer.selected.rows[i])));
         const auto place = shop.candidates.find(answer.selected.rows[i]);
+        CHECK(term == doctest::Approx(terms[place]));
         CHECK(answer.selected.scores[i] == doctest::Approx(shop.scores[place] + term + entry.value("boost", 0.0f)));
       }
     }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import stamp
+from command_line import call
 from stamp import _stamp
 from stamp.data.tables.ids import Ids
 
@@ -121,6 +122,19 @@ def test_an_epoch_more_of_yesterdays_model(model, sessions):
             catalog, np.ones(len(catalog), np.int64), sessions.rows_in(catalog, "a", "b"), None,
             attributes=[], refit=False, checkpoint=None, progress=False, warm_start=model,
         )  # fmt: skip
+
+
+def test_the_command_line_reads_attributes(sessions, tmp_path):
+    lines = [f"{s},{item},{s}" for s in range(len(sessions)) for item in sessions.session(s).tolist()]
+    (tmp_path / "events.csv").write_text("session_id,item_id,timestamp\n" + "\n".join(lines) + "\n")
+    rows = [f"{v},b{v % BRANDS},{1 + v // 6}" for v in range(60)]
+    (tmp_path / "products.csv").write_text("item_id,brand,price\n" + "\n".join(rows) + "\n")
+    train = ["train", tmp_path / "events.csv", "--out", tmp_path / "m", "--device", "cpu", "--quiet"]
+    train += ["-o", "dim=8", "-o", "epochs=1", "-o", 'content=["brand", "price"]', "-o", "content_bins=4"]
+    assert "no product has attributes" in call(*train, status=2).stderr
+    call(*train, "--products", tmp_path / "products.csv", "--number", "price")
+    saved = stamp.load(tmp_path / "m", device="cpu")
+    assert saved.weights_["attribute_rows"].shape == (BRANDS + 4, 8)
 
 
 class TwoClusters:

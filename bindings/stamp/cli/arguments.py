@@ -153,6 +153,22 @@ def add_products(parser: argparse.ArgumentParser, file: str) -> None:
     )  # fmt: skip
 
 
+def add_attributes(parser: argparse.ArgumentParser) -> None:
+    """A file of products whose columns are attributes."""
+    parser.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
+    add_products(parser, "products")
+    parser.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
+    parser.add_argument("--number", action="append", default=[], metavar="NAME", help="column of integers: a number")
+
+
+def read_attributes(args: argparse.Namespace) -> stamp.Products | None:
+    if not args.products:
+        return None
+    return stamp.Products.from_frame(
+        args.products, categories=args.category, numbers=args.number, **products_options(args)
+    )
+
+
 def products_options(args: argparse.Namespace) -> dict[str, Any]:
     """What was said of the products' file, as options of Products.from_frame."""
     separator = args.product_separator

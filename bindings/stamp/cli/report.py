@@ -17,7 +17,7 @@ from ..base.streams import tell
 from ..models.baselines import _CLASSES as _BASELINES
 from ..offline import LeakageError, Zone, product_page, report
 from ..offline.recordings.zones import read_zones
-from .arguments import EVENTS, Parents, add_products, events_words, products_options, read_sessions
+from .arguments import EVENTS, Parents, add_attributes, events_words, read_attributes, read_sessions
 
 _PATHS = ("bundle", "sessions", "current", "train", "products", "zones", "policy")  # of what is read
 
@@ -43,10 +43,7 @@ def add(verbs: Any, parents: Parents) -> None:
     verb.add_argument("--policy", metavar="JSON", help="what the release must show")
     verb.add_argument("--zones", metavar="JSON",
                       help="list of zones: product_page, home, cart, or objects of their options")  # fmt: skip
-    verb.add_argument("--products", help="CSV, TSV or Parquet: item_id and attributes")
-    add_products(verb, "products")
-    verb.add_argument("--category", action="append", default=[], metavar="NAME", help="column of floats: a category")
-    verb.add_argument("--number", action="append", default=[], metavar="NAME", help="column of integers: a number")
+    add_attributes(verb)
     verb.add_argument("--k", type=int, action="append", help="length of lists; those of the zones by default")
     verb.add_argument("--metric", action="append",
                       help=f"what is compared, as hr@20; by default {', '.join(defaults['metrics'])}")  # fmt: skip
@@ -62,11 +59,7 @@ def add(verbs: Any, parents: Parents) -> None:
 
 def _report(args: argparse.Namespace) -> dict[str, Any]:
     _check_targets(args)
-    products = None
-    if args.products:
-        products = stamp.Products.from_frame(
-            args.products, categories=args.category, numbers=args.number, **products_options(args)
-        )
+    products = read_attributes(args)
     train = None if args.train is None else read_sessions(args, args.train, keep=None)
     try:
         made = report(

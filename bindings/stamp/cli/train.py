@@ -10,13 +10,14 @@ import stamp
 from .. import _stamp
 from ..base.files import check_file
 from ..catalog.training import MIN_EXAMPLES
-from .arguments import EVENTS, Parents, events_options, options_of, read_sessions
+from .arguments import EVENTS, Parents, add_attributes, events_options, options_of, read_attributes, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
     training = argparse.ArgumentParser(add_help=False, parents=[parents.options, parents.events])
     training.add_argument("data", help=EVENTS)
     training.add_argument("--out", required=True, help="directory to save to")
+    add_attributes(training)
 
     train = verbs.add_parser("train", parents=[training], help="train on events and save the model")
     train.add_argument("--validation", type=float, help="share of the last sessions that judges the epochs")
@@ -55,6 +56,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.StampRecommender(device=args.device, **options)
     model.fit(
         sessions,
+        products=read_attributes(args),
         validation=args.validation,
         refit=args.refit,
         checkpoint=args.checkpoint,
@@ -78,6 +80,7 @@ def _clusters_call(args: argparse.Namespace) -> dict[str, Any]:
     """What train-cluster and train-clusters share."""
     return {
         "out": args.out,
+        "products": read_attributes(args),
         "reading": events_options(args),
         "config": options_of(args),
         "device": args.device,

@@ -53,6 +53,7 @@ void bind_model(py::module_& m) {
            }),
            py::arg("config"), py::arg("products"), py::arg("device"), py::arg("attributes") = py::list())
       .def_property_readonly("device", &Model::device)
+      .def_property_readonly("temperature", &Model::temperature)
       .def("weights",
            [](const Model& model) {
              py::dict weights;

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <set>
 
 namespace stamp {
 
@@ -117,7 +116,8 @@ Lists Content::encode(const Attributes& attributes) const {
   for (const Column& column : columns_) {
     const std::int32_t text = attributes.find_text(column.name), number = attributes.find_number(column.name);
     require(column.is_number() ? text < 0 : number < 0, "Content: attribute '", column.name, "' is a ",
-            text < 0 ? "number" : "text", ", and was a ", column.is_number() ? "number" : "text", " in training");
+            text < 0 ? "number" : "text", ", expected a ", column.is_number() ? "number" : "text",
+            " as in training; name it among the ", column.is_number() ? "numbers" : "categories");
     if (text >= 0) by_column.push_back(rows_of(column, attributes.texts()[text]));
     if (number >= 0) by_column.push_back(rows_of(column, attributes.numbers()[number]));
   }

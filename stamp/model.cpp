@@ -350,14 +350,18 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
   };
   const auto found = file.tensors().find(prefix + kRepeatFloors);
   const bool without_kinds = found != file.tensors().end() && found->second.shape.size() == 1;  // of earlier versions
-  set_floors(without_kinds ? for_every_kind(floors(kRepeatFloors, {config_.repeat_floors}))
-                           : floors(kRepeatFloors, {Repeat::kKinds, config_.repeat_floors}),
-             floors(kSuccessorFloors, {config_.successor_floors}));
-  if (config_.successor_floors > 0) set_successors(std::make_shared<Successors>(file, prefix, V_));
   const auto fitted = [&](const std::string& name) {
     return file.contains(prefix + name) ? file.f32(prefix + name, {1})[0] : 1.0f;
   };
-  if (has_floors()) set_calibration(fitted(kTemperature), fitted(kTailPower));
+  try {
+    set_floors(without_kinds ? for_every_kind(floors(kRepeatFloors, {config_.repeat_floors}))
+                             : floors(kRepeatFloors, {Repeat::kKinds, config_.repeat_floors}),
+               floors(kSuccessorFloors, {config_.successor_floors}));
+    if (has_floors()) set_calibration(fitted(kTemperature), fitted(kTailPower));
+  } catch (const std::invalid_argument& error) {
+    fail(file.name(), ": ", error.what());
+  }
+  if (config_.successor_floors > 0) set_successors(std::make_shared<Successors>(file, prefix, V_));
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {

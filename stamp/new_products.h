@@ -1,5 +1,5 @@
-// Products that come when models have been trained: rows from what their attributes, and then their first clicks, say of
-// them (docs/model.md, "New products"). No weight is trained.
+// Products that come when models have been trained: rows from what their attributes, and then their first clicks, say
+// of them (docs/model.md, "New products"). No weight is trained.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ struct AddedProducts {
   std::int64_t added = 0;  // that a model knows from now on
   std::int64_t known = 0;  // that one knew already, and that stay as they were, their attributes too
   // Rows of `items`, ascending: of products that no cluster's products share the values of Bundle::route_by with, or
-  // that have no attribute that their cluster's model was trained with. They are in no cluster, but where the bundle has
-  // attributes part of its catalog, for rules and routes.
+  // that have no attribute that their cluster's model was trained with. They are in no cluster, but where the bundle
+  // has attributes part of its catalog, for rules and routes.
   std::vector<std::int32_t> left_out;
 };
 
@@ -31,8 +31,9 @@ STAMP_API AddedProducts add_products(Bundle& bundle, const Catalog& items, const
 //   x_v = |c_v| · n(4 n(c_v) + Σ w n(q))    n(y) = y / |y|
 //
 // over the queries q of the histories that they come after and the weights w of these events: the direction of the
-// largest Σ w cos(x, q) + 4 cos(x, c). Four clicks weigh as much as all attributes, as fewer turned rows for the worse on
-// validation (docs/model.md). Products without a click have c_v, whatever they had. Returns how many had one. Throws std::invalid_argument where a model is not loaded or was trained without content.
+// largest Σ w cos(x, q) + 4 cos(x, c). Four clicks weigh as much as all attributes, as fewer turned rows for the worse
+// on validation (docs/model.md). Products without a click have c_v, whatever they had. Returns how many had one. Throws
+// std::invalid_argument where a model is not loaded or was trained without content.
 STAMP_API std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions);
 
 }  // namespace stamp

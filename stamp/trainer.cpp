@@ -130,13 +130,16 @@ class Run {
     return std::make_shared<Successors>(sessions, model_.V(), model_.config().successors, held_out);
   }
 
-  // Products that would only be pushed away from every query, bit v of each; whole words.
+  // Products whose attributes would only be pushed away from every query, bit v of each; whole words. Free rows are
+  // nobody else's, and had better be pushed away than stay where they began.
   std::vector<std::uint64_t> never_targets(const Sessions& sessions, std::span<const std::int64_t> examples) const {
     std::vector<std::uint64_t> products(static_cast<std::size_t>((model_.V() + 63) / 64), ~std::uint64_t{0});
     for (std::int64_t target : examples) {
       const std::int32_t row = sessions.items()[target];
       products[row / 64] &= ~(std::uint64_t{1} << (row % 64));
     }
+    for (std::int64_t row = 0; row < model_.V(); ++row)
+      if (model_.content()->rows()[row].empty()) products[row / 64] &= ~(std::uint64_t{1} << (row % 64));
     return products;
   }
 

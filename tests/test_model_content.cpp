@@ -402,6 +402,18 @@ TEST_CASE("products that are never a target stay where their attributes are") {
   for (std::int64_t d = 0; d < config.dim; ++d) CHECK(items[58 * config.dim + d] == sums[58 * config.dim + d]);
 }
 
+TEST_CASE("products without attributes that are never a target are pushed away, as in a model without content") {
+  const Config config = training_config();
+  Model model(config, kShop, open_device("cpu"), content_of(config, kShop));
+  constexpr std::int64_t kNobodys = 59;  // in no session
+  REQUIRE(model.content()->rows()[kNobodys].empty());
+  const auto before = model.weights().items.download();
+  train(model, visits(400, 1), train_config());
+  const auto after = model.weights().items.download();
+  for (std::int64_t d = 0; d < config.dim; ++d)
+    CHECK(after[kNobodys * config.dim + d] != before[kNobodys * config.dim + d]);
+}
+
 TEST_CASE("a saved model is plain rows, with attributes' rows beside them and what these are of") {
   const check::Folder folder;
   const Config config = training_config();

@@ -80,7 +80,7 @@ def test_attributes_that_nobody_knew_add_nothing(model):
     content = content_of(model, other, [1, 2, 3])
     rows = model.weights_["attribute_rows"]
     np.testing.assert_array_equal(content, [rows[1], rows[BRANDS + 1], np.zeros(16)])
-    with pytest.raises(ValueError, match="'price' is a text, and was a number"):
+    with pytest.raises(ValueError, match="'price' is a text, expected a number as in training"):
         content_of(model, stamp.Products.from_frame({"item_id": [1], "price": ["7"]}), [1])
 
 
@@ -190,7 +190,9 @@ def test_content_without_attributes_is_refused(sessions, options, products, mess
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"content": "brand"}, "option 'content' is \"brand\""),
+        ({"content": "brand"}, "content is 'brand', expected names of attributes"),
+        ({"content": 3}, "content is 3, expected names of attributes"),
+        ({"content": [3]}, "content is \\[3\\], expected names of attributes"),
         ({"content": ["brand", "brand"]}, "content names 'brand' twice"),
         ({"difference_bound": 1.0}, "difference_bound is 1, expected a number in \\(0, 1\\)"),
         ({"difference_dropout": 1.0}, "difference_dropout is 1, expected a rate"),
@@ -200,6 +202,16 @@ def test_content_without_attributes_is_refused(sessions, options, products, mess
 def test_options_that_cannot_be_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         stamp.StampRecommender(**options)
+
+
+@pytest.mark.parametrize("names", [("price", "brand"), np.array(["price", "brand"]), {"brand": 1, "price": 2}.keys()])
+def test_names_have_no_order_and_come_in_anything(sessions, names):
+    assert stamp.StampRecommender(content=names).get_params()["content"] == ["brand", "price"]
+
+
+def test_what_are_no_products_is_said(sessions):
+    with pytest.raises(ValueError, match="fit: products is dict, expected stamp.Products"):
+        stamp.StampRecommender(**OPTIONS, content=True).fit(sessions, products={"item_id": [1]}, progress=False)
 
 
 def test_attributes_change_nothing_where_content_is_off(sessions):

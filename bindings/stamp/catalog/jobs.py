@@ -22,7 +22,7 @@ from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.tables.ids import Ids
 from ..models.evaluation import Evaluation
-from ..models.stamp_recommender import StampRecommender, named_content
+from ..models.stamp_recommender import StampRecommender, named_content, require_products
 from ..models.train_reports import TrainReport, check_report, write_report
 from .warm_starts import WarmStart
 
@@ -63,8 +63,7 @@ class Settings:
 
     def require_products(self, products: Products | None) -> None:
         """Raises ValueError where content rows want attributes and there are none."""
-        if not (products is None or isinstance(products, Products)):
-            raise ValueError(f"products is {type(products).__name__}, expected stamp.Products")
+        require_products("train_cluster", products)
         named_content(self.content, {} if products is None else products.attributes)
 
     def like(self, earlier: TrainReport | None) -> Settings:

@@ -72,7 +72,7 @@ class Plan:
             "clusters": self.clusters_fingerprint,
             "cluster": cluster_id,
             "config": settings.to_dict(),
-            "products": self.products.fingerprint if settings.content and self.products is not None else None,
+            "products": None if self.products is None else self.products.fingerprint_of(settings.content),
             "warm_start": None if warm_start is None else warm_start.identity,
         }
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -109,7 +109,7 @@ def _bundle_add_products(args: argparse.Namespace) -> dict[str, Any]:
         print(f"{found['added']:,} products added, {found['known']:,} known before")
         if left_out := found["left_out"]:
             first = ", ".join(map(str, left_out[:5])) + (", …" if len(left_out) > 5 else "")
-            print(f"{len(left_out):,} left out, of which no attribute says anything: {first}")
+            print(f"{len(left_out):,} left out, as no cluster has their values or no attribute says anything: {first}")
     return found
 
 

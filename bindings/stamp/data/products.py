@@ -128,11 +128,14 @@ class Products:
     def attributes(self) -> dict[str, str]:
         return {name: "text" if isinstance(column, tuple) else "number" for name, column in self._columns.items()}
 
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Equal for equal tables, hexadecimal."""
-        digest = hashlib.blake2b(repr((self.kind, self.attributes, self.item_ids.tolist())).encode(), digest_size=16)
-        for column in self._columns.values():
+    def fingerprint_of(self, names: bool | Collection[str]) -> str | None:
+        """Equal for tables with equal attributes of these names, True for all, hexadecimal; None for no name."""
+        columns = {name: column for name, column in self._columns.items() if names is True or name in (names or ())}
+        if not columns:
+            return None
+        kinds = {name: self.attributes[name] for name in columns}
+        digest = hashlib.blake2b(repr((self.kind, kinds, self.item_ids.tolist())).encode(), digest_size=16)
+        for column in columns.values():
             codes = column[0] if isinstance(column, tuple) else column
             digest.update(np.ascontiguousarray(codes).tobytes())
             digest.update(repr(column[1] if isinstance(column, tuple) else None).encode())

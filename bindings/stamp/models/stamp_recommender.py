@@ -9,7 +9,7 @@ import numbers
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,8 @@ class StampRecommender(_ListingRecommender):
                 )
         before = self._given if preset == self.preset else _changed(self._given, self._defaults())
         given = {**before, **{name: plain(value) for name, value in params.items()}}
+        if "content" in params:
+            given["content"] = _listed_content(given["content"])
         check_device_names(device, precision)
         named = {**given, "content": []} if isinstance(given.get("content"), bool) else given
         _stamp.check_options(*_configs(preset, named), precision)
@@ -160,6 +162,7 @@ class StampRecommender(_ListingRecommender):
         TrainingDiverged
             The loss ran away; the last good weights are kept.
         """
+        require_products("fit", products)
         refit = truth("fit: refit", refit)
         if checkpoint is not None:
             check_file(checkpoint)
@@ -281,6 +284,7 @@ class StampRecommender(_ListingRecommender):
         model.set_weights({**weights, "items": rows})
         model.take_successors(self._model, known)
         other = copy.copy(self)
+        other._given = {name: value for name, value in self._given.items() if name != "content"}
         other._catalog, other._counts, other._model, other._release = catalog, counts, model, None
         return other
 
@@ -328,12 +332,32 @@ def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:
     return json.dumps(model), json.dumps(train)
 
 
+def _listed_content(content: Any) -> bool | list[str]:
+    """The option `content`, whose names have no order."""
+    if isinstance(content, bool):
+        return content
+    names = [content] if isinstance(content, str) or not isinstance(content, Iterable) else list(content)
+    if isinstance(content, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"StampRecommender: content is {content!r}, expected names of attributes, ['brand', 'price'] say, or True"
+        )
+    return sorted(map(str, names))
+
+
+def require_products(call: str, products: Any) -> None:
+    """Raises ValueError, beginning with `call`, for anything but Products or None."""
+    if not (products is None or isinstance(products, Products)):
+        raise ValueError(
+            f"{call}: products is {type(products).__name__}, expected stamp.Products (see Products.from_frame)"
+        )
+
+
 def named_content(content: Any, attributes: Collection[str]) -> Any:
     """The names of the attributes that item rows are made of, of the option `content` and those that products have."""
     if content is True:
         if not attributes:
             raise ValueError("fit: content is True, but no product has attributes; pass products that have some")
-        return list(attributes)
+        return sorted(attributes)
     if content and not attributes:
         raise ValueError(f"fit: content is {content!r}, but no product has attributes; pass products that have these")
     return content or []

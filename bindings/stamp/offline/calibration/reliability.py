@@ -17,6 +17,8 @@ from ...models.stamp_recommender import StampRecommender
 from ...serving.recommender import Recommender
 from ..recordings.checks import require_fitted
 
+K, BINS = 20, 10  # of reliability
+
 
 class Reliability:
     """Made by :func:`reliability`.
@@ -70,7 +72,7 @@ class Reliability:
         return self.bins._repr_html_()
 
 
-def reliability(recommender: Any, sessions: Sessions, *, k: int = 20, bins: int = 10) -> Reliability:
+def reliability(recommender: Any, sessions: Sessions, *, k: int = K, bins: int = BINS) -> Reliability:
     """How far predicted probabilities of listed products are from how often these came next.
 
     Every event of `sessions` with one before it that the model of its cluster knows is asked about, as :func:`evaluate`
@@ -112,22 +114,34 @@ def reliability(recommender: Any, sessions: Sessions, *, k: int = 20, bins: int 
         raise ValueError(
             f"reliability: sessions is {type(sessions).__name__}, expected stamp.Sessions (see Sessions.from_frame)"
         )
-    if not has_models(recommender):
+    if not _has_models(recommender):
         raise ValueError(
             f"reliability: recommender is {type(recommender).__name__}, expected a StampRecommender, a "
             "ClusteredRecommender, a Recommender or the path of a bundle, with a model"
         )
+    found = _reliability(recommender, sessions, k, bins)
+    if found is None:
+        raise ValueError(f"reliability: no event of {sessions!r} follows one that a model knows")
+    return found
+
+
+def reliability_where_asked(recommender: Any, sessions: Sessions) -> Reliability | None:
+    """:func:`reliability` for a page; None where there is no model, or nothing to ask it."""
+    return _reliability(recommender, sessions, K, BINS) if _has_models(recommender) else None
+
+
+def _reliability(recommender: Any, sessions: Sessions, k: int, bins: int) -> Reliability | None:
     found, temperatures = [], []
     for model, seen in _parts(recommender, sessions):
         found.append(_stamp.listed_probabilities(model, seen, k=k, min_history=1))
-        temperatures.append(float(model.weights().get("temperature", np.ones(1))[0]))
+        temperatures.append(model.temperature)
     probabilities, came_next = (np.concatenate(arrays) for arrays in zip(*found))
     if not len(probabilities):
-        raise ValueError(f"reliability: no event of {sessions!r} follows one that a model knows")
+        return None
     return Reliability(probabilities, came_next.astype(bool), k=k, bins=bins, temperatures=temperatures)
 
 
-def has_models(recommender: Any) -> bool:
+def _has_models(recommender: Any) -> bool:
     """Whether there is a model in it to be judged."""
     if isinstance(recommender, (StampRecommender, ClusteredRecommender)):
         return True

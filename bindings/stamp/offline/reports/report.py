@@ -18,7 +18,7 @@ from ...base.pages import Section, render
 from ...base.policies import Verdict
 from ...data.products import Products
 from ...data.sessions import Sessions
-from ..calibration.reliability import has_models, reliability
+from ..calibration.reliability import reliability_where_asked
 from ..metrics.registry import find_metric, lacks, split_at
 from ..recordings.checks import require_products
 from ..recordings.questions import Questions
@@ -252,12 +252,13 @@ def report(
     if judged_by is not None:
         verdict = judged_by.judge(MeasuredReplay(asked, "candidate", resamples=resamples, seed=seed))
     figures, shown = contents.metrics(asked, lengths)
+    calibrated = reliability_where_asked(candidate, sessions)
     sections = [
         *([contents.checks(verdict)] if verdict is not None else []),
         *([contents.beside(comparison, asked)] if comparison is not None else []),
         figures,
         contents.cuts(asked, cuts),
-        *([contents.calibration(reliability(candidate, sessions))] if has_models(candidate) else []),
+        *([contents.calibration(calibrated)] if calibrated is not None else []),
         contents.faults(asked),
         contents.latency(asked),
         contents.inputs(named, sessions, train, asked, asked.leakage),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import time
 
 import numpy as np
 from baselines import MIN_HISTORY, sessions
@@ -54,16 +53,16 @@ def mean_price(asked: offline.Replay, zone: str, prices: dict) -> float:
 
 def run(dataset: str, data: pathlib.Path, device: str, precision: str, work: pathlib.Path) -> dict:
     train, test = split(data, dataset)
-    start = time.perf_counter()
-    options = {"device": device, "precision": precision, "seed": SEED, "min_history": MIN_HISTORY.get(dataset, 1)}
-    model = stamp.StampRecommender(**options).fit(train, checkpoint=work / dataset, progress=False)
-    seconds = time.perf_counter() - start
-    model.save(work / f"{dataset}-model")
+    saved = work / f"{dataset}-model"
+    if not saved.exists():
+        options = {"device": device, "precision": precision, "seed": SEED, "min_history": MIN_HISTORY.get(dataset, 1)}
+        stamp.StampRecommender(**options).fit(train, checkpoint=work / dataset, progress=False).save(saved)
+    model = stamp.load(saved, device=device, precision=precision)
     products, rules = None, {}
     if dataset in PRICE:
-        products = stamp.Products.from_frame(data / dataset / "items.tsv.gz", keep=[PRICE[dataset]])
+        products = stamp.Products.from_frame(data / dataset / "items.tsv.gz", numbers=[PRICE[dataset]], keep=[])
         rules = {"value": {"attribute": PRICE[dataset]}}
-    stamp.build_bundle({0: work / f"{dataset}-model"}, products, out=work / f"{dataset}-bundle", rules=rules)
+    stamp.build_bundle({0: saved}, products, out=work / f"{dataset}-bundle", rules=rules)
     asked = offline.replay(
         {"tuned": work / f"{dataset}-bundle"}, test, zones=zones(dataset), train=train, leakage="report", latency=0
     )
@@ -83,7 +82,7 @@ def run(dataset: str, data: pathlib.Path, device: str, precision: str, work: pat
     reliable = offline.reliability(model, test, k=K)
     return {"dataset": dataset, "train": len(train), "test": len(test), "products": len(model.item_ids_),
             "questions": len(asked.questions[next(iter(asked.zones))]), "precision": model.precision_, "seed": SEED,
-            "fit_seconds": seconds, "temperature": model.report_["temperature"], "tail_power": model.report_["tail_power"],
+            "temperature": model.report_["temperature"], "tail_power": model.report_["tail_power"],
             "calibration_error": reliable.error, "bins": reliable.bins.rows, "found": found}  # fmt: skip
 
 

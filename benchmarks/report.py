@@ -404,7 +404,7 @@ def accuracy() -> str:
             "fitted on all of it (the sessions that calibrate `tuned` teach no weight) and tested once; `paper`, and `official` on "
             "the week, have the options of `official` elsewhere. Lists are judged as they are served: a visit that a model knows nothing of is "
             "shown popular products. Rows without a time to fit are older, by `stamp.evaluate`, which counts such targets as "
-            "misses and ties against them; STAMP's scores hold next to none. `tuned without successors` is the preset as it was before, `successor_floors=0` now. Popularity: mean clicks of what is listed, of "
+            "misses and ties against them; STAMP's scores hold next to none. `tuned without successors` is the preset as it was before, with `successor_floors=0` and one kind of repeats. Popularity: mean clicks of what is listed, of "
             "the most clicked product's. Seconds and milliseconds: of the machine that the results file names, which "
             "was not always quiet; `paper` was paused now and then."]  # fmt: skip
     for dataset, (published, source) in PUBLISHED.items():

@@ -9,7 +9,7 @@ import numbers
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -111,10 +111,8 @@ class StampRecommender(_ListingRecommender):
                 )
         before = self._given if preset == self.preset else _changed(self._given, self._defaults())
         given = {**before, **{name: plain(value) for name, value in params.items()}}
-        if "content" in params:
-            given["content"] = _listed_content(given["content"])
         check_device_names(device, precision)
-        named = {**given, "content": []} if isinstance(given.get("content"), bool) else given
+        named = {**given, "content": _names_of(given["content"])} if "content" in given else given
         _stamp.check_options(*_configs(preset, named), precision)
         self.preset, self.device, self.precision, self._given = preset, device, precision, given
         return self
@@ -332,16 +330,15 @@ def _configs(preset: str, given: dict[str, Any]) -> tuple[str, str]:
     return json.dumps(model), json.dumps(train)
 
 
-def _listed_content(content: Any) -> bool | list[str]:
-    """The option `content`, whose names have no order."""
+def _names_of(content: Any) -> list[str]:
+    """Those that the option `content` lists, whose order says nothing; none where it is True or False."""
     if isinstance(content, bool):
-        return content
-    names = [content] if isinstance(content, str) or not isinstance(content, Iterable) else list(content)
-    if isinstance(content, str) or not all(isinstance(name, str) for name in names):
+        return []
+    if not isinstance(content, (list, tuple)) or not all(isinstance(name, str) for name in content):
         raise ValueError(
-            f"StampRecommender: content is {content!r}, expected names of attributes, ['brand', 'price'] say, or True"
+            f"StampRecommender: content is {content!r}, expected a list of names of attributes, ['brand', 'price'] say, or True"
         )
-    return sorted(map(str, names))
+    return sorted(content)
 
 
 def require_products(call: str, products: Any) -> None:
@@ -352,15 +349,12 @@ def require_products(call: str, products: Any) -> None:
         )
 
 
-def named_content(content: Any, attributes: Collection[str]) -> Any:
+def named_content(content: Any, attributes: Collection[str]) -> list[str]:
     """The names of the attributes that item rows are made of, of the option `content` and those that products have."""
-    if content is True:
-        if not attributes:
-            raise ValueError("fit: content is True, but no product has attributes; pass products that have some")
-        return sorted(attributes)
-    if content and not attributes:
-        raise ValueError(f"fit: content is {content!r}, but no product has attributes; pass products that have these")
-    return content or []
+    names = sorted(attributes) if content is True else _names_of(content)
+    if (names or content is True) and not attributes:
+        raise ValueError(f"fit: content is {content!r}, but no product has attributes; pass products that have some")
+    return names
 
 
 # Options that a model may have other values of than the one whose weights it starts with.

@@ -13,15 +13,13 @@ without new products.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import pathlib
 import time
 
 import pyarrow.compute
 import pyarrow.csv
-from common import record, recorded
+from common import run_splits
 
 import stamp
 from stamp import offline
@@ -106,21 +104,5 @@ def on_known(models: dict, train: stamp.Sessions, test: stamp.Sessions) -> offli
     return offline.compare(replay, baseline=TUNED, metrics=("hr@10", "hr@20", "mrr@20"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
-    parser.add_argument("--dataset", nargs="+", choices=SPLITS, default=list(SPLITS))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="bf16", help="of training: as of StampRecommender")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/cold_start"), help="for checkpoints")
-    args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    done = {result["dataset"] for result in recorded("cold_start")}
-    for dataset in args.dataset:
-        if dataset not in done:
-            result = run(dataset, args.data, args.device, args.precision, args.work)
-            record("cold_start", result, stamp.num_threads(), args.device)
-
-
 if __name__ == "__main__":
-    main()
+    run_splits("cold_start", __doc__, SPLITS, run, threads=stamp.num_threads(), precision="bf16")

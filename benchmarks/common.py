@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import json
 import os
@@ -11,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = pathlib.Path(os.environ.get("STAMP_RESULTS", ROOT / "benchmarks" / "results"))
@@ -144,3 +146,22 @@ def recorded(name: str) -> list[dict]:
     """What is in the repository's results/NAME.jsonl, and in that of STAMP_RESULTS."""
     files = {ROOT / "benchmarks" / "results" / f"{name}.jsonl", RESULTS / f"{name}.jsonl"}
     return [json.loads(line) for file in sorted(files) if file.exists() for line in file.read_text().splitlines()]
+
+
+def run_splits(
+    name: str, about: str, splits: Collection[str], run: Callable[..., dict], *, threads: int, precision: str
+) -> None:
+    """The main of a benchmark: run(split, data, device, precision, work) for each split that results/NAME.jsonl lacks."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
+    parser.add_argument("--dataset", nargs="+", choices=splits, default=list(splits))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default=precision, help="of training: as of StampRecommender")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / name, help="for models and checkpoints")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    done = {result["dataset"] for result in recorded(name)}
+    for dataset in args.dataset:
+        if dataset not in done:
+            result = run(dataset, args.data, args.device, args.precision, args.work)
+            record(name, result, threads, args.device)

@@ -9,14 +9,12 @@ which the last tenth of the sessions is the test.
 
 from __future__ import annotations
 
-import argparse
-import os
 import pathlib
 
 import numpy as np
 from baselines import MIN_HISTORY, sessions
 from cold_start import events
-from common import record, recorded
+from common import run_splits
 
 import stamp
 from stamp import offline
@@ -86,21 +84,5 @@ def run(dataset: str, data: pathlib.Path, device: str, precision: str, work: pat
             "calibration_error": reliable.error, "bins": reliable.bins.rows, "found": found}  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("STAMP_DATA", "../shared/data"))
-    parser.add_argument("--dataset", nargs="+", choices=SPLITS, default=list(SPLITS))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="auto", help="of training: as of StampRecommender")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/knobs"), help="for models")
-    args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    done = {result["dataset"] for result in recorded("knobs")}
-    for dataset in args.dataset:
-        if dataset not in done:
-            result = run(dataset, args.data, args.device, args.precision, args.work)
-            record("knobs", result, stamp.num_threads(), args.device)
-
-
 if __name__ == "__main__":
-    main()
+    run_splits("knobs", __doc__, SPLITS, run, threads=stamp.num_threads(), precision="auto")

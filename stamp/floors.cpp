@@ -50,6 +50,16 @@ void add_terms(const Model& model, std::span<const std::int32_t> history, std::s
     if (shares[reason] > 0) terms.push_back({reason, shares[reason]});
 }
 
+constexpr double kFarBelow = 20;  // under the mean log_sum, where a floor makes no difference
+
+bool is_none(double floor) { return floor < -kFarBelow; }
+
+double mean_log_sum(const Examples& found) {
+  double mean = 0;
+  for (const Example& example : found.examples) mean += example.log_sum / static_cast<double>(found.examples.size());
+  return mean;
+}
+
 // Asks the model about all targets.
 Examples observe(const Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
   constexpr std::size_t kAtOnce = 512;
@@ -100,25 +110,33 @@ Examples observe(const Model& model, const Sessions& sessions, std::span<const s
   return found;
 }
 
-// Expectation-maximisation: each step multiplies exp(f) by the targets that the floor was the reason for, over those
-// that floors so high expect. The likelihood never falls (the step is that of generalised iterative scaling, Darroch
-// and Ratcliff, 1972), so steps are made longer as long as it does not (Salakhutdinov and Roweis, 2003): floors that
-// explain nothing have far to go. Everything is relative to the mean log_sum.
-std::vector<float> most_likely(std::size_t reasons, const Examples& found) {
-  constexpr double kFarBelow = 20;  // under the mean log_sum, where a floor makes no difference
-  constexpr double kLonger = 1.2;
-  double mean = 0;
-  for (const Example& example : found.examples) mean += example.log_sum / static_cast<double>(found.examples.size());
-  std::vector<double> floors(reasons, -3), best(reasons, -3), change(reasons), weights(reasons), explained(reasons),
-      expected(reasons);
-  double likelihood_of_best = 0, length = 1;
+// What is taken for known of a reason before any example: so many examples of the mean log_sum, of which the reason was
+// behind this share. As it stands, one in which it was not.
+struct Prior {
+  double examples = 1, explained = 0;
+};
+
+// Floors relative to the mean log_sum. Expectation-maximisation: each step multiplies exp(f) by the targets that the
+// floor was the reason for, over those that floors so high expect. The likelihood never falls (the step is that of
+// generalised iterative scaling, Darroch and Ratcliff, 1972). Steps are made longer, each floor's to where its last two
+// changes would end (Aitken's), unless the likelihood falls by it: floors that explain nothing have far to go. NaN
+// where there is no finite likelihood.
+std::vector<double> most_likely(const Examples& found, std::span<const Prior> priors) {
+  constexpr double kLongest = 30;
+  const std::size_t reasons = priors.size();
+  const double mean = mean_log_sum(found);
+  std::vector<double> floors(reasons, -3), best(reasons, -3), change(reasons), before(reasons), lengths(reasons, 1),
+      weights(reasons), explained(reasons), expected(reasons);
+  double likelihood_of_best = 0;
   for (int step = 0; step < 500; ++step) {
     double likelihood = 0;
     for (std::size_t reason = 0; reason < reasons; ++reason) {
+      const auto& [examples, share] = priors[reason];
       weights[reason] = std::exp(floors[reason]);
-      explained[reason] = 0;
-      expected[reason] = weights[reason] / (1 + weights[reason]);
-      likelihood -= std::log1p(weights[reason]);
+      explained[reason] = examples * share;
+      expected[reason] = examples * weights[reason] / (1 + weights[reason]);
+      likelihood -= examples * std::log1p(weights[reason]);
+      if (share > 0) likelihood += examples * share * floors[reason];
     }
     for (const Example& example : found.examples) {
       const auto terms = std::span(found.terms).subspan(example.first, example.middle - example.first);
@@ -131,25 +149,35 @@ std::vector<float> most_likely(std::size_t reasons, const Examples& found) {
         explained[reason] += example.weight * share * weights[reason] / target;
       likelihood += example.weight * std::log(target / sum);
     }
-    if (step == 0 && !std::isfinite(likelihood)) return std::vector<float>(reasons, NAN);
+    if (step == 0 && !std::isfinite(likelihood)) return std::vector<double>(reasons, NAN);
     if (step > 0 && !(likelihood >= likelihood_of_best)) {  // too far: once more from there, a plain step
-      length = 1;
+      lengths.assign(reasons, 1);
     } else {
       best = floors;
       likelihood_of_best = likelihood;
-      for (std::size_t reason = 0; reason < reasons; ++reason)
+      double largest = 0;
+      for (std::size_t reason = 0; reason < reasons; ++reason) {
+        before[reason] = change[reason];
         change[reason] =
-            floors[reason] < -kFarBelow ? 0 : std::max(std::log(explained[reason] / expected[reason]), -2 * kFarBelow);
-      const auto [least, most] = std::minmax_element(change.begin(), change.end());
-      if (std::max(-*least, *most) < 1e-4) break;
+            is_none(floors[reason]) ? 0 : std::max(std::log(explained[reason] / expected[reason]), -2 * kFarBelow);
+        largest = std::max(largest, std::abs(change[reason]));
+        const double gone =
+            before[reason] != 0 ? 1 - change[reason] / before[reason] : 1;  // of the way, by that length
+        lengths[reason] = gone > lengths[reason] / kLongest ? std::max(1.0, lengths[reason] / gone) : kLongest;
+      }
+      if (largest < 1e-4) break;
     }
-    for (std::size_t reason = 0; reason < reasons; ++reason) floors[reason] = best[reason] + length * change[reason];
-    length *= kLonger;
+    for (std::size_t reason = 0; reason < reasons; ++reason)
+      floors[reason] = best[reason] + lengths[reason] * change[reason];
   }
-  std::vector<float> result(reasons);
-  for (std::size_t reason = 0; reason < reasons; ++reason)
-    result[reason] = best[reason] < -kFarBelow ? Model::kNoFloor : static_cast<float>(mean + best[reason]);
-  return result;
+  return best;
+}
+
+// The same examples, whose repeats are told apart by distance alone.
+Examples without_kinds(Examples found, std::size_t repeats, std::size_t distances) {
+  for (auto& [reason, share] : found.terms)
+    reason = reason < repeats ? reason % distances : reason - repeats + distances;
+  return found;
 }
 
 // What chooses a session.
@@ -293,9 +321,24 @@ std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count,
 }
 
 void fit_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
+  constexpr double kShared = 10;  // examples that a kind of repeats takes over from all kinds at its distance
   const std::size_t repeats = model.repeat_floors().size(), successors = model.successor_floors().size();
   if (targets.empty() || repeats + successors == 0) return;
-  const auto floors = most_likely(repeats + successors, observe(model, sessions, targets));
+  const Examples found = observe(model, sessions, targets);
+  std::vector<Prior> priors(repeats + successors);
+  if (repeats > 0) {
+    const auto distances = static_cast<std::size_t>(model.config().repeat_floors);
+    const auto shared =
+        most_likely(without_kinds(found, repeats, distances), std::vector<Prior>(distances + successors));
+    for (std::size_t place = 0; place < repeats; ++place) {
+      const double weight = std::exp(shared[place % distances]);
+      priors[place] = {.examples = kShared, .explained = weight / (1 + weight)};
+    }
+  }
+  const double mean = mean_log_sum(found);
+  std::vector<float> floors;
+  for (const double floor : most_likely(found, priors))
+    floors.push_back(is_none(floor) ? Model::kNoFloor : static_cast<float>(mean + floor));
   if (std::all_of(floors.begin(), floors.end(), [](float floor) { return std::isfinite(floor); })) {
     const auto middle = floors.begin() + static_cast<std::ptrdiff_t>(repeats);
     model.set_floors({floors.begin(), middle}, {middle, floors.end()});

@@ -66,8 +66,9 @@ STAMP_API std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int6
 
 // Sets the model's floors to those of the largest likelihood for these examples, which neither its weights nor its
 // successors should have seen: `targets` as of example_targets, of known products. Weights count relative to their
-// mean. Each floor counts one more example, in which it was not the reason. Floors stay as they are where there is no
-// example or no finite result.
+// mean. Each floor counts one more example, in which it was not the reason; those of repeats instead ten in which a
+// floor that all kinds of its distance share was the reason as often as its own fit says. Floors stay as they are where
+// there is no example or no finite result.
 STAMP_API void fit_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets);
 
 }  // namespace stamp

@@ -49,51 +49,97 @@ Config config_of(Score score, std::int64_t floors = 3, std::int64_t successors =
   return config;
 }
 
-// What fit_floors says that it maximises, from the oracle's scores: Σ weight · log p of the targets, and one
-// more example for each floor, of the mean log_sum, in which it was not the reason.
+// What fit_floors says that it maximises, from the oracle's scores: Σ weight · log p of the targets, and further
+// examples for each floor, of the mean log_sum: one in which it was not the reason, or ten in which floors of repeats
+// were as often as those that all kinds share.
 class Likelihood {
  public:
   // The model's successors are those of `counted`.
-  Likelihood(const Model& model, const Sessions& sessions, const Sessions& counted = {}) {
+  Likelihood(const Model& model, const Sessions& sessions, const Sessions& counted = {})
+      : distances_(static_cast<std::size_t>(model.config().repeat_floors)), repeats_(model.repeat_floors().size()) {
     reference::Case c{model.config(), model.V(), {}, {}, {}, {}, reference::successor_shares(counted, model.V())};
     for (auto& [name, values] : model.download()) c.weights[name].assign(values.begin(), values.end());
     const auto targets = example_targets(sessions);
     BatchBuilder(sessions, model.config().history).build(targets, c.batch);
     const auto found = reference::run(c);
+    double weights = 0;
+    for (std::int64_t b = 0; b < c.batch.B(); ++b) weights += c.batch.weights[b] / static_cast<double>(c.batch.B());
     for (std::int64_t b = 0; b < c.batch.B(); ++b) {
-      examples_.push_back({.weight = c.batch.weights[b] * c.batch.weight,
-                           .z = found.scores[b],
-                           .reasons = reference::reasons(c, b),
-                           .target = c.batch.targets[b]});
+      Example example{.weight = c.batch.weights[b] / weights, .all = 0, .target = 0, .shares = {}, .of_target = {}};
+      const std::int32_t target = c.batch.targets[b];
+      for (double score : found.scores[b]) example.all += std::exp(score);
+      example.target = std::exp(found.scores[b][target]);
+      for (const auto& shares : reference::reasons(c, b)) {
+        example.shares.push_back(0);
+        for (const auto& [row, share] : shares) example.shares.back() += share;
+        example.of_target.push_back(shares.contains(target) ? shares.at(target) : 0);
+      }
+      mean_ += std::log(example.all) / static_cast<double>(c.batch.B());
+      examples_.push_back(std::move(example));
     }
+    const std::size_t successors = model.successor_floors().size();
+    if (repeats_ > 0) shared_ = largest(std::vector<double>(distances_ + successors, mean_ - 3));
   }
 
   double of(const std::vector<double>& floors) const {
-    double sum = 0, mean = 0, weights = 0;
-    for (const Example& example : examples_) weights += example.weight / static_cast<double>(examples_.size());
-    for (const auto& [weight, z, reasons, target] : examples_) {
-      double all = 0, of_target = std::exp(z[target]);
-      for (double score : z) all += std::exp(score);
-      mean += std::log(all) / static_cast<double>(examples_.size());
-      for (std::size_t reason = 0; reason < floors.size(); ++reason)
-        for (const auto& [row, share] : reasons[reason]) {
-          all += share * std::exp(floors[reason]);
-          if (row == target) of_target += share * std::exp(floors[reason]);
-        }
-      sum += weight / weights * std::log(of_target / all);
+    double sum = of_examples(floors, [](std::size_t reason) { return reason; });
+    for (std::size_t reason = 0; reason < floors.size(); ++reason) {
+      if (reason >= repeats_) {
+        sum -= std::log1p(std::exp(floors[reason] - mean_));
+        continue;
+      }
+      const double shared = std::exp(shared_[reason % distances_] - mean_);
+      sum += 10 * (shared / (1 + shared) * (floors[reason] - mean_) - std::log1p(std::exp(floors[reason] - mean_)));
     }
-    for (double floor : floors) sum -= std::log1p(std::exp(floor - mean));
     return sum;
   }
 
  private:
   struct Example {
-    double weight;
-    reference::Vector z;
-    std::vector<std::map<std::int32_t, double>> reasons;
-    std::int32_t target;
+    double weight, all, target;
+    std::vector<double> shares, of_target;  // of each reason, before floors
   };
+
+  template <class Place>
+  double of_examples(const std::vector<double>& floors, const Place& place) const {
+    double sum = 0;
+    for (const Example& example : examples_) {
+      double all = example.all, target = example.target;
+      for (std::size_t reason = 0; reason < example.shares.size(); ++reason) {
+        const double weight = std::exp(floors[place(reason)]);
+        all += example.shares[reason] * weight;
+        target += example.of_target[reason] * weight;
+      }
+      sum += example.weight * std::log(target / all);
+    }
+    return sum;
+  }
+
+  // The floors of distances that all kinds share, and of successors: one after the other to the best of three places,
+  // ever closer together.
+  std::vector<double> largest(std::vector<double> floors) const {
+    const auto of = [&] {
+      double sum = of_examples(floors, [this](std::size_t reason) {
+        return reason < repeats_ ? reason % distances_ : reason - repeats_ + distances_;
+      });
+      for (double floor : floors) sum -= std::log1p(std::exp(floor - mean_));
+      return sum;
+    };
+    for (double step = 4; step > 1e-6; step *= 0.7)
+      for (int again = 0; again < 3; ++again)
+        for (double& floor : floors)
+          for (const double change : {-step, step}) {
+            const double before = of();
+            floor += change;
+            if (!(of() > before)) floor -= change;
+          }
+    return floors;
+  }
+
+  std::size_t distances_, repeats_;
   std::vector<Example> examples_;
+  double mean_ = 0;
+  std::vector<double> shared_;
 };
 
 // All floors of a model, those of repeats first.
@@ -160,6 +206,11 @@ TEST_CASE("distances at which nothing repeats get no floor") {
   CHECK(model.repeat_floors()[0] == Model::kNoFloor);
   CHECK(model.repeat_floors()[1] > 0);
   CHECK(model.repeat_floors()[2] == Model::kNoFloor);  // no history is so long
+  const float shared = model.repeat_floors()[3 + 1];  // of kinds that no example has: that of all kinds
+  CHECK(shared > 0);
+  CHECK(shared < model.repeat_floors()[1]);  // which counts an example in which it was not the reason
+  for (std::int64_t kind = 2; kind < Repeat::kKinds; ++kind)
+    CHECK(model.repeat_floors()[3 * kind + 1] == doctest::Approx(shared).epsilon(1e-3));
   const auto floors = model.repeat_floors();
   fit_floors(model, sessions, {});
   CHECK(model.repeat_floors() == floors);

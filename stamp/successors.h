@@ -17,8 +17,8 @@ class STAMP_API Successors {
  public:
   // Of V products that nothing follows.
   explicit Successors(std::int64_t V = 0);
-  // Of each product the `most` of the largest t. Sessions that have one of the events `left_out`, which ascend, do not
-  // count. On all cores, to the same bits whatever their number.
+  // Of each product the `most` of the largest t. Sessions without an example (example_targets) do not count, nor do
+  // those that have one of the events `left_out`, which ascend. On all cores, to the same bits whatever their number.
   Successors(const Sessions& sessions, std::int64_t V, std::int64_t most, std::span<const std::int64_t> left_out = {});
 
   std::int64_t V() const { return pairs_.lists.size(); }

@@ -28,14 +28,17 @@ struct Case {
   std::set<std::int64_t> excluded = {};                     // products that softmax leaves out
 };
 
-// t(x → y) of successors.h, from all pairs of events of the sessions that are not `left_out`.
+// t(x → y) of successors.h, from all pairs of events of the sessions that have an example and are not `left_out`.
 inline std::vector<std::map<std::int32_t, double>> successor_shares(const stamp::Sessions& sessions, std::int64_t V,
                                                                     const std::set<std::int64_t>& left_out = {}) {
   std::vector<std::map<std::int32_t, double>> shares(static_cast<std::size_t>(V));
   const auto known = [V](std::int32_t row) { return row >= 0 && row < V; };
   for (std::int64_t s = 0; s < sessions.size(); ++s) {
     const auto items = sessions.items(s);
-    if (left_out.contains(s)) continue;
+    bool example = false;
+    for (std::size_t i = 1; i < items.size(); ++i)
+      example = example || sessions.is_target(sessions.offsets()[s] + static_cast<std::int64_t>(i));
+    if (!example || left_out.contains(s)) continue;
     for (std::size_t i = 0; i < items.size(); ++i)
       for (std::size_t j = 0; j < items.size(); ++j) {
         const double distance = static_cast<double>(j) - static_cast<double>(i);

@@ -81,6 +81,14 @@ TEST_CASE("sessions that are left out do not count, and of each product the larg
   }
 }
 
+TEST_CASE("a session without an example does not count") {
+  const Sessions sessions({1, 2, 1, 3}, {0, 2, 4}, {}, {1, 0, 0, 1});  // 2 is no target, so 1 would lie before it alone
+  const Successors successors(sessions, 4, 4);
+  CHECK(successors.rows(2).empty());
+  REQUIRE(successors.rows(1).size() == 1);
+  CHECK(successors.rows(1)[0] == 3);
+}
+
 TEST_CASE("in another catalog they are those of the products that it has") {
   const Sessions sessions = visits(5, false);
   const Successors here(sessions, kProducts, kProducts);

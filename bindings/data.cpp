@@ -76,23 +76,25 @@ void bind_data(py::module_& m) {
 
   py::class_<Sessions, std::shared_ptr<Sessions>>(m, "Sessions")
       .def(py::init([](const Input<std::int32_t>& items, const Input<std::int64_t>& offsets,
-                       const std::optional<Input<std::int64_t>>& timestamps,
-                       const std::optional<Input<float>>& weights) {
+                       const std::optional<Input<std::int64_t>>& timestamps, const std::optional<Input<float>>& weights,
+                       const std::optional<Input<std::uint8_t>>& labels) {
              const auto rows = span_of(items);
              const auto begins = span_of(offsets);
              return Sessions({rows.begin(), rows.end()}, {begins.begin(), begins.end()}, vector_of(timestamps),
-                             vector_of(weights));
+                             vector_of(weights), vector_of(labels));
            }),
-           py::arg("items"), py::arg("offsets"), py::arg("timestamps") = py::none(), py::arg("weights") = py::none())
+           py::arg("items"), py::arg("offsets"), py::arg("timestamps") = py::none(), py::arg("weights") = py::none(),
+           py::arg("labels") = py::none())
       .def_static(
           "from_events",
           [](const Input<std::int64_t>& session, const Input<std::int32_t>& item,
              const std::optional<Input<std::int64_t>>& timestamp, const std::optional<Input<float>>& weight,
-             bool with_order) {
+             const std::optional<Input<std::uint8_t>>& label, bool with_order) {
             std::vector<std::int64_t> order;
             Sessions sessions;
             {
-              const EventColumns columns{span_of(session), span_of(item), span_of(timestamp), span_of(weight)};
+              const EventColumns columns{span_of(session), span_of(item), span_of(timestamp), span_of(weight),
+                                         span_of(label)};
               const Unlocked unlocked;
               sessions = Sessions::from_events(columns, with_order ? &order : nullptr);
             }
@@ -100,7 +102,8 @@ void bind_data(py::module_& m) {
                                   with_order ? py::object(array_of(std::move(order))) : py::none());
           },
           py::arg("session"), py::arg("item"), py::arg("timestamp") = py::none(), py::arg("weight") = py::none(),
-          py::arg("with_order") = false)
+          py::arg("label") = py::none(), py::arg("with_order") = false)
+      .def_property_readonly_static("most_labels", [](const py::object&) { return Sessions::kMostLabels; })
       .def("__len__", &Sessions::size)
       .def_property_readonly("events", &Sessions::events)
       .def_property_readonly("items", [](py::object self) { return view(self.cast<const Sessions&>().items(), self); })
@@ -110,6 +113,8 @@ void bind_data(py::module_& m) {
                              [](py::object self) { return view(self.cast<const Sessions&>().timestamps(), self); })
       .def_property_readonly("weights",
                              [](py::object self) { return view(self.cast<const Sessions&>().weights(), self); })
+      .def_property_readonly("labels",
+                             [](py::object self) { return view(self.cast<const Sessions&>().labels(), self); })
       .def("slice", &Sessions::slice)
       .def("count_before", &Sessions::count_before)
       .def("without_unknown", &Sessions::without_unknown)
@@ -123,16 +128,29 @@ void bind_data(py::module_& m) {
       .def(py::pickle(
           [](const py::object& self) {
             return py::make_tuple(self.attr("items"), self.attr("offsets"), self.attr("timestamps"),
-                                  self.attr("weights"));
+                                  self.attr("weights"), self.attr("labels"));
           },
           [](const py::tuple& state) {
             const auto items = state[0].cast<Input<std::int32_t>>();
             const auto offsets = state[1].cast<Input<std::int64_t>>();
             const auto timestamps = state[2].cast<Input<std::int64_t>>();
             const auto weights = state[3].cast<Input<float>>();
+            const auto labels = state[4].cast<Input<std::uint8_t>>();
             const auto copy = [](const auto& array) { return std::vector(array.data(), array.data() + array.size()); };
-            return Sessions(copy(items), copy(offsets), copy(timestamps), copy(weights));
+            return Sessions(copy(items), copy(offsets), copy(timestamps), copy(weights), copy(labels));
           }));
+  m.def(
+      "leading_labels",
+      [](const Sessions& sessions, const Input<std::uint8_t>& kinds) {
+        std::vector<std::uint8_t> labels;
+        {
+          const auto bits = span_of(kinds);
+          const Unlocked unlocked;
+          labels = leading_labels(sessions, bits);
+        }
+        return array_of(std::move(labels));
+      },
+      py::arg("sessions"), py::arg("kinds"));
   m.def(
       "cluster_sessions",
       [](const Sessions& sessions, const Input<std::int32_t>& rows, bool keep_misses) {

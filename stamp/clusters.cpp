@@ -18,12 +18,14 @@ ClusterSessions cluster_sessions(const Sessions& sessions, std::span<const std::
   std::vector<std::int32_t> items;
   std::vector<std::int64_t> offsets{0}, timestamps;
   std::vector<float> weights;
+  std::vector<std::uint8_t> labels;
   bool weighted = !sessions.weights().empty();
   const auto keep = [&](std::int64_t event, std::int32_t row, float weight) {
     items.push_back(row);
     weights.push_back(weight);
     weighted |= weight != 1;
     if (!sessions.timestamps().empty()) timestamps.push_back(sessions.timestamps()[event]);
+    if (!sessions.labels().empty()) labels.push_back(sessions.labels()[event]);
   };
   for (std::int64_t s = 0; s < sessions.size(); ++s) {
     const std::int64_t first = sessions.offsets()[s];
@@ -48,10 +50,12 @@ ClusterSessions cluster_sessions(const Sessions& sessions, std::span<const std::
       items.resize(begin);
       weights.resize(begin);
       timestamps.resize(std::min(begin, timestamps.size()));
+      labels.resize(std::min(begin, labels.size()));
     }
   }
   if (!weighted) weights.clear();
-  result.sessions = Sessions(std::move(items), std::move(offsets), std::move(timestamps), std::move(weights));
+  result.sessions =
+      Sessions(std::move(items), std::move(offsets), std::move(timestamps), std::move(weights), std::move(labels));
   return result;
 }
 

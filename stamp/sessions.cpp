@@ -7,12 +7,23 @@
 
 namespace stamp {
 
+namespace {
+
+void require_few_bits(const char* call, const char* what, std::span<const std::uint8_t> bits) {
+  for (std::size_t i = 0; i < bits.size(); ++i)
+    require(bits[i] >> Sessions::kMostLabels == 0, call, ": event ", i, " has ", what, " ", int{bits[i]},
+            ", expected 0 to ", (1 << Sessions::kMostLabels) - 1);
+}
+
+}  // namespace
+
 Sessions::Sessions(std::vector<std::int32_t> items, std::vector<std::int64_t> offsets,
-                   std::vector<std::int64_t> timestamps, std::vector<float> weights)
+                   std::vector<std::int64_t> timestamps, std::vector<float> weights, std::vector<std::uint8_t> labels)
     : items_(std::move(items)),
       offsets_(std::move(offsets)),
       timestamps_(std::move(timestamps)),
-      weights_(std::move(weights)) {
+      weights_(std::move(weights)),
+      labels_(std::move(labels)) {
   const std::int64_t n = events();
   require(!offsets_.empty() && offsets_.front() == 0 && offsets_.back() == n,
           "Sessions: offsets must begin with 0 and end with the number of events, ", n);
@@ -28,6 +39,9 @@ Sessions::Sessions(std::vector<std::int32_t> items, std::vector<std::int64_t> of
   for (std::size_t i = 0; i < weights_.size(); ++i)
     require(weights_[i] >= 0 && std::isfinite(weights_[i]), "Sessions: event ", i, " has weight ", weights_[i],
             ", expected 0 or more");
+  require(labels_.empty() || static_cast<std::int64_t>(labels_.size()) == n, "Sessions: ", labels_.size(),
+          " labels for ", n, " events");
+  require_few_bits("Sessions", "label", labels_);
 }
 
 namespace {
@@ -50,6 +64,8 @@ Sessions Sessions::from_events(const EventColumns& events, std::vector<std::int6
           " timestamps for ", n, " events");
   require(events.weight.empty() || events.weight.size() == n, "Sessions::from_events: ", events.weight.size(),
           " weights for ", n, " events");
+  require(events.label.empty() || events.label.size() == n, "Sessions::from_events: ", events.label.size(),
+          " labels for ", n, " events");
   const bool timed = !events.timestamp.empty();
 
   // A counting sort by session keeps the order of the rows; only sessions out of time order are sorted further.
@@ -82,10 +98,12 @@ Sessions Sessions::from_events(const EventColumns& events, std::vector<std::int6
   std::vector<std::int32_t> items;
   std::vector<std::int64_t> offsets{0}, timestamps;
   std::vector<float> weights;
+  std::vector<std::uint8_t> labels;
   items.reserve(n);
   offsets.reserve(static_cast<std::size_t>(count) + 1);
   timestamps.reserve(timed ? n : 0);
   weights.reserve(events.weight.empty() ? 0 : n);
+  labels.reserve(events.label.empty() ? 0 : n);
   if (order_out) order_out->clear(), order_out->reserve(n);
   for (std::int32_t s : ranking) {
     for (std::int64_t i = begin[s]; i < begin[s + 1]; ++i) {
@@ -93,11 +111,12 @@ Sessions Sessions::from_events(const EventColumns& events, std::vector<std::int6
       items.push_back(events.item[row]);
       if (timed) timestamps.push_back(events.timestamp[row]);
       if (!events.weight.empty()) weights.push_back(events.weight[row]);
+      if (!events.label.empty()) labels.push_back(events.label[row]);
       if (order_out) order_out->push_back(row);
     }
     offsets.push_back(static_cast<std::int64_t>(items.size()));
   }
-  return Sessions(std::move(items), std::move(offsets), std::move(timestamps), std::move(weights));
+  return Sessions(std::move(items), std::move(offsets), std::move(timestamps), std::move(weights), std::move(labels));
 }
 
 std::span<const std::int32_t> Sessions::items(std::int64_t session) const {
@@ -118,6 +137,7 @@ Sessions Sessions::slice(std::int64_t first, std::int64_t last) const {
   for (auto& offset : part.offsets_) offset -= from;
   if (!timestamps_.empty()) part.timestamps_.assign(timestamps_.begin() + from, timestamps_.begin() + to);
   if (!weights_.empty()) part.weights_.assign(weights_.begin() + from, weights_.begin() + to);
+  if (!labels_.empty()) part.labels_.assign(labels_.begin() + from, labels_.begin() + to);
   return part;
 }
 
@@ -143,6 +163,7 @@ Sessions Sessions::without_unknown() const {
       known.items_.push_back(items_[i]);
       if (!timestamps_.empty()) known.timestamps_.push_back(timestamps_[i]);
       if (!weights_.empty()) known.weights_.push_back(weights_[i]);
+      if (!labels_.empty()) known.labels_.push_back(labels_[i]);
     }
     if (known.events() > known.offsets_.back()) known.offsets_.push_back(known.events());
   }
@@ -162,6 +183,11 @@ Sessions Sessions::concatenate(const Sessions& a, const Sessions& b) {
     else
       both.weights_.insert(both.weights_.end(), b.weights_.begin(), b.weights_.end());
   }
+  if (!a.labels_.empty() || !b.labels_.empty()) {
+    both.labels_.resize(a.items_.size(), 0);
+    both.labels_.insert(both.labels_.end(), b.labels_.begin(), b.labels_.end());
+    both.labels_.resize(both.items_.size(), 0);
+  }
   return both;
 }
 
@@ -180,7 +206,25 @@ std::uint64_t Sessions::fingerprint() const {
   add(offsets_);
   add(timestamps_);
   add(weights_);
+  if (!labels_.empty()) add(labels_);  // a hash of unlabelled sessions is what it was before there were labels
   return hash;
+}
+
+std::vector<std::uint8_t> leading_labels(const Sessions& sessions, std::span<const std::uint8_t> kinds) {
+  require(static_cast<std::int64_t>(kinds.size()) == sessions.events(), "leading_labels: ", kinds.size(), " kinds for ",
+          sessions.events(), " events");
+  require_few_bits("leading_labels", "kind", kinds);
+  const auto items = sessions.items();
+  std::vector<std::uint8_t> labels(kinds.size(), 0);
+  std::vector<std::uint8_t> ahead(static_cast<std::size_t>(sessions.max_item()) + 1, 0);  // of each product
+  for (std::int64_t s = 0; s < sessions.size(); ++s) {
+    const std::int64_t first = sessions.offsets()[s];
+    for (std::int64_t event = sessions.offsets()[s + 1] - 1; event >= first; --event)
+      if (items[event] >= 0) labels[event] = ahead[items[event]] |= kinds[event];
+    for (const std::int32_t item : sessions.items(s))
+      if (item >= 0) ahead[item] = 0;
+  }
+  return labels;
 }
 
 std::vector<std::int64_t> example_targets(const Sessions& sessions, std::int64_t min_history) {

@@ -17,18 +17,24 @@ struct EventColumns {
   std::span<const std::int32_t> item;       // catalog rows
   std::span<const std::int64_t> timestamp;  // microseconds since 1970; empty: the order of the rows
   std::span<const float> weight;            // of the example whose target the event is, 0: history only; empty: 1
+  std::span<const std::uint8_t> label;      // what it leads to, see Sessions::labels; empty: nobody said
 };
 
 // Sessions laid end to end, each in the order of its clicks, sessions in the order of their last event (of their first
 // row, where there are no timestamps).
 class STAMP_API Sessions {
  public:
+  // Objectives that an event has labels for, beside that it is a target at all.
+  static constexpr int kMostLabels = 3;
+
   Sessions() = default;
   // Already grouped: session s is items[offsets[s] .. offsets[s+1]). Throws std::invalid_argument when offsets do not
   // start at 0, fall, or end elsewhere than at the number of items; when a row is below
-  // Catalog::kUnknown; when a weight is negative or not finite; when timestamps or weights have another length.
+  // Catalog::kUnknown; when a weight is negative or not finite; when a label has a bit of kMostLabels or above; when
+  // timestamps, weights or labels have another length.
   Sessions(std::vector<std::int32_t> items, std::vector<std::int64_t> offsets,
-           std::vector<std::int64_t> timestamps = {}, std::vector<float> weights = {});
+           std::vector<std::int64_t> timestamps = {}, std::vector<float> weights = {},
+           std::vector<std::uint8_t> labels = {});
 
   // Groups and sorts an event log; stable, so equal timestamps keep the order of the rows. `order`, when given,
   // receives for each event of the result the row it came from.
@@ -40,8 +46,10 @@ class STAMP_API Sessions {
   std::span<const std::int32_t> items() const { return items_; }
   std::span<const std::int32_t> items(std::int64_t session) const;
   std::span<const std::int64_t> offsets() const { return offsets_; }
-  std::span<const std::int64_t> timestamps() const { return timestamps_; }                      // empty where unknown
-  std::span<const float> weights() const { return weights_; }                                   // empty where all are 1
+  std::span<const std::int64_t> timestamps() const { return timestamps_; }  // empty where unknown
+  std::span<const float> weights() const { return weights_; }               // empty where all are 1
+  // Bit k of an event: it leads to what objective k wants (leading_labels). Empty where nobody said.
+  std::span<const std::uint8_t> labels() const { return labels_; }
   std::int32_t max_item() const;                                                                // -1 without events
   bool is_target(std::int64_t event) const { return weights_.empty() || weights_[event] > 0; }  // see example_targets
 
@@ -51,7 +59,7 @@ class STAMP_API Sessions {
   std::int64_t count_before(std::int64_t time) const;
   // Without the events that are Catalog::kUnknown, and without the sessions that hold nothing else.
   Sessions without_unknown() const;
-  // Both, one after the other.
+  // Both, one after the other. Where only one has labels, the other's events lead to nothing.
   static Sessions concatenate(const Sessions& a, const Sessions& b);
   // 64-bit hash of everything: recognises the data a model was trained on.
   std::uint64_t fingerprint() const;
@@ -61,7 +69,14 @@ class STAMP_API Sessions {
   std::vector<std::int64_t> offsets_{0};
   std::vector<std::int64_t> timestamps_;
   std::vector<float> weights_;
+  std::vector<std::uint8_t> labels_;
 };
+
+// Labels [events] by what happens later in a session. kinds[e] has bit k where event e is what objective k wants (an
+// order, say); the result has bit k where an event of the same product that has it comes after event e in its session,
+// or is event e. Events of no known product lead to nothing. Takes time by events, and a byte a product. Throws
+// std::invalid_argument when kinds have another length than the events, or a bit of Sessions::kMostLabels or above.
+STAMP_API std::vector<std::uint8_t> leading_labels(const Sessions& sessions, std::span<const std::uint8_t> kinds);
 
 // An example predicts an event, its target, from the events of its session before it. These are the targets: every
 // event of a weight above 0 that has at least min_history events before it in its session, as indices into

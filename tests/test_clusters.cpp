@@ -12,6 +12,7 @@ struct Event {
   std::int32_t item;
   std::int64_t timestamp;
   float weight;
+  std::uint8_t label;  // of Sessions::labels, while others here are of clusters
 };
 using Log = std::vector<std::vector<Event>>;
 
@@ -23,25 +24,28 @@ Log random_log(int sessions, unsigned seed) {
     log.emplace_back();
     for (unsigned i = random() % 8; i > 0; --i) {
       const auto item = static_cast<std::int32_t>(random() % (kProducts + 2)) - 1;  // kProducts: beyond all tables
-      log.back().push_back({item, static_cast<std::int64_t>(s * 100 + 10 - i), static_cast<float>(random() % 4) / 2});
+      log.back().push_back({item, static_cast<std::int64_t>(s * 100 + 10 - i), static_cast<float>(random() % 4) / 2,
+                            static_cast<std::uint8_t>(random() % 8)});
     }
   }
   return log;
 }
 
-Sessions sessions_of(const Log& log, bool timed = true, bool weighted = true) {
+Sessions sessions_of(const Log& log, bool timed = true, bool weighted = true, bool labelled = true) {
   std::vector<std::int32_t> items;
   std::vector<std::int64_t> offsets{0}, timestamps;
   std::vector<float> weights;
+  std::vector<std::uint8_t> labels;
   for (const auto& session : log) {
     for (const Event& event : session) {
       items.push_back(event.item);
       if (timed) timestamps.push_back(event.timestamp);
       if (weighted) weights.push_back(event.weight);
+      if (labelled) labels.push_back(event.label);
     }
     offsets.push_back(static_cast<std::int64_t>(items.size()));
   }
-  return Sessions(items, offsets, timestamps, weights);
+  return Sessions(items, offsets, timestamps, weights, labels);
 }
 
 // The cluster of each product, -1 for some; products of a cluster are numbered by `rows_of`.
@@ -77,8 +81,9 @@ ClusterSessions naive(const Log& log, const std::vector<std::int32_t>& rows, boo
       const bool example = anchored && session[i].weight > 0;
       if (example) ++result.examples;
       if (example && row >= 0) ++result.inside;
-      if (row >= 0) own.push_back({row, session[i].timestamp, i > 0 && !anchored ? 0 : session[i].weight});
-      if (row < 0 && example && keep_misses) own.push_back({-1, session[i].timestamp, session[i].weight});
+      const auto& [item, timestamp, weight, label] = session[i];
+      if (row >= 0) own.push_back({row, timestamp, i > 0 && !anchored ? 0 : weight, label});
+      if (row < 0 && example && keep_misses) own.push_back({-1, timestamp, weight, label});
       if (example && (row >= 0 || keep_misses)) any = true;
     }
     if (any) kept.push_back(own);
@@ -132,17 +137,18 @@ TEST_CASE("sessions of one cluster stay as they are; columns that are absent sta
   Log log = random_log(30, 7);
   std::erase_if(log, [](const auto& session) { return session.size() < 2; });
   for (auto& session : log)
-    for (Event& event : session) event = {std::abs(event.item) % 8, event.timestamp, 1};
+    for (Event& event : session) event = {std::abs(event.item) % 8, event.timestamp, 1, event.label};
   std::vector<std::int32_t> rows(kProducts);
   for (std::int32_t v = 0; v < kProducts; ++v) rows[v] = v;
   for (bool timed : {false, true})
     for (bool weighted : {false, true})
-      for (bool keep_misses : {false, true}) {
-        const Sessions all = sessions_of(log, timed, weighted);
-        const ClusterSessions own = cluster_sessions(all, rows, keep_misses);
-        CHECK(own.sessions.fingerprint() == all.fingerprint());
-        CHECK(own.ceiling() == 1);
-      }
+      for (bool labelled : {false, true})
+        for (bool keep_misses : {false, true}) {
+          const Sessions all = sessions_of(log, timed, weighted, labelled);
+          const ClusterSessions own = cluster_sessions(all, rows, keep_misses);
+          CHECK(own.sessions.fingerprint() == all.fingerprint());
+          CHECK(own.ceiling() == 1);
+        }
   const ClusterSessions none = cluster_sessions(sessions_of(log), std::vector<std::int32_t>(kProducts, -1), true);
   CHECK(none.sessions.size() == 0);
   CHECK(none.ceiling() == 0);

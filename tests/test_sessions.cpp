@@ -41,15 +41,18 @@ TEST_CASE("events are grouped, put in order of time, stably; sessions by their e
     std::vector<std::int64_t> session, time;
     std::vector<std::int32_t> item;
     std::vector<float> weight;
+    std::vector<std::uint8_t> label;
     for (std::size_t i = 0; i < n; ++i) {
       session.push_back(static_cast<std::int64_t>(random() % 8) * 1'000'000'007);
       item.push_back(static_cast<std::int32_t>(i));
       time.push_back(static_cast<std::int64_t>(random() % 10));
       weight.push_back(static_cast<float>(i) / 2);
+      label.push_back(static_cast<std::uint8_t>(random() % 8));
     }
     std::vector<std::int64_t> order;
     const Sessions sessions = Sessions::from_events(
-        {session, item, timed ? std::span<const std::int64_t>(time) : std::span<const std::int64_t>(), weight}, &order);
+        {session, item, timed ? std::span<const std::int64_t>(time) : std::span<const std::int64_t>(), weight, label},
+        &order);
 
     std::map<std::int64_t, std::vector<std::size_t>> groups;
     std::vector<std::int64_t> ids;
@@ -69,6 +72,7 @@ TEST_CASE("events are grouped, put in order of time, stably; sessions by their e
       for (std::size_t row : groups[ids[s]]) {
         CHECK(sessions.items()[event] == item[row]);
         CHECK(sessions.weights()[event] == weight[row]);
+        CHECK(sessions.labels()[event] == label[row]);
         CHECK(order[event] == static_cast<std::int64_t>(row));
         if (timed) CHECK(sessions.timestamps()[event] == time[row]);
         ++event;
@@ -152,6 +156,61 @@ TEST_CASE("slices, concatenation and fingerprints") {
   CHECK_THROWS_AS(all.slice(2, 5), std::invalid_argument);
 }
 
+TEST_CASE("labels are cut and joined as events are, 0 where nobody said, and are part of the fingerprint") {
+  using Labels = std::vector<std::uint8_t>;
+  const auto labels_of = [](const Sessions& sessions) {
+    return Labels(sessions.labels().begin(), sessions.labels().end());
+  };
+  const std::vector<std::int32_t> items{1, 2, 3, 4, 5, 6};
+  const std::vector<std::int64_t> offsets{0, 2, 3, 6}, times{1, 2, 3, 4, 5, 6};
+  const std::vector<float> weights{1, 1, 2, 1, 1, 1};
+  const Sessions plain(items, offsets, times, weights), labelled(items, offsets, times, weights, {7, 0, 1, 2, 3, 4});
+  CHECK(labels_of(plain).empty());
+  CHECK(labels_of(labelled.slice(1, 3)) == Labels{1, 2, 3, 4});
+  CHECK(labels_of(plain.slice(1, 3)).empty());
+  CHECK(Sessions::concatenate(labelled.slice(0, 1), labelled.slice(1, 3)).fingerprint() == labelled.fingerprint());
+  CHECK(labels_of(Sessions::concatenate(labelled.slice(0, 1), plain.slice(1, 3))) == Labels{7, 0, 0, 0, 0, 0});
+  CHECK(labels_of(Sessions::concatenate(plain.slice(0, 1), labelled.slice(1, 3))) == Labels{0, 0, 1, 2, 3, 4});
+  CHECK(labels_of(Sessions::concatenate(plain, plain)).empty());
+  CHECK(labels_of(Sessions({-1, 1, -1, 2}, {0, 2, 4}, {}, {}, {1, 2, 3, 4}).without_unknown()) == Labels{2, 4});
+
+  CHECK(plain.fingerprint() == 0x8811e678e9254c9d);  // as before there were labels: models and checkpoints hold it
+  const Sessions all_zero(items, offsets, times, weights, {0, 0, 0, 0, 0, 0});
+  CHECK(labelled.fingerprint() != plain.fingerprint());
+  CHECK(all_zero.fingerprint() != plain.fingerprint());
+  CHECK(all_zero.fingerprint() != labelled.fingerprint());
+}
+
+TEST_CASE("an event leads to what comes of its product at or after it in its session: against all pairs") {
+  std::mt19937 random(4);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<std::int32_t> items;
+    std::vector<std::int64_t> offsets{0};
+    std::vector<std::uint8_t> kinds, expected;
+    for (unsigned s = random() % 6; s > 0; --s) {
+      for (unsigned i = random() % 12; i > 0; --i) {
+        items.push_back(static_cast<std::int32_t>(random() % 5) - 1);
+        kinds.push_back(static_cast<std::uint8_t>(random() % 4 ? 0 : random() % 8));
+      }
+      offsets.push_back(static_cast<std::int64_t>(items.size()));
+    }
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s)
+      for (std::int64_t event = offsets[s]; event < offsets[s + 1]; ++event) {
+        std::uint8_t label = 0;
+        for (std::int64_t later = event; later < offsets[s + 1]; ++later)
+          if (items[event] >= 0 && items[later] == items[event]) label |= kinds[later];
+        expected.push_back(label);
+      }
+    CHECK(leading_labels(Sessions(items, offsets), kinds) == expected);
+  }
+  const Sessions two({1, 1}, {0, 2});
+  const std::vector<std::uint8_t> none, beyond{0, 8};
+  CHECK(leading_labels(Sessions(), none).empty());
+  CHECK_THROWS_WITH_AS(leading_labels(two, none), "leading_labels: 0 kinds for 2 events", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(leading_labels(two, beyond), "leading_labels: event 1 has kind 8, expected 0 to 7",
+                       std::invalid_argument);
+}
+
 TEST_CASE("targets are the events of a weight above 0 that have enough before them") {
   const Sessions sessions({1, 2, 3, 4, 5, 6}, {0, 4, 6}, {}, {1, 0, 2, 0.5f, 1, 0});
   CHECK(example_targets(sessions) == std::vector<std::int64_t>{2, 3});
@@ -175,5 +234,13 @@ TEST_CASE("sessions that cannot be are refused") {
   CHECK_THROWS_WITH_AS(Sessions({1}, {0, 1}, {}, {-1}), "Sessions: event 0 has weight -1, expected 0 or more",
                        std::invalid_argument);
   CHECK_THROWS_AS(Sessions({1}, {0, 1}, {}, {NAN}), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Sessions({1}, {0, 1}, {}, {}, {1, 2}), "Sessions: 2 labels for 1 events", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Sessions({1}, {0, 1}, {}, {}, {8}), "Sessions: event 0 has label 8, expected 0 to 7",
+                       std::invalid_argument);
+  const std::vector<std::int64_t> session{1, 1};
+  const std::vector<std::int32_t> item{1, 2};
+  const std::vector<std::uint8_t> label{1};
+  CHECK_THROWS_WITH_AS(Sessions::from_events({session, item, {}, {}, label}),
+                       "Sessions::from_events: 1 labels for 2 events", std::invalid_argument);
   CHECK_THROWS_AS(Sessions({1}, {0, 1}).count_before(3), std::invalid_argument);
 }

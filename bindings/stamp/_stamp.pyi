@@ -1,11 +1,12 @@
 """Bindings of libstamp. Options travel as JSON, so that defaults live in C++ only."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+UInt8 = NDArray[np.uint8]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -34,12 +35,15 @@ class Catalog:
 class Sessions:
     """Sessions laid end to end, as rows of a catalog. Arrays are read-only views."""
 
+    most_labels: ClassVar[int]
+
     def __init__(
         self,
         items: ArrayLike,
         offsets: ArrayLike,
         timestamps: ArrayLike | None = None,
         weights: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
     ) -> None: ...
     @staticmethod
     def from_events(
@@ -47,6 +51,7 @@ class Sessions:
         item: ArrayLike,
         timestamp: ArrayLike | None = None,
         weight: ArrayLike | None = None,
+        label: ArrayLike | None = None,
         with_order: bool = False,
     ) -> tuple[Sessions, Int64 | None]: ...
     def __len__(self) -> int: ...
@@ -60,6 +65,8 @@ class Sessions:
     def timestamps(self) -> Int64: ...
     @property
     def weights(self) -> Float32: ...
+    @property
+    def labels(self) -> UInt8: ...
     def slice(self, first: int, last: int) -> Sessions: ...
     def count_before(self, time: int) -> int: ...
     def concatenate(self, other: Sessions) -> Sessions: ...
@@ -217,6 +224,7 @@ def time_requests(
     popular: bool,
 ) -> NDArray[np.float64]: ...
 def check_rules(rules: str, catalog: Catalog, texts: Sequence[str], numbers: Sequence[str]) -> int: ...
+def leading_labels(sessions: Sessions, kinds: ArrayLike) -> UInt8: ...
 def cluster_sessions(sessions: Sessions, rows: ArrayLike, keep_misses: bool) -> tuple[Sessions, int, int]: ...
 def count_cluster_examples(sessions: Sessions, labels: ArrayLike, clusters: int) -> tuple[Int64, Int64]: ...
 def item_counts(sessions: Sessions, products: int) -> Int64: ...
@@ -243,9 +251,7 @@ def evaluate_model(
     ties: str,
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
-def listed_probabilities(
-    model: Model, sessions: Sessions, *, k: int, min_history: int
-) -> tuple[Float32, NDArray[np.uint8]]: ...
+def listed_probabilities(model: Model, sessions: Sessions, *, k: int, min_history: int) -> tuple[Float32, UInt8]: ...
 def evaluate_clusters(
     models: Sequence[tuple[ArrayLike, Model]],
     sessions: Sessions,

@@ -41,13 +41,16 @@ std::int64_t rounded(std::int64_t L, std::int64_t padding) {
 }  // namespace
 
 Batches::Batches(std::shared_ptr<Device> device, const Sessions& sessions, std::span<const std::int64_t> targets,
-                 std::int64_t history, std::int64_t batch_size, std::uint64_t seed, std::int64_t room)
+                 std::int64_t history, std::int64_t batch_size, std::uint64_t seed, std::int64_t room,
+                 Objectives objectives)
     : device_(std::move(device)),
       sessions_(sessions),
       batch_size_(batch_size),
       seed_(seed),
+      objectives_(objectives),
       items_(device_, 0),
       weights_(device_, 0),
+      labels_(device_, 0),
       order_(device_, 0),
       begins_(device_, 0) {
   require(sessions.events() < kPlaces, "train: ", sessions.events(), " events, expected fewer than ", kPlaces);
@@ -61,13 +64,15 @@ Batches::Batches(std::shared_ptr<Device> device, const Sessions& sessions, std::
             kLongest, "; cut it, or set Config::history");
     examples_.push_back(example_of(target, length));
   }
-  const auto bytes = static_cast<std::int64_t>(sessions.items().size_bytes() + sessions.weights().size_bytes()) +
+  const auto bytes = static_cast<std::int64_t>(sessions.items().size_bytes() + sessions.weights().size_bytes() +
+                                               sessions.labels().size_bytes()) +
                      examples() * kExampleBytes;
   streamed_ = bytes > room && !device_->reads_host_memory();
   piece_bytes_ = std::min(room, kPieceBytes);
   if (streamed_ || device_->reads_host_memory()) return;
   items_.upload(sessions.items());
   weights_.upload(sessions.weights());
+  labels_.upload(sessions.labels());
 }
 
 void Batches::start(std::int64_t epoch, bool another) {
@@ -108,7 +113,7 @@ Batches::Piece Batches::make_piece(std::int64_t epoch, std::int64_t first, std::
   piece.order = order ? std::move(order) : order_of(epoch);
   if (!streamed_) piece.begins.reserve(examples_.size());
   // Of a piece that travels, were no event shared by its batches: each example, its history and its target.
-  const std::int64_t event_bytes = sessions_.weights().empty() ? 4 : 8;
+  const std::int64_t event_bytes = 4 + (sessions_.weights().empty() ? 0 : 4) + (sessions_.labels().empty() ? 0 : 1);
   std::int64_t bytes = 0;
   for (std::int64_t i = first; i < piece.last; ++i) {
     BatchPlace place{.data = {}, .first = (i - first) * batch_size_, .B = 0, .L = 0, .weight = 0};
@@ -156,6 +161,10 @@ void Batches::pack(Piece& piece) const {
       const auto weights = sessions_.weights().subspan(from, count);
       piece.weights.insert(piece.weights.end(), weights.begin(), weights.end());
     }
+    if (!sessions_.labels().empty()) {
+      const auto labels = sessions_.labels().subspan(from, count);
+      piece.labels.insert(piece.labels.end(), labels.begin(), labels.end());
+    }
     packed = target + 1;
     example = example_of(static_cast<std::int64_t>(piece.items.size()) - 1, length);
   }
@@ -166,23 +175,29 @@ void Batches::send(Piece piece) {
   TrainingExamples data{.items = sessions_.items().data(),
                         .weights = sessions_.weights().empty() ? nullptr : sessions_.weights().data(),
                         .examples = piece_.order->data(),
-                        .begins = piece_.begins.data()};
+                        .begins = piece_.begins.data(),
+                        .labels = sessions_.labels().empty() ? nullptr : sessions_.labels().data(),
+                        .objectives = objectives_};
   if (!device_->reads_host_memory()) {
     if (streamed_) {
       items_.upload(piece_.items);
       weights_.upload(piece_.weights);
+      labels_.upload(piece_.labels);
     }
     order_.upload(streamed_ ? piece_.examples : *piece_.order);
     begins_.upload(piece_.begins);
     data = {.items = items_.data(),
             .weights = data.weights ? weights_.data() : nullptr,
             .examples = order_.data(),
-            .begins = begins_.data()};
+            .begins = begins_.data(),
+            .labels = data.labels ? labels_.data() : nullptr,
+            .objectives = objectives_};
     if (piece_.last == size()) piece_.order.reset();  // the device has it all
     piece_.examples = {};
     piece_.begins = {};
     piece_.items = {};
     piece_.weights = {};
+    piece_.labels = {};
   }
   for (BatchPlace& place : piece_.places) place.data = data;
 }

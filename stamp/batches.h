@@ -26,10 +26,11 @@ struct BatchPlace {
 class STAMP_API Batches {
  public:
   // `targets` as of example_targets, which ascend; `history`: at most so many last events of each, 0 for all; `room`:
-  // bytes of the device's memory that may be filled. Refers to `sessions`. Throws std::invalid_argument for sessions of
-  // 2^40 events and histories of 2^24.
+  // bytes of the device's memory that may be filled; `objectives`: that each example has preferences among. Refers to
+  // `sessions`. Throws std::invalid_argument for sessions of 2^40 events and histories of 2^24.
   Batches(std::shared_ptr<Device> device, const Sessions& sessions, std::span<const std::int64_t> targets,
-          std::int64_t history, std::int64_t batch_size, std::uint64_t seed, std::int64_t room);
+          std::int64_t history, std::int64_t batch_size, std::uint64_t seed, std::int64_t room,
+          Objectives objectives = {});
   Batches(const Batches&) = delete;  // a thread works on this one
 
   std::int64_t examples() const { return static_cast<std::int64_t>(examples_.size()); }
@@ -53,6 +54,7 @@ class STAMP_API Batches {
     Order examples;
     std::vector<std::int32_t> items;
     std::vector<float> weights;
+    std::vector<std::uint8_t> labels;
   };
   Piece make_piece(std::int64_t epoch, std::int64_t first, std::shared_ptr<const Order> order) const;
   std::shared_ptr<const Order> order_of(std::int64_t epoch) const;
@@ -63,6 +65,7 @@ class STAMP_API Batches {
   const Sessions& sessions_;
   const std::int64_t batch_size_;
   const std::uint64_t seed_;
+  const Objectives objectives_;
   Order examples_;  // in the order of the sessions
   bool streamed_;
   std::int64_t piece_bytes_;  // where streamed, at most, but for a single batch
@@ -72,6 +75,7 @@ class STAMP_API Batches {
   std::future<Piece> next_;    // made meanwhile
   Array<std::int32_t> items_;  // on the device, as are
   Array<float> weights_;
+  Array<std::uint8_t> labels_;
   Array<std::uint64_t> order_;
   Array<std::int32_t> begins_;
 };

@@ -50,7 +50,7 @@ class Asking {
   // Leaves the queries on the device, too, in activations().q, and the floors, which are returned.
   ScoreFloors ask(const Batch& batch, Asked& asked) {
     const std::int64_t B = batch.B(), D = model_.config().dim;
-    a_.upload(batch, D);
+    a_.upload(batch, model_.config());
     model_.forward(*device_, a_);
     asked.queries = a_.q.download();
     asked.targets = batch.targets;

@@ -145,6 +145,9 @@ class ClusterRanker final : public Ranker {
     part.histories.add(part.known, history > 0 ? std::max<std::int64_t>(0, known - history) : 0, known, part.batch);
     part.batch.targets.push_back(look_up(owner_, target) == number ? local_[target] : Catalog::kUnknown);
     part.batch.weights.push_back(whole.weights[b]);
+    const std::int64_t K = static_cast<std::int64_t>(whole.preferences.size()) / whole.B();
+    const auto preference = whole.preferences.begin() + b * K;
+    part.batch.preferences.insert(part.batch.preferences.end(), preference, preference + K);
     part.examples.push_back(b);
   }
 

@@ -30,14 +30,27 @@ struct Ranges {
   std::int64_t B, L;
 };
 
+// What a model learns beside clicks. Each example of a batch of training has a preference vector of its own: the first
+// `count` parts (philox.h) of the words keyed by seed and counted by (kStream + step's number, example of the batch),
+// the rest to clicks. Its weight is multiplied by π_click + Σ_k π_k [label k] gain_k.
+struct Objectives {
+  static constexpr int kMost = 3;
+  static constexpr std::uint64_t kStream = std::uint64_t{3} << 60;
+  int count = 0;
+  float gains[kMost] = {};  // 1 / the share of all examples that have the label
+  std::uint64_t seed = 0;
+};
+
 // What batches of training are made of. An example is a target, the event at place t, and its history, the `length`
 // events right before it: t << kLengthBits | length.
 struct TrainingExamples {
   static constexpr int kLengthBits = 24;
-  const std::int32_t* items;      // events, sessions laid end to end
-  const float* weights;           // of each event as a target; null: all 1
-  const std::uint64_t* examples;  // in the order of training; those of a batch ascend
-  const std::int32_t* begins;     // of each history among its batch's events
+  const std::int32_t* items;             // events, sessions laid end to end
+  const float* weights;                  // of each event as a target; null: all 1
+  const std::uint64_t* examples;         // in the order of training; those of a batch ascend
+  const std::int32_t* begins;            // of each history among its batch's events
+  const std::uint8_t* labels = nullptr;  // of each event as a target: bit k, it counts for objective k; null: for none
+  Objectives objectives = {};
 };
 
 // Where a batch goes.
@@ -46,20 +59,22 @@ struct BatchArrays {
   std::int32_t* events;          // [L] those of no history are -1
   std::int32_t *begin, *length;  // [B] as in Ranges
   std::int32_t* targets;         // [B]
-  float* weights;                // [B], summing to 1
+  float* weights;                // [B], summing to 1, where there are no objectives
+  float* preferences = nullptr;  // [B,K] where there are K: how much of each, the rest to clicks
 };
 
 enum class Residual { none, mean, anchor };  // added to m_a
 enum class Normalization { none, softmax };  // of the attention over a session
 
-// The dense weights, or a gradient of each. Biases are null where a model has none.
+// The dense weights, or a gradient of each. Biases and what objectives add to them are null where a model has none.
 template <class T>
 struct EncoderWeights {
-  T* w0;                             // [D]
-  T *w1, *w2, *w3;                   // [D,D]
-  T* attention_bias;                 // [D]
-  T *session_weight, *session_bias;  // [D,D], [D]
-  T *anchor_weight, *anchor_bias;    // [D,D], [D]
+  T* w0;                                                             // [D]
+  T *w1, *w2, *w3;                                                   // [D,D]
+  T* attention_bias;                                                 // [D]
+  T *session_weight, *session_bias;                                  // [D,D], [D]
+  T *anchor_weight, *anchor_bias;                                    // [D,D], [D]
+  T *attention_objectives, *session_objectives, *anchor_objectives;  // [K,D]
 };
 
 // The network from events to queries; its equations stand in model.h.
@@ -77,7 +92,9 @@ struct Encoder {
   const struct TrainingStep* step;  // null: no dropout, and no backward follows
   Residual residual;
   Normalization normalization;
-  float scale;  // length of a query; 0: as it comes
+  float scale;                         // length of a query; 0: as it comes
+  std::int64_t K = 0;                  // objectives beside clicks
+  const float* preferences = nullptr;  // [B,K] how much of each
 };
 
 // What changes from one training step to the next. It lives in device memory, so that launches do not carry it and a

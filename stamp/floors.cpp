@@ -30,16 +30,23 @@ struct Examples {
   std::vector<Term> terms;
 };
 
+// Floors of one objective: of repeats and of successors.
+std::pair<std::size_t, std::size_t> floors_of_one(const Model& model) {
+  const Config& config = model.config();
+  return {static_cast<std::size_t>(Repeat::kKinds * config.repeat_floors),
+          static_cast<std::size_t>(config.successor_floors)};
+}
+
 // Adds the terms of a history's floors over the products that `counts` takes.
 template <class Counts>
 void add_terms(const Model& model, std::span<const std::int32_t> history, std::span<const Repeat> repeats,
                std::vector<Examples::Term>& terms, const Counts& counts) {
   const auto distances = static_cast<std::size_t>(model.config().repeat_floors);
-  const std::size_t R = model.repeat_floors().size();
-  std::vector<double> shares(R + model.successor_floors().size());
+  const auto [R, S] = floors_of_one(model);
+  std::vector<double> shares(R + S);
   for (const Repeat& repeat : repeats)
     if (R > 0 && counts(repeat.row)) ++shares[repeat.place(distances)];
-  for (std::size_t d = 0; d < std::min(history.size(), model.successor_floors().size()); ++d) {
+  for (std::size_t d = 0; d < std::min(history.size(), S); ++d) {
     const std::int32_t x = history[history.size() - 1 - d];
     const auto rows = model.successors()->rows(x);
     const auto log_shares = model.successors()->log_shares(x);
@@ -60,8 +67,8 @@ double mean_log_sum(const Examples& found) {
   return mean;
 }
 
-// Asks the model about all targets.
-Examples observe(const Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
+// Asks the model about all targets, with all preference for objective k, or for clicks where k is -1.
+Examples observe(const Model& model, const Sessions& sessions, std::span<const std::int64_t> targets, std::int64_t k) {
   constexpr std::size_t kAtOnce = 512;
   auto device = model.device();
   Activations a(device);
@@ -71,7 +78,10 @@ Examples observe(const Model& model, const Sessions& sessions, std::span<const s
   Examples found;
   for (std::size_t from = 0; from < targets.size(); from += kAtOnce) {
     builder.build(targets.subspan(from, std::min(kAtOnce, targets.size() - from)), batch);
-    a.upload(batch, model.config().dim);
+    batch.preferences.assign(static_cast<std::size_t>(batch.B() * model.config().K()), 0);
+    if (k >= 0)
+      for (std::int64_t b = 0; b < batch.B(); ++b) batch.preferences[b * model.config().K() + k] = 1;
+    a.upload(batch, model.config());
     model.forward(*device, a);
     for (auto* array : {&a.losses, &a.log_sums}) array->resize(a.B);
     a.d_q.resize(a.q.size());
@@ -180,6 +190,19 @@ Examples without_kinds(Examples found, std::size_t repeats, std::size_t distance
   return found;
 }
 
+// Floors of one objective after the other as a preference mixes them: log Σ π exp(floor).
+void mix(std::span<const float> floors, std::span<const float> preference, std::vector<float>& mixed) {
+  const std::size_t objectives = preference.size() + 1, n = floors.size() / objectives;
+  float of_clicks = 1;
+  for (const float share : preference) of_clicks -= share;
+  for (std::size_t i = 0; i < n; ++i) {
+    float sum = 0;
+    for (std::size_t k = 0; k < objectives; ++k)
+      sum += (k == 0 ? of_clicks : preference[k - 1]) * std::exp(floors[k * n + i]);
+    mixed.push_back(sum > 0 ? std::log(sum) : Model::kNoFloor);
+  }
+}
+
 // What chooses a session.
 std::uint64_t key_of(const Sessions& sessions, std::size_t session) {
   const auto first = static_cast<std::size_t>(sessions.offsets()[session]);
@@ -196,8 +219,19 @@ HistoryFloors::HistoryFloors(const Model& model, const std::shared_ptr<Device>& 
     : model_(model), threads_(threads), device_entries_(device, 0) {}
 
 // What a history names, by the reason that names it.
-void HistoryFloors::read(std::span<const std::int32_t> history, History& found) const {
-  const auto &repeats = model_.repeat_floors(), &successors = model_.successor_floors();
+void HistoryFloors::read(std::span<const std::int32_t> history, std::span<const float> preference,
+                         History& found) const {
+  const auto [R, S] = floors_of_one(model_);
+  std::span<const float> repeats(model_.repeat_floors()), successors(model_.successor_floors());
+  if (!preference.empty()) {
+    found.preferred.clear();
+    mix(repeats, preference, found.preferred);
+    mix(successors, preference, found.preferred);
+    repeats = found.preferred;
+    successors = repeats.subspan(R);
+  }
+  repeats = repeats.first(R);
+  successors = successors.first(S);
   const auto distances = static_cast<std::size_t>(model_.config().repeat_floors);
   found.named.clear();
   if (!repeats.empty()) {
@@ -259,11 +293,13 @@ ScoreFloors HistoryFloors::of(const Batch& batch, std::size_t first, std::size_t
   if (std::all_of(repeats.begin(), repeats.end(), none) && std::all_of(successors.begin(), successors.end(), none))
     return {};
   if (histories_.size() < count) histories_.resize(count);
+  const auto K = batch.preferences.empty() ? std::size_t{0} : static_cast<std::size_t>(model_.config().K());
   cpu::parallel_for_ranges(static_cast<std::int64_t>(count), kHistories, threads_,
                            [&](std::int64_t from, std::int64_t to) {
                              for (std::int64_t b = from; b < to; ++b) {
                                const std::size_t at = first + static_cast<std::size_t>(b);
-                               read(std::span(batch.items).subspan(batch.begin[at], batch.length[at]), histories_[b]);
+                               read(std::span(batch.items).subspan(batch.begin[at], batch.length[at]),
+                                    std::span(batch.preferences).subspan(at * K, K), histories_[b]);
                                merge(candidates, histories_[b]);
                              }
                            });
@@ -320,29 +356,67 @@ std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count,
   return taken;
 }
 
+namespace {
+
+// As floors, what the most likely ones are relative to the mean log_sum; empty where there are no finite ones.
+std::vector<float> absolute(std::span<const double> relative, double mean) {
+  std::vector<float> floors;
+  for (const double floor : relative)
+    floors.push_back(is_none(floor) ? Model::kNoFloor : static_cast<float>(mean + floor));
+  if (!std::all_of(floors.begin(), floors.end(), [](float floor) { return std::isfinite(floor); })) floors.clear();
+  return floors;
+}
+
+constexpr double kShared = 10;  // examples that a floor takes over from a fit of more
+
+Prior shared(double floor) {
+  const double weight = std::exp(floor);
+  return {.examples = kShared, .explained = weight / (1 + weight)};
+}
+
+// The examples among `targets` that have the label of objective k.
+std::vector<std::int64_t> with_label(const Sessions& sessions, std::span<const std::int64_t> targets, std::int64_t k) {
+  std::vector<std::int64_t> labelled;
+  if (sessions.labels().empty()) return labelled;
+  for (const std::int64_t target : targets)
+    if (sessions.labels()[target] >> k & 1) labelled.push_back(target);
+  return labelled;
+}
+
+}  // namespace
+
 void fit_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets) {
-  constexpr double kShared = 10;  // examples that a kind of repeats takes over from all kinds at its distance
-  const std::size_t repeats = model.repeat_floors().size(), successors = model.successor_floors().size();
+  const auto [repeats, successors] = floors_of_one(model);
   if (targets.empty() || repeats + successors == 0) return;
-  const Examples found = observe(model, sessions, targets);
   std::vector<Prior> priors(repeats + successors);
+  const Examples found = observe(model, sessions, targets, -1);
   if (repeats > 0) {
     const auto distances = static_cast<std::size_t>(model.config().repeat_floors);
-    const auto shared =
+    const auto of_distances =
         most_likely(without_kinds(found, repeats, distances), std::vector<Prior>(distances + successors));
-    for (std::size_t place = 0; place < repeats; ++place) {
-      const double weight = std::exp(shared[place % distances]);
-      priors[place] = {.examples = kShared, .explained = weight / (1 + weight)};
-    }
+    for (std::size_t place = 0; place < repeats; ++place) priors[place] = shared(of_distances[place % distances]);
   }
-  const double mean = mean_log_sum(found);
-  std::vector<float> floors;
-  for (const double floor : most_likely(found, priors))
-    floors.push_back(is_none(floor) ? Model::kNoFloor : static_cast<float>(mean + floor));
-  if (std::all_of(floors.begin(), floors.end(), [](float floor) { return std::isfinite(floor); })) {
+  const auto of_clicks = most_likely(found, priors);
+  const std::vector<float> for_clicks = absolute(of_clicks, mean_log_sum(found));
+  if (for_clicks.empty()) return;
+  std::vector<float> of_repeats, of_successors;
+  const auto add = [&, repeats = repeats](const std::vector<float>& floors) {
     const auto middle = floors.begin() + static_cast<std::ptrdiff_t>(repeats);
-    model.set_floors({floors.begin(), middle}, {middle, floors.end()});
+    of_repeats.insert(of_repeats.end(), floors.begin(), middle);
+    of_successors.insert(of_successors.end(), middle, floors.end());
+  };
+  add(for_clicks);
+  for (std::size_t place = 0; place < priors.size(); ++place) priors[place] = shared(of_clicks[place]);
+  for (std::int64_t k = 0; k < model.config().K(); ++k) {
+    const auto labelled = with_label(sessions, targets, k);
+    std::vector<float> floors;
+    if (!labelled.empty()) {
+      const Examples of_objective = observe(model, sessions, labelled, k);
+      floors = absolute(most_likely(of_objective, priors), mean_log_sum(of_objective));
+    }
+    add(floors.empty() ? for_clicks : floors);
   }
+  model.set_floors(std::move(of_repeats), std::move(of_successors));
 }
 
 }  // namespace stamp

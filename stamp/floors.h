@@ -11,6 +11,9 @@
 //
 // with x_d the event d before the last, k of repeats.h, and f and g fitted to sessions that neither a weight nor t has
 // seen. Ranking by p is ranking by log(exp(z) + exp(floor)), where exp(floor) is what stands behind exp(z_v).
+//
+// Each objective has an f and a g of its own, fitted to the examples that it counts, and p for several is the mixture
+// that their preferences say: exp(f) = Σ π exp(f of the objective), π_click being what the others leave.
 #pragma once
 
 #include <memory>
@@ -42,13 +45,14 @@ class HistoryFloors {
   };
   struct History {
     std::vector<Repeat> repeats;     // its products
+    std::vector<float> preferred;    // floors as the preferences mix them: of repeats, then of successors
     std::vector<std::int32_t> rows;  // those that have a floor, and it
     std::vector<float> values;
     std::vector<Named> named;
     std::vector<float> terms;                            // of one product
     std::vector<std::pair<std::int32_t, float>> floors;  // by product
   };
-  void read(std::span<const std::int32_t> history, History& found) const;
+  void read(std::span<const std::int32_t> history, std::span<const float> preference, History& found) const;
   void merge(const std::vector<std::int32_t>* candidates, History& found) const;
 
   const Model& model_;
@@ -67,8 +71,9 @@ STAMP_API std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int6
 // Sets the model's floors to those of the largest likelihood for these examples, which neither its weights nor its
 // successors should have seen: `targets` as of example_targets, of known products. Weights count relative to their
 // mean. Each floor counts one more example, in which it was not the reason; those of repeats instead ten in which a
-// floor that all kinds of its distance share was the reason as often as its own fit says. Floors stay as they are where
-// there is no example or no finite result.
+// floor that all kinds of its distance share was the reason as often as its own fit says; those of another objective
+// than clicks ten of what the floor for clicks says. Floors stay as they are where there is no example or no finite
+// result; an objective that no example has a label of takes over those for clicks.
 STAMP_API void fit_floors(Model& model, const Sessions& sessions, std::span<const std::int64_t> targets);
 
 }  // namespace stamp

@@ -56,6 +56,7 @@ void visit_config(C& c, F&& visit) {
   visit("successor_floors", c.successor_floors);
   visit("successors", c.successors);
   visit("dropout", c.dropout);
+  visit("objectives", c.objectives);
   visit("content", c.content);
   visit("content_bins", c.content_bins);
   visit("difference_bound", c.difference_bound);

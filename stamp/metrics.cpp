@@ -27,7 +27,7 @@ class ModelRanker final : public Ranker {
   std::int64_t V() const override { return model_.V(); }
 
   void rank(const Batch& batch, std::int64_t k, Ranking& ranking) override {
-    activations_.upload(batch, model_.config().dim);
+    activations_.upload(batch, model_.config());
     model_.forward(*device_, activations_);
     ids_.resize(batch.B() * k);
     scores_.resize(batch.B() * k);
@@ -161,7 +161,8 @@ Metrics evaluate(Ranker& ranker, const Sessions& sessions, const std::vector<std
        .min_history = options.min_history,
        .last_only = options.last_only,
        .history = options.history,
-       .batch = options.batch},
+       .batch = options.batch,
+       .preference = options.preference},
       [&](std::int32_t target, std::int64_t known) {
         const bool answerable = known > 0 || !ranker.needs_history();
         if (!answerable) metrics.add_unanswered(target);

@@ -45,6 +45,7 @@ struct MetricsOptions {
   Ties ties = Ties::conservative;
   std::int64_t history = 0;
   std::int64_t batch = 512;
+  std::vector<float> preference = {};  // [K] among a model's objectives; empty: all for clicks
 };
 
 struct MetricsAtK {

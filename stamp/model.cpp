@@ -51,9 +51,43 @@ void Config::validate() const {
           ", expected a number in (0, 1)");
   require(difference_dropout >= 0 && difference_dropout < 1, "Config: difference_dropout is ", difference_dropout,
           ", expected a rate in [0, 1)");
+  require(objectives.size() <= Objectives::kMost, "Config: objectives has ", objectives.size(), " names, expected ",
+          Objectives::kMost, " or fewer");
+  for (std::size_t k = 0; k < objectives.size(); ++k) {
+    const auto& name = objectives[k];
+    require(!name.empty() && name != kClick, "Config: objectives names '", name, "', expected what is learnt beside '",
+            kClick, "'");
+    require(std::find(objectives.begin(), objectives.begin() + k, name) == objectives.begin() + k,
+            "Config: objectives names '", name, "' twice");
+  }
   require(history >= 0, "Config: history is ", history, ", expected 0 (all events) or more");
   require(item_std >= 0 && std::isfinite(item_std), "Config: item_std is ", item_std, ", expected 0 or more");
   require(weight_std >= 0 && std::isfinite(weight_std), "Config: weight_std is ", weight_std, ", expected 0 or more");
+}
+
+void check_objective(const std::string& call, const Objective& objective, std::span<const std::string> known) {
+  double sum = 0;
+  for (const auto& [name, weight] : objective) {
+    require(weight >= 0 && std::isfinite(weight), call, ": objective has ", weight, " for '", name,
+            "', expected 0 or more");
+    sum += weight;
+    if (name == kClick || std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string names = concat("'", kClick, "'");
+    for (const std::string& other : known) names += concat(", '", other, "'");
+    require(false, call, ": objective names '", name, "', expected ", known.empty() ? "none but " : "some of ", names,
+            known.empty() ? ", as nothing else was learnt" : "");
+  }
+  require(objective.empty() || sum > 0, call, ": objective's weights are all 0, expected one above 0");
+}
+
+std::vector<float> Config::preference(const Objective& objective) const {
+  double sum = 0;
+  for (const auto& [name, weight] : objective) sum += weight;
+  std::vector<float> shares(objectives.size());
+  for (std::size_t k = 0; k < objectives.size(); ++k)
+    if (const auto found = objective.find(objectives[k]); found != objective.end())
+      shares[k] = static_cast<float>(found->second / sum);
+  return shares;
 }
 
 namespace {
@@ -72,6 +106,9 @@ Weights::Weights(const Config& config, std::int64_t V, const std::shared_ptr<Dev
     session_bias = Array<float>(device, D);
     anchor_bias = Array<float>(device, D);
   }
+  if (config.K() > 0)
+    for (auto* rows : {&attention_objectives, &session_objectives, &anchor_objectives})
+      *rows = Array<float>(device, config.K() * D);
 }
 
 std::vector<Weights::Named> Weights::tensors() {
@@ -96,6 +133,10 @@ std::vector<Weights::Named> Weights::tensors() {
   };
   for (const auto& [name, matrix, array] : others)
     if (!array->empty()) present.push_back({name, std::vector<std::int64_t>(matrix ? 2 : 1, D), array});
+  for (const auto& [name, array] : {std::pair{"attention.objectives", &attention_objectives},
+                                    {"mlp_session.objectives", &session_objectives},
+                                    {"mlp_anchor.objectives", &anchor_objectives}})
+    if (!array->empty()) present.push_back({name, {array->size() / D, D}, array});
   return present;
 }
 
@@ -125,20 +166,23 @@ Activations::Activations(const std::shared_ptr<Device>& device) : device_(device
 
 std::array<Array<std::int32_t>*, 3> Activations::integers() { return {&rows, &begin, &length}; }
 
-std::array<Array<float>*, 6> Activations::floats() { return {&weights, &q, &d_q, &d_x, &losses, &log_sums}; }
+std::array<Array<float>*, 7> Activations::floats() {
+  return {&weights, &preferences, &q, &d_q, &d_x, &losses, &log_sums};
+}
 
-void Activations::resize(std::int64_t batch_B, std::int64_t batch_L, std::int64_t D) {
+void Activations::resize(std::int64_t batch_B, std::int64_t batch_L, const Config& config) {
   const std::int64_t padding = device_->padding();
   B = batch_B;
   L = (batch_L + padding - 1) / padding * padding;
   rows.resize(B + L);
   for (auto* array : {&begin, &length}) array->resize(B);
   weights.resize(B);
-  q.resize(B * D);
+  preferences.resize(B * config.K());
+  q.resize(B * config.dim);
 }
 
-void Activations::upload(const Batch& batch, std::int64_t D) {
-  resize(batch.B(), batch.L(), D);
+void Activations::upload(const Batch& batch, const Config& config) {
+  resize(batch.B(), batch.L(), config);
   uploaded_.assign(batch.targets.begin(), batch.targets.end());
   uploaded_.resize(static_cast<std::size_t>(B), Catalog::kUnknown);  // where nobody asks for targets
   uploaded_.insert(uploaded_.end(), batch.items.begin(), batch.items.end());
@@ -147,6 +191,11 @@ void Activations::upload(const Batch& batch, std::int64_t D) {
   begin.upload(batch.begin);
   length.upload(batch.length);
   weights.upload(batch.weights);
+  if (preferences.empty()) return;
+  if (batch.preferences.empty())
+    device_->zero(preferences.data(), static_cast<std::size_t>(preferences.size()) * sizeof(float));
+  else
+    preferences.upload(batch.preferences);
 }
 
 void Activations::prepare_backward(std::int64_t D) {
@@ -198,7 +247,10 @@ EncoderWeights<T> pointers(auto& w) {
           w.session_weight.data(),
           w.session_bias.data(),
           w.anchor_weight.data(),
-          w.anchor_bias.data()};
+          w.anchor_bias.data(),
+          w.attention_objectives.data(),
+          w.session_objectives.data(),
+          w.anchor_objectives.data()};
 }
 
 void validate(const Config& config, std::int64_t V, const Content* content) {
@@ -231,7 +283,7 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
   forget_floors();
   std::uint64_t stream = kWeightStream;
   for (auto& [name, shape, array] : weights_.tensors()) {
-    const bool bias = name.ends_with("bias");
+    const bool bias = name.ends_with("bias") || name.ends_with("objectives");  // which begin at 0
     if (name == kAttributeRows) {
       // Of a stream of its own, so that the other weights are those of a model without; sums of one row for each
       // attribute are as long as free rows.
@@ -337,7 +389,9 @@ Encoder Model::encoder(const Activations& a, const TrainingStep* step) const {
           .step = step,
           .residual = config_.residual,
           .normalization = config_.normalization,
-          .scale = config_.score == Score::cosine ? config_.scale : 0};
+          .scale = config_.score == Score::cosine ? config_.scale : 0,
+          .K = config_.K(),
+          .preferences = a.preferences.data()};
 }
 
 void Model::load(const Safetensors& file, const std::string& prefix) {
@@ -355,8 +409,8 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
   };
   try {
     set_floors(without_kinds ? for_every_kind(floors(kRepeatFloors, {config_.repeat_floors}))
-                             : floors(kRepeatFloors, {Repeat::kKinds, config_.repeat_floors}),
-               floors(kSuccessorFloors, {config_.successor_floors}));
+                             : floors(kRepeatFloors, repeat_shape()),
+               floors(kSuccessorFloors, successor_shape()));
     if (has_floors()) set_calibration(fitted(kTemperature), fitted(kTailPower));
   } catch (const std::invalid_argument& error) {
     fail(file.name(), ": ", error.what());
@@ -372,17 +426,29 @@ void Model::save(std::map<std::string, TensorSource>& tensors, const std::string
     tensors.insert_or_assign(prefix + kTailPower, TensorSource({DType::f32, {1}}, &tail_power_));
   }
   if (!repeat_floors_.empty())
-    tensors.insert_or_assign(prefix + kRepeatFloors, TensorSource({DType::f32, {Repeat::kKinds, config_.repeat_floors}},
-                                                                  repeat_floors_.data()));
+    tensors.insert_or_assign(prefix + kRepeatFloors, TensorSource({DType::f32, repeat_shape()}, repeat_floors_.data()));
   if (successor_floors_.empty()) return;
   tensors.insert_or_assign(prefix + kSuccessorFloors,
-                           TensorSource({DType::f32, {config_.successor_floors}}, successor_floors_.data()));
+                           TensorSource({DType::f32, successor_shape()}, successor_floors_.data()));
   successors_->save(tensors, prefix);
 }
 
+std::vector<std::int64_t> Model::repeat_shape() const {
+  std::vector<std::int64_t> shape{Repeat::kKinds, config_.repeat_floors};
+  if (!config_.objectives.empty()) shape.insert(shape.begin(), 1 + config_.K());
+  return shape;
+}
+
+std::vector<std::int64_t> Model::successor_shape() const {
+  std::vector<std::int64_t> shape{config_.successor_floors};
+  if (!config_.objectives.empty()) shape.insert(shape.begin(), 1 + config_.K());
+  return shape;
+}
+
 void Model::forget_floors() {
-  repeat_floors_.assign(static_cast<std::size_t>(Repeat::kKinds * config_.repeat_floors), kNoFloor);
-  successor_floors_.assign(static_cast<std::size_t>(config_.successor_floors), kNoFloor);
+  const auto all = [&](std::int64_t of_one) { return static_cast<std::size_t>((1 + config_.K()) * of_one); };
+  repeat_floors_.assign(all(Repeat::kKinds * config_.repeat_floors), kNoFloor);
+  successor_floors_.assign(all(config_.successor_floors), kNoFloor);
   successors_ = std::make_shared<Successors>(V_);
 }
 
@@ -434,8 +500,8 @@ std::map<std::string, std::vector<float>> Model::download() const {
 std::map<std::string, std::vector<std::int64_t>> Model::shapes() const {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) shapes[name] = shape;
-  if (!repeat_floors_.empty()) shapes[kRepeatFloors] = {Repeat::kKinds, config_.repeat_floors};
-  if (!successor_floors_.empty()) shapes[kSuccessorFloors] = {config_.successor_floors};
+  if (!repeat_floors_.empty()) shapes[kRepeatFloors] = repeat_shape();
+  if (!successor_floors_.empty()) shapes[kSuccessorFloors] = successor_shape();
   if (has_floors()) shapes[kTemperature] = shapes[kTailPower] = {1};
   return shapes;
 }

@@ -5,12 +5,16 @@
 //   m_a = Σ a_i x_i  (+ residual)
 //   h_s = tanh(W_s m_a + b_s)       h_t = tanh(W_t x_t + b_t)
 //   q   = h_s ⊙ h_t                 z_v = q · x_v                             p = softmax(z)
+//
+// With K objectives beside clicks, each bias b is b + Σ_k π_k u_k, of a preference vector π that says how much of each
+// is wanted; u [K,D] for each of the three.
 #pragma once
 
 #include <array>
 #include <limits>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +26,15 @@
 #include "stamp/tensor.h"
 
 namespace stamp {
+
+// The objective that every example serves, beside those of Config::objectives.
+inline constexpr const char* kClick = "click";
+
+// What a list is to serve: weights by name, kClick among them, of which only the ratios count. Empty: clicks alone.
+using Objective = std::map<std::string, double>;
+// Throws std::invalid_argument, naming `call`, for a weight that is not finite and 0 or more, for weights that are all
+// 0 and for a name that is neither kClick nor among `known`.
+STAMP_API void check_objective(const std::string& call, const Objective& objective, std::span<const std::string> known);
 
 enum class Score { dot, cosine };  // q · x_v, or scale · cos(q, x_v)
 
@@ -38,6 +51,12 @@ struct STAMP_API Config {
   std::int64_t successor_floors = 0;  // of products that come near the last events: of so many events; 0: none
   std::int64_t successors = 50;       // kept of each product for them
   float dropout = 0;                  // of the looked-up embeddings, while training
+  // What is learnt beside clicks, three at most: the names of what Sessions::labels mark. Then lists go by a preference
+  // vector.
+  std::vector<std::string> objectives = {};
+  std::int64_t K() const { return static_cast<std::int64_t>(objectives.size()); }
+  // [K] shares of a checked objective; what it weighs beside these is for clicks.
+  std::vector<float> preference(const Objective& objective) const;
   // Attributes that item rows are made of (content.h), x_v = c_v + δ_v; none: rows are free.
   std::vector<std::string> content = {};
   std::int64_t content_bins = 10;   // of a number
@@ -57,13 +76,14 @@ struct STAMP_API Config {
 
 // Trained parameters, or anything with a value for each of them: gradients, moments. Absent tensors are empty.
 struct STAMP_API Weights {
-  Array<float> items;                         // [V,D]
-  Array<float> attribute_rows;                // [K,D], where items are made of them
-  Array<float> w0;                            // [D]
-  Array<float> w1, w2, w3;                    // [D,D]
-  Array<float> attention_bias;                // [D]
-  Array<float> session_weight, session_bias;  // [D,D], [D]
-  Array<float> anchor_weight, anchor_bias;    // [D,D], [D]
+  Array<float> items;                                                        // [V,D]
+  Array<float> attribute_rows;                                               // [K,D], where items are made of them
+  Array<float> w0;                                                           // [D]
+  Array<float> w1, w2, w3;                                                   // [D,D]
+  Array<float> attention_bias;                                               // [D]
+  Array<float> session_weight, session_bias;                                 // [D,D], [D]
+  Array<float> anchor_weight, anchor_bias;                                   // [D,D], [D]
+  Array<float> attention_objectives, session_objectives, anchor_objectives;  // [K,D], where there are objectives
 
   Weights() = default;
   // K: rows of attributes.
@@ -89,27 +109,30 @@ struct STAMP_API Activations {
   explicit Activations(const std::shared_ptr<Device>& device);
   // Room for a batch of B examples with L events. Events are padded to a multiple of Device::padding() with
   // Catalog::kUnknown, which no example reads.
-  void resize(std::int64_t B, std::int64_t L, std::int64_t D);
-  void upload(const Batch& batch, std::int64_t D);
+  void resize(std::int64_t B, std::int64_t L, const Config& config);
+  void upload(const Batch& batch, const Config& config);
   void prepare_backward(std::int64_t D);
 
   std::int64_t B = 0, L = 0;  // L: padding included
   Array<std::int32_t> rows;   // [B + L] of the item table: the targets, then the events
   Array<std::int32_t> begin, length;
   Array<float> weights;
+  Array<float> preferences;       // [B,K] of objectives beside clicks
   Array<float> q, d_q;            // [B,D] the queries
   Array<float> d_x;               // [L,D] gradients of the rows looked up
   Array<float> losses, log_sums;  // [B]
   std::int32_t* targets() { return rows.data(); }
   const std::int32_t* events() const { return rows.data() + B; }
   Ranges ranges() const { return {begin.data(), length.data(), B, L}; }
-  BatchArrays batch() { return {B, L, rows.data() + B, begin.data(), length.data(), rows.data(), weights.data()}; }
+  BatchArrays batch() {
+    return {B, L, rows.data() + B, begin.data(), length.data(), rows.data(), weights.data(), preferences.data()};
+  }
   // Differs where sizes or memory do.
   std::uint64_t layout();
 
  private:
   std::array<Array<std::int32_t>*, 3> integers();
-  std::array<Array<float>*, 6> floats();
+  std::array<Array<float>*, 7> floats();
 
   std::shared_ptr<Device> device_;
   std::vector<std::int32_t> uploaded_;
@@ -161,7 +184,8 @@ class STAMP_API Model {
   // Below which scores of products that the history names do not fall (floors.h). In host memory; kNoFloor where there
   // is none. Of what it holds itself, [Repeat::kKinds,config.repeat_floors], by kind (repeats.h) and by how many events
   // ago that last was there: of the anchor, of the event before it, …, the last one for all before, too. Of what comes
-  // near its events, [config.successor_floors], by how many events ago those were.
+  // near its events, [config.successor_floors], by how many events ago those were. Where there are K objectives, 1 + K
+  // of each, one behind the other, those for clicks first.
   static constexpr float kNoFloor = std::numeric_limits<float>::lowest();
   const std::vector<float>& repeat_floors() const { return repeat_floors_; }
   const std::vector<float>& successor_floors() const { return successor_floors_; }
@@ -201,6 +225,8 @@ class STAMP_API Model {
   void forget_differences();                // of products that have attributes: their items become c
   void update_differences();                // to what the items say
   bool has_floors() const { return config_.repeat_floors + config_.successor_floors > 0; }
+  std::vector<std::int64_t> repeat_shape() const;  // of floors, as they are saved
+  std::vector<std::int64_t> successor_shape() const;
 
   Config config_;
   std::int64_t V_;

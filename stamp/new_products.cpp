@@ -104,7 +104,7 @@ std::vector<bool> add_clicks(const Model& model, const Sessions& sessions, const
   Batch batch;
   for (std::size_t from = 0; from < targets.size(); from += kAtOnce) {
     builder.build(std::span(targets).subspan(from, std::min(kAtOnce, targets.size() - from)), batch);
-    a.upload(batch, D);
+    a.upload(batch, model.config());
     model.forward(*model.device(), a);
     const auto queries = a.q.download();
     for (std::int64_t b = 0; b < batch.B(); ++b) {

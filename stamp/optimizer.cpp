@@ -135,14 +135,14 @@ void Optimizer::forward_backward(Weights& gradients, std::span<const Parameter> 
 }
 
 void Optimizer::enqueue(const BatchPlace& batch, float learning_rate, double limit) {
-  activations_.resize(batch.B, batch.L, model_.config().dim);
+  activations_.resize(batch.B, batch.L, model_.config());
   prepare({.learning_rate = learning_rate, .weight = batch.weight, .limit = limit, .first = batch.first});
   examples_ = batch.data;
   run(true);
 }
 
 void Optimizer::enqueue(const Batch& batch, float learning_rate, double limit) {
-  activations_.upload(batch, model_.config().dim);
+  activations_.upload(batch, model_.config());
   prepare({.learning_rate = learning_rate, .weight = batch.weight, .limit = limit});
   run(false);
 }
@@ -150,8 +150,9 @@ void Optimizer::enqueue(const Batch& batch, float learning_rate, double limit) {
 void Optimizer::run(bool build) {
   ++steps_;
   std::uint64_t key = build;
-  for (const void* memory : std::initializer_list<const void*>{workspace_.data(), examples_.items, examples_.weights,
-                                                               examples_.examples, examples_.begins, excluded_.data()})
+  for (const void* memory :
+       std::initializer_list<const void*>{workspace_.data(), examples_.items, examples_.weights, examples_.examples,
+                                          examples_.begins, examples_.labels, excluded_.data()})
     key = key * 0x100000001b3 ^ reinterpret_cast<std::uintptr_t>(memory);
   key = (key * 0x100000001b3 ^ static_cast<std::uint64_t>(workspace_.size())) * 0x100000001b3 ^ activations_.layout();
   recorder_->run(key, [this, build] {
@@ -200,7 +201,7 @@ double Optimizer::step(const Batch& batch, float learning_rate, double limit) {
 }
 
 double Optimizer::gradients(const Batch& batch, Weights& gradients) {
-  activations_.upload(batch, model_.config().dim);
+  activations_.upload(batch, model_.config());
   prepare({.weight = batch.weight, .limit = std::numeric_limits<double>::infinity()});
   forward_backward(gradients, {});
   Device& device = *model_.device();

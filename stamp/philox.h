@@ -28,4 +28,18 @@ constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t 
 // Uniform in (0, 1).
 constexpr float uniform(std::uint32_t word) { return (static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f; }
 
+// n of the n+1 parts of a whole, uniform over all ways to divide it: the gaps between n numbers in (0, 1), n at most 3.
+// The last part is what they leave.
+constexpr std::array<float, 3> parts(const std::array<std::uint32_t, 4>& words, int n) {
+  std::array<float, 3> ends{};
+  for (int i = 0; i < 3; ++i) ends[i] = i < n ? uniform(words[i]) : 1.0f;
+  for (const auto& [low, high] : {std::array{0, 1}, std::array{1, 2}, std::array{0, 1}})
+    if (ends[high] < ends[low]) {
+      const float end = ends[low];
+      ends[low] = ends[high];
+      ends[high] = end;
+    }
+  return {ends[0], ends[1] - ends[0], ends[2] - ends[1]};
+}
+
 }  // namespace stamp

@@ -31,10 +31,11 @@ namespace stamp {
 struct ScanRequest {
   std::span<const std::int32_t> history;  // rows of the model, 1 or more, the current product last
   std::int64_t n = 0;
-  const PlaceSet* excluded = nullptr;   // null: nothing is
-  std::span<const float> boosts = {};   // added to the scores, by place; empty: none
-  std::vector<Scored>* list = nullptr;  // receives them, best first, ties by lower place
-  bool alone = false;                   // in no pass of others: at once, on the thread that asks
+  const PlaceSet* excluded = nullptr;      // null: nothing is
+  std::span<const float> boosts = {};      // added to the scores, by place; empty: none
+  std::vector<Scored>* list = nullptr;     // receives them, best first, ties by lower place
+  std::span<const float> preference = {};  // among the model's objectives; empty: all for clicks
+  bool alone = false;                      // in no pass of others: at once, on the thread that asks
 };
 
 using Pass = std::function<void(std::span<const ScanRequest>)>;

@@ -152,8 +152,8 @@ void Scanner::answer(Context& c, std::span<const ScanRequest> requests) const {
     return !request.excluded || request.excluded->left() * kFew >= size();
   });
   c.batch.clear();
-  for (const auto& request : c.order) c.batch.add_history(request.history);
-  c.activations.upload(c.batch, model_->config().dim);
+  for (const auto& request : c.order) c.batch.add_history(request.history, request.preference, model_->config().K());
+  c.activations.upload(c.batch, model_->config());
   model_->forward(*c.device, c.activations);
   const auto all = static_cast<std::size_t>(few - c.order.begin());
   for (std::size_t first = 0, end = 0; first < all; first = end) {  // as many as their lists allow

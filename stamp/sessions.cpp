@@ -238,15 +238,18 @@ std::vector<std::int64_t> example_targets(const Sessions& sessions, std::int64_t
 void Batch::clear() {
   for (auto* values : {&items, &begin, &length, &targets}) values->clear();
   weights.clear();
+  preferences.clear();
   weight = 0;
 }
 
-void Batch::add_history(std::span<const std::int32_t> history) {
+void Batch::add_history(std::span<const std::int32_t> history, std::span<const float> preference, std::int64_t K) {
   begin.push_back(static_cast<std::int32_t>(items.size()));
   length.push_back(static_cast<std::int32_t>(history.size()));
   items.insert(items.end(), history.begin(), history.end());
   targets.push_back(Catalog::kUnknown);
   weights.push_back(0);
+  preferences.insert(preferences.end(), preference.begin(), preference.end());
+  preferences.resize(static_cast<std::size_t>(B() * K), 0);
 }
 
 void SharedHistories::add(std::span<const std::int32_t> events, std::int64_t begin, std::int64_t end, Batch& batch) {
@@ -306,6 +309,7 @@ void walk_examples(const Sessions& sessions, const WalkOptions& options,
         histories.add(known, options.history > 0 ? std::max<std::int64_t>(0, end - options.history) : 0, end, batch);
         batch.targets.push_back(item);
         batch.weights.push_back(1);
+        batch.preferences.insert(batch.preferences.end(), options.preference.begin(), options.preference.end());
         if (batch.B() == options.batch) {
           if (!answer(batch, s)) return;
           batch.clear();

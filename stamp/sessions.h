@@ -90,13 +90,15 @@ struct STAMP_API Batch {
   std::vector<std::int32_t> length;   // [B]
   std::vector<std::int32_t> targets;  // [B]
   std::vector<float> weights;         // [B], summing to 1, or all 0 where nothing counts
-  double weight = 0;                  // their sum before that
+  std::vector<float> preferences;  // [B,K] of K objectives: how much of each, the rest to clicks; empty: all to clicks
+  double weight = 0;               // their sum before that
 
   std::int64_t B() const { return static_cast<std::int64_t>(begin.size()); }
   std::int64_t L() const { return static_cast<std::int64_t>(items.size()); }
   void clear();
-  // Appends a history of its own without target (Catalog::kUnknown), as recommending does.
-  void add_history(std::span<const std::int32_t> history);
+  // Appends a history of its own without target (Catalog::kUnknown), as recommending does, and its preferences among K
+  // objectives; empty: all for clicks.
+  void add_history(std::span<const std::int32_t> history, std::span<const float> preference = {}, std::int64_t K = 0);
 };
 
 // Histories within one session, neither of whose ends falls: a batch holds what they share once, and no event that none
@@ -130,10 +132,11 @@ class STAMP_API BatchBuilder {
 // How a model with a catalog of V products is asked about sessions.
 struct WalkOptions {
   std::int64_t V = 0;
-  std::int64_t min_history = 1;  // events before a target
-  bool last_only = false;        // only the last event of each session is a target
-  std::int64_t history = 0;      // at most so many last known events are read; 0: all
-  std::int64_t batch = 512;      // examples
+  std::int64_t min_history = 1;        // events before a target
+  bool last_only = false;              // only the last event of each session is a target
+  std::int64_t history = 0;            // at most so many last known events are read; 0: all
+  std::int64_t batch = 512;            // examples
+  std::vector<float> preference = {};  // [K] of each example; empty: all for clicks
 };
 
 // Walks the examples of `sessions` in order. Events outside the catalog (Catalog::kUnknown, say) are skipped in

@@ -143,6 +143,22 @@ class Run {
     return products;
   }
 
+  // Where no example has an objective's label, none counts for it.
+  Objectives objectives_of(const Sessions& sessions, std::span<const std::int64_t> examples) const {
+    Objectives objectives{.count = static_cast<int>(model_.config().objectives.size()), .seed = model_.config().seed};
+    if (sessions.labels().empty()) return objectives;
+    for (int k = 0; k < objectives.count; ++k) {
+      double all = 0, labelled = 0;
+      for (const std::int64_t target : examples) {
+        const double weight = sessions.weights().empty() ? 1 : sessions.weights()[target];
+        all += weight;
+        if (sessions.labels()[target] >> k & 1) labelled += weight;
+      }
+      if (labelled > 0) objectives.gains[k] = static_cast<float>(all / labelled);
+    }
+    return objectives;
+  }
+
   std::int64_t planned_epochs() const { return phase_ == Phase::refit ? report_.best_epoch : config_.epochs; }
 
   void fit(const Sessions& sessions) {
@@ -156,7 +172,7 @@ class Run {
     const std::int64_t count = static_cast<std::int64_t>(examples.size());
     // Half of what the model leaves, for activations and scratch are to come.
     Batches batches(model_.device(), sessions, examples, model_.config().history, config_.batch_size,
-                    model_.config().seed, model_.device()->free_memory() / 2);
+                    model_.config().seed, model_.device()->free_memory() / 2, objectives_of(sessions, examples));
     report_.streamed = batches.streamed();
     report_.examples = count;
     for (; epoch_ < epochs && !out_of_patience(); ++epoch_) {

@@ -142,16 +142,33 @@ class Network {
     return d_x;
   }
 
-  Vector cell(const std::string& name, const Vector& x) const {
+  double preference(std::int64_t b, std::int64_t k) const {
+    const auto K = static_cast<std::int64_t>(c_.config.objectives.size());
+    return c_.batch.preferences.empty() ? 0.0 : c_.batch.preferences[b * K + k];
+  }
+  // The bias of one of attention, mlp_session and mlp_anchor for example b.
+  double bias(const std::string& name, std::int64_t b, std::int64_t d) const {
+    double sum = has(name + ".bias") ? w(name + ".bias")[d] : 0;
+    for (std::size_t k = 0; k < c_.config.objectives.size(); ++k)
+      sum += preference(b, static_cast<std::int64_t>(k)) * w(name + ".objectives")[k * D_ + d];
+    return sum;
+  }
+  void bias_backward(const std::string& name, std::int64_t b, const Vector& d_y) {
+    for (std::int64_t d = 0; d < D_; ++d) {
+      if (has(name + ".bias")) g(name + ".bias")[d] += d_y[d];
+      for (std::size_t k = 0; k < c_.config.objectives.size(); ++k)
+        g(name + ".objectives")[k * D_ + d] += preference(b, static_cast<std::int64_t>(k)) * d_y[d];
+    }
+  }
+
+  Vector cell(const std::string& name, std::int64_t b, const Vector& x) const {
     Vector y = apply(name + ".weight", x);
-    for (std::int64_t d = 0; d < D_; ++d) y[d] = std::tanh(y[d] + (has(name + ".bias") ? w(name + ".bias")[d] : 0));
+    for (std::int64_t d = 0; d < D_; ++d) y[d] = std::tanh(y[d] + bias(name, b, d));
     return y;
   }
-  Vector cell_backward(const std::string& name, const Vector& x, const Vector& y, Vector d_y) {
-    for (std::int64_t d = 0; d < D_; ++d) {
-      d_y[d] *= 1 - y[d] * y[d];
-      if (has(name + ".bias")) g(name + ".bias")[d] += d_y[d];
-    }
+  Vector cell_backward(const std::string& name, std::int64_t b, const Vector& x, const Vector& y, Vector d_y) {
+    for (std::int64_t d = 0; d < D_; ++d) d_y[d] *= 1 - y[d] * y[d];
+    bias_backward(name, b, d_y);
     return apply_backward(name + ".weight", x, d_y);
   }
 
@@ -176,7 +193,7 @@ class Network {
       Vector s = apply("attention.w1", x);
       double a = 0;
       for (std::int64_t d = 0; d < D_; ++d) {
-        s[d] = sigmoid(s[d] + anchor[d] + mean[d] + (has("attention.bias") ? w("attention.bias")[d] : 0));
+        s[d] = sigmoid(s[d] + anchor[d] + mean[d] + bias("attention", b, d));
         a += w("attention.w0")[d] * s[d];
       }
       t.gates.push_back(s);
@@ -193,8 +210,8 @@ class Network {
       if (c_.config.residual == stamp::Residual::mean) t.memory[d] += t.mean[d];
       if (c_.config.residual == stamp::Residual::anchor) t.memory[d] += t.x.back()[d];
     }
-    t.h_s = cell("mlp_session", t.memory);
-    t.h_t = cell("mlp_anchor", t.x.back());
+    t.h_s = cell("mlp_session", b, t.memory);
+    t.h_t = cell("mlp_anchor", b, t.x.back());
     double squared = 0;
     for (std::int64_t d = 0; d < D_; ++d) {
       t.product.push_back(t.h_s[d] * t.h_t[d]);
@@ -253,9 +270,9 @@ class Network {
     }
     Vector d_h_s(D_), d_h_t(D_);
     for (std::int64_t d = 0; d < D_; ++d) d_h_s[d] = d_q[d] * t.h_t[d], d_h_t[d] = d_q[d] * t.h_s[d];
-    const Vector d_memory = cell_backward("mlp_session", t.memory, t.h_s, d_h_s);
+    const Vector d_memory = cell_backward("mlp_session", b, t.memory, t.h_s, d_h_s);
     std::vector<Vector> d_x(n, Vector(D_, 0.0));
-    d_x.back() = cell_backward("mlp_anchor", t.x.back(), t.h_t, d_h_t);
+    d_x.back() = cell_backward("mlp_anchor", b, t.x.back(), t.h_t, d_h_t);
 
     Vector d_a(n, 0.0), d_mean(D_, 0.0), d_query(D_, 0.0);
     for (std::int64_t i = 0; i < n; ++i)
@@ -279,8 +296,7 @@ class Network {
       const Vector through = apply_backward("attention.w1", t.x[i], u);
       for (std::int64_t d = 0; d < D_; ++d) d_x[i][d] += through[d];
     }
-    if (has("attention.bias"))
-      for (std::int64_t d = 0; d < D_; ++d) g("attention.bias")[d] += d_query[d];
+    bias_backward("attention", b, d_query);
     const Vector to_anchor = apply_backward("attention.w2", t.x.back(), d_query);
     const Vector to_mean = apply_backward("attention.w3", t.mean, d_query);
     for (std::int64_t d = 0; d < D_; ++d) {
@@ -395,7 +411,7 @@ inline std::vector<std::map<std::int32_t, double>> reasons(const Case& c, std::i
   std::vector<std::map<std::int32_t, double>> found;
   const auto number = [&](const char* name) {
     const auto floors = c.weights.find(name);
-    return floors == c.weights.end() ? std::size_t{0} : floors->second.size();
+    return floors == c.weights.end() ? std::size_t{0} : floors->second.size() / (1 + c.config.objectives.size());
   };
   const std::size_t repeats = number("repeat.floors"), successors = number("successor.floors"),
                     distances = repeats / 10;
@@ -411,12 +427,30 @@ inline std::vector<std::map<std::int32_t, double>> reasons(const Case& c, std::i
   return found;
 }
 
+// The floors of one kind for example b: those of each objective, mixed by its preferences.
+inline Vector mixed_floors(const Case& c, std::int64_t b, const Vector& floors) {
+  const std::size_t K = c.config.objectives.size(), n = floors.size() / (1 + K);
+  Vector mixed;
+  for (std::size_t i = 0; i < n; ++i) {
+    double sum = 0, left = 1;
+    for (std::size_t k = 0; k < K; ++k) {
+      const double share = c.batch.preferences.empty() ? 0.0 : c.batch.preferences[b * K + k];
+      sum += share * std::exp(floors[(1 + k) * n + i]);
+      left -= share;
+    }
+    mixed.push_back(std::log(sum + left * std::exp(floors[i])));
+  }
+  return mixed;
+}
+
 // The scores that example b's products are listed by: those of run(), raised to the floors that its history gives.
 inline Vector listed_scores(const Case& c, std::int64_t b) {
   Vector z = run(c).scores[b], floors;
   for (const char* name : {"repeat.floors", "successor.floors"})
-    if (const auto found = c.weights.find(name); found != c.weights.end())
-      floors.insert(floors.end(), found->second.begin(), found->second.end());
+    if (const auto found = c.weights.find(name); found != c.weights.end()) {
+      const Vector mixed = mixed_floors(c, b, found->second);
+      floors.insert(floors.end(), mixed.begin(), mixed.end());
+    }
   const auto found = reasons(c, b);
   for (std::size_t reason = 0; reason < found.size(); ++reason)
     for (const auto& [row, share] : found[reason])

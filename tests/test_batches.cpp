@@ -3,6 +3,7 @@
 
 #include "stamp/batches.h"
 #include "stamp/optimizer.h"
+#include "stamp/philox.h"
 #include "tests/check.h"
 
 using namespace stamp;
@@ -26,21 +27,22 @@ Sessions random_sessions(int count, unsigned longest, bool weighted, unsigned se
 }
 
 // A batch as the device has laid it out. Events behind the last one read are checked to be none.
-Batch built(const check::DevicePtr& device, const BatchPlace& place) {
-  const TrainingStep header{.weight = place.weight, .first = place.first};
+Batch built(const check::DevicePtr& device, const BatchPlace& place, std::int64_t number = 1) {
+  const TrainingStep header{.number = number, .weight = place.weight, .first = place.first};
   const auto step = check::on(device, std::vector{header});
   check::Guarded<std::int32_t> events(device, place.L), begin(device, place.B), length(device, place.B),
       targets(device, place.B);
-  check::Guarded weights(device, place.B);
-  const std::int64_t L = device->build_batch(
-      place.data, step.data(),
-      {place.B, place.L, events.data(), begin.data(), length.data(), targets.data(), weights.data()});
+  check::Guarded weights(device, place.B), preferences(device, place.B * place.data.objectives.count);
+  const std::int64_t L = device->build_batch(place.data, step.data(),
+                                             {place.B, place.L, events.data(), begin.data(), length.data(),
+                                              targets.data(), weights.data(), preferences.data()});
   CHECK(L <= place.L);
   Batch batch{.items = events.values(),
               .begin = begin.values(),
               .length = length.values(),
               .targets = targets.values(),
               .weights = weights.values(),
+              .preferences = preferences.values(),
               .weight = place.weight};
   std::int64_t read = 0;
   for (std::int64_t b = 0; b < batch.B(); ++b) read = std::max<std::int64_t>(read, batch.begin[b] + batch.length[b]);
@@ -56,6 +58,7 @@ void check_same(const Batch& batch, const Batch& expected) {
   CHECK(batch.length == expected.length);
   CHECK(batch.targets == expected.targets);
   CHECK(batch.weights == expected.weights);
+  CHECK(batch.preferences == expected.preferences);
   CHECK(batch.weight == expected.weight);
 }
 
@@ -112,16 +115,102 @@ TEST_CASE("a device builds the batch that the host builds of the same examples")
     }
 }
 
+namespace {
+
+std::vector<std::uint8_t> random_labels(std::int64_t events, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::uint8_t> labels;
+  for (std::int64_t i = 0; i < events; ++i) labels.push_back(static_cast<std::uint8_t>(random() % 8));
+  return labels;
+}
+
+Sessions labelled(const Sessions& sessions, unsigned seed) {
+  return {{sessions.items().begin(), sessions.items().end()},
+          {sessions.offsets().begin(), sessions.offsets().end()},
+          {},
+          {sessions.weights().begin(), sessions.weights().end()},
+          random_labels(sessions.events(), seed)};
+}
+
+constexpr Objectives objectives_of(int count) { return {.count = count, .gains = {4, 0, 2.5f}, .seed = 11}; }
+
+}  // namespace
+
+TEST_CASE("examples have preferences, and weigh what these say their labels are worth") {
+  for (const auto& device : check::devices())
+    for (int K : {1, 2, 3})
+      for (bool weighted : {false, true}) {
+        CAPTURE(device->name());
+        CAPTURE(K);
+        const Sessions sessions = labelled(random_sessions(300, 9, weighted, 21), 22);
+        const Objectives objectives = objectives_of(K);
+        Batches batches(device, sessions, example_targets(sessions), 0, 200, 3, kAll, objectives);
+        BatchBuilder builder(sessions);
+        batches.start(0, false);
+        for (std::int64_t i = 0; i < batches.size(); ++i) {
+          const BatchPlace& place = batches.at(i);
+          std::vector<std::uint64_t> examples(place.B);
+          device->copy_out(examples.data(), place.data.examples + place.first, examples.size() * sizeof examples[0]);
+          std::vector<std::int64_t> targets;
+          for (std::uint64_t example : examples)
+            targets.push_back(static_cast<std::int64_t>(example >> TrainingExamples::kLengthBits));
+          Batch expected;
+          builder.build(targets, expected);
+          const Batch batch = built(device, place, 5 + i);
+          CHECK(batch.items == expected.items);
+          REQUIRE(batch.preferences.size() == targets.size() * K);
+          for (std::size_t b = 0; b < targets.size(); ++b) {
+            const auto words = philox(objectives.seed, (std::uint64_t{3} << 60) + static_cast<std::uint64_t>(5 + i), b);
+            std::vector<double> ends{0};
+            for (int k = 0; k < K; ++k) ends.push_back(uniform(words[k]));
+            std::sort(ends.begin(), ends.end());
+            double factor = 1 - ends.back();
+            for (int k = 0; k < K; ++k) {
+              const double part = ends[k + 1] - ends[k];
+              CHECK(batch.preferences[b * K + k] == static_cast<float>(part));
+              if (sessions.labels()[targets[b]] >> k & 1) factor += part * objectives.gains[k];
+            }
+            CHECK(batch.weights[b] == doctest::Approx(expected.weights[b] * factor).epsilon(1e-5));
+          }
+        }
+      }
+}
+
+TEST_CASE("preferences are uniform over all ways to divide one") {
+  for (int K : {1, 2, 3}) {
+    constexpr int kDraws = 40'000;
+    std::vector<double> mean(K + 1), squares(K + 1);
+    for (int i = 0; i < kDraws; ++i) {
+      const auto drawn = parts(philox(7, 1, static_cast<std::uint64_t>(i)), K);
+      double rest = 1;
+      for (int k = 0; k < K; ++k) {
+        CHECK(drawn[k] >= 0);
+        rest -= drawn[k];
+      }
+      CHECK(rest > 0);
+      for (int k = 0; k <= K; ++k) {
+        const double part = k < K ? drawn[k] : rest;
+        mean[k] += part / kDraws;
+        squares[k] += part * part / kDraws;
+      }
+    }
+    for (int k = 0; k <= K; ++k) {  // of Dirichlet(1, …, 1)
+      CHECK(mean[k] == doctest::Approx(1.0 / (K + 1)).epsilon(0.02));
+      CHECK(squares[k] == doctest::Approx(2.0 / ((K + 1) * (K + 2))).epsilon(0.03));
+    }
+  }
+}
+
 TEST_CASE("sessions without room travel in pieces, and batches are the same") {
-  const Sessions sessions = random_sessions(200, 12, true, 7);
+  const Sessions sessions = labelled(random_sessions(200, 12, true, 7), 8);
   const auto targets = example_targets(sessions);
   for (const auto& device : check::devices())
     for (std::int64_t history : {0, 4})
       for (std::int64_t room : {std::int64_t{0}, std::int64_t{9000}}) {
         CAPTURE(device->name());
         CAPTURE(room);
-        Batches whole(device, sessions, targets, history, 32, 3, kAll);
-        Batches pieces(device, sessions, targets, history, 32, 3, room);
+        Batches whole(device, sessions, targets, history, 32, 3, kAll, objectives_of(2));
+        Batches pieces(device, sessions, targets, history, 32, 3, room, objectives_of(2));
         CHECK(pieces.streamed() == !device->reads_host_memory());
         for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
           whole.start(epoch, true);
@@ -137,22 +226,25 @@ TEST_CASE("sessions without room travel in pieces, and batches are the same") {
 }
 
 TEST_CASE("an epoch trains to the same bits from pieces as from what is there, and as from batches of the host") {
-  const Sessions sessions = random_sessions(60, 8, true, 8);
+  const Sessions sessions = labelled(random_sessions(60, 8, true, 8), 9);
   const auto targets = example_targets(sessions);
   Config config = Config::preset("official");
   config.dim = 12;
   config.dropout = 0.1f;
+  config.objectives = {"cart", "order"};
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
     const auto trained = [&](std::int64_t room, bool on_host) {
       Model model(config, 50, device);
       Optimizer optimizer({}, model);
-      Batches batches(device, sessions, targets, 4, 32, 3, room);
+      Batches batches(device, sessions, targets, 4, 32, 3, room, objectives_of(2));
+      std::int64_t number = 0;
       for (std::int64_t epoch = 0; epoch < 2; ++epoch) {  // in the second a GPU replays what it has recorded
         batches.start(epoch, epoch == 0);
         for (std::int64_t i = 0; i < batches.size(); ++i) {
           const BatchPlace& place = batches.at(i);
-          on_host ? optimizer.enqueue(built(device, place), 0.01f) : optimizer.enqueue(place, 0.01f);
+          ++number;
+          on_host ? optimizer.enqueue(built(device, place, number), 0.01f) : optimizer.enqueue(place, 0.01f);
         }
       }
       CHECK(!optimizer.wait().stopped);

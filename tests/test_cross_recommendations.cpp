@@ -59,7 +59,7 @@ std::vector<std::int32_t> top(const Model& model, const std::vector<float>& tabl
   Batch batch;
   batch.add_history(history);
   Activations a(model.device());
-  a.upload(batch, model.config().dim);
+  a.upload(batch, model.config());
   model.forward(*model.device(), a);
   const auto q = a.q.download();
   std::vector<double> scores(model.V());

@@ -206,7 +206,7 @@ TEST_CASE("distances at which nothing repeats get no floor") {
   CHECK(model.repeat_floors()[0] == Model::kNoFloor);
   CHECK(model.repeat_floors()[1] > 0);
   CHECK(model.repeat_floors()[2] == Model::kNoFloor);  // no history is so long
-  const float shared = model.repeat_floors()[3 + 1];  // of kinds that no example has: that of all kinds
+  const float shared = model.repeat_floors()[3 + 1];   // of kinds that no example has: that of all kinds
   CHECK(shared > 0);
   CHECK(shared < model.repeat_floors()[1]);  // which counts an example in which it was not the reason
   for (std::int64_t kind = 2; kind < Repeat::kKinds; ++kind)
@@ -298,6 +298,63 @@ TEST_CASE("where the next product always comes near the last, its successors exp
   CHECK(model.repeat_floors() == std::vector<float>(2 * Repeat::kKinds, Model::kNoFloor));
   const auto ranker = model_ranker(model, model.device());
   CHECK(evaluate(*ranker, sessions, item_counts(sessions, kProducts), {.k = {3}}).at[0].hr > 0.99);
+}
+
+TEST_CASE("each objective has floors of its own, fitted to the examples that it counts, and lists mix them") {
+  // Products that come back lead to what the first objective wants, the others to the second; nothing to the third.
+  const Sessions plain = revisiting(900, 41);
+  std::vector<std::uint8_t> labels;
+  for (std::int64_t s = 0; s < plain.size(); ++s) {
+    const auto items = plain.items(s);
+    for (std::size_t i = 0; i < items.size(); ++i)
+      labels.push_back(std::find(items.begin(), items.begin() + i, items[i]) != items.begin() + i ? 1 : 2);
+  }
+  const Sessions sessions({plain.items().begin(), plain.items().end()},
+                          {plain.offsets().begin(), plain.offsets().end()}, {}, {}, labels);
+  Config config = config_of(Score::cosine, 3, 2);
+  config.objectives = {"back", "onward", "nothing"};
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    Model model(config, kProducts, device);
+    auto values = model.download();
+    for (const char* name : {"attention.objectives", "mlp_session.objectives", "mlp_anchor.objectives"})
+      values.at(name) = check::random(values.at(name).size(), 0.3, 5);
+    model.upload(values);
+    model.set_successors(std::make_shared<Successors>(revisiting(300, 77), kProducts, kProducts));
+    fit_floors(model, sessions, example_targets(sessions));
+    const std::size_t n = model.repeat_floors().size() / 4;
+    REQUIRE(n == 3 * Repeat::kKinds);
+    const auto of = [&](std::size_t k) {
+      return std::vector(model.repeat_floors().begin() + k * n, model.repeat_floors().begin() + (k + 1) * n);
+    };
+    const std::size_t back = 1;  // of the first kind, two events ago
+    CHECK(of(1)[back] > of(0)[back] + 1);
+    CHECK(of(2)[back] < of(0)[back] - 1);
+    CHECK(of(3) == of(0));
+    // What all preference for an objective lists is what the floors fitted to its examples alone would.
+    reference::Case c{config, kProducts, {}, {}, {}, {}, reference::successor_shares(revisiting(300, 77), kProducts)};
+    for (auto& [name, tensor] : model.download()) c.weights[name].assign(tensor.begin(), tensor.end());
+    const auto targets = example_targets(sessions);
+    BatchBuilder(sessions).build(std::span(targets).first(60), c.batch);
+    std::mt19937 random(3);
+    for (std::int64_t b = 0; b < c.batch.B(); ++b)
+      for (const float share : {0.3f, 0.5f, 0.1f})
+        c.batch.preferences.push_back(b % 4 == 0 ? 0 : b % 4 == 1 ? (share == 0.5f ? 1.0f : 0.0f) : share);
+    const auto ranker = model_ranker(model, device);
+    Ranking ranking;
+    ranker->rank(c.batch, 5, ranking);
+    for (std::int64_t b = 0; b < c.batch.B(); ++b) {
+      const auto scores = reference::listed_scores(c, b);
+      const double target = scores[c.batch.targets[b]];
+      std::int64_t above = 0, close = 0;
+      for (double score : scores) {
+        above += score > target + 1e-4;
+        close += std::abs(score - target) <= 1e-4;
+      }
+      CHECK(ranking.above[b] >= above);
+      CHECK(ranking.above[b] < above + close);
+    }
+  }
 }
 
 TEST_CASE("a twentieth of the examples at most is held out, of whole sessions whose products are elsewhere too") {

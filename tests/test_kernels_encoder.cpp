@@ -23,6 +23,14 @@ Batch batch_of(const std::vector<std::int32_t>& sessions, std::int32_t history, 
   return batch;
 }
 
+// The same with preferences among K objectives, some of them 0.
+Batch with_preferences(Batch batch, std::int64_t K) {
+  std::mt19937 random(91);
+  for (std::int64_t i = 0; i < batch.B() * K; ++i)
+    batch.preferences.push_back(i % 5 == 0 ? 0 : static_cast<float>(random() % 100) / static_cast<float>(100 * K));
+  return batch;
+}
+
 std::vector<Config> configurations() {
   std::vector<Config> all;
   for (const char* preset : {"paper", "official", "tuned"}) all.push_back(Config::preset(preset));
@@ -34,6 +42,11 @@ std::vector<Config> configurations() {
   other.max_norm = 0.5f;
   other.dropout = 0.2f;
   all.push_back(other);
+  for (std::size_t K : {1, 3}) {  // beside biases, and in their place
+    Config several = Config::preset(K == 1 ? "tuned" : "official");
+    for (std::size_t k = 0; k < K; ++k) several.objectives.push_back(std::string(1, static_cast<char>('a' + k)));
+    all.push_back(several);
+  }
   return all;
 }
 
@@ -46,7 +59,7 @@ struct Case {
     config.repeat_floors = config.successor_floors = 0;
     oracle.config = config;
     oracle.V = V;
-    oracle.batch = batch;
+    oracle.batch = with_preferences(batch, static_cast<std::int64_t>(config.objectives.size()));
     Weights weights(config, V, open_device("cpu"));
     unsigned seed = static_cast<unsigned>(D);
     for (const auto& [name, shape, array] : weights.tensors()) {
@@ -83,7 +96,7 @@ Computed compute(const check::DevicePtr& device, const Case& c) {
   model.upload(c.values);
   const auto step = check::on(device, std::vector<TrainingStep>{{.number = c.kStep}});
   Activations a(device);
-  a.upload(c.oracle.batch, config.dim);
+  a.upload(c.oracle.batch, config);
   // Between guard bands, in the order of EncoderWeights.
   std::map<std::string, check::Guarded<float>> gradients;
   for (const auto& [name, values] : c.values)
@@ -96,11 +109,13 @@ Computed compute(const check::DevicePtr& device, const Case& c) {
   const auto d_q = check::on(device, c.d_q);
   const Encoder encoder = model.encoder(a, step.data());
   device->encode(encoder, queries.data());
-  device->encode_backward(encoder, d_q.data(), d_rows.data(),
-                          {gradient("attention.w0"), gradient("attention.w1"), gradient("attention.w2"),
-                           gradient("attention.w3"), gradient("attention.bias"), gradient("mlp_session.weight"),
-                           gradient("mlp_session.bias"), gradient("mlp_anchor.weight"), gradient("mlp_anchor.bias")},
-                          {});
+  device->encode_backward(
+      encoder, d_q.data(), d_rows.data(),
+      {gradient("attention.w0"), gradient("attention.w1"), gradient("attention.w2"), gradient("attention.w3"),
+       gradient("attention.bias"), gradient("mlp_session.weight"), gradient("mlp_session.bias"),
+       gradient("mlp_anchor.weight"), gradient("mlp_anchor.bias"), gradient("attention.objectives"),
+       gradient("mlp_session.objectives"), gradient("mlp_anchor.objectives")},
+      {});
   Computed computed{queries.values(), d_rows.values(), {}};
   computed.d_rows.resize(c.oracle.batch.L() * config.dim);  // without the device's own padding
   for (const auto& [name, guarded] : gradients)
@@ -190,7 +205,7 @@ TEST_CASE(
           parameters.push_back({values[i].array->size(), values[i].array->data(), of[i].array->data(),
                                 first[i].array->data(), second[i].array->data()});
         Activations a(device);
-        a.upload(c.oracle.batch, D);
+        a.upload(c.oracle.batch, config);
         a.prepare_backward(D);
         a.d_q.upload(c.d_q);
         TrainingStep step{.learning_rate = 0.01f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
@@ -277,7 +292,7 @@ TEST_CASE("the tanh of cells keeps the digits of small values and saturates clea
     Batch batch;
     batch.add_history(std::vector<std::int32_t>{1, 2});
     Activations a(device);
-    a.upload(batch, config.dim);
+    a.upload(batch, config);
     model.forward(*device, a);
     const auto y = a.q.download();
     for (std::size_t i = 0; i < x.size(); ++i)

@@ -128,7 +128,7 @@ TEST_CASE("a model's metrics are those of its scores, sorted") {
       Batch batch;
       batch.add_history(std::span(items).subspan(start, target - start));
       Activations a(device);
-      a.upload(batch, config.dim);
+      a.upload(batch, config);
       model.forward(*device, a);
       const auto q = a.q.download();
       const auto score = [&](std::int64_t v) {

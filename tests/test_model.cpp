@@ -47,6 +47,8 @@ std::vector<Config> configurations() {
     other.score = Score::dot;
     other.mlp_bias = true;
     all.push_back(other);
+    other.objectives = {"cart", "order"};
+    all.push_back(other);
   }
   return all;
 }
@@ -61,7 +63,9 @@ reference::Case make_case(Model& model, unsigned seed) {
     weights[name].assign(values[name].begin(), values[name].end());
   }
   model.upload(values);
-  return {model.config(), model.V(), weights, batch_of(model.V(), seed), {}, {}};
+  Batch batch = batch_of(model.V(), seed);
+  batch.preferences = check::random(batch.B() * model.config().objectives.size(), 0.5, ++seed);
+  return {model.config(), model.V(), weights, batch, {}, {}};
 }
 
 }  // namespace
@@ -152,7 +156,7 @@ TEST_CASE("events that no example reads change nothing: padding") {
     Model model(config, 257, device);
     const reference::Case c = make_case(model, 5);
     Activations activations(device);
-    activations.upload(c.batch, config.dim);
+    activations.upload(c.batch, config);
     CHECK(activations.L % device->padding() == 0);
     CHECK(activations.L - c.batch.L() < device->padding());
     const auto rows = activations.rows.download();
@@ -182,13 +186,14 @@ TEST_CASE("neither batch composition nor order changes a bit of a query") {
       Model model(config, 257, device);
       const reference::Case c = make_case(model, 5);
       Activations activations(device);
-      activations.upload(c.batch, config.dim);
+      activations.upload(c.batch, config);
       model.forward(*device, activations);
       const auto together = activations.q.download();
       for (std::int64_t b = 0; b < c.batch.B(); b += 3) {
         Batch alone;
-        alone.add_history(std::span(c.batch.items).subspan(c.batch.begin[b], c.batch.length[b]));
-        activations.upload(alone, config.dim);
+        alone.add_history(std::span(c.batch.items).subspan(c.batch.begin[b], c.batch.length[b]),
+                          std::span(c.batch.preferences).subspan(b * config.K(), config.K()), config.K());
+        activations.upload(alone, config);
         model.forward(*device, activations);
         const auto single = activations.q.download();
         const auto first = together.begin() + b * config.dim;
@@ -216,7 +221,7 @@ TEST_CASE("a session is encoded to the same bits among 1, 2, 5 and 64") {
           const std::vector<std::int32_t> history{s, 100 + s, 3, 256 - s, s};
           batch.add_history(std::span(history).first(1 + (s + 4) % 5));
         }
-        activations.upload(batch, dim);
+        activations.upload(batch, config);
         model.forward(*device, activations);
         auto queries = activations.q.download();
         queries.resize(dim);

@@ -27,6 +27,7 @@ std::vector<double> ten_steps(const nlohmann::json& golden, const check::DeviceP
     for (const auto& history : recorded["histories"]) batch.add_history(history.get<std::vector<std::int32_t>>());
     batch.targets = recorded["targets"].get<std::vector<std::int32_t>>();
     batch.weights = recorded["weights"].get<std::vector<float>>();
+    if (recorded.contains("preferences")) batch.preferences = recorded["preferences"].get<std::vector<float>>();
     float sum = 0;
     for (float weight : batch.weights) sum += weight;
     for (float& weight : batch.weights) weight /= sum;
@@ -40,7 +41,7 @@ std::vector<double> ten_steps(const nlohmann::json& golden, const check::DeviceP
 TEST_CASE("ten steps lose what PyTorch loses") {
   auto devices = check::devices();
   for (const auto& device : check::fast_devices()) devices.push_back(device);
-  for (const std::string name : {"paper", "official", "cosine"}) {
+  for (const std::string name : {"paper", "official", "cosine", "objectives"}) {
     const auto golden = read_golden(name);
     const auto expected = golden["losses"].get<std::vector<double>>();
     REQUIRE(expected.size() == 10);

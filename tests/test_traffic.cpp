@@ -70,7 +70,7 @@ TEST_CASE("a training step takes little more than it must") {
   const Count step = count(*device, [&] { optimizer.enqueue(batch, 0.001f); });
 
   Activations activations(device);
-  activations.upload(batch, D);
+  activations.upload(batch, config);
   activations.prepare_backward(D);
   Weights gradients(config, V, device, false);
   const auto number = check::on(device, std::vector<TrainingStep>{{.number = 1}});

@@ -42,7 +42,7 @@ struct Problem {
         activations(device),
         gradients(config, V, device, false),
         step(device, 1) {
-    activations.upload(batch, config.dim);
+    activations.upload(batch, config);
     activations.prepare_backward(config.dim);
     activations.d_q.upload(random(batch.B() * config.dim, 1, 2));
     const stamp::TrainingStep first;

@@ -92,7 +92,7 @@ stamp::Activations encode(const stamp::Model& model, const char* histories) {
     batch.add_history(std::vector<std::int32_t>(std::istream_iterator<std::int32_t>(rows), {}));
   }
   stamp::Activations activations(model.device());
-  activations.upload(batch, model.config().dim);
+  activations.upload(batch, model.config());
   model.forward(*model.device(), activations);
   return activations;
 }

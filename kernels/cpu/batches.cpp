@@ -2,8 +2,28 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu_device.h"
+#include "stamp/philox.h"
 
 namespace stamp::cpu {
+
+namespace {
+
+// Draws example b's preferences, and returns what its weight is multiplied by.
+float prefer(const TrainingExamples& data, std::int64_t step, std::int64_t target, std::int64_t b, float* preferences) {
+  const Objectives& objectives = data.objectives;
+  const auto words =
+      philox(objectives.seed, Objectives::kStream + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
+  const auto drawn = parts(words, objectives.count);
+  float factor = 1;
+  for (int k = 0; k < objectives.count; ++k) {
+    preferences[b * objectives.count + k] = drawn[k];
+    const bool counts = data.labels && (data.labels[target] >> k & 1);
+    factor += drawn[k] * ((counts ? objectives.gains[k] : 0.0f) - 1);
+  }
+  return factor;
+}
+
+}  // namespace
 
 std::int64_t CpuDevice::build_batch(const TrainingExamples& data, const TrainingStep* step, const BatchArrays& batch) {
   constexpr std::uint64_t kLength = (std::uint64_t{1} << TrainingExamples::kLengthBits) - 1;
@@ -17,6 +37,7 @@ std::int64_t CpuDevice::build_batch(const TrainingExamples& data, const Training
     batch.length[b] = static_cast<std::int32_t>(length);
     batch.targets[b] = data.items[target];
     batch.weights[b] = static_cast<float>((data.weights ? data.weights[target] : 1.0f) / step->weight);
+    if (data.objectives.count > 0) batch.weights[b] *= prefer(data, step->number, target, b, batch.preferences);
     std::copy(data.items + fresh, data.items + target, batch.events + batch.begin[b] + (fresh - first));
     L = batch.begin[b] + length;
     before = target;

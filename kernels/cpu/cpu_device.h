@@ -98,6 +98,11 @@ class CpuDevice final : public Device {
   void add_bias(std::int64_t N, std::int64_t D, const float* bias, float* y);
   // d_bias = column sums of d_y
   void add_bias_backward(std::int64_t N, std::int64_t D, const float* d_y, float* d_bias);
+  // y[n] += Σ_k preferences[n,k] rows[k], of rows [K,D]
+  void add_preferences(std::int64_t N, std::int64_t D, std::int64_t K, const float* preferences, const float* rows,
+                       float* y);
+  void add_preferences_backward(std::int64_t N, std::int64_t D, std::int64_t K, const float* preferences,
+                                const float* d_y, float* d_rows);
 
   // mlp_cells.cpp. h_s = tanh(h_s + session_bias) and h_t likewise, in place; product = h_s ⊙ h_t. Biases may be null.
   void mlp_cells(std::int64_t B, std::int64_t D, const float* session_bias, const float* anchor_bias, float* h_s,

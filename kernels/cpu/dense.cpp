@@ -41,4 +41,16 @@ void CpuDevice::add_bias_backward(Index N, Index D, const float* d_y, float* d_b
   for (Index n = 0; n < N; ++n) simd().axpy(D, 1, d_y + n * D, d_bias);
 }
 
+void CpuDevice::add_preferences(Index N, Index D, Index K, const float* preferences, const float* rows, float* y) {
+  for (Index n = 0; n < N; ++n)
+    for (Index k = 0; k < K; ++k) simd().axpy(D, preferences[n * K + k], rows + k * D, y + n * D);
+}
+
+void CpuDevice::add_preferences_backward(Index N, Index D, Index K, const float* preferences, const float* d_y,
+                                         float* d_rows) {
+  std::fill_n(d_rows, K * D, 0.0f);
+  for (Index n = 0; n < N; ++n)
+    for (Index k = 0; k < K; ++k) simd().axpy(D, preferences[n * K + k], d_y + n * D, d_rows + k * D);
+}
+
 }  // namespace stamp::cpu

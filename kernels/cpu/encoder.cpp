@@ -41,10 +41,13 @@ void CpuDevice::encode(const Encoder& p, float* queries) {
   linear(B, D, D, a.anchor, w.w2, a.query, false);
   linear(B, D, D, a.mean, w.w3, a.query, true);
   if (w.attention_bias) add_bias(B, D, w.attention_bias, a.query);
+  add_preferences(B, D, p.K, p.preferences, w.attention_objectives, a.query);
   session_attention(a.attention(p), a.memory);
 
   linear(B, D, D, a.memory, w.session_weight, a.h_s, false);
   linear(B, D, D, a.anchor, w.anchor_weight, a.h_t, false);
+  add_preferences(B, D, p.K, p.preferences, w.session_objectives, a.h_s);
+  add_preferences(B, D, p.K, p.preferences, w.anchor_objectives, a.h_t);
   mlp_cells(B, D, w.session_bias, w.anchor_bias, a.h_s, a.h_t, p.scale > 0 ? a.product : queries);
   if (p.scale > 0) normalize_rows(B, D, p.scale, a.product, queries);
 }
@@ -58,11 +61,14 @@ void CpuDevice::encode_backward(const Encoder& p, const float* d_queries, float*
   mlp_cells_backward(B * D, a.h_s, a.h_t, p.scale > 0 ? a.d_product : d_queries, a.d_h_s, a.d_h_t);
   if (g.session_bias) add_bias_backward(B, D, a.d_h_s, g.session_bias);
   if (g.anchor_bias) add_bias_backward(B, D, a.d_h_t, g.anchor_bias);
+  add_preferences_backward(B, D, p.K, p.preferences, a.d_h_s, g.session_objectives);
+  add_preferences_backward(B, D, p.K, p.preferences, a.d_h_t, g.anchor_objectives);
   linear_backward(B, D, D, a.memory, w.session_weight, a.d_h_s, a.d_memory, false, g.session_weight);
   linear_backward(B, D, D, a.anchor, w.anchor_weight, a.d_h_t, a.d_anchor, false, g.anchor_weight);
 
   session_attention_backward(a.attention(p), a.d_memory, d_rows, a.d_keys, a.d_query, g.w0);
   if (g.attention_bias) add_bias_backward(B, D, a.d_query, g.attention_bias);
+  add_preferences_backward(B, D, p.K, p.preferences, a.d_query, g.attention_objectives);
   linear_backward(L, D, D, a.x, w.w1, a.d_keys, d_rows, true, g.w1);
   linear_backward(B, D, D, a.anchor, w.w2, a.d_query, a.d_anchor, true, g.w2);
   linear_backward(B, D, D, a.mean, w.w3, a.d_query, a.d_mean, false, g.w3);

@@ -4,6 +4,7 @@
 // Bound by latency, three reads of memory that wait for each other: predicted 3 µs at B = 512.
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/warp.h"
+#include "stamp/philox.h"
 
 namespace stamp::cuda {
 namespace {
@@ -14,6 +15,23 @@ __device__ inline Index target_of(std::uint64_t example) {
 
 __device__ inline Index length_of(std::uint64_t example) {
   return static_cast<Index>(example & ((std::uint64_t{1} << TrainingExamples::kLengthBits) - 1));
+}
+
+// Draws example b's preferences, and returns what its weight is multiplied by.
+__device__ float prefer(const TrainingExamples& data, Index step, Index target, Index b, float* preferences) {
+  const Objectives& objectives = data.objectives;
+  const auto words =
+      philox(objectives.seed, Objectives::kStream + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
+  const auto drawn = parts(words, objectives.count);
+  const int label = data.labels ? data.labels[target] : 0;
+  float factor = 1;
+#pragma unroll
+  for (int k = 0; k < Objectives::kMost; ++k)
+    if (k < objectives.count) {
+      preferences[b * objectives.count + k] = drawn[k];
+      factor += drawn[k] * ((label >> k & 1 ? objectives.gains[k] : 0.0f) - 1);
+    }
+  return factor;
 }
 
 __global__ void build_batch_kernel(TrainingExamples data, const TrainingStep* step, BatchArrays batch) {
@@ -33,7 +51,9 @@ __global__ void build_batch_kernel(TrainingExamples data, const TrainingStep* st
   batch.begin[b] = static_cast<std::int32_t>(begin);
   batch.length[b] = static_cast<std::int32_t>(length);
   batch.targets[b] = data.items[target];
-  batch.weights[b] = static_cast<float>((data.weights ? data.weights[target] : 1.0f) / step->weight);
+  const auto weight = static_cast<float>((data.weights ? data.weights[target] : 1.0f) / step->weight);
+  batch.weights[b] =
+      data.objectives.count > 0 ? weight * prefer(data, step->number, target, b, batch.preferences) : weight;
 }
 
 }  // namespace

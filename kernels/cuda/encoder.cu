@@ -145,6 +145,7 @@ __global__ void __launch_bounds__(kThreads, 1) encode_kernel(Encoder p, EncoderR
     multiply<bits, general>(sums, D, p.weights.w3, m, means, stride);
     for_outputs(D, m, sums, [&](int d, int row, float value) {
       if (d < D && p.weights.attention_bias) value += p.weights.attention_bias[d];
+      if (d < D && first + row < last) value += preferred(p, p.weights.attention_objectives, first + row, d);
       queries_of_gates[row * stride + d] = value;
       if (left.x && d < D && first + row < last) left.query[(first + row) * D + d] = value;
     });
@@ -208,12 +209,17 @@ __global__ void __launch_bounds__(kThreads, 1) encode_kernel(Encoder p, EncoderR
     float s[1][4] = {}, t[1][4] = {};
     multiply<bits, general>(s, D, p.weights.session_weight, m, memories, stride);
     multiply<bits, general>(t, D, p.weights.anchor_weight, m, anchors, stride);
-    const auto cell = [&](int d, float sum, const float* bias) { return tanhf(bias ? sum + bias[d] : sum); };
+    const auto cell = [&](int d, int row, float sum, const float* bias, const float* objectives) {
+      if (bias) sum += bias[d];
+      if (first + row < last) sum += preferred(p, objectives, first + row, d);
+      return tanhf(sum);
+    };
     int i = 0;
     for_outputs(D, m, s, [&](int d, int row, float sum) {
       const float of_anchor = t[0][i++];
       if (d >= D) return;
-      const float h_s = cell(d, sum, p.weights.session_bias), h_t = cell(d, of_anchor, p.weights.anchor_bias);
+      const float h_s = cell(d, row, sum, p.weights.session_bias, p.weights.session_objectives);
+      const float h_t = cell(d, row, of_anchor, p.weights.anchor_bias, p.weights.anchor_objectives);
       products[row * stride + d] = h_s * h_t;
       if (!left.x || first + row >= last) return;
       left.h_s[(first + row) * D + d] = h_s;

@@ -228,6 +228,13 @@ __device__ float shortened(const Encoder& p, const float* row) {
   return norm > p.max_norm ? p.max_norm / norm : 1.0f;
 }
 
+// What its preferences add to example b's bias in dimension d: Σ_k π_k u_k, of rows [K,D].
+__device__ inline float preferred(const Encoder& p, const float* rows, Index b, int d) {
+  float sum = 0;
+  for (Index k = 0; k < p.K; ++k) sum += p.preferences[b * p.K + k] * rows[k * p.D + d];
+  return sum;
+}
+
 // The gate σ of an event for an example in dimension d.
 __device__ inline float gate(const float* key, const float* query, int d) {
   return __fdividef(1, 1 + __expf(-(key[d] + query[d])));

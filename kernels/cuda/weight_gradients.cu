@@ -1,5 +1,5 @@
-// The gradients of the encoder's dense weights, in one launch: five products d_w = d_yᵀ x over the rows of a batch, and
-// four sums of rows; and Adam, by the block that has an element's gradient.
+// The gradients of the encoder's dense weights, in one launch: five products d_w = d_yᵀ x over the rows of a batch,
+// four sums of rows, and three more for each objective; and Adam, by the block that has an element's gradient.
 //
 // A block owns 32 outputs by 32 inputs of one matrix; its 8 warps have every eighth 16 rows and are added up in their
 // order, so the batch is split without a second launch and the sum has one order. The sums: a block 32 columns, a warp
@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kSide = 32;  // outputs and inputs of a block
 constexpr int kSideStride = kSide + 1;
-constexpr int kProducts = 5, kSums = 4;
+constexpr int kProducts = 5, kSums = 4, kMostSums = kSums + 3 * Objectives::kMost;
 
 struct Jobs {
   Ranges ranges;
@@ -27,9 +27,11 @@ struct Jobs {
     bool of_events;        // N: events that an example may read; else B
   } products[kProducts];
   struct {
-    const float* rows;  // [B,D]
-    Parameter weight;   // [D]; without a gradient: not wanted
-  } sums[kSums];
+    const float* rows;     // [B,D]
+    Parameter weight;      // [D]; without a gradient: not wanted
+    const float* factors;  // one of each row, K apart; null: 1
+  } sums[kMostSums];
+  Index K;
   const TrainingStep* step;  // of Adam; null: gradients alone
 };
 
@@ -117,7 +119,8 @@ __global__ void __launch_bounds__(kThreads, 1) weight_gradients_kernel(Jobs jobs
     if (blockIdx.x >= sides || !job.weight.gradient) return;
     float sum = 0;
     if (d < D)
-      for (Index b = warp; b < B; b += kWarps) sum += job.rows[b * D + d];
+      for (Index b = warp; b < B; b += kWarps)
+        sum += job.factors ? job.factors[b * jobs.K] * job.rows[b * D + d] : job.rows[b * D + d];
     parts[warp * kSide + lane] = sum;
     __syncthreads();
     if (warp != 0 || d >= D) return;
@@ -165,22 +168,36 @@ void CudaDevice::weight_gradients(const Encoder& p, const EncoderRows& rows, con
       if (parameter.gradient == gradient) return parameter;
     return Parameter{0, nullptr, gradient, nullptr, nullptr};
   };
-  const Jobs jobs{p.ranges,
-                  p.D,
-                  {{rows.d_keys, rows.x, weight_of(g.w1), true},
-                   {rows.d_query, rows.anchor, weight_of(g.w2), false},
-                   {rows.d_query, rows.mean, weight_of(g.w3), false},
-                   {rows.d_s, rows.memory, weight_of(g.session_weight), false},
-                   {rows.d_t, rows.anchor, weight_of(g.anchor_weight), false}},
-                  {{rows.d_w0, weight_of(g.w0)},
-                   {rows.d_query, weight_of(g.attention_bias)},
-                   {rows.d_s, weight_of(g.session_bias)},
-                   {rows.d_t, weight_of(g.anchor_bias)}},
-                  parameters.empty() ? nullptr : p.step};
+  // Row k of a matrix.
+  const auto row_of = [](Parameter matrix, Index k, Index D) {
+    for (float** array : {&matrix.value, &matrix.gradient, &matrix.moment1, &matrix.moment2})
+      if (*array) *array += k * D;
+    return matrix;
+  };
+  Jobs jobs{p.ranges,
+            p.D,
+            {{rows.d_keys, rows.x, weight_of(g.w1), true},
+             {rows.d_query, rows.anchor, weight_of(g.w2), false},
+             {rows.d_query, rows.mean, weight_of(g.w3), false},
+             {rows.d_s, rows.memory, weight_of(g.session_weight), false},
+             {rows.d_t, rows.anchor, weight_of(g.anchor_weight), false}},
+            {{rows.d_w0, weight_of(g.w0), nullptr},
+             {rows.d_query, weight_of(g.attention_bias), nullptr},
+             {rows.d_s, weight_of(g.session_bias), nullptr},
+             {rows.d_t, weight_of(g.anchor_bias), nullptr}},
+            p.K,
+            parameters.empty() ? nullptr : p.step};
+  int sums = kSums;
+  for (Index k = 0; k < p.K; ++k)
+    for (const auto& [d_rows, gradient] : {std::pair{rows.d_query, g.attention_objectives},
+                                           {rows.d_s, g.session_objectives},
+                                           {rows.d_t, g.anchor_objectives}})
+      jobs.sums[sums++] = {d_rows, row_of(weight_of(gradient), k, p.D), p.preferences + k};
   const auto sides = static_cast<unsigned>((p.D + kSide - 1) / kSide);
   with_operands(precision_, p.D, [&](auto bits, auto general) {
-    launch("encode_backward of weights", weight_gradients_kernel<bits, general>, dim3(sides * sides, kProducts + kSums),
-           dim3(kThreads), sizeof(float) * kWarps * kSide * kSideStride, jobs);
+    launch("encode_backward of weights", weight_gradients_kernel<bits, general>,
+           dim3(sides * sides, static_cast<unsigned>(kProducts + sums)), dim3(kThreads),
+           sizeof(float) * kWarps * kSide * kSideStride, jobs);
   });
 }
 

@@ -21,10 +21,18 @@ CONFIGS = {
         {"residual": "anchor", "normalization": "softmax", "score": "cosine", "scale": 8.0, "max_norm": 0.5},
         {"learning_rate": 0.01, "clip_norm": 0.3},
     ),
+    "objectives": (
+        {"residual": "mean", "attention_bias": True, "score": "cosine", "scale": 6.0, "objectives": ["cart", "order"]},
+        {"learning_rate": 0.005},
+    ),
 }
 
 
-def forward(w, config, histories):
+def forward(w, config, histories, preferences):
+    def bias(name):
+        objectives = preferences @ w[f"{name}.objectives"] if config.get("objectives") else 0
+        return w.get(f"{name}.bias", 0) + objectives
+
     longest = max(map(len, histories))
     mask = torch.tensor([[i < len(h) for i in range(longest)] for h in histories])
     ids = torch.tensor([h + [0] * (longest - len(h)) for h in histories])
@@ -36,7 +44,7 @@ def forward(w, config, histories):
     count = mask.sum(1, keepdim=True)
     anchor = x[torch.arange(len(histories)), count[:, 0] - 1]
     mean = x.sum(1) / count
-    query = anchor @ w["attention.w2"].T + mean @ w["attention.w3"].T + w.get("attention.bias", 0)
+    query = anchor @ w["attention.w2"].T + mean @ w["attention.w3"].T + bias("attention")
     energy = torch.sigmoid(x @ w["attention.w1"].T + query[:, None]) @ w["attention.w0"]
     if config.get("normalization") == "softmax":
         a = torch.softmax(energy.masked_fill(~mask, -torch.inf), dim=1)
@@ -44,8 +52,8 @@ def forward(w, config, histories):
         a = energy * mask
     memory = torch.einsum("bl,bld->bd", a, x)
     memory = memory + {"none": 0, "mean": mean, "anchor": anchor}[config["residual"]]
-    h_s = torch.tanh(memory @ w["mlp_session.weight"].T + w.get("mlp_session.bias", 0))
-    h_t = torch.tanh(anchor @ w["mlp_anchor.weight"].T + w.get("mlp_anchor.bias", 0))
+    h_s = torch.tanh(memory @ w["mlp_session.weight"].T + bias("mlp_session"))
+    h_t = torch.tanh(anchor @ w["mlp_anchor.weight"].T + bias("mlp_anchor"))
     q, items = h_s * h_t, w["items"]
     if config.get("score") == "cosine":
         q = config["scale"] * torch.nn.functional.normalize(q, dim=-1)
@@ -62,6 +70,9 @@ def make(name, config, training):
         shapes["attention.bias"] = (D,)
     if config.get("mlp_bias"):
         shapes |= {"mlp_session.bias": (D,), "mlp_anchor.bias": (D,)}
+    objectives = len(config.get("objectives", ()))
+    if objectives:
+        shapes |= {f"{name}.objectives": (objectives, D) for name in ("attention", "mlp_session", "mlp_anchor")}
     start = {k: torch.round(0.4 * torch.randn(s, generator=generator), decimals=4) for k, s in shapes.items()}
     w = {k: v.clone().requires_grad_() for k, v in start.items()}
     adam = torch.optim.AdamW(
@@ -73,9 +84,9 @@ def make(name, config, training):
         histories = [torch.randint(0, V, (n,), generator=generator).tolist() for n in lengths]
         targets = torch.randint(0, V, (B,), generator=generator)
         weights = torch.randint(1, 5, (B,), generator=generator) / 4
-        loss = (
-            weights * torch.nn.functional.cross_entropy(forward(w, config, histories), targets, reduction="none")
-        ).sum()
+        preferences = torch.randint(0, 9, (B, objectives), generator=generator) / 8
+        scores = forward(w, config, histories, preferences)
+        loss = (weights * torch.nn.functional.cross_entropy(scores, targets, reduction="none")).sum()
         loss = loss / weights.sum()
         adam.zero_grad()
         loss.backward()
@@ -84,6 +95,8 @@ def make(name, config, training):
         adam.step()
         losses.append(loss.item())
         batches.append({"histories": histories, "targets": targets.tolist(), "weights": weights.tolist()})
+        if objectives:
+            batches[-1]["preferences"] = preferences.flatten().tolist()
     result = {"config": {"dim": D, **config}, "train": training, "products": V, "losses": losses, "batches": batches}
     result["weights"] = {k: v.flatten().tolist() for k, v in start.items()}
     path = pathlib.Path(__file__).parent / f"{name}.json"

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
+from .objectives import check_name, check_names, kinds_of_events
 from .prepared.prepared import is_prepared, open_sessions, refuse_options
 from .prepared.session_events import VALUE, all_sessions
 from .tables.column_reader import ColumnName, ColumnReader, listed_names
@@ -86,12 +87,21 @@ class Sessions:
     ----------
     columns : dict of str to array
         Every column that is not understood, in the order of the events here.
+    objectives : tuple of str
+        What events have labels for (:meth:`labelled`); empty where they have none.
     """
 
-    def __init__(self, core: _stamp.Sessions, catalog: _stamp.Catalog, columns: dict[str, Column] | None = None):
+    def __init__(
+        self,
+        core: _stamp.Sessions,
+        catalog: _stamp.Catalog,
+        columns: dict[str, Column] | None = None,
+        objectives: tuple[str, ...] = (),
+    ):
         self._core = core
         self._catalog = catalog
         self.columns = columns or {}
+        self.objectives = objectives
         self._ids: np.ndarray | None = None
 
     @classmethod
@@ -273,7 +283,7 @@ class Sessions:
         for first, last in ((0, count), (count, len(self))):
             begin, end = self._core.offsets[first], self._core.offsets[last]
             columns = {name: column[int(begin) : int(end)] for name, column in self.columns.items()}
-            parts.append(Sessions(self._core.slice(first, last), self._catalog, columns))
+            parts.append(Sessions(self._core.slice(first, last), self._catalog, columns, self.objectives))
         return parts[0], parts[1]
 
     def select(self, mask: np.ndarray) -> Sessions:
@@ -290,17 +300,106 @@ class Sessions:
                 f"select: mask has dtype {mask.dtype} and shape {mask.shape}, expected one bool for each of "
                 f"{len(self)} sessions"
             )
+        lengths = self.lengths
+        return self._with_events(np.flatnonzero(np.repeat(mask, lengths)), lengths[mask])
+
+    def _with_events(self, events: np.ndarray, lengths: np.ndarray) -> Sessions:
+        """Sessions of these lengths, of these `events` [n], laid end to end, with all that is known of them."""
         core = self._core
-        lengths = np.diff(core.offsets)
-        events = np.flatnonzero(np.repeat(mask, lengths))
-        offsets = np.concatenate(([0], np.cumsum(lengths[mask])))
+
+        def of_each(values: np.ndarray) -> np.ndarray:
+            return values[events] if len(values) else values
+
         chosen = _stamp.Sessions(
             core.items[events],
-            offsets,
-            core.timestamps[events] if len(core.timestamps) else None,
-            core.weights[events] if len(core.weights) else None,
+            np.concatenate(([0], np.cumsum(lengths))),
+            of_each(core.timestamps),
+            of_each(core.weights),
+            of_each(core.labels),
         )
-        return Sessions(chosen, self._catalog, {name: take(column, events) for name, column in self.columns.items()})
+        columns = {name: take(column, events) for name, column in self.columns.items()}
+        return Sessions(chosen, self._catalog, columns, self.objectives)
+
+    def labelled(self, objectives: Sequence[str]) -> Sessions:
+        """The same sessions, whose events say what they lead to, for training on several objectives at once.
+
+        An event leads to "order" where an event of its product and of that type comes at or after it in its session.
+        Labels are of whole sessions: they stay with their events where sessions are split, selected or cut for clusters.
+
+        Parameters
+        ----------
+        objectives : sequence of str
+            1 to 3 types of events of the column `event_type`, beside "click", which every target is for.
+
+        Returns
+        -------
+        Sessions
+            With :attr:`objectives`, in their order; labels that were there are gone.
+
+        Raises
+        ------
+        ValueError
+            No event is of such a type; a name is given twice, is "click" or no text; there are none or too many; the
+            sessions have no column `event_type`.
+
+        Examples
+        --------
+        >>> import stamp
+        >>> visit = {"session_id": [1, 1, 1, 1], "item_id": ["shirt", "shoes", "shirt", "shirt"],
+        ...          "event_type": ["view", "view", "order", "view"]}
+        >>> stamp.Sessions.from_frame(visit).labelled(["order"]).labels("order")
+        array([ True, False,  True, False])
+        """
+        names = check_names("labelled", objectives)
+        core = self._core
+        labels = self._leading("labelled", names)
+        labelled = _stamp.Sessions(core.items, core.offsets, core.timestamps, core.weights, labels)
+        return Sessions(labelled, self._catalog, self.columns, names)
+
+    def labels(self, objective: str) -> np.ndarray:
+        """bool [events]: whether each leads to an objective of :attr:`objectives`. ValueError for another."""
+        if objective not in self.objectives:
+            raise ValueError(
+                f"labels: objective is {objective!r}, expected one of {', '.join(self.objectives) or 'none'}, which "
+                "these sessions are labelled for (Sessions.labelled)"
+            )
+        return (self._core.labels >> self.objectives.index(objective) & 1).astype(bool)
+
+    def leading_to(self, objective: str) -> Sessions:
+        """The same sessions, whose only targets are events that lead to an objective, as :meth:`labelled` has it.
+
+        ``stamp.evaluate(model, test.leading_to("order"))`` is how often what is ordered is found. All other events have
+        weight 0, and are history; weights of targets, labels and columns stay as they are.
+
+        Parameters
+        ----------
+        objective : str
+            A type of events of the column `event_type`.
+
+        Raises
+        ------
+        ValueError
+            No event is of such a type, it is "click", or the sessions have no column `event_type`.
+
+        Examples
+        --------
+        >>> import stamp
+        >>> visit = {"session_id": [1, 1, 1, 1], "item_id": ["hat", "shoes", "shirt", "shirt"],
+        ...          "event_type": ["view", "view", "view", "order"]}
+        >>> sessions = stamp.Sessions.from_frame(visit)
+        >>> popular = stamp.PopularityRecommender().fit(sessions)
+        >>> stamp.evaluate(popular, sessions).examples, stamp.evaluate(popular, sessions.leading_to("order")).examples
+        (3, 2)
+        """
+        leads = self._leading("leading_to", [check_name("leading_to: objective is", objective)]) > 0
+        core = self._core
+        weights = np.where(leads, core.weights if len(core.weights) else np.float32(1), np.float32(0))
+        chosen = _stamp.Sessions(core.items, core.offsets, core.timestamps, weights, core.labels)
+        return Sessions(chosen, self._catalog, self.columns, self.objectives)
+
+    def _leading(self, call: str, names: Sequence[str]) -> np.ndarray:
+        """uint8 [events]: bit k of an event says that it leads to names[k]."""
+        return _stamp.leading_labels(self._core, kinds_of_events(call, self.columns, names))
 
     def rows_in(self, catalog: _stamp.Catalog, what: str, of: str) -> _stamp.Sessions:
         """The same sessions in the rows of another catalog, -1 where it lacks a product. ValueError where it has ids of
@@ -310,12 +409,7 @@ class Sessions:
         rows = Ids(what, self.item_ids).find_in(catalog, of)
         core = self._core
         known = np.append(rows, np.int32(-1))  # an unknown event, -1, stays so
-        return _stamp.Sessions(
-            known[core.items],
-            core.offsets,
-            core.timestamps if len(core.timestamps) else None,
-            core.weights if len(core.weights) else None,
-        )
+        return _stamp.Sessions(known[core.items], core.offsets, core.timestamps, core.weights, core.labels)
 
     def __repr__(self) -> str:
         times = self.timestamps

@@ -42,6 +42,10 @@ def type_name(kind: Any) -> str:
     return str(kind).replace("large_", "")
 
 
+def as_numpy(column: Column) -> np.ndarray:
+    return column.to_numpy(zero_copy_only=False) if is_arrow(column) else np.asarray(column)
+
+
 def take(column: Column, order: np.ndarray) -> Column:
     return column.take(order) if is_arrow(column) else column[order]
 
@@ -65,6 +69,24 @@ def find_missing(values: Collection[Any]) -> np.ndarray:
     if {*map(type, values)} <= {str, int, bytes, list, tuple}:  # a tenth of the time of asking each
         return np.zeros(len(values), bool)
     return np.fromiter(map(is_missing, values), bool, len(values))
+
+
+def plain_texts(column: Column) -> np.ndarray:
+    """Values [n] of any kind as texts, "" where missing."""
+    values = as_numpy(column)
+    if values.dtype.kind not in "Of":  # which alone can say that a value is missing
+        return values.astype(str)
+    return np.where(find_missing(values.tolist()), "", values.astype(str))
+
+
+def different_texts(column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """The texts [k] that :func:`plain_texts` has of a column, and the place of each value [n] among them."""
+    if is_arrow(column):  # without a Python object a value; what is missing is one of them
+        encoded = column.dictionary_encode(null_encoding="encode")
+        return plain_texts(encoded.dictionary), as_numpy(encoded.indices)
+    texts = plain_texts(column).tolist()
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    return np.array([*places], str), np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
 
 
 def require_complete(what: str, missing: np.ndarray) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from ... import _stamp
 from ...base.checks import whole_number
 from ...data.sessions import Sessions
-from ...data.tables.columns import take
 
 
 def hide_products(train: Sessions, share: float = 0.1, *, seed: int = 0) -> tuple[Sessions, np.ndarray]:
@@ -60,11 +59,4 @@ def hide_products(train: Sessions, share: float = 0.1, *, seed: int = 0) -> tupl
     events = np.flatnonzero((core.items < 0) | ~hidden[core.items])
     session = np.repeat(np.arange(len(core)), np.diff(core.offsets))[events]
     lengths = np.bincount(session, minlength=len(core))
-    rest = _stamp.Sessions(
-        core.items[events],
-        np.concatenate(([0], np.cumsum(lengths[lengths > 0]))),
-        core.timestamps[events] if len(core.timestamps) else None,
-        core.weights[events] if len(core.weights) else None,
-    )
-    columns = {name: take(column, events) for name, column in train.columns.items()}
-    return Sessions(rest, train._catalog, columns), ids[occur[chosen]]
+    return train._with_events(events, lengths[lengths > 0]), ids[occur[chosen]]

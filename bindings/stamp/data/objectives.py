@@ -1,0 +1,69 @@
+"""What a shop wants of an event: which events are of the types that objectives are named by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _stamp
+from .tables.columns import Column, different_texts
+
+CLICK = "click"  # the objective that every target is for, whatever its type
+_SHOWN = 10  # types, in messages
+
+
+def check_name(what: str, name: Any) -> str:
+    """The name of an objective beside "click". Raises ValueError, which begins with `what`, for what cannot be."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{what} {name!r}, expected the name of a type of events, as 'order'")
+    if name == CLICK:
+        raise ValueError(f"{what} '{CLICK}', which every target is for; name a type of events beside it")
+    return name
+
+
+def check_names(call: str, objectives: Any) -> tuple[str, ...]:
+    """Names of objectives beside "click". Raises ValueError, which begins with `call`, for what cannot be."""
+    most = _stamp.Sessions.most_labels
+    if not isinstance(objectives, Sequence) or isinstance(objectives, (str, bytes)):
+        raise ValueError(f"{call}: objectives is {objectives!r}, expected a list of types of events, as ['order']")
+    for name in objectives:
+        check_name(f"{call}: objectives has", name)
+    if len({*objectives}) < len(objectives):
+        twice = next(name for name in objectives if objectives.count(name) > 1)
+        raise ValueError(f"{call}: objectives has '{twice}' twice")
+    if not 1 <= len(objectives) <= most:
+        raise ValueError(f"{call}: objectives has {len(objectives)} names, expected 1 to {most}")
+    return (*objectives,)
+
+
+def kinds_of_events(call: str, columns: Mapping[str, Column], names: Sequence[str]) -> np.ndarray:
+    """uint8 [events]: bit k of an event says that names[k] is its type.
+
+    Raises
+    ------
+    ValueError
+        There is no column event_type, or no event of such a type. Messages begin with `call`.
+    """
+    if "event_type" not in columns:
+        raise ValueError(
+            f"{call}: these sessions have no column event_type, only {', '.join(columns) or 'none'}; name or keep it where "
+            "they are read (event_type=)"
+        )
+    types, places = different_texts(columns["event_type"])
+    counts = np.bincount(places, minlength=len(types))
+    bits = np.zeros(len(types), np.uint8)
+    for k, name in enumerate(names):
+        if not counts[types == name].any():
+            raise ValueError(f"{call}: no event is of type {name!r}; {_known(types, counts)}")
+        bits[types == name] |= np.uint8(1 << k)
+    return bits[places]
+
+
+def _known(types: np.ndarray, counts: np.ndarray) -> str:
+    """The most frequent types first, of equals by name."""
+    there = sorted((-int(count), str(text)) for text, count in zip(types, counts) if text)
+    shown = ", ".join(text for _, text in there[:_SHOWN])
+    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+    return f"this log knows {shown or 'none'}{more}"

@@ -21,6 +21,11 @@ MetricsOptions metrics_options(const std::vector<std::int64_t>& k, std::int64_t 
   return options;
 }
 
+std::vector<float> preference_of(const Objective& objective, const Model& model) {
+  check_objective("evaluate", objective, model.config().objectives);
+  return model.config().preference(objective);
+}
+
 std::string evaluate_with(Ranker& ranker, const Sessions& sessions, const std::vector<std::int64_t>& counts,
                           const MetricsOptions& options, const py::object& progress) {
   Callback callback(progress);
@@ -128,32 +133,39 @@ void bind_model(py::module_& m) {
       "evaluate_model",
       [](const Model& model, const Sessions& sessions, const std::vector<std::int64_t>& counts,
          const std::vector<std::int64_t>& k, std::int64_t min_history, bool last_only, const std::string& ties,
-         const py::object& progress) {
+         const Objective& objective, const py::object& progress) {
         // A handle of its own: others may be using the model's.
         const Device& device = *model.device();
         const auto ranker = model_ranker(model, open_device(device.name(), {.precision = device.precision()}));
-        return evaluate_with(*ranker, sessions, counts,
-                             metrics_options(k, min_history, last_only, ties, model.config().history), progress);
+        MetricsOptions options = metrics_options(k, min_history, last_only, ties, model.config().history);
+        options.preference = preference_of(objective, model);
+        return evaluate_with(*ranker, sessions, counts, options, progress);
       },
       py::arg("model"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
-      py::arg("last_only"), py::arg("ties"), py::arg("progress"));
+      py::arg("last_only"), py::arg("ties"), py::arg("objective"), py::arg("progress"));
   m.def(
       "evaluate_clusters",
       [](const std::vector<std::pair<std::vector<std::int32_t>, std::shared_ptr<Model>>>& models,
          const Sessions& sessions, const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>& k,
-         std::int64_t min_history, bool last_only, const std::string& ties, const py::object& progress) {
+         std::int64_t min_history, bool last_only, const std::string& ties, const Objective& objective,
+         const py::object& progress) {
         require(!models.empty(), "evaluate: there is no cluster with a model");
         const Device& device = *models.front().second->device();
         std::vector<ClusterModel> parts;
-        for (const auto& [rows, model] : models) parts.push_back({rows, model});
+        for (const auto& [rows, model] : models) {
+          require(model->config().objectives == models.front().second->config().objectives,
+                  "evaluate: models of the clusters have learnt different objectives");
+          parts.push_back({rows, model});
+        }
         const auto ranker = cluster_ranker(static_cast<std::int64_t>(counts.size()), std::move(parts),
                                            open_device(device.name(), {.precision = device.precision()}));
         MetricsOptions options = metrics_options(k, min_history, last_only, ties, 0);
+        options.preference = preference_of(objective, *models.front().second);
         options.batch *= std::min<std::int64_t>(64, static_cast<std::int64_t>(models.size()));  // each gets a share
         return evaluate_with(*ranker, sessions, counts, options, progress);
       },
       py::arg("models"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
-      py::arg("last_only"), py::arg("ties"), py::arg("progress"));
+      py::arg("last_only"), py::arg("ties"), py::arg("objective"), py::arg("progress"));
   m.def(
       "listed_probabilities",
       [](const Model& model, const Sessions& sessions, std::int64_t k, std::int64_t min_history) {
@@ -188,12 +200,13 @@ void bind_model(py::module_& m) {
       "evaluate_baseline",
       [](const std::shared_ptr<Baseline>& baseline, const Sessions& sessions, const std::vector<std::int64_t>& counts,
          const std::vector<std::int64_t>& k, std::int64_t min_history, bool last_only, const std::string& ties,
-         const py::object& progress) {
+         const Objective& objective, const py::object& progress) {
+        check_objective("evaluate", objective, {});
         const auto ranker = baseline_ranker(baseline);
         return evaluate_with(*ranker, sessions, counts, metrics_options(k, min_history, last_only, ties, 0), progress);
       },
       py::arg("baseline"), py::arg("sessions"), py::arg("counts"), py::arg("k"), py::arg("min_history"),
-      py::arg("last_only"), py::arg("ties"), py::arg("progress"));
+      py::arg("last_only"), py::arg("ties"), py::arg("objective"), py::arg("progress"));
 }
 
 }  // namespace stamp::bindings

@@ -249,6 +249,7 @@ def evaluate_model(
     min_history: int,
     last_only: bool,
     ties: str,
+    objective: Mapping[str, float],
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
 def listed_probabilities(model: Model, sessions: Sessions, *, k: int, min_history: int) -> tuple[Float32, UInt8]: ...
@@ -260,6 +261,7 @@ def evaluate_clusters(
     min_history: int,
     last_only: bool,
     ties: str,
+    objective: Mapping[str, float],
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
 def evaluate_baseline(
@@ -270,6 +272,7 @@ def evaluate_baseline(
     min_history: int,
     last_only: bool,
     ties: str,
+    objective: Mapping[str, float],
     progress: Callable[[int, int], bool | None] | None,
 ) -> str: ...
 def baseline_options(kind: str, options: str) -> str: ...

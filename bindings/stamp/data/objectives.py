@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,23 @@ def check_names(call: str, objectives: Any) -> tuple[str, ...]:
     if not 1 <= len(objectives) <= most:
         raise ValueError(f"{call}: objectives has {len(objectives)} names, expected 1 to {most}")
     return (*objectives,)
+
+
+def weights_of(call: str, objective: Any) -> dict[str, float]:
+    """What a list is to serve, by the names of objectives; nothing where it is None. Raises ValueError, which begins with
+    `call`, for what is no dictionary of numbers of 0 or more, one of them above 0."""
+    if objective is None:
+        return {}
+    if not isinstance(objective, Mapping) or not objective:
+        raise ValueError(f"{call}: objective is {objective!r}, expected weights by name, as {{'click': 0.7, 'order': 0.3}}")
+    for name, weight in objective.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{call}: objective names {name!r}, expected a text, as 'order'")
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= weight < np.inf:
+            raise ValueError(f"{call}: objective has {weight!r} for '{name}', expected a number of 0 or more")
+    if not any(objective.values()):
+        raise ValueError(f"{call}: objective is {objective!r}, expected a weight above 0")
+    return {name: float(weight) for name, weight in objective.items()}
 
 
 def kinds_of_events(call: str, columns: Mapping[str, Column], names: Sequence[str]) -> np.ndarray:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base.checks import list_lengths, truth, whole_number
 from ..base.progress import make_bar
+from ..data.objectives import weights_of
 from ..data.sessions import Sessions
 from .listing import _CatalogRecommender
 
@@ -83,6 +84,7 @@ def evaluate(
     min_history: int = 1,
     last_only: bool = False,
     ties: str = "conservative",
+    objective: Mapping[str, float] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Rank the whole catalog for every target of `test`. Nothing is excluded, not even what was clicked before.
@@ -98,12 +100,16 @@ def evaluate(
         Only the last event of each session is a target.
     ties : {"conservative", "mean", "optimistic"}
         Products of equal score rank before the target, half of them, or after it. NaN is a miss.
+    objective : dict of str to float, optional
+        What lists are to serve, ``{"click": 0.7, "order": 0.3}`` say, of a model that was trained with such `objectives`;
+        clicks alone where it is not given. Which events are targets stays as it is: ``test.leading_to("order")`` has those
+        of products that are ordered later.
 
     Raises
     ------
     ValueError
-        An option cannot be, the model is not fitted, its ids are of another kind than those of `test`, or no event of
-        `test` is a target.
+        An option cannot be, the model is not fitted, its ids are of another kind than those of `test`, no event of
+        `test` is a target, or the model has not learnt what `objective` names.
     """
     model._require_fitted("evaluate")
     if not isinstance(test, Sessions):
@@ -124,6 +130,7 @@ def evaluate(
             min_history=min_history,
             last_only=last_only,
             ties=str(ties),
+            objective=weights_of("evaluate", objective),
             progress=advance,
         )
     finally:

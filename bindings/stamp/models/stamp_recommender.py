@@ -18,6 +18,7 @@ from .. import _stamp
 from ..base.checks import plain, truth
 from ..base.files import check_file
 from ..base.progress import TrainingBar
+from ..data.objectives import check_names
 from ..data.products import Products
 from ..data.sessions import Sessions
 from ..data.tables.ids import Ids, catalog_ids, require_one_kind
@@ -62,7 +63,8 @@ class StampRecommender(_ListingRecommender):
         `calibration` (visitors come back, and go where others went; how often is learnt from up to a twentieth of the
         examples, which teach no weight: docs/model.md); `content`, names of attributes that item rows are made of, or
         True for all that :meth:`fit` is given, with `content_bins`, `difference_bound` and `difference_dropout`, so that
-        products without clicks have rows, too.
+        products without clicks have rows, too; `objectives`, types of events such as ``["order"]`` that lists may serve
+        beside clicks, in any mixture that :meth:`recommend` is asked for (docs/model.md).
 
     Attributes
     ----------
@@ -79,7 +81,8 @@ class StampRecommender(_ListingRecommender):
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [10,repeat_floors],
         `successor.floors` [successor_floors]; with floors also `temperature` [1] and `tail.power` [1], with `content`
-        `attribute_rows` [K,D].
+        `attribute_rows` [K,D]; with K `objectives` three more [K,D], `attention.objectives` say, and floors of each: first
+        those for clicks.
     """
 
     _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_")
@@ -113,6 +116,8 @@ class StampRecommender(_ListingRecommender):
         given = {**before, **{name: plain(value) for name, value in params.items()}}
         check_device_names(device, precision)
         named = {**given, "content": _names_of(given["content"])} if "content" in given else given
+        if given.get("objectives", []) != []:
+            check_names("StampRecommender", given["objectives"])
         _stamp.check_options(*_configs(preset, named), precision)
         self.preset, self.device, self.precision, self._given = preset, device, precision, given
         return self
@@ -153,7 +158,8 @@ class StampRecommender(_ListingRecommender):
         ------
         ValueError
             No example to learn from, `validation` has ids of another kind than `train`, or options that cannot be;
-            `content` without `products`, with an attribute that these have not, or that no product has.
+            `content` without `products`, with an attribute that these have not, or that no product has; `objectives` that
+            no event is of, as :meth:`Sessions.labelled` says.
         RuntimeError
             The device cannot be had, with the reason, or is out of memory. `checkpoint` cannot be written, which is
             looked into before any work.
@@ -166,6 +172,7 @@ class StampRecommender(_ListingRecommender):
             check_file(checkpoint)
         if not isinstance(train, Sessions):
             raise ValueError(f"fit: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
+        train = self._labelled(train)
         if isinstance(validation, numbers.Real) and not isinstance(validation, bool):
             train, validation = train.split_last(float(validation))
         if not (validation is None or isinstance(validation, Sessions)):
@@ -174,6 +181,7 @@ class StampRecommender(_ListingRecommender):
             )
         if validation is not None:
             require_one_kind("fit: validation", validation._catalog, "train", train._catalog)
+            validation = self._labelled(validation) if refit else validation
         parts = [train, validation] if refit and validation is not None else [train]
         catalog = _catalog_of(parts)
         self._train(
@@ -188,6 +196,11 @@ class StampRecommender(_ListingRecommender):
             on_epoch=on_epoch,
         )
         return self
+
+    def _labelled(self, sessions: Sessions) -> Sessions:
+        """With labels for the objectives, where there are some."""
+        names = tuple(self.get_params()["objectives"])
+        return sessions if sessions.objectives == names or not names else sessions.labelled(names)
 
     def _train(
         self,

@@ -30,14 +30,14 @@ struct Ranges {
   std::int64_t B, L;
 };
 
-// What a model learns beside clicks. Each example of a batch of training has a preference vector of its own: the first
-// `count` parts (philox.h) of the words keyed by seed and counted by (kStream + step's number, example of the batch),
-// the rest to clicks. Its weight is multiplied by π_click + Σ_k π_k [label k] gain_k.
+// What a model learns beside clicks. Each example of a batch of training has a preference vector of its own: that of
+// the words (philox.h) keyed by seed and counted by (kStream + step's number, example of the batch). Its weight is
+// multiplied by π_click + Σ_k π_k [label k] gain_k.
 struct Objectives {
   static constexpr int kMost = 3;
   static constexpr std::uint64_t kStream = std::uint64_t{3} << 60;
   int count = 0;
-  float gains[kMost] = {};  // 1 / the share of all examples that have the label
+  float gains[kMost] = {};  // 1 / the share of all examples that have the label; 0: none has, so all count
   std::uint64_t seed = 0;
 };
 

@@ -28,18 +28,22 @@ constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t 
 // Uniform in (0, 1).
 constexpr float uniform(std::uint32_t word) { return (static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f; }
 
-// n of the n+1 parts of a whole, uniform over all ways to divide it: the gaps between n numbers in (0, 1), n at most 3.
-// The last part is what they leave.
-constexpr std::array<float, 3> parts(const std::array<std::uint32_t, 4>& words, int n) {
-  std::array<float, 3> ends{};
-  for (int i = 0; i < 3; ++i) ends[i] = i < n ? uniform(words[i]) : 1.0f;
+// The shares of n objectives in a preference vector, n at most 3; what they leave is for clicks. A third of all vectors
+// is for clicks alone, a third for one of the objectives, and a third uniform over all ways to divide one: the gaps
+// between n numbers in (0, 1).
+constexpr std::array<float, 3> preference(const std::array<std::uint32_t, 4>& words, int n) {
+  std::array<float, 3> shares{};
+  const std::uint32_t kind = words[3] % 3, place = words[3] / 3 % static_cast<std::uint32_t>(n);
+  if (kind == 1) shares[place] = 1;
+  if (kind != 2) return shares;
+  for (int i = 0; i < 3; ++i) shares[i] = i < n ? uniform(words[i]) : 1.0f;
   for (const auto& [low, high] : {std::array{0, 1}, std::array{1, 2}, std::array{0, 1}})
-    if (ends[high] < ends[low]) {
-      const float end = ends[low];
-      ends[low] = ends[high];
-      ends[high] = end;
+    if (shares[high] < shares[low]) {
+      const float end = shares[low];
+      shares[low] = shares[high];
+      shares[high] = end;
     }
-  return {ends[0], ends[1] - ends[0], ends[2] - ends[1]};
+  return {shares[0], shares[1] - shares[0], shares[2] - shares[1]};
 }
 
 }  // namespace stamp

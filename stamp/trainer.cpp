@@ -143,7 +143,7 @@ class Run {
     return products;
   }
 
-  // Where no example has an objective's label, none counts for it.
+  // An objective whose label no example has is learnt as clicks are.
   Objectives objectives_of(const Sessions& sessions, std::span<const std::int64_t> examples) const {
     Objectives objectives{.count = static_cast<int>(model_.config().objectives.size()), .seed = model_.config().seed};
     if (sessions.labels().empty()) return objectives;

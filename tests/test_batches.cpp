@@ -161,14 +161,20 @@ TEST_CASE("examples have preferences, and weigh what these say their labels are 
           REQUIRE(batch.preferences.size() == targets.size() * K);
           for (std::size_t b = 0; b < targets.size(); ++b) {
             const auto words = philox(objectives.seed, (std::uint64_t{3} << 60) + static_cast<std::uint64_t>(5 + i), b);
-            std::vector<double> ends{0};
-            for (int k = 0; k < K; ++k) ends.push_back(uniform(words[k]));
-            std::sort(ends.begin(), ends.end());
-            double factor = 1 - ends.back();
+            std::vector<double> shares(K);
+            if (words[3] % 3 == 1) shares[words[3] / 3 % K] = 1;
+            if (words[3] % 3 == 2) {
+              std::vector<double> ends{0};
+              for (int k = 0; k < K; ++k) ends.push_back(uniform(words[k]));
+              std::sort(ends.begin(), ends.end());
+              for (int k = 0; k < K; ++k) shares[k] = ends[k + 1] - ends[k];
+            }
+            double factor = 1;
             for (int k = 0; k < K; ++k) {
-              const double part = ends[k + 1] - ends[k];
-              CHECK(batch.preferences[b * K + k] == static_cast<float>(part));
-              if (sessions.labels()[targets[b]] >> k & 1) factor += part * objectives.gains[k];
+              CHECK(batch.preferences[b * K + k] == static_cast<float>(shares[k]));
+              if (objectives.gains[k] == 0) continue;  // as for clicks
+              const bool counts = sessions.labels()[targets[b]] >> k & 1;
+              factor += shares[k] * ((counts ? objectives.gains[k] : 0) - 1);
             }
             CHECK(batch.weights[b] == doctest::Approx(expected.weights[b] * factor).epsilon(1e-5));
           }
@@ -176,27 +182,36 @@ TEST_CASE("examples have preferences, and weigh what these say their labels are 
       }
 }
 
-TEST_CASE("preferences are uniform over all ways to divide one") {
+TEST_CASE("preferences are for clicks, for one objective or uniform over all ways to divide one, a third each") {
   for (int K : {1, 2, 3}) {
-    constexpr int kDraws = 40'000;
-    std::vector<double> mean(K + 1), squares(K + 1);
+    constexpr int kDraws = 60'000;
+    std::vector<double> mean(K + 1), squares(K + 1), whole(K + 1);
+    int mixed = 0;
     for (int i = 0; i < kDraws; ++i) {
-      const auto drawn = parts(philox(7, 1, static_cast<std::uint64_t>(i)), K);
-      double rest = 1;
+      const auto drawn = preference(philox(7, 1, static_cast<std::uint64_t>(i)), K);
+      std::vector<double> shares(drawn.begin(), drawn.begin() + K);
+      shares.push_back(1);
       for (int k = 0; k < K; ++k) {
         CHECK(drawn[k] >= 0);
-        rest -= drawn[k];
+        shares[K] -= drawn[k];
       }
-      CHECK(rest > 0);
+      CHECK(shares[K] >= 0);
+      const auto all = std::find(shares.begin(), shares.end(), 1);
+      if (all != shares.end()) {
+        whole[all - shares.begin()] += 1.0 / kDraws;
+        continue;
+      }
+      ++mixed;
       for (int k = 0; k <= K; ++k) {
-        const double part = k < K ? drawn[k] : rest;
-        mean[k] += part / kDraws;
-        squares[k] += part * part / kDraws;
+        mean[k] += shares[k];
+        squares[k] += shares[k] * shares[k];
       }
     }
+    for (int k = 0; k < K; ++k) CHECK(whole[k] == doctest::Approx(1.0 / 3 / K).epsilon(0.03));
+    CHECK(whole[K] == doctest::Approx(1.0 / 3).epsilon(0.03));
     for (int k = 0; k <= K; ++k) {  // of Dirichlet(1, …, 1)
-      CHECK(mean[k] == doctest::Approx(1.0 / (K + 1)).epsilon(0.02));
-      CHECK(squares[k] == doctest::Approx(2.0 / ((K + 1) * (K + 2))).epsilon(0.03));
+      CHECK(mean[k] / mixed == doctest::Approx(1.0 / (K + 1)).epsilon(0.02));
+      CHECK(squares[k] / mixed == doctest::Approx(2.0 / ((K + 1) * (K + 2))).epsilon(0.03));
     }
   }
 }

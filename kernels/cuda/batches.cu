@@ -22,14 +22,14 @@ __device__ float prefer(const TrainingExamples& data, Index step, Index target, 
   const Objectives& objectives = data.objectives;
   const auto words =
       philox(objectives.seed, Objectives::kStream + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
-  const auto drawn = parts(words, objectives.count);
+  const auto drawn = preference(words, objectives.count);
   const int label = data.labels ? data.labels[target] : 0;
   float factor = 1;
 #pragma unroll
   for (int k = 0; k < Objectives::kMost; ++k)
     if (k < objectives.count) {
       preferences[b * objectives.count + k] = drawn[k];
-      factor += drawn[k] * ((label >> k & 1 ? objectives.gains[k] : 0.0f) - 1);
+      if (objectives.gains[k] > 0) factor += drawn[k] * ((label >> k & 1 ? objectives.gains[k] : 0.0f) - 1);
     }
   return factor;
 }

@@ -45,11 +45,13 @@ def weights_of(call: str, objective: Any) -> dict[str, float]:
     if objective is None:
         return {}
     if not isinstance(objective, Mapping) or not objective:
-        raise ValueError(f"{call}: objective is {objective!r}, expected weights by name, as {{'click': 0.7, 'order': 0.3}}")
+        raise ValueError(
+            f"{call}: objective is {objective!r}, expected weights by name, as {{'click': 0.7, 'order': 0.3}}"
+        )
     for name, weight in objective.items():
         if not isinstance(name, str):
             raise ValueError(f"{call}: objective names {name!r}, expected a text, as 'order'")
-        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= weight < np.inf:
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= float(weight) < np.inf:
             raise ValueError(f"{call}: objective has {weight!r} for '{name}', expected a number of 0 or more")
     if not any(objective.values()):
         raise ValueError(f"{call}: objective is {objective!r}, expected a weight above 0")

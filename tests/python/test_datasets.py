@@ -114,8 +114,155 @@ def test_a_zone_without_the_product_at_hand_has_something_to_find(big):
     assert asked.values("hr", name="VS-kNN", zone="product page", k=20).mean() > 0.2
 
 
+def test_a_seed_has_the_clicks_that_it_always_had():
+    """Figures of the shop before there were orders and arrivals."""
+    events = stamp.datasets.synthetic_shop(sessions=3000, products=200, seed=5).events
+    assert list(events) == ["session_id", "visitor_id", "item_id", "timestamp"]
+    assert [int(item[4:]) for item in events["item_id"][:10]] == [178, 178, 102, 160, 161, 174, 120, 120, 124, 155]
+    assert len(events["item_id"]) == 14_607 and events["timestamp"].sum() == pytest.approx(
+        24_849_327_927_755.66, rel=1e-12
+    )
+
+
+@pytest.fixture(scope="module")
+def selling():
+    """Many visits to few products, so that each is ordered dozens of times."""
+    return stamp.datasets.synthetic_shop(sessions=60_000, products=120, orders=True, seed=4)
+
+
+def test_orders_are_events_behind_the_views_of_what_they_are_of(selling):
+    events, prices = selling.events, dict(zip(selling.products["id"].tolist(), selling.products["price"].tolist()))
+    session, ordered = events["session_id"], events["event_type"] == "order"
+    assert set(events["event_type"].tolist()) == {"view", "order"}
+    assert (np.diff(session) >= 0).all() and not (ordered[:-1] & ~ordered[1:] & (session[1:] == session[:-1])).any()
+    viewed = set(zip(session[~ordered].tolist(), events["item_id"][~ordered].tolist()))
+    bought = list(zip(session[ordered].tolist(), events["item_id"][ordered].tolist()))
+    assert viewed.issuperset(bought) and len(set(bought)) == len(bought)
+    assert events["value"][ordered].tolist() == [prices[item] for _, item in bought]
+    assert not events["value"][~ordered].any() and (events["weight"] == ~ordered).all()
+    paid = {}
+    for visit, when in zip(session[ordered].tolist(), events["timestamp"][ordered].tolist()):
+        assert paid.setdefault(visit, when) == when  # at once
+    last = dict(zip(session[~ordered].tolist(), events["timestamp"][~ordered].tolist()))
+    waits = np.array([when - last[visit] for visit, when in paid.items()])
+    assert 0 < waits.min() and waits.max() <= 1800.001
+    assert 0.05 < len(paid) / 60_000 < 0.15
+    assert set(selling.sessions.columns) == {"visitor_id", "event_type", "value"}
+    assert len(selling.sessions) == 60_000 and selling.sessions.n_events == len(session)
+
+
+def test_orders_change_no_click(selling):
+    plain = stamp.datasets.synthetic_shop(sessions=60_000, products=120, seed=4)
+    views = selling.events["event_type"] == "view"
+    assert all(np.array_equal(selling.events[name][views], plain.events[name]) for name in plain.events)
+    assert all(np.array_equal(selling.products[name], plain.products[name]) for name in plain.products)
+    assert plain.order_log_odds is None
+    with pytest.raises(
+        ValueError, match=r"order_probability: this shop has no orders, expected synthetic_shop\(orders"
+    ):
+        plain.order_probability()
+
+
+def counted(shop):
+    """Visits that looked at each product once and more often, and those of them that ordered it: [2, V] each."""
+    number = {item: row for row, item in enumerate(shop.products["id"].tolist())}
+    views, orders = collections.Counter(), collections.Counter()
+    for visit, item, kind in zip(*(shop.events[name].tolist() for name in ("session_id", "item_id", "event_type"))):
+        (views if kind == "view" else orders)[visit, number[item]] += 1
+    looked_at, bought = np.zeros((2, 2, len(number)), np.int64)
+    for (visit, row), count in views.items():
+        looked_at[int(count > 1), row] += 1
+        bought[int(count > 1), row] += orders[visit, row]
+    return looked_at, bought
+
+
+def test_what_is_ordered_is_the_truth_but_for_chance(selling):
+    looked_at, bought = counted(selling)
+    truth = np.stack([selling.order_probability(), selling.order_probability(views=2)])
+    spread = np.sqrt(looked_at * truth * (1 - truth))
+    off = (bought - looked_at * truth)[spread > 0] / spread[spread > 0]
+    assert abs(off.mean()) < 4 / np.sqrt(len(off)) and abs((off**2).mean() - 1) < 4 * np.sqrt(2 / len(off))
+    for returned in (0, 1):  # together, where each product's chance is small beside what is sought
+        assert abs((bought - looked_at * truth)[returned].sum()) < 4 * np.sqrt((spread[returned] ** 2).sum())
+    assert np.array_equal(selling.order_probability(views=5), truth[1])
+
+
+def test_the_truth_is_made_as_it_is_said():
+    """ln(p / (1 - p)) is normal round what price makes of it, with the spreads of collections and products; coming back
+    adds 1.5."""
+    shop = stamp.datasets.synthetic_shop(sessions=10, products=40_000, orders=True, seed=8)
+    once, again = (np.log(p / (1 - p)) for p in (shop.order_probability(), shop.order_probability(views=2)))
+    np.testing.assert_allclose(again - once, 1.5, atol=1e-9)
+    price = np.log(shop.products["price"] / np.median(shop.products["price"]))
+    rest = once + 4.6 + 0.6 * price
+    assert abs(rest.mean()) < 4 * 0.8 / np.sqrt(5000) and abs(np.corrcoef(rest, price)[0, 1]) < 4 / np.sqrt(40_000)
+    within = rest.reshape(-1, 8)  # collections
+    assert within.var(axis=1, ddof=1).mean() == pytest.approx(0.5**2, rel=0.05)
+    assert within.mean(axis=1).var(ddof=1) == pytest.approx(0.8**2 + 0.5**2 / 8, rel=0.1)
+
+
+def test_what_is_looked_at_is_not_what_is_bought():
+    """Clicks alone do not tell: of the 40 products that sell best half or more are not among the 40 most clicked, and of
+    the most clicked tenth some are bought ten times as often per look as others."""
+    shop = stamp.datasets.synthetic_shop(sessions=20_000, products=400, orders=True, seed=5)
+    looked_at, bought = (each.sum(axis=0) for each in counted(shop))
+    clicked, sold = (set(np.argsort(-each, kind="stable")[:40].tolist()) for each in (looked_at, bought))
+    assert len(clicked & sold) <= 20
+    of_clicked = shop.order_probability()[sorted(clicked)]
+    assert of_clicked.max() > 10 * of_clicked.min()
+    assert abs(np.corrcoef(np.log1p(looked_at), shop.order_log_odds)[0, 1]) < 0.2
+
+
+def test_new_products_are_looked_at_when_they_are_there_and_not_before():
+    plain, shop = (
+        stamp.datasets.synthetic_shop(sessions=20_000, products=400, weeks=8, seed=6, **asked)
+        for asked in ({}, {"arrivals": 0.15})
+    )
+    opened, seconds = shop.arrival.min(), 8 * 7 * 86_400
+    new = shop.arrival > opened
+    assert opened == 1_700_000_000 and new.sum() == 60 and (plain.arrival == opened).all()
+    assert (shop.arrival[new] >= opened + 0.75 * seconds).all() and (shop.arrival < opened + seconds).all()
+    came = dict(zip(shop.products["id"].tolist(), shop.arrival.tolist()))
+    when, session = shop.events["timestamp"], shop.events["session_id"]
+    there = np.array([came[item] for item in shop.events["item_id"].tolist()])
+    assert (when >= there).all()
+    # Visits are those without arrivals, but for what was not there yet: of that the variant before it is looked at.
+    began = when[np.searchsorted(session, session)]
+    wanted = np.array([int(item[4:]) for item in plain.events["item_id"]])
+    seen = np.array([int(item[4:]) for item in shop.events["item_id"]])
+    waited = shop.arrival[wanted] > began
+    assert 0.05 < waited.mean() < 0.3 and np.array_equal(seen[~waited], wanted[~waited])
+    assert (seen[waited] < wanted[waited]).all() and not new[seen[waited]].any()
+    assert np.array_equal(seen[waited] // 8, wanted[waited] // 8)
+    # Once there, they are visited as they would be.
+    assert np.array_equal(np.bincount(seen[began >= opened + seconds * 0.999], minlength=400)[new] > 0,
+                          np.bincount(wanted[began >= opened + seconds * 0.999], minlength=400)[new] > 0)  # fmt: skip
+    assert all(np.array_equal(shop.products[name], plain.products[name]) for name in plain.products)
+    assert set(shop.products["collection"][new].tolist()) <= set(shop.products["collection"][~new].tolist())
+
+
+def test_orders_of_new_products_come_after_them():
+    shop = stamp.datasets.synthetic_shop(sessions=5000, products=100, orders=True, arrivals=0.5, seed=9)
+    came = dict(zip(shop.products["id"].tolist(), shop.arrival.tolist()))
+    assert (shop.events["timestamp"] >= [came[item] for item in shop.events["item_id"].tolist()]).all()
+    new = {item for item, moment in came.items() if moment > shop.arrival.min()}
+    ordered = shop.events["item_id"][shop.events["event_type"] == "order"]
+    assert len(new) == 50 and new.intersection(ordered.tolist())
+    smallest = stamp.datasets.synthetic_shop(sessions=50, products=20, arrivals=0.5)
+    assert (smallest.arrival > smallest.arrival.min()).sum() == 10
+
+
 def test_input_that_cannot_be():
     for name, wrong, least in (("sessions", 0, 1), ("products", 19, 20), ("categories", 9, 10), ("weeks", 0, 1)):
         message = f"synthetic_shop: {name} is {wrong}, expected a whole number of {least} or more"
         with pytest.raises(ValueError, match=message):
             stamp.datasets.synthetic_shop(**{name: wrong})
+    for wrong in (1, "yes", None):
+        with pytest.raises(ValueError, match=f"synthetic_shop: orders is {wrong!r}, expected True or False"):
+            stamp.datasets.synthetic_shop(orders=wrong)
+    for wrong in (-0.1, 0.51, float("nan"), True, "0.1"):
+        with pytest.raises(ValueError, match=f"synthetic_shop: arrivals is {wrong!r}, expected a number from 0 to 0.5"):
+            stamp.datasets.synthetic_shop(arrivals=wrong)
+    shop = stamp.datasets.synthetic_shop(sessions=20, products=20, orders=True)
+    with pytest.raises(ValueError, match="order_probability: views is 0, expected a whole number of 1 or more"):
+        shop.order_probability(views=0)

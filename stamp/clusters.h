@@ -27,8 +27,8 @@ struct ClusterSessions : ClusterExamples {
 // What a cluster sees of `sessions`, in one pass. rows[v]: the row of product v in the cluster's own catalog, or
 // Catalog::kUnknown outside; a product beyond `rows` is outside. Events outside are left out, and the event after one
 // gets weight 0, as its example belongs to another cluster. With keep_misses, for evaluations, an event outside that is
-// the target of an anchor inside stays, as Catalog::kUnknown. Sessions that have no example left are left out. Labels are
-// those of the whole sessions: they go with their events.
+// the target of an anchor inside stays, as Catalog::kUnknown. Sessions that have no example left are left out. Labels
+// are those of the whole sessions: they go with their events.
 STAMP_API ClusterSessions cluster_sessions(const Sessions& sessions, std::span<const std::int32_t> rows,
                                            bool keep_misses);
 

@@ -32,10 +32,12 @@ struct Ranges {
 
 // What a model learns beside clicks. Each example of a batch of training has a preference vector of its own: that of
 // the words (philox.h) keyed by seed and counted by (kStream + step's number, example of the batch). Its weight is
-// multiplied by π_click + Σ_k π_k [label k] gain_k.
+// multiplied by π_click + Σ_k π_k [label k] gain_k, and by kClicks, or where there is any other preference by kAside, a
+// tenth of that: so what all preferences share is learnt from clicks, and what depends on them as fast (docs/model.md).
 struct Objectives {
   static constexpr int kMost = 3;
   static constexpr std::uint64_t kStream = std::uint64_t{3} << 60;
+  static constexpr float kClicks = 1 / (0.5f + 0.5f * 0.1f), kAside = 0.1f * kClicks;  // of half each: 1 on average
   int count = 0;
   float gains[kMost] = {};  // 1 / the share of all examples that have the label; 0: none has, so all count
   std::uint64_t seed = 0;

@@ -28,14 +28,14 @@ constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t 
 // Uniform in (0, 1).
 constexpr float uniform(std::uint32_t word) { return (static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f; }
 
-// The shares of n objectives in a preference vector, n at most 3; what they leave is for clicks. A third of all vectors
-// is for clicks alone, a third for one of the objectives, and a third uniform over all ways to divide one: the gaps
-// between n numbers in (0, 1).
+// The shares of n objectives in a preference vector, n at most 3; what they leave is for clicks. Half of all vectors
+// are for clicks alone, a quarter for one of the objectives, and a quarter uniform over all ways to divide one: the
+// gaps between n numbers in (0, 1).
 constexpr std::array<float, 3> preference(const std::array<std::uint32_t, 4>& words, int n) {
   std::array<float, 3> shares{};
-  const std::uint32_t kind = words[3] % 3, place = words[3] / 3 % static_cast<std::uint32_t>(n);
-  if (kind == 1) shares[place] = 1;
-  if (kind != 2) return shares;
+  const std::uint32_t kind = words[3] % 4, place = words[3] / 4 % static_cast<std::uint32_t>(n);
+  if (kind == 2) shares[place] = 1;
+  if (kind != 3) return shares;
   for (int i = 0; i < 3; ++i) shares[i] = i < n ? uniform(words[i]) : 1.0f;
   for (const auto& [low, high] : {std::array{0, 1}, std::array{1, 2}, std::array{0, 1}})
     if (shares[high] < shares[low]) {

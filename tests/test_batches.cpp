@@ -162,8 +162,8 @@ TEST_CASE("examples have preferences, and weigh what these say their labels are 
           for (std::size_t b = 0; b < targets.size(); ++b) {
             const auto words = philox(objectives.seed, (std::uint64_t{3} << 60) + static_cast<std::uint64_t>(5 + i), b);
             std::vector<double> shares(K);
-            if (words[3] % 3 == 1) shares[words[3] / 3 % K] = 1;
-            if (words[3] % 3 == 2) {
+            if (words[3] % 4 == 2) shares[words[3] / 4 % K] = 1;
+            if (words[3] % 4 == 3) {
               std::vector<double> ends{0};
               for (int k = 0; k < K; ++k) ends.push_back(uniform(words[k]));
               std::sort(ends.begin(), ends.end());
@@ -176,13 +176,14 @@ TEST_CASE("examples have preferences, and weigh what these say their labels are 
               const bool counts = sessions.labels()[targets[b]] >> k & 1;
               factor += shares[k] * ((counts ? objectives.gains[k] : 0) - 1);
             }
+            factor *= (words[3] % 4 < 2 ? 1 : 0.1) / 0.55;
             CHECK(batch.weights[b] == doctest::Approx(expected.weights[b] * factor).epsilon(1e-5));
           }
         }
       }
 }
 
-TEST_CASE("preferences are for clicks, for one objective or uniform over all ways to divide one, a third each") {
+TEST_CASE("half of all preferences are for clicks, a quarter for one objective, a quarter uniform over all mixtures") {
   for (int K : {1, 2, 3}) {
     constexpr int kDraws = 60'000;
     std::vector<double> mean(K + 1), squares(K + 1), whole(K + 1);
@@ -207,8 +208,8 @@ TEST_CASE("preferences are for clicks, for one objective or uniform over all way
         squares[k] += shares[k] * shares[k];
       }
     }
-    for (int k = 0; k < K; ++k) CHECK(whole[k] == doctest::Approx(1.0 / 3 / K).epsilon(0.03));
-    CHECK(whole[K] == doctest::Approx(1.0 / 3).epsilon(0.03));
+    for (int k = 0; k < K; ++k) CHECK(whole[k] == doctest::Approx(1.0 / 4 / K).epsilon(0.03));
+    CHECK(whole[K] == doctest::Approx(1.0 / 2).epsilon(0.03));
     for (int k = 0; k <= K; ++k) {  // of Dirichlet(1, …, 1)
       CHECK(mean[k] / mixed == doctest::Approx(1.0 / (K + 1)).epsilon(0.02));
       CHECK(squares[k] / mixed == doctest::Approx(2.0 / ((K + 1) * (K + 2))).epsilon(0.03));

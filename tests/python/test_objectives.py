@@ -96,8 +96,8 @@ def test_types_of_any_make_and_name(tmp_path):
 def test_labels_stay_with_their_events():
     sessions = stamp.Sessions.from_frame(made_up(1)).labelled(["order", "cart"])
     wanted = ["order", "cart"]
-    for part in (*sessions.split_last(0.3), *sessions.split_by_time(1_600_000_350), sessions.select(sessions.lengths > 4),
-                 sessions.leading_to("order")):  # fmt: skip
+    splits = (*sessions.split_last(0.3), *sessions.split_by_time(1_600_000_350))
+    for part in (*splits, sessions.select(sessions.lengths > 4), sessions.leading_to("order")):
         check(part, wanted)
     rest, _ = offline.hide_products(sessions, 0.4, seed=1)
     assert rest.n_events < sessions.n_events

@@ -68,8 +68,8 @@ def kinds_of_events(call: str, columns: Mapping[str, Column], names: Sequence[st
     """
     if "event_type" not in columns:
         raise ValueError(
-            f"{call}: these sessions have no column event_type, only {', '.join(columns) or 'none'}; name or keep it where "
-            "they are read (event_type=)"
+            f"{call}: these sessions have no column event_type, only {', '.join(columns) or 'none'}; name or keep it "
+            "where they are read (event_type=)"
         )
     types, places = different_texts(columns["event_type"])
     counts = np.bincount(places, minlength=len(types))

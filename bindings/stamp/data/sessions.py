@@ -324,7 +324,7 @@ class Sessions:
         """The same sessions, whose events say what they lead to, for training on several objectives at once.
 
         An event leads to "order" where an event of its product and of that type comes at or after it in its session.
-        Labels are of whole sessions: they stay with their events where sessions are split, selected or cut for clusters.
+        Labels are of whole sessions: they go with their events where sessions are split, selected or cut for clusters.
 
         Parameters
         ----------

@@ -96,7 +96,8 @@ def prepare(args: argparse.Namespace) -> Business:
 
 def hits(run: offline.Replay, name: str, zone: str) -> np.ndarray:
     """Where lists [N, CANDIDATES] hold what the visit went on to."""
-    return run.lists[name, zone].rows == run.questions[zone].target[:, None]
+    rows = run.lists[name, zone].rows
+    return (rows == run.questions[zone].target[:, None]) & (rows >= 0)
 
 
 def interval(values: np.ndarray, unit: np.ndarray) -> float:
@@ -150,13 +151,14 @@ def new_products(business: Business) -> None:
 def value_knob(business: Business, run: offline.Replay) -> None:
     """Lists by probability times price to a power, beside those by what an order is really expected to bring."""
     names = {"by price": "price", "by the truth": "price × chance of an order"}
+    prices = dict(zip(business.shop.products["id"].tolist(), business.shop.products["price"].tolist()))
     rows, truth = [], {}
     for name, worth in names.items():
         for value in VALUES if name == "by price" else VALUES[1:]:
             zone = f"value {value:g}"
             questions = run.questions[zone]
             hit = hits(run, name, zone)[:, :K].any(axis=1)
-            price = np.append(prices_in(run, business), 0)[questions.target]
+            price = np.array([prices[item] for item in run.item_ids[questions.target].tolist()])
             earned = hit * business.expected[questions.event]
             truth[name, value] = earned
             change = earned - truth["by price", 0.0]
@@ -190,12 +192,6 @@ def value_knob(business: Business, run: offline.Replay) -> None:
     )
 
 
-def prices_in(run: offline.Replay, business: Business) -> np.ndarray:
-    """Of the products of a replay."""
-    price = dict(zip(business.shop.products["id"].tolist(), business.shop.products["price"].tolist()))
-    return np.array([price[item] for item in run.item_ids.tolist()])
-
-
 def other_releases(business: Business, run: offline.Replay, seed: int) -> None:
     """From an explored log of today's lists: what others would have earned, beside what they would have."""
     today = "value 0"
@@ -205,7 +201,7 @@ def other_releases(business: Business, run: offline.Replay, seed: int) -> None:
     money = dataclasses.replace(clicks, reward=clicks.reward * business.paid[events][clicks.request])
     worth = {"looks": (clicks, np.ones(len(events))), "money": (money, business.expected[events])}
     rows, reasons, held, widths = [], [], [], {what: [] for what in worth}
-    for name, value in (("by price", 0.5), ("by price", 1.0), ("by the truth", 1.0)):
+    for name, value in (("by price", 0.0), ("by price", 0.5), ("by price", 1.0), ("by the truth", 1.0)):
         zone = f"value {value:g}"
         lists, hit = off_policy.replayed(run, name, zone=zone), hits(run, name, zone)[:, :SLOTS]
         for what, (log, each) in worth.items():
@@ -236,12 +232,12 @@ def other_releases(business: Business, run: offline.Replay, seed: int) -> None:
     if held:
         wide = " and ".join(f"{np.mean(each):.0%} of the estimate for {what}" for what, each in widths.items() if each)
         words = (
-            f"Nobody was shown these lists, and {sum(held)} of {len(held)} intervals hold what they would have had. They "
+            f"No visitor was shown these lists as they are, and {sum(held)} of {len(held)} intervals hold what they would have had. They "
             f"are {wide} wide: few looks end in an order, so what a week's log decides about looks it may leave open about "
             "money. "
         )
     else:
-        words = "Nobody was shown these lists, and so short a log says nothing of them. "
+        words = "No visitor was shown these lists as they are, and so short a log says nothing of them. "
     say(table, words + "What the log could hardly have shown, or says by too few rows, is refused.")
 
 

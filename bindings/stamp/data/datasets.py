@@ -128,8 +128,9 @@ def synthetic_shop(
 
     An order is an event of its visit, as in public logs (JData's), after all views and at most half an hour later, all
     products of a visit at once. Its weight is 0, history only: nobody needs a recommendation of what they are just paying
-    for, and as a click it would teach that visits end with a product once more. Since nothing follows, clicks are
-    learnt from the same examples as without orders; what led to an order is told by `event_type`.
+    for, and as a click it would teach that visits end with a product once more. Since nothing follows, a network learns
+    clicks from the same examples as without orders (what counts events, popularity say, counts orders, too); what led to
+    an order is told by `event_type`.
 
     **Arrivals.** Who would look at a product that had not come when the visit began looks at the variant before it in
     the collection that is always there. So the gaps that new products fill are those of their collections, and their

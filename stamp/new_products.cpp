@@ -190,7 +190,7 @@ AddedProducts add_products(Bundle& bundle, const Catalog& items, const Attribute
 }
 
 std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions) {
-  constexpr double kAttributes = 4;  // clicks that attributes weigh as much as
+  constexpr double kAttributes = 4;  // how much attributes weigh, where clicks together weigh 1 at most
   require(sessions.max_item() < bundle.catalog.size(), "refresh_products: a session holds product ",
           sessions.max_item(), ", expected rows below ", bundle.catalog.size());
   for (const Cluster& cluster : bundle.clusters) content_of("refresh_products", cluster);
@@ -216,6 +216,8 @@ std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions) {
       const auto c = std::span(items).subspan(v * D, D);
       const auto sum = std::span(sums).subspan(v * D, D);
       const double length = norm(c);
+      const double clicks = std::sqrt(std::inner_product(sum.begin(), sum.end(), sum.begin(), 0.0));
+      for (double& value : sum) value /= std::max(1.0, clicks);
       if (length > 0)
         for (std::int64_t d = 0; d < D; ++d) sum[d] += kAttributes * c[d] / length;
       const double whole = std::sqrt(std::inner_product(sum.begin(), sum.end(), sum.begin(), 0.0));

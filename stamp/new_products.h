@@ -28,12 +28,13 @@ STAMP_API AddedProducts add_products(Bundle& bundle, const Catalog& items, const
 // Fits the rows of products that have attributes and no click in training to their clicks in `sessions`, rows of the
 // bundle's catalog:
 //
-//   x_v = |c_v| · n(4 n(c_v) + Σ w n(q))    n(y) = y / |y|
+//   x_v = |c_v| · n(4 n(c_v) + s / max(1, |s|))    s = Σ w n(q), n(y) = y / |y|
 //
 // over the queries q of the histories that they come after and the weights w of these events: the direction of the
-// largest Σ w cos(x, q) + 4 cos(x, c). Four clicks weigh as much as all attributes, as fewer turned rows for the worse
-// on validation (docs/model.md). Products without a click have c_v, whatever they had. Returns how many had one. Throws
-// std::invalid_argument where a model is not loaded or was trained without content.
+// largest Σ w cos(x, q) + 4 cos(x, c), where all clicks together weigh a fourth of what attributes do. More turned rows
+// for the worse on validation, as nothing pushes them away from other histories (docs/model.md). Products without a
+// click have c_v, whatever they had. Returns how many had one. Throws std::invalid_argument where a model is not loaded
+// or was trained without content.
 STAMP_API std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions);
 
 }  // namespace stamp

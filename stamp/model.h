@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "stamp/content.h"
+#include "stamp/objective.h"
 #include "stamp/repeats.h"
 #include "stamp/safetensors.h"
 #include "stamp/sessions.h"
@@ -26,15 +27,6 @@
 #include "stamp/tensor.h"
 
 namespace stamp {
-
-// The objective that every example serves, beside those of Config::objectives.
-inline constexpr const char* kClick = "click";
-
-// What a list is to serve: weights by name, kClick among them, of which only the ratios count. Empty: clicks alone.
-using Objective = std::map<std::string, double>;
-// Throws std::invalid_argument, naming `call`, for a weight that is not finite and 0 or more, for weights that are all
-// 0 and for a name that is neither kClick nor among `known`.
-STAMP_API void check_objective(const std::string& call, const Objective& objective, std::span<const std::string> known);
 
 enum class Score { dot, cosine };  // q · x_v, or scale · cos(q, x_v)
 

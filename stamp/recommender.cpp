@@ -50,6 +50,7 @@ struct Rows {
             .rules = rules.get(),
             .value = request.value,
             .tail = request.tail,
+            .objective = request.objective ? &*request.objective : nullptr,
             .explain = request.explain,
             .diversify = request.diversify,
             .alone = request.alone};

@@ -31,6 +31,9 @@ struct Request {
   // How much what products are worth counts, and how much their popularity counts against them: 0 to 1 (docs/rules.md).
   // Empty: what the zone says, else 0.
   std::optional<double> value = {}, tail = {};
+  // What the list is to serve: weights of clicks and of what the bundle's models have learnt beside them, of which only
+  // the ratios count. Empty: what the zone says, else clicks alone.
+  std::optional<Objective> objective = {};
   bool explain = false;
   bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
   bool alone = false;     // its scan is shared with nobody: for a thread of low priority, whom others would wait for
@@ -89,8 +92,8 @@ class STAMP_API Recommender {
   // called, and so not in one.
   ~Recommender();
 
-  // Throws std::invalid_argument for k < 0, an unknown zone, a value or tail that cannot be (Release::list), an id of
-  // another kind than the catalog's, or rules that cannot be, with the path of the key.
+  // Throws std::invalid_argument for k < 0, an unknown zone, a value, tail or objective that cannot be (Release::list), an
+  // id of another kind than the catalog's, or rules that cannot be, with the path of the key.
   Recommendation recommend(const Request& request) const;
   // On all cores, from one release. Each request has its own answer, or what recommend(request) would throw.
   std::vector<Answer<Recommendation>> recommend(std::span<const Request> requests) const;

@@ -48,6 +48,9 @@ struct Query {
   // How much the value of products counts, and how much their popularity counts against them: 0 to 1 (score_terms.h).
   // Empty: what the zone says, else 0.
   std::optional<double> value = {}, tail = {};
+  // What the list is to serve, as far as its model has learnt it; the rest is for clicks. Null: what the zone says, else
+  // clicks alone.
+  const Objective* objective = nullptr;
   bool popular = true;           // answer with popular products where neither a model nor the fallback answers
   bool explain = false;
   bool diversify = true;  // false: rules that diversify are passed over, as a busy server may ask
@@ -99,6 +102,8 @@ class STAMP_API Release {
   std::vector<std::string> zones() const;
   // Products that a list of the zone has where a query does not say. Throws std::invalid_argument for an unknown zone.
   std::int64_t list_size(std::string_view zone) const;
+  // What models of the bundle have learnt beside clicks, each name once.
+  const std::vector<std::string>& objectives() const { return objectives_; }
 
   // From the next query on in force in every rule, those of the build included; a query that is under way may see a part.
   // Changes apply in order, all or, where this throws, none: std::invalid_argument for a row or a column that there is
@@ -114,8 +119,9 @@ class STAMP_API Release {
   // key.
   std::shared_ptr<const Rules> rules(const std::string& json) const;
 
-  // Throws std::invalid_argument when k < 0, a row is outside the catalog, the zone is unknown, value or tail is no number
-  // from 0 to 1, or a value above 0 is asked for where the rules name no attribute that says it.
+  // Throws std::invalid_argument when k < 0, a row is outside the catalog, the zone is unknown, value or tail is no
+  // number from 0 to 1, a value above 0 is asked for where the rules name no attribute that says it, or the objective
+  // names another than objectives() or has weights that cannot be (check_objective).
   Listing list(const Query& query) const;
   // Each query has its own answer, whatever becomes of the others. threads: 0: all cores; 1: the one that calls, and
   // scans are shared as those of single queries are.
@@ -126,6 +132,8 @@ class STAMP_API Release {
     std::int64_t k, history;
     TermPowers powers;
     Rules rules;
+    Objective objective;
+    std::vector<std::vector<float>> preferences;  // [clusters] of it, among what each model has learnt
   };
   // What one scan can list, and what each zone does to it, as numbers stand.
   struct Shelf {
@@ -150,6 +158,7 @@ class STAMP_API Release {
 
   void set_up();
   void set_up_routes();
+  void set_up_objectives();
   void read_rules();
   // model: whose scores terms are added to; null: none's.
   std::shared_ptr<const Shelf> shelf_of(std::vector<std::int32_t> rows, const Model* model) const;
@@ -187,6 +196,7 @@ class STAMP_API Release {
   std::map<std::string, Zone, std::less<>> zones_;  // "" is no zone; the build's rules that look at numbers go first
   std::vector<std::uint8_t> recommendable_;         // [V] by the other rules of the build
   std::int32_t value_column_ = -1;                  // of numbers(): what products are worth; -1: nobody says
+  std::vector<std::string> objectives_;
   std::vector<std::int32_t> owner_;          // [V] index of the product's cluster, or -1
   std::vector<std::int32_t> model_row_;      // [V] its row there
   std::vector<std::int32_t> group_;          // [V] attribute group, or -1

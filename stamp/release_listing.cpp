@@ -53,9 +53,12 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
   job.list.clear();
   job.history.clear();
   if (job.loaded) {
+    const Config& config = job.loaded->scanner.model().config();
+    if (query.objective) job.own_preference = config.preference(*query.objective);
+    job.preference = query.objective ? job.own_preference : zone.preferences[route.cluster];
     // From the end, so that a long visit costs what the model reads of it.
     const auto events = events_read(query, zone);
-    const auto most = static_cast<std::size_t>(job.loaded->scanner.model().config().history);
+    const auto most = static_cast<std::size_t>(config.history);
     for (std::size_t i = events.size(); i-- > 0 && (most == 0 || job.history.size() < most);)
       if (events[i] != Catalog::kUnknown && owner_[events[i]] == route.cluster)
         job.history.push_back(model_row_[events[i]]);
@@ -92,6 +95,8 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
                  .terms = nullptr,
                  .powers = powers_of(query, zone),
                  .with_terms = {},
+                 .objective = query.objective ? query.objective : &zone.objective,
+                 .learnt = {},
                  .min_score = job.loaded != nullptr,
                  .D = 0,
                  .embeddings = nullptr};
@@ -109,6 +114,7 @@ void Release::start(const Query& query, const Route& found, std::shared_ptr<cons
     job.problem.terms = &job.shelf->terms;
     if (zone.powers.any() && job.problem.powers == zone.powers)
       job.problem.with_terms = job.shelf->with_terms.find(query.zone)->second.row();
+    job.problem.learnt = job.loaded->scanner.model().config().objectives;
     job.problem.D = job.loaded->scanner.model().config().dim;
     job.problem.embeddings = [&job](std::span<const std::int32_t> places, std::vector<float>& rows) {
       job.loaded->scanner.embeddings(places, rows);

@@ -58,8 +58,10 @@ Release::Release(const std::filesystem::path& bundle, const ReleaseOptions& opti
 
 Release::Release(Bundle bundle, const ScanOptions& options) : bundle_(std::move(bundle)) {
   bundle_.validate();
-  for (const Cluster& cluster : bundle_.clusters)
+  for (Cluster& cluster : bundle_.clusters) {
     require(cluster.model != nullptr, "Release: the model of cluster ", cluster.id, " is not loaded");
+    cluster.config = cluster.model->config();
+  }
   options_.scan = options;
   set_up();
   for (std::size_t c = 0; c < slots_.size(); ++c) loaded(c);
@@ -71,6 +73,7 @@ void Release::set_up() {
   const std::size_t V = static_cast<std::size_t>(bundle_.catalog.size());
   slots_.resize(bundle_.clusters.size());
   set_up_routes();
+  set_up_objectives();
   read_rules();
 
   std::vector<std::int32_t> rows;
@@ -95,8 +98,14 @@ void Release::set_up() {
   }
 }
 
+void Release::set_up_objectives() {
+  for (const Cluster& cluster : bundle_.clusters)
+    for (const std::string& name : cluster.config.objectives)
+      if (std::find(objectives_.begin(), objectives_.end(), name) == objectives_.end()) objectives_.push_back(name);
+}
+
 // {"build": [rules], "value": {"attribute": …},
-//  "zones": {name: {"k": …, "history": …, "value": …, "tail": …, "rules": [rules]}}}
+//  "zones": {name: {"k": …, "history": …, "value": …, "tail": …, "objective": {name: weight}, "rules": [rules]}}}
 void Release::read_rules() {
   const Rules build = build_rules(bundle_.rules, bundle_.catalog, bundle_.attributes);
   recommendable_ = recommendable(build, bundle_.attributes);
@@ -131,22 +140,33 @@ void Release::read_rules() {
     return number;
   };
 
-  zones_.emplace("", Zone{.k = 0, .history = 0, .powers = {}, .rules = first});
+  const auto preferences = [this](const Objective& objective) {
+    std::vector<std::vector<float>> each;
+    for (const Cluster& cluster : bundle_.clusters) each.push_back(cluster.config.preference(objective));
+    return each;
+  };
+  zones_.emplace(
+      "", Zone{.k = 0, .history = 0, .powers = {}, .rules = first, .objective = {}, .preferences = preferences({})});
   const Json zones = file.value("zones", Json::object());
   require(zones.is_object(), "zones is ", zones.dump(), ", expected an object");
   for (const auto& [name, zone] : zones.members()) {
     const std::string where = "zones." + name;
     require(!name.empty(), "zones has a zone without a name");
-    keys(zone, where, {"k", "history", "value", "tail", "rules"});
+    keys(zone, where, {"k", "history", "value", "tail", "objective", "rules"});
     const TermPowers powers{.value = power(zone, "value", where), .tail = power(zone, "tail", where)};
     check_value(where + ".value", powers.value);
+    Objective objective;
+    if (const Json* weights = zone.find("objective")) objective = objective_from_json(where, weights->dump());
+    check_objective(where, objective, objectives_);
     Rules rules = first;
     rules.append(Rules::parse(zone.value("rules", Json::array()).dump(), bundle_.catalog, bundle_.attributes,
                               where + ".rules"));
     zones_.emplace(name, Zone{.k = natural(zone, "k", where),
                               .history = natural(zone, "history", where),
                               .powers = powers,
-                              .rules = std::move(rules)});
+                              .rules = std::move(rules),
+                              .objective = objective,
+                              .preferences = preferences(objective)});
   }
 }
 

@@ -42,6 +42,7 @@ void Release::check(const Query& query) const {
   if (query.value) check_power("recommend", "value", *query.value);
   if (query.tail) check_power("recommend", "tail", *query.tail);
   if (query.value) check_value("recommend: value", *query.value);
+  if (query.objective) check_objective("recommend", *query.objective, objectives_);
 }
 
 void Release::check_value(const std::string& where, double power) const {

@@ -31,6 +31,7 @@ Query query_of(const ReplayQuestions& questions, const ReplayOptions& options, c
               .rules = rules,
               .value = options.value,
               .tail = options.tail,
+              .objective = options.objective ? &*options.objective : nullptr,
               .popular = options.popular};
   if (options.exclude == Exclude::seen) query.exclude = events;
   if (options.exclude == Exclude::anchor) query.exclude = events.last(std::min<std::size_t>(1, events.size()));

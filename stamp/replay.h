@@ -33,6 +33,7 @@ struct ReplayOptions {
   std::string zone = {};
   std::string rules = {};                       // JSON list, or empty
   std::optional<double> value = {}, tail = {};  // as of Query
+  std::optional<Objective> objective = {};      // likewise
   bool popular = true;                          // as of Query
   std::int64_t batch = 16384;                   // questions on their way at once, which bounds memory
 };

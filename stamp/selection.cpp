@@ -375,6 +375,17 @@ std::string Selection::reason(std::size_t listed) const {
   return text;
 }
 
+// Why not all of the objective is served; empty where it is.
+std::string Selection::idle_objectives() const {
+  if (!problem_.terms) return kNoModel;
+  std::string names;
+  for (const auto& [name, weight] : *problem_.objective)
+    if (weight > 0 && name != kClick &&
+        std::find(problem_.learnt.begin(), problem_.learnt.end(), name) == problem_.learnt.end())
+      names += (names.empty() ? "" : ", ") + name;
+  return names.empty() ? "" : concat("the model has not learnt ", names, ", which counts as clicks");
+}
+
 std::string Selection::explanation(const SelectedProducts& selected, const Scan& scan) const {
   const Candidates& scanned = *problem_.candidates;
   Json json{{"candidates", candidates()}, {"rules", Json::array()}, {"listed", Json::array()}};
@@ -382,6 +393,13 @@ std::string Selection::explanation(const SelectedProducts& selected, const Scan&
     Json terms{{"value", problem_.powers.value}, {"tail", problem_.powers.tail}};
     if (!has_terms()) terms["does_not_apply"] = kNoModel;
     json["terms"] = terms;
+  }
+  if (problem_.objective && !is_clicks_alone(*problem_.objective)) {
+    Json weights = Json::object();
+    for (const auto& [name, weight] : *problem_.objective) weights[name] = weight;
+    Json objective{{"weights", weights}};
+    if (const std::string idle = idle_objectives(); !idle.empty()) objective["does_not_apply"] = idle;
+    json["objective"] = objective;
   }
 
   std::vector<std::int64_t> removed;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "stamp/objective.h"
 #include "stamp/score_terms.h"
 
 namespace stamp {
@@ -48,6 +49,10 @@ struct SelectionProblem {
   const ProductTerms* terms = nullptr;
   TermPowers powers = {};
   std::span<const float> with_terms = {};
+  // What the scores are asked to serve, for explanations, and what of it beside clicks the model has learnt; null:
+  // clicks alone.
+  const Objective* objective = nullptr;
+  std::span<const std::string> learnt = {};
   bool min_score = true;  // whether min_score makes sense of the scores; lists that no model makes pass it over
   // The embeddings of candidates, for diversify, as rows [places,D]; none where there are no embeddings. Called once.
   std::int64_t D = 0;
@@ -143,6 +148,7 @@ class STAMP_API Selection {
   template <class F>
   void for_exclusions(F&& f) const;
   std::string reason(std::size_t listed) const;
+  std::string idle_objectives() const;
   std::string explanation(const SelectedProducts& selected, const Scan& scan) const;
 
   SelectionProblem problem_;

@@ -100,8 +100,10 @@ Request request_of(const stamp_request& given) {
                   .rules = text_or(r.rules, ""),
                   .value = r.value ? std::optional(*r.value) : std::nullopt,
                   .tail = r.tail ? std::optional(*r.tail) : std::nullopt,
+                  .objective = {},
                   .explain = r.explain != 0,
                   .diversify = r.no_diversify == 0};
+  if (r.objective) request.objective = objective_from_json("recommend", r.objective);
   if (r.only) request.only = ids_of("only", r.only, r.n_only);
   return request;
 }

@@ -66,6 +66,7 @@ typedef struct {
   int no_diversify;        /* not 0: rules that diversify are passed over, as a busy server may ask */
   const double* value;     /* 0 to 1: how much what products are worth counts; NULL: what the zone says, else 0 */
   const double* tail;      /* 0 to 1: how much their popularity counts against them; NULL likewise */
+  const char* objective;   /* JSON, {"click": 0.7, "order": 0.3}: what to serve; NULL: what the zone says, else clicks */
 } stamp_request;
 
 /* "0.1.0": of the library that runs. */

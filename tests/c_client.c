@@ -158,6 +158,19 @@ int run_c_client(const char* bundle, const char* other) {
   request.value = &all;
   CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID && strstr(stamp_last_error(), "have stock"));
   request.value = NULL;
+  request.objective = "{\"click\": 2}";
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_scores(answer)[0] == best);
+  stamp_answer_free(answer);
+  request.objective = "{\"order\": 1}";
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_OK && stamp_answer_scores(answer)[0] != best);
+  stamp_answer_free(answer);
+  request.objective = "{\"cart\": 1}";
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID &&
+        strstr(stamp_last_error(), "objective names 'cart', expected some of 'click', 'order'"));
+  request.objective = "{click}";
+  CHECK(stamp_recommend(recommender, &request, &answer) == STAMP_INVALID &&
+        strstr(stamp_last_error(), "recommend: objective is not JSON"));
+  request.objective = NULL;
 
   request.zone = "red";
   request.rules = "[{\"rule\": \"exclude_seen\"}]";

@@ -3,7 +3,7 @@
 # and philox.h alone; stamp/internal is for the sources of stamp/, one of which knows nlohmann's header: it is long to compile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-order=(error files safetensors device tensor philox texts catalog attributes sessions pool lists pairs successors repeats content content_arrays model floors batches optimizer metrics calibration trainer clusters cross_recommendations versions baselines popularity item_rules session_knn place_set rules score_terms scan_table bundle routes selection scan_queue scanner answer release replay new_products recommender stamp_c)
+order=(error files safetensors device tensor philox texts catalog attributes sessions pool lists pairs successors repeats content content_arrays objective model floors batches optimizer metrics calibration trainer clusters cross_recommendations versions baselines popularity item_rules session_knn place_set rules score_terms scan_table bundle routes selection scan_queue scanner answer release replay new_products recommender stamp_c)
 status=0
 for header in stamp/*.h; do
   [[ " ${order[*]} " == *" $(basename "$header" .h) "* ]] || { echo "$header is not in the order"; status=1; }

@@ -106,13 +106,20 @@ TEST_CASE("a query allocates its answer alone") {
   constexpr std::int64_t kProducts = 3000;
   Catalog catalog;
   for (std::int64_t id = 0; id < kProducts; ++id) catalog.add(id);
-  const auto model = std::make_shared<Model>(every_switch("official"), kProducts, open_device("cpu"));
-  model->set_floors(for_every_kind(std::vector<float>{2, 1}), {2, 1});
+  Config config = every_switch("official");
+  config.objectives = {"order"};
+  const auto model = std::make_shared<Model>(config, kProducts, open_device("cpu"));
+  auto floors = for_every_kind(std::vector<float>{2, 1});
+  floors.insert(floors.end(), floors.begin(), floors.end());  // for orders likewise
+  model->set_floors(floors, {2, 1, 1, 2});
   model->set_successors(std::make_shared<Successors>(sessions(300, kProducts), kProducts, 50));
-  const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
+  Bundle bundle = bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1));
+  bundle.rules = R"({"zones": {"basket": {"objective": {"click": 1, "order": 1}}}})";
+  const Release release(std::move(bundle));
   const std::vector<std::int32_t> events{1, 2, 1, 3}, exclude{5, 6}, only{1, 2, 3, 9};
   const Query queries[] = {{.events = events, .k = 10},
                            {.events = events, .exclude = exclude, .k = 10},
+                           {.events = events, .k = 10, .zone = "basket"},
                            {.events = events, .exclude = exclude, .only = only, .restricted = true, .k = 4}};
   for (const Query& query : queries) release.list(query);
   for (const Query& query : queries) {

@@ -32,6 +32,8 @@ struct Release::Job {
   std::shared_ptr<const std::vector<NumberAttribute>> numbers;
   std::shared_ptr<const Shelf> shelf;
   std::vector<std::int32_t> history;  // rows of the model, or of the catalog for the fallback
+  std::span<const float> preference;  // of the model's objectives: the zone's, or
+  std::vector<float> own_preference;  // that of the query
   PlaceSet outside;                   // the places that are in another group, or that the fallback does not score
   std::vector<RuleSource> rules;
   SelectionProblem problem;
@@ -50,7 +52,13 @@ struct Release::Job {
 
   ScanRequest scan(std::int64_t n, const PlaceSet& excluded, std::span<const float> boosts,
                    std::vector<Scored>& found) {
-    return {.history = history, .n = n, .excluded = &excluded, .boosts = boosts, .list = &found, .alone = query->alone};
+    return {.history = history,
+            .n = n,
+            .excluded = &excluded,
+            .boosts = boosts,
+            .list = &found,
+            .preference = preference,
+            .alone = query->alone};
   }
 };
 

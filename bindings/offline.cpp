@@ -7,7 +7,8 @@ namespace stamp::bindings {
 namespace {
 
 ReplayOptions replay_options(std::int64_t k, std::int64_t history, const std::string& exclude, std::string zone,
-                             std::string rules, std::optional<double> value, std::optional<double> tail, bool popular) {
+                             std::string rules, std::optional<double> value, std::optional<double> tail,
+                             std::optional<Objective> objective, bool popular) {
   return {.k = k,
           .history = history,
           .exclude = exclude_from_string(exclude),
@@ -15,6 +16,7 @@ ReplayOptions replay_options(std::int64_t k, std::int64_t history, const std::st
           .rules = std::move(rules),
           .value = value,
           .tail = tail,
+          .objective = std::move(objective),
           .popular = popular};
 }
 
@@ -25,10 +27,10 @@ void bind_offline(py::module_& m) {
       "replay",
       [](const Release& release, const Input<std::int32_t>& events, const Input<std::int64_t>& begin,
          const Input<std::int64_t>& end, std::int64_t k, std::int64_t history, const std::string& exclude,
-         std::string zone, std::string rules, std::optional<double> value, std::optional<double> tail, bool popular,
-         const py::object& progress) {
-        const ReplayOptions options =
-            replay_options(k, history, exclude, std::move(zone), std::move(rules), value, tail, popular);
+         std::string zone, std::string rules, std::optional<double> value, std::optional<double> tail,
+         std::optional<Objective> objective, bool popular, const py::object& progress) {
+        const ReplayOptions options = replay_options(k, history, exclude, std::move(zone), std::move(rules), value,
+                                                     tail, std::move(objective), popular);
         const ReplayQuestions questions{span_of(events), span_of(begin), span_of(end)};
         Callback callback(progress);
         ReplayLists lists;
@@ -47,15 +49,15 @@ void bind_offline(py::module_& m) {
       },
       py::arg("release"), py::arg("events"), py::arg("begin"), py::arg("end"), py::kw_only(), py::arg("k"),
       py::arg("history"), py::arg("exclude"), py::arg("zone"), py::arg("rules"), py::arg("value"), py::arg("tail"),
-      py::arg("popular"), py::arg("progress"));
+      py::arg("objective"), py::arg("popular"), py::arg("progress"));
   m.def(
       "time_requests",
       [](const Release& release, const Input<std::int32_t>& events, const Input<std::int64_t>& begin,
          const Input<std::int64_t>& end, const Input<std::int64_t>& which, std::int64_t k, std::int64_t history,
          const std::string& exclude, std::string zone, std::string rules, std::optional<double> value,
-         std::optional<double> tail, bool popular) {
-        const ReplayOptions options =
-            replay_options(k, history, exclude, std::move(zone), std::move(rules), value, tail, popular);
+         std::optional<double> tail, std::optional<Objective> objective, bool popular) {
+        const ReplayOptions options = replay_options(k, history, exclude, std::move(zone), std::move(rules), value,
+                                                     tail, std::move(objective), popular);
         const ReplayQuestions questions{span_of(events), span_of(begin), span_of(end)};
         const auto chosen = span_of(which);
         std::vector<double> seconds;
@@ -67,7 +69,7 @@ void bind_offline(py::module_& m) {
       },
       py::arg("release"), py::arg("events"), py::arg("begin"), py::arg("end"), py::arg("which"), py::kw_only(),
       py::arg("k"), py::arg("history"), py::arg("exclude"), py::arg("zone"), py::arg("rules"), py::arg("value"),
-      py::arg("tail"), py::arg("popular"));
+      py::arg("tail"), py::arg("objective"), py::arg("popular"));
 }
 
 }  // namespace stamp::bindings

@@ -41,6 +41,7 @@ struct Options {
   OptionalRows only;
   std::string zone, rules;
   std::optional<double> value, tail;
+  std::optional<Objective> objective;
   bool popular, explain;
 
   Query query(const Rows& events, const Rows& bought, const Rules* parsed) const {
@@ -55,6 +56,7 @@ struct Options {
             .rules = parsed,
             .value = value,
             .tail = tail,
+            .objective = objective ? &*objective : nullptr,
             .popular = popular,
             .explain = explain};
   }
@@ -158,6 +160,7 @@ void bind_serving(py::module_& m) {
       }))
       .def_property_readonly("catalog", &Release::catalog, py::return_value_policy::reference_internal)
       .def_property_readonly("zones", &Release::zones)
+      .def_property_readonly("objectives", &Release::objectives)
       .def_property_readonly("clusters",
                              [](const Release& release) {
                                std::vector<std::int64_t> ids;
@@ -179,10 +182,10 @@ void bind_serving(py::module_& m) {
           "list",
           [](const Release& release, const Rows& events, const Rows& bought, std::int64_t k, std::int64_t history,
              Rows exclude, OptionalRows only, std::string zone, std::string rules, std::optional<double> value,
-             std::optional<double> tail, bool popular, bool explain) {
+             std::optional<double> tail, std::optional<Objective> objective, bool popular, bool explain) {
             const Options options{
-                k,       history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), value, tail,
-                popular, explain};
+                k,     history, std::move(exclude),   std::move(only), std::move(zone), std::move(rules),
+                value, tail,    std::move(objective), popular,         explain};
             Listing listing;
             {
               const Unlocked unlocked;
@@ -192,16 +195,17 @@ void bind_serving(py::module_& m) {
             return answer_of(std::move(listing));
           },
           py::arg("events"), py::kw_only(), py::arg("bought"), py::arg("k"), py::arg("history"), py::arg("exclude"),
-          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("value"), py::arg("tail"), py::arg("popular"),
-          py::arg("explain"))
+          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("value"), py::arg("tail"), py::arg("objective"),
+          py::arg("popular"), py::arg("explain"))
       .def(
           "list_batch",
           [](const Release& release, const std::vector<Rows>& events, const std::vector<Rows>& bought, std::int64_t k,
              std::int64_t history, Rows exclude, OptionalRows only, std::string zone, std::string rules,
-             std::optional<double> value, std::optional<double> tail, bool popular, bool explain) {
+             std::optional<double> value, std::optional<double> tail, std::optional<Objective> objective, bool popular,
+             bool explain) {
             const Options options{
-                k,       history, std::move(exclude), std::move(only), std::move(zone), std::move(rules), value, tail,
-                popular, explain};
+                k,     history, std::move(exclude),   std::move(only), std::move(zone), std::move(rules),
+                value, tail,    std::move(objective), popular,         explain};
             require(bought.empty() || bought.size() == events.size(), "recommend_batch: bought is of ", bought.size(),
                     " sessions, expected ", events.size());
             std::vector<Answer<Listing>> listings;
@@ -219,8 +223,8 @@ void bind_serving(py::module_& m) {
             return answers;
           },
           py::arg("events"), py::kw_only(), py::arg("bought"), py::arg("k"), py::arg("history"), py::arg("exclude"),
-          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("value"), py::arg("tail"), py::arg("popular"),
-          py::arg("explain"));
+          py::arg("only"), py::arg("zone"), py::arg("rules"), py::arg("value"), py::arg("tail"), py::arg("objective"),
+          py::arg("popular"), py::arg("explain"));
 
   py::class_<Recommender, std::shared_ptr<Recommender>>(m, "Recommender")
       .def(py::init([](const std::string& path, const std::string& device, const std::string& precision, bool lazy,

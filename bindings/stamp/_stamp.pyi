@@ -147,6 +147,8 @@ class Release:
     @property
     def zones(self) -> list[str]: ...
     @property
+    def objectives(self) -> list[str]: ...
+    @property
     def clusters(self) -> list[int]: ...
     def set_numbers(self, attribute: str, rows: ArrayLike, values: ArrayLike) -> None: ...
     def list(
@@ -162,6 +164,7 @@ class Release:
         rules: str,
         value: float | None,
         tail: float | None,
+        objective: Mapping[str, float] | None,
         popular: bool,
         explain: bool,
     ) -> Answer: ...
@@ -178,6 +181,7 @@ class Release:
         rules: str,
         value: float | None,
         tail: float | None,
+        objective: Mapping[str, float] | None,
         popular: bool,
         explain: bool,
     ) -> Sequence[Answer]: ...
@@ -204,6 +208,7 @@ def replay(
     rules: str,
     value: float | None,
     tail: float | None,
+    objective: Mapping[str, float] | None,
     popular: bool,
     progress: Callable[[int, int], bool | None] | None,
 ) -> tuple[Int32, Float32]: ...
@@ -221,6 +226,7 @@ def time_requests(
     rules: str,
     value: float | None,
     tail: float | None,
+    objective: Mapping[str, float] | None,
     popular: bool,
 ) -> NDArray[np.float64]: ...
 def check_rules(rules: str, catalog: Catalog, texts: Sequence[str], numbers: Sequence[str]) -> int: ...

@@ -427,6 +427,7 @@ def test_progress_and_errors_come_through(model, split, capsys, monkeypatch):
         "rules": "",
         "value": None,
         "tail": None,
+        "objective": None,
         "popular": False,
     }
     with pytest.raises(ZeroDivisionError):

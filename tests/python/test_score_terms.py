@@ -181,5 +181,5 @@ def test_a_replay_asks_by_value_and_tail(bundle, model, shop):
         def recommend(self, items, k):
             return []
 
-    with pytest.raises(ValueError, match=r"zone 'dear' has a value or a tail"):
+    with pytest.raises(ValueError, match=r"zone 'dear' has a value, a tail or an objective"):
         offline.replay({"other": Foreign()}, test, zones=zones[1])

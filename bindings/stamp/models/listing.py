@@ -6,13 +6,14 @@ import os
 import pathlib
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _stamp
 from ..base.checks import whole_number
+from ..data.objectives import weights_of
 from ..data.sessions import Sessions
 from ..data.tables.ids import Ids, catalog_ids, events_listed, find_rows, listed
 
@@ -103,11 +104,22 @@ class _ListingRecommender(_CatalogRecommender):
             release = self._release = _stamp.Release(self._bundle())
         return release
 
-    def _filters(self, call: str, exclude: Iterable[Any], only: Iterable[Any] | None) -> dict[str, Any]:
-        """What a query says beyond events and k."""
+    def _query(
+        self,
+        call: str,
+        k: int,
+        exclude: Iterable[Any],
+        only: Iterable[Any] | None,
+        objective: Mapping[str, float] | None = None,
+    ) -> dict[str, Any]:
+        """What a query says beyond events."""
+        self._require_fitted(call)
         return {
+            "bought": [],
+            "k": whole_number(f"{call}: k", k, least=1),
             "exclude": self._rows(f"{call}: exclude", exclude),
             "only": None if only is None else self._rows(f"{call}: only", only),
+            "objective": weights_of(call, objective),
             **{"history": 0, "zone": "", "rules": "", "value": None, "tail": None, "popular": False, "explain": False},
         }
 
@@ -142,10 +154,12 @@ class _ListingRecommender(_CatalogRecommender):
         ValueError
             No known product in `items`, ids of another kind than those of training, or k < 1.
         """
-        self._require_fitted("recommend")
-        k = whole_number("recommend: k", k, least=1)
+        return self._recommend(items, self._query("recommend", k, exclude, only))
+
+    def _recommend(self, items: Iterable[Any], query: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """For a method that callers call, as warnings tell whose line they are of."""
         rows = self._rows("recommend: items", events_listed("recommend: items", items))
-        answer = self._listing().list(rows, bought=[], k=k, **self._filters("recommend", exclude, only))
+        answer = self._listing().list(rows, **query)
         found, scores, path, _, unknown, *_ = answer
         if path == "none" and unknown == len(rows):
             raise ValueError(
@@ -153,7 +167,7 @@ class _ListingRecommender(_CatalogRecommender):
                 "(PopularityRecommender needs none)"
             )
         if unknown:
-            warnings.warn(f"recommend: {unknown} of {len(rows)} events are products unknown to the model", stacklevel=2)
+            warnings.warn(f"recommend: {unknown} of {len(rows)} events are products unknown to the model", stacklevel=3)
         return self._ids_by_row()[found], scores
 
     def recommend_batch(
@@ -168,15 +182,19 @@ class _ListingRecommender(_CatalogRecommender):
 
         A session that has nothing to go by, no known product say, gets empty arrays; the warning counts unknown events.
         """
-        self._require_fitted("recommend_batch")
-        k = whole_number("recommend_batch: k", k, least=1)
+        return self._recommend_batch(sessions, self._query("recommend_batch", k, exclude, only))
+
+    def _recommend_batch(
+        self, sessions: Iterable[Iterable[Any]], query: dict[str, Any]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As :meth:`_recommend`."""
         of_all = listed("recommend_batch: sessions", sessions, of="lists of product ids")
         what = "recommend_batch: a session"
         rows = [self._rows(what, events_listed(what, items)) for items in of_all]
-        answers = self._listing().list_batch(rows, bought=[], k=k, **self._filters("recommend_batch", exclude, only))
+        answers = self._listing().list_batch(rows, **query)
         unknown = sum(answer[4] for answer in answers)
         if unknown:
-            warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=2)
+            warnings.warn(f"recommend_batch: {unknown} events are products unknown to the model", stacklevel=3)
         ids = self._ids_by_row()
         return [(ids[answer[0]], answer[1]) for answer in answers]
 

@@ -9,7 +9,7 @@ import numbers
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -306,6 +306,58 @@ class StampRecommender(_ListingRecommender):
 
     def _device_to_open(self) -> _stamp.Device:
         return open_device(self.device, self.precision)
+
+    def recommend(
+        self,
+        items: Iterable[Any],
+        *,
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+        objective: Mapping[str, float] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k products most likely to come next, or to lead to what `objective` asks for.
+
+        Parameters
+        ----------
+        items : list of product ids
+            The session so far, the current product last. Products that training never saw are skipped with a warning.
+        k : int
+            All products when the catalog is smaller.
+        exclude, only : lists of product ids
+            Never list these; choose among these. Nothing is excluded unless asked for, not even `items`.
+        objective : dict of str to float, optional
+            What the list is to serve, ``{"click": 0.7, "order": 0.3}`` say, of a model that was trained with such
+            `objectives`; only the ratios count. Clicks alone where it is not given.
+
+        Returns
+        -------
+        ids, scores : arrays [k]
+            Best first. Scores are logits, raised to floors for products of `items` and what follows them where the model
+            has floors (docs/model.md). Fewer than k where `exclude` and `only` leave fewer.
+
+        Raises
+        ------
+        ValueError
+            No known product in `items`, ids of another kind than those of training, k < 1, an objective that the model
+            has not learnt, or weights that are negative or all 0.
+        """
+        return self._recommend(items, self._query("recommend", k, exclude, only, objective))
+
+    def recommend_batch(
+        self,
+        sessions: Iterable[Iterable[Any]],
+        *,
+        k: int = 20,
+        exclude: Iterable[Any] = (),
+        only: Iterable[Any] | None = None,
+        objective: Mapping[str, float] | None = None,
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """:meth:`recommend` for many sessions at once, on all cores: a list of (ids, scores), the same bits.
+
+        A session without a known product gets empty arrays; the warning counts unknown events.
+        """
+        return self._recommend_batch(sessions, self._query("recommend_batch", k, exclude, only, objective))
 
     def _evaluate(self, sessions: Sessions, **options: Any) -> str:
         rows = self._sessions_in_rows("evaluate: test", sessions)

@@ -15,6 +15,7 @@ import numpy as np
 from .. import _stamp
 from ..base.checks import share, truth, whole_number
 from ..base.equality import EqualByValue
+from ..data.objectives import weights_of
 from ..data.tables.ids import catalog_ids, events_listed, find_rows, listed
 from ..models.hardware import check_device_names
 from .rules import rules_text
@@ -126,6 +127,11 @@ class Recommender:
         return self._core.release().zones
 
     @property
+    def objectives(self) -> list[str]:
+        """What lists can serve beside "click": all that models of the bundle have learnt."""
+        return self._core.release().objectives
+
+    @property
     def clusters(self) -> list[int]:
         """Ids of the clusters."""
         return self._core.release().clusters
@@ -155,6 +161,7 @@ class Recommender:
         history: int | None = None,
         value: float | None = None,
         tail: float | None = None,
+        objective: Mapping[str, float] | None = None,
         bought: Iterable[Any] = (),
         explain: bool = False,
     ) -> Recommendations:
@@ -178,6 +185,10 @@ class Recommender:
             How much what products are worth counts, and how much their popularity counts against them, 0 to 1: what the
             zone says where absent, else 0 (docs/rules.md). The bundle's rules name the number that says what they are
             worth.
+        objective : dict of str to float, optional
+            What the list is to serve, ``{"click": 0.7, "order": 0.3}`` say, of :attr:`objectives`; only the ratios count,
+            and what the model that answers has not learnt counts as clicks. What the zone says where absent, else clicks
+            alone (docs/rules.md).
         bought : list of product ids
             For the rule ``exclude_bought``.
         explain : bool
@@ -187,8 +198,9 @@ class Recommender:
         ------
         ValueError
             An unknown zone, k or history below 1, value or tail outside 0 to 1, a value where the bundle's rules name no
-            number for it, ids of another kind than the catalog's (a product that it does not know is none), or rules that
-            cannot be, with the path of the key.
+            number for it, an objective that no model of the bundle has learnt, weights of it that are negative or all 0,
+            ids of another kind than the catalog's (a product that it does not know is none), or rules that cannot be,
+            with the path of the key.
         """
         release = self._core.release()
         ids = events_listed("recommend: events", events)
@@ -207,6 +219,7 @@ class Recommender:
                 history=history,
                 value=value,
                 tail=tail,
+                objective=objective,
                 explain=explain,
             ),
         )
@@ -224,6 +237,7 @@ class Recommender:
         history: int | None = None,
         value: float | None = None,
         tail: float | None = None,
+        objective: Mapping[str, float] | None = None,
         bought: Iterable[Iterable[Any]] = (),
         explain: bool = False,
     ) -> list[Recommendations]:
@@ -255,6 +269,7 @@ class Recommender:
                 history=history,
                 value=value,
                 tail=tail,
+                objective=objective,
                 explain=explain,
             ),
         )
@@ -339,6 +354,7 @@ def _query(
     history: int | None,
     value: float | None,
     tail: float | None,
+    objective: Mapping[str, float] | None,
     explain: bool,
 ) -> dict[str, Any]:
     if not (zone is None or isinstance(zone, str)):
@@ -352,6 +368,7 @@ def _query(
         "history": 0 if history is None else whole_number(f"{call}: history", history, least=1),
         "value": None if value is None else share(f"{call}: value", value),
         "tail": None if tail is None else share(f"{call}: tail", tail),
+        "objective": None if objective is None else weights_of(call, objective),
         "popular": True,
         "explain": truth(f"{call}: explain", explain),
     }

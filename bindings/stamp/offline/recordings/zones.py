@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...base.checks import share, whole_number
+from ...data.objectives import weights_of
 from ...serving.recommender import RuleList
 
 _EXCLUDE = ("nothing", "anchor", "seen")
@@ -32,6 +33,7 @@ class Zone:
     bundle_zone : str, optional
         Name of the bundle's zone whose rules apply besides.
     value, tail : float, optional
+    objective : dict of str to float, optional
         As of :meth:`Recommender.recommend`; what the bundle's zone says where absent.
     after : collection of str
         Asked only after events of these types; needs the column `event_type`.
@@ -53,6 +55,7 @@ class Zone:
     bundle_zone: str | None = None
     value: float | None = None
     tail: float | None = None
+    objective: Mapping[str, float] | None = None
     after: Collection[str] = ()
     earlier_sessions: bool = False
 
@@ -65,6 +68,8 @@ class Zone:
         for name in ("value", "tail"):
             if getattr(self, name) is not None:
                 share(f"Zone '{self.name}': {name}", getattr(self, name))
+        if self.objective is not None:
+            weights_of(f"Zone '{self.name}'", self.objective)
         if self.exclude not in _EXCLUDE:
             raise ValueError(f"Zone '{self.name}': exclude is {self.exclude!r}, expected one of {', '.join(_EXCLUDE)}")
         if isinstance(self.after, str):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import _stamp
+from ...data.objectives import weights_of
 from ...data.products import Products
 from ...data.tables.ids import Ids, catalog_ids, find_rows, require_one_kind
 from ...models.clustered import ClusteredRecommender
@@ -53,6 +54,7 @@ class Served:
             "rules": rules_text(f"{self._call}: the rules of zone '{zone.name}'", zone.rules),
             "value": zone.value,
             "tail": zone.tail,
+            "objective": None if zone.objective is None else weights_of(f"Zone '{zone.name}'", zone.objective),
             "popular": self._popular,
         }
 
@@ -79,9 +81,10 @@ class Foreign:
         self.name, self._recommender = name, recommender
 
     def check(self, zone: Zone) -> None:
-        """Raises ValueError for a zone with rules, value or tail, which nobody told the recommender of."""
-        if zone.rules or zone.bundle_zone or zone.value is not None or zone.tail is not None:
-            what = "rules" if zone.rules or zone.bundle_zone else "a value or a tail"
+        """Raises ValueError for a zone with rules, value, tail or objective, which nobody told the recommender of."""
+        has_rules = zone.rules or zone.bundle_zone
+        if has_rules or any(option is not None for option in (zone.value, zone.tail, zone.objective)):
+            what = "rules" if has_rules else "a value, a tail or an objective"
             raise ValueError(
                 f"replay: zone '{zone.name}' has {what}, which '{self.name}' ({type(self._recommender).__name__}) "
                 f"cannot apply; expected recommenders of stamp, or a zone without {what}"

@@ -72,6 +72,10 @@ void append_shop(std::string& out, const stamp::Release& release, const std::str
   shop.add("writesWantKey", !config.keys.file.empty());
   shop.add("sessionGapSeconds", config.visits.session_gap_s);
   if (!config.visits.bought_types.empty()) shop.add("boughtType", config.visits.bought_types.front());
+  {
+    JsonArray objectives(shop.at("objectives"));
+    for (const std::string& name : release.objectives()) objectives.add(name);
+  }
   JsonArray zones(shop.at("zones"));
   for (const std::string& zone : release.zones()) {
     JsonObject one(zones.next());

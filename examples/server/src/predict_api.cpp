@@ -1,5 +1,7 @@
 #include "predict_api.h"
 
+#include <limits>
+
 #include "error.h"
 #include "events.h"
 #include "failures.h"
@@ -16,6 +18,16 @@ std::vector<stamp::Id> read_ids(const Json& value, stamp::Catalog::Kind kind) {
   std::vector<stamp::Id> ids;
   value.each_item(kMaxIds, [&](const Json& id) { ids.push_back(read_product_id(id, kind)); });
   return ids;
+}
+
+stamp::Objective read_objective(const Json& value) {
+  stamp::Objective objective;
+  value.each_key([&](std::string_view name, const Json& weight) {
+    objective[std::string(name)] = weight.number(0, std::numeric_limits<double>::max());
+    return true;
+  });
+  if (objective.empty()) value.wrong("names nothing");
+  return objective;
 }
 
 void read_params(const Json& params, Prediction& asked) {
@@ -42,6 +54,8 @@ bool read_own(std::string_view key, const Json& value, stamp::Catalog::Kind kind
     asked.value = value.number(0, 1);
   else if (key == "tail")
     asked.tail = value.number(0, 1);
+  else if (key == "objective")
+    asked.objective = read_objective(value);
   else if (key == "exclude")
     asked.exclude = read_ids(value, kind);
   else if (key == "only")

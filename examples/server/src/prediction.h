@@ -26,7 +26,8 @@ struct Prediction {
   std::optional<std::vector<stamp::Id>> only = {};
   std::int64_t k = 0, history = 0;  // 0: what the zone says
   std::string rules = {};
-  std::optional<double> value = {}, tail = {};  // empty: what the zone says
+  std::optional<double> value = {}, tail = {};     // empty: what the zone says
+  std::optional<stamp::Objective> objective = {};  // likewise
   bool explain = false;
   bool with_scores = false;
   bool strict = true;          // false: the list without the request's own rules, where these leave none

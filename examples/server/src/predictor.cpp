@@ -174,6 +174,7 @@ void Predictor::list(const std::shared_ptr<Page>& page) const {
                            .rules = asked.rules,
                            .value = asked.value,
                            .tail = asked.tail,
+                           .objective = asked.objective,
                            .explain = asked.explain};
     request.bought.insert(request.bought.end(), page->bought.begin(), page->bought.end());
     // A page that was written as an event and then asked about is one look, not two.

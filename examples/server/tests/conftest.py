@@ -1,7 +1,9 @@
 """A server to ask: started on a small shop's bundle, asked as anybody would."""
 
 import pathlib
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from serving import Server
 
@@ -34,6 +36,22 @@ def bundle_of(shop, folder: pathlib.Path, seed: int = 1, zones: dict = ZONES, **
 @pytest.fixture(scope="session")
 def bundle(shop, tmp_path_factory) -> pathlib.Path:
     return bundle_of(shop, tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def orders_bundle(shop, tmp_path_factory) -> pathlib.Path:
+    """Of a model that has learnt what is ordered, too, and with a zone that wants it."""
+    lengths = shop.sessions.lengths
+    log = {
+        "session_id": np.repeat(np.arange(len(lengths)), lengths),
+        "item_id": shop.sessions.item_ids[shop.sessions._core.items],
+        "timestamp": shop.sessions._core.timestamps,
+        "event_type": np.resize(["view", "view", "order"], lengths.sum()),
+    }
+    labelled = SimpleNamespace(sessions=stamp.Sessions.from_frame(log), products=shop.products)
+    zones = {**ZONES, "basket": {"k": 6, "objective": {"click": 1, "order": 1}}}
+    folder = tmp_path_factory.mktemp("orders")
+    return bundle_of(labelled, folder, zones=zones, objectives=["order"], learning_rate=0.01)
 
 
 @pytest.fixture(scope="session")

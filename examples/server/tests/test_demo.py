@@ -263,6 +263,33 @@ def test_what_is_asked_can_be_changed(browser, shown):
     demo.page.wait("document.querySelector('.zone .wrong')?.textContent.includes('rules[0]')")
 
 
+def test_an_objective_can_be_asked_for_where_models_have_learnt_some(browser, shown, orders_bundle, start):
+    assert products(shown)["shop"]["objectives"] == []
+    hidden = "document.getElementById('objective-field').hidden"
+    assert Demo(browser, shown).page.run(hidden)
+    server = start(bundle=str(orders_bundle), **WITH_PAGE)
+    assert products(server)["shop"]["objectives"] == ["order"]
+    demo = Demo(browser, server)
+    assert not demo.page.run(hidden)
+    lists = {
+        product: [ids(server.predict("home", events=[product], objective={name: 1})) for name in ("click", "order")]
+        for product in demo.tiles()
+    }
+    product, (clicks, wanted) = next((product, both) for product, both in lists.items() if both[0] != both[1])
+    demo.look(product)
+    assert demo.listed("home") == clicks
+    demo.fill("objective", '{"order": 1}')
+    demo.page.wait(
+        "JSON.stringify([...document.querySelectorAll('.zone[data-zone=home] li')].map(li => li.dataset.id)) === "
+        f"{json.dumps(json.dumps(wanted, separators=(',', ':')))}"
+    )
+    assert demo.text("#own") == 'objective {"order":1}'
+    demo.fill("objective", "orders")
+    demo.page.wait("!document.getElementById('wrong-number').hidden")
+    assert "weights of click, order are expected" in demo.text("#wrong-number")
+    assert demo.page.problems == []
+
+
 def test_requests_work_as_they_are_shown(browser, shown):
     demo = Demo(browser, shown)
     product = demo.tiles()[6]

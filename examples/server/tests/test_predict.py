@@ -84,6 +84,28 @@ def test_value_and_tail_of_a_request(server, recommender, asked):
     assert [[result["id"] for result in answer["results"]] for answer in page.json["responses"]] == truth
 
 
+def test_objectives_of_zones_and_requests(orders_bundle, start):
+    import stamp
+
+    server, recommender = start(bundle=str(orders_bundle)), stamp.Recommender(orders_bundle, device="cpu")
+    wanted = [{}, {"objective": {"order": 1}}, {"objective": {"click": 7, "order": 3}}, {"objective": {"click": 0.5}}]
+    for zone in ("basket", "home"):
+        truth = [expected(recommender, EVENTS, zone=zone, **asked) for asked in wanted]
+        assert [ids(server.predict(zone, events=EVENTS, **asked)) for asked in wanted] == truth
+        page = server.post(
+            "/v1/servingConfigs:batchPredict",
+            {"events": EVENTS, "requests": [{"zone": zone, **asked} for asked in wanted]},
+        )
+        assert [[result["id"] for result in answer["results"]] for answer in page.json["responses"]] == truth
+        assert truth[1] != truth[3]
+    answer = server.predict("basket", events=EVENTS, explain=True).json
+    assert answer["explanation"]["objective"] == {"weights": {"click": 1, "order": 1}}
+    reply = server.predict(events=EVENTS, objective={"cart": 1})
+    assert reply.status == 400 and "objective names 'cart', expected some of 'click', 'order'" in reply.error
+    reply = server.predict(events=EVENTS, objective={"order": 0})
+    assert reply.status == 400 and "objective's weights are all 0" in reply.error
+
+
 def test_a_value_that_nobody_says_is_refused(shop, tmp_path, start):
     import stamp
 

@@ -101,7 +101,16 @@ def worker(script: str, *arguments: object) -> dict:
 
 # Of a query to a release: nothing is filtered.
 NO_FILTERS = {
-    **{"history": 0, "exclude": [], "only": None, "zone": "", "rules": "", "value": None, "tail": None, "objective": None},
+    **{
+        "history": 0,
+        "exclude": [],
+        "only": None,
+        "zone": "",
+        "rules": "",
+        "value": None,
+        "tail": None,
+        "objective": None,
+    },
     **{"popular": False, "explain": False},
 }
 

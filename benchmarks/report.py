@@ -26,6 +26,7 @@ TITLES = {"yoochoose1_64": "Yoochoose 1/64", "diginetica": "Diginetica (sorted)"
 
 
 KNOBS = {**TITLES, "jdata_demo": "JData, a sample", "eshop_clothing": "A shop of clothes"}
+FRONTS = {"jdata_demo": "JData, a sample", "made_up": "A made-up shop"}
 
 
 def on_cpu(rows: list[dict]) -> list[dict]:
@@ -426,7 +427,7 @@ def accuracy() -> str:
     text += tuning() + bounds()
     options = {f"- {TITLES[r['dataset']]}, {r['model']}: `{json.dumps(r['options'])}`" for r in rows if "options" in r}
     text += ["## Options", "What differs from the presets and defaults:", "\n".join(sorted(options))]
-    return "\n\n".join([*text, *clustered_accuracy(), *new_products(), *knobs()]) + "\n"
+    return "\n\n".join([*text, *clustered_accuracy(), *new_products(), *knobs(), *front()]) + "\n"
 
 
 def knobs() -> list[str]:
@@ -449,6 +450,32 @@ def knobs() -> list[str]:
                  f"{r['questions']:,} questions, {r['products']:,} products. Temperature {r['temperature']:.3f}, tail power "
                  f"{r['tail_power']:.3f}; expected calibration error of listed products on the test {r['calibration_error']:.5f}.",
                  table(["lists", "P / MRR @20", "coverage", "popularity", *priced], body)]  # fmt: skip
+    return [*text, where(rows)]
+
+
+def front() -> list[str]:
+    """Between clicks and orders."""
+    rows = latest(read("front"), "dataset")
+    if not rows:
+        return []
+    text = ["## Clicks and orders",
+            "`tuned` with `objectives=[\"order\"]`, asked for clicks alone, for orders alone and between, beside `tuned` without "
+            "(`benchmarks/front.py`): P / MRR of the mean of the seeds, on all targets and on those whose product the visit orders "
+            "later; differences to lists for clicks alone in points of MRR, with the 95 % interval of the first seed."]  # fmt: skip
+    for r in rows:
+        body = []
+        for at, (name, *_) in enumerate(r["seeds"][0]["clicks"]):
+            cells = [name]
+            for of in ("clicks", "orders"):
+                each = [seed[of][at] for seed in r["seeds"]]
+                hr, mrr, difference = (100 * sum(row[i] for row in each) / len(each) for i in (1, 5, 6))
+                low, high = (100 * each[0][i] for i in (7, 8))
+                cells += [f"{hr:.2f} / {mrr:.2f}", f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]" if high > low else ""]
+            body.append(cells)
+        text += [f"### {FRONTS[r['dataset']]}",
+                 f"{r['questions']['clicks']:,} targets, {r['questions']['orders']:,} that are ordered later; seeds "
+                 f"{', '.join(str(seed['seed']) for seed in r['seeds'])}.",
+                 table(["asked for", f"all @{r['k']}", "MRR against clicks alone", f"ordered @{r['k']}", "likewise"], body)]  # fmt: skip
     return [*text, where(rows)]
 
 

@@ -9,6 +9,7 @@ probabilities of an order, so each figure that a real shop could work out stands
 1. New products. A model learns from three weeks; what came since is put into its bundle without training.
 2. The value knob. Lists by price as well as by probability: what clicks say of them, what orders say, what is true.
 3. Another release. From a log of explored lists: what lists that nobody was shown would have earned.
+4. The objective. Lists for what is looked at next, for what is ordered, and between: one model, asked differently.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ K = 10  # products of a list that is judged
 CANDIDATES = 20  # of a list that is explored
 SLOTS, STRENGTH = 3, 1.0  # that exploration shows, and how strongly it mixes (docs/off_policy.md)
 VALUES = (0.0, 0.25, 0.5, 1.0)
+OBJECTIVES = ((0.0, 0.0), (0.25, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 0.5))  # shares of orders, and values
 CONTENT = ["category", "collection", "price"]
 PER = 1000  # money is told for so many lists, or products shown
 
@@ -82,7 +84,9 @@ def prepare(args: argparse.Namespace) -> Business:
     there = ~np.isin(shop.products["id"], sorted(business.new))
     known = stamp.Products.from_frame({name: column[there] for name, column in items.items()})
     print(f"Training on {train}")
-    model = stamp.StampRecommender(dim=48, epochs=args.epochs, batch_size=128, device="cpu", content=CONTENT)
+    model = stamp.StampRecommender(
+        dim=48, epochs=args.epochs, batch_size=128, device="cpu", content=CONTENT, objectives=["order"]
+    )
     model.fit(train, products=known)
     model.save(business.bundle("model"))
     for name, attribute in (("by price", "price"), ("by the truth", "expected")):
@@ -241,6 +245,55 @@ def other_releases(business: Business, run: offline.Replay, seed: int) -> None:
     say(table, words + "What the log could hardly have shown, or says by too few rows, is refused.")
 
 
+def objective_zone(orders: float, value: float) -> offline.Zone:
+    objective = {"click": 1 - orders, "order": orders}
+    return offline.product_page(name=f"orders {orders:g}, value {value:g}", k=K, objective=objective, value=value)
+
+
+def objectives(business: Business) -> None:
+    """What lists for clicks, for orders and between find and earn, and with prices besides."""
+    zones = {(orders, value): objective_zone(orders, value) for orders, value in OBJECTIVES}
+    run = offline.replay(
+        {"by price": business.bundle("by price")},
+        business.test,
+        zones=[*zones.values()],
+        train=business.train,
+        latency=0,
+    )
+    prices = dict(zip(business.shop.products["id"].tolist(), business.shop.products["price"].tolist()))
+    rows, truth = [], {}
+    for (orders, value), zone in zones.items():
+        questions = run.questions[zone.name]
+        hit = hits(run, "by price", zone.name).any(axis=1)
+        bought = business.paid[questions.event] > 0
+        earned = hit * business.expected[questions.event]
+        price = np.array([prices[item] for item in run.item_ids[questions.target].tolist()])
+        truth[orders, value] = earned
+        change = earned - truth[OBJECTIVES[0]]
+        rows.append([orders, value, hit.mean(), hit[bought].mean(), PER * (earned / price).mean(), PER * earned.mean(),
+                     PER * change.mean(), PER * interval(change, questions.unit)])  # fmt: skip
+    columns = ["orders", "value", f"HR@{K}", "of ordered", "orders brought", "truth", "change", "±"]
+    table = offline.Table(
+        columns,
+        rows,
+        title=f"4. The objective: {len(questions):,} lists of {K}, {bought.sum():,} of looks that end in an order",
+        notes=[
+            "orders: their share of the objective, the rest is clicks'; of ordered: HR of what the visit orders later.",
+            f"For {PER:,} lists, of what is listed and looked at next, by the truth: orders that it brings, and money; "
+            "change: of the money, against clicks alone; ±: its 95 % interval, by visitors.",
+        ],
+        formats={"orders": "g", "value": "g", f"HR@{K}": ".3f", "of ordered": ".3f", "orders brought": ",.1f",
+                 "truth": ",.1f", "change": "+,.1f", "±": ",.1f"},
+    )  # fmt: skip
+    most = max(rows, key=lambda row: row[5])
+    say(
+        table,
+        f"Asked for orders alone, the model finds {rows[3][3]:.1%} of what is ordered ({rows[0][3]:.1%} when asked for clicks) and "
+        f"{rows[3][2]:.1%} of all looks ({rows[0][2]:.1%}). The most money, {most[5] / rows[0][5] - 1:+.1%}, is had at orders {most[0]:g}, "
+        f"value {most[1]:g}: what a visit is about, and who comes back, tell more of an order than clicks do.",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=24_000)
@@ -260,6 +313,7 @@ def main() -> None:
     )
     value_knob(business, run)
     other_releases(business, run, args.seed)
+    objectives(business)
 
 
 if __name__ == "__main__":

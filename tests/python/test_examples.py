@@ -52,12 +52,12 @@ def test_real_data(tmp_path, dataset, sessions, options):
 
 @pytest.fixture(scope="module")
 def earned(tmp_path_factory):
-    """What a small shop's business prints: rows of its three tables, as texts, and all of it."""
+    """What a small shop's business prints: rows of its four tables, as texts, and all of it."""
     small = ("--products", 150, "--sessions", 4000, "--epochs", 3)
     said = printed("business.py", tmp_path_factory.mktemp("business") / "out", *small)
     rows = [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
-    first = [next(at for at, row in enumerate(rows) if row[0].startswith(f"{part}. ")) for part in (1, 2, 3)]
-    lengths = (4, 7, 8)
+    first = [next(at for at, row in enumerate(rows) if row[0].startswith(f"{part}. ")) for part in (1, 2, 3, 4)]
+    lengths = (4, 7, 8, 5)
     return [rows[at + 2 : at + 2 + length] for at, length in zip(first, lengths)], said
 
 
@@ -69,7 +69,7 @@ def test_new_products_earn_what_they_could_not_before(earned):
 
 
 def test_value_costs_hits_and_the_truth_is_worth_more_than_prices(earned):
-    _, rows, _ = earned[0]
+    _, rows, *_ = earned[0]
     by_price = rows[:4]
     assert [row[1] for row in by_price] == ["0", "0.25", "0.5", "1"] and by_price[0][6:] == ["+0.0", "0.0"]
     assert float(by_price[0][2]) > float(by_price[3][2])
@@ -80,7 +80,7 @@ def test_value_costs_hits_and_the_truth_is_worth_more_than_prices(earned):
 
 
 def test_estimates_stand_beside_the_truth_and_what_cannot_be_said_is_refused(earned):
-    (*_, rows), said = earned
+    (_, _, rows, _), said = earned
     assert said.count(" is refused: ") == sum(row[5] == "–" for row in rows) < 8
     for row in rows:
         assert float(row[10]) > 0
@@ -88,6 +88,14 @@ def test_estimates_stand_beside_the_truth_and_what_cannot_be_said_is_refused(ear
             ips, snips, dr, low, high = map(float, row[5:10])
             assert low < dr < high and low < ips < high and low < snips < high
             assert 0.5 < dr / float(row[10]) < 2
+
+
+def test_lists_for_orders_find_more_of_what_is_ordered_than_of_the_rest(earned):
+    *_, rows = earned[0]
+    assert [row[:2] for row in rows] == [["0", "0"], ["0.25", "0"], ["0.5", "0"], ["1", "0"], ["0.5", "0.5"]]
+    clicks, orders = ([float(text) for text in row[2:4]] for row in (rows[0], rows[3]))
+    assert orders[1] - clicks[1] > orders[0] - clicks[0]
+    assert rows[0][6:] == ["+0.0", "0.0"] and float(rows[3][4]) > 0
 
 
 def test_what_a_look_is_worth_is_what_its_visit_pays_for_it():

@@ -90,12 +90,14 @@ def test_estimates_stand_beside_the_truth_and_what_cannot_be_said_is_refused(ear
             assert 0.5 < dr / float(row[10]) < 2
 
 
-def test_lists_for_orders_find_more_of_what_is_ordered_than_of_the_rest(earned):
+def test_lists_for_orders_stand_beside_those_for_clicks(earned):
     *_, rows = earned[0]
     assert [row[:2] for row in rows] == [["0", "0"], ["0.25", "0"], ["0.5", "0"], ["1", "0"], ["0.5", "0.5"]]
-    clicks, orders = ([float(text) for text in row[2:4]] for row in (rows[0], rows[3]))
-    assert orders[1] - clicks[1] > orders[0] - clicks[0]
-    assert rows[0][6:] == ["+0.0", "0.0"] and float(rows[3][4]) > 0
+    assert rows[0][6:] == ["+0.0", "0.0"] and rows[3][2:] != rows[0][2:]
+    money = [float(row[5].replace(",", "")) for row in rows]
+    for row, truth in zip(rows, money):
+        assert 0 < float(row[3]) < 1 and 0 < float(row[4])
+        assert float(row[6]) == pytest.approx(truth - money[0], abs=0.11)
 
 
 def test_what_a_look_is_worth_is_what_its_visit_pays_for_it():

@@ -44,7 +44,12 @@ def visits(sessions=400, products=60, seed=0, *, texts=False, end=2000, group=8)
     frame["event_type"] = rng.choice(["view", "cart", "order"], n)
     frame["value_millionths"] = pd.Series(rng.integers(0, 10**9, n), dtype="Int64").mask(rng.random(n) < 0.3)
     frame["weight_millionths"] = rng.choice([0, 1_000_000, 333_333, 2_500_000], n, p=[0.1, 0.5, 0.2, 0.2])
-    of_session = frame.groupby("session_id", sort=False)
+    return completed(frame)
+
+
+def completed(frame):
+    """Rows of sessions, with what prepared rows say of the next event and of the session, in order."""
+    texts, of_session = not pd.api.types.is_integer_dtype(frame["item_id"]), frame.groupby("session_id", sort=False)
     for name, column in (("item_id", "next_item_id"), ("weight_millionths", "next_weight_millionths"),
                          ("timestamp", "next_timestamp")):  # fmt: skip
         following = of_session[name].shift(-1)
@@ -78,7 +83,8 @@ def prepare(url, frame, *, products=None, max_rows=1000, folder="sessions/cluste
     if products is not None:
         files += write_table(target, "products", products)
     publish(target, Manifest(
-        window={"first_day": "1970-01-01", "last_day": "1970-01-02"}, options={"gap": 1800}, mapping={},
+        window={"first_day": "1970-01-01", "last_day": "1970-01-02"}, options={"gap": 1800},
+        mapping={"event_type": "what", "event_types": {kind: kind for kind in ("view", "cart", "order")}},
         item_ids=item_ids, counts={"rows": len(frame)}, quarantined={}, files=tuple(files),
     ))  # fmt: skip
     return open_prepared(url)

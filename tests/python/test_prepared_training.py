@@ -77,12 +77,35 @@ def test_a_cluster_sees_of_its_files_what_it_sees_of_the_whole(laid_out, keep_mi
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("held", [1, 1 << 20])
 @pytest.mark.parametrize("least", [0, 500])
-@pytest.mark.parametrize("validation", [0, 0.2])
-def test_models_are_equal_to_the_bit(laid_out, tmp_path, least, validation):
+def test_what_a_cluster_sees_leads_to_what_it_does_in_the_whole(laid_out, held, least, monkeypatch):
+    """Also what is bought after visitors were elsewhere."""
+    frame, folder, clusters = laid_out
+    monkeypatch.setattr(rows_module, "_HELD", held)
+    monkeypatch.setattr(rows_module, "_FEWEST", 5)
+    objectives = ("order", "cart")
+    sessions = stamp.Sessions.from_frame(plain_frame(frame))
+    plans = [Plan.make(data, clusters, least, None, objectives=objectives) for data in (folder, sessions)]
+    for cluster in plans[1].ids:
+        if cluster in plans[1].into:
+            continue
+        group = [each for each in plans[1].ids if plans[1].into.get(each, each) == cluster]
+        rows = np.where(plans[1].labels == plans[1].ids.index(cluster), np.arange(len(plans[1].labels)), -1)
+        parts, whole = (_stamp.cluster_sessions(p.data.seen_from(group), rows.astype(np.int32), True)[0] for p in plans)
+        known = whole.items >= 0
+        np.testing.assert_array_equal(parts.labels[known], whole.labels[known])
+        assert not parts.labels[~known].any() and (~known).any() and {*parts.labels[known]} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("least", "validation", "objectives"),
+    [(0, 0, []), (0, 0.2, []), (500, 0, []), (500, 0.2, []), (0, 0, ["order"]), (500, 0.2, ["order", "cart"])],
+)
+def test_models_are_equal_to_the_bit(laid_out, tmp_path, least, validation, objectives):
     frame, folder, clusters = laid_out
     options = {
-        "config": {**OPTIONS, "validation": validation},
+        "config": {**OPTIONS, "validation": validation, "objectives": objectives},
         "device": "cpu",
         "min_examples": least,
         "progress": False,

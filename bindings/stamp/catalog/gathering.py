@@ -61,7 +61,7 @@ def gather_clusters(
     folder = pathlib.Path(out)
     check_summary("gather_clusters", folder)
     settings = Settings.read(config, min_examples)
-    plan = Plan.make(data, clusters, min_examples, None)
+    plan = Plan.make(data, clusters, min_examples, None, objectives=settings.objectives)
     begin_summary(folder, plan)
     reports = {}
     for cluster in plan.ids:

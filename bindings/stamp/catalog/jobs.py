@@ -61,6 +61,11 @@ class Settings:
         """The option of that name."""
         return self.options.get("content", False)
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The option of that name."""
+        return (*self.options.get("objectives", ()),)
+
     def require_products(self, products: Products | None) -> None:
         """Raises ValueError where content rows want attributes and there are none."""
         require_products("train_cluster", products)

@@ -119,7 +119,7 @@ def train_clusters(
     settings = Settings.read(config, min_examples)
     names = _device_names(device, settings)
     settings.require_products(products)
-    plan = Plan.make(data, clusters, min_examples, reading, products)
+    plan = Plan.make(data, clusters, min_examples, reading, products, objectives=settings.objectives)
     wanted = plan.ids if only is None else sorted({plain(cluster) for cluster in only})
     for cluster in wanted:
         plan.require("train_clusters: only", cluster)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,15 @@ class Plan:
         min_examples: int,
         reading: Mapping[str, Any] | None,
         products: Products | None = None,
+        *,
+        objectives: Sequence[str] = (),
     ) -> Plan:
         if isinstance(clusters, (str, os.PathLike)):
             clusters = CatalogClusters.load(clusters)
         ids = np.unique(np.asarray(clusters.ids, np.int64))
         if not len(ids):
             raise ValueError("train_cluster: there are no clusters")
-        found = training_data(data, clusters, reading)
+        found = training_data(data, clusters, reading, objectives)
         labels = _labels(found, clusters, ids)
         own = found.count(ids, labels, {})
         into = merge(clusters, {cluster: inside for cluster, (_, _, inside) in own.items()}, min_examples)

@@ -96,7 +96,7 @@ def train_cluster(
     try:
         settings = Settings.read(config, min_examples).like(earlier(like, cluster_id))
         settings.require_products(products)
-        plan = Plan.make(data, clusters, min_examples, reading, products)
+        plan = Plan.make(data, clusters, min_examples, reading, products, objectives=settings.objectives)
         plan.require("train_cluster", cluster_id)
         warm = WarmStart.find(warm_start, cluster_id)
         identity = plan.identity(cluster_id, settings, warm)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
+from ..data.objectives import kept_for
 from ..data.prepared.labels import fingerprint_of, read_labels
 from ..data.prepared.layout import CATALOG, SESSIONS
 from ..data.prepared.manifest import ClusterCounts, fingerprint
 from ..data.prepared.prepared import Prepared, is_prepared, open_prepared
 from ..data.prepared.session_events import catalog_of_sessions, sessions_seen_from
-from ..data.sessions import Sessions
+from ..data.sessions import Sessions, labelled_for
 from ..data.tables.ids import Ids, catalog_ids
 from .clusters import CatalogClusters
 
@@ -49,17 +50,20 @@ class TrainingData(abc.ABC):
         """Sessions of which cluster_sessions makes what these clusters, merged, see of all."""
 
 
-def training_data(data: Any, clusters: CatalogClusters, reading: Mapping[str, Any] | None) -> TrainingData:
-    """`data` and `reading` as of train_cluster, whose messages begin so."""
+def training_data(
+    data: Any, clusters: CatalogClusters, reading: Mapping[str, Any] | None, objectives: Sequence[str] = ()
+) -> TrainingData:
+    """`data` and `reading` as of train_cluster, whose messages begin so, with labels for `objectives`."""
     if is_prepared(data):
         if reading:
             raise ValueError("train_cluster: reading is for data that are not prepared")
-        return PartitionedData(open_prepared(data), clusters)
+        return PartitionedData(open_prepared(data), clusters, objectives)
     if not isinstance(data, Sessions):
-        return WholeData(Sessions.from_frame(data, **{"keep": (), **(reading or {})}))
-    if reading:
+        given = reading or {}
+        data = Sessions.from_frame(data, **{"keep": kept_for(objectives, given), **given})
+    elif reading:
         raise ValueError("train_cluster: reading is for data that is read here, data is a Sessions")
-    return WholeData(data)
+    return WholeData(labelled_for(data, objectives))
 
 
 class WholeData(TrainingData):
@@ -81,10 +85,12 @@ class WholeData(TrainingData):
 class PartitionedData(TrainingData):
     """Nothing but the products is held, and the counts of the manifest; a cluster's files are read when it is cut."""
 
-    def __init__(self, prepared: Prepared, clusters: CatalogClusters):
-        """Raises ValueError where the sessions are not laid out by these clusters."""
+    def __init__(self, prepared: Prepared, clusters: CatalogClusters, objectives: Sequence[str]):
+        """Raises ValueError where the sessions are not laid out by these clusters, or no event can be what an objective
+        names. Whether there is one, no cluster knows."""
         _require_laid_out(prepared, clusters)
-        self._prepared = prepared
+        _require_types(prepared, objectives)
+        self._prepared, self._objectives = prepared, objectives
         self.catalog, self.clicks = catalog_of_sessions("train_cluster", prepared)
         self.item_ids = catalog_ids(self.catalog)
         files = [*prepared.manifest.below(SESSIONS), *prepared.manifest.below(CATALOG)]
@@ -97,7 +103,7 @@ class PartitionedData(TrainingData):
         return {cluster: _summed(self._prepared.clusters, members) for cluster, members in groups.items()}
 
     def seen_from(self, clusters: Sequence[int]) -> _stamp.Sessions:
-        return sessions_seen_from("train_cluster", self._prepared, clusters, self.catalog)
+        return sessions_seen_from("train_cluster", self._prepared, clusters, self.catalog, self._objectives)
 
 
 def _require_laid_out(prepared: Prepared, clusters: CatalogClusters) -> None:
@@ -109,6 +115,15 @@ def _require_laid_out(prepared: Prepared, clusters: CatalogClusters) -> None:
             f"train_cluster: {prepared.url} is {found}; lay it out by these first (stamp.data.partition, or stamp "
             "partition on the command line), or hand over Sessions.from_frame of it, which reads all of it"
         )
+
+
+def _require_types(prepared: Prepared, objectives: Sequence[str]) -> None:
+    for name in objectives:
+        if name not in prepared.event_types:
+            raise ValueError(
+                f"train_cluster: no event of {prepared.url} is of type {name!r}; its mapping knows "
+                f"{', '.join(prepared.event_types)}"
+            )
 
 
 def _summed(counts: Mapping[int, ClusterCounts], clusters: Iterable[int]) -> Counts:

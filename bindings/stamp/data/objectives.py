@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stamp
-from .tables.columns import Column, different_texts
+from .tables.columns import Column, different_texts, text_bits
 
 CLICK = "click"  # the objective that every target is for, whatever its type
 _SHOWN = 10  # types, in messages
@@ -37,6 +37,12 @@ def check_names(call: str, objectives: Any) -> tuple[str, ...]:
     if not 1 <= len(objectives) <= most:
         raise ValueError(f"{call}: objectives has {len(objectives)} names, expected 1 to {most}")
     return (*objectives,)
+
+
+def kept_for(objectives: Sequence[str], reading: Mapping[str, Any]) -> tuple[str, ...]:
+    """What training on these keeps of data that are read for it, where `reading`, options of :meth:`Sessions.from_frame`,
+    does not name that."""
+    return ("event_type",) if objectives and reading.get("event_type") is None else ()
 
 
 def weights_of(call: str, objective: Any) -> dict[str, float]:
@@ -71,18 +77,17 @@ def kinds_of_events(call: str, columns: Mapping[str, Column], names: Sequence[st
             f"{call}: these sessions have no column event_type, only {', '.join(columns) or 'none'}; name or keep it "
             "where they are read (event_type=)"
         )
-    types, places = different_texts(columns["event_type"])
-    counts = np.bincount(places, minlength=len(types))
-    bits = np.zeros(len(types), np.uint8)
+    bits = text_bits(columns["event_type"], names)
     for k, name in enumerate(names):
-        if not counts[types == name].any():
-            raise ValueError(f"{call}: no event is of type {name!r}; {_known(types, counts)}")
-        bits[types == name] |= np.uint8(1 << k)
-    return bits[places]
+        if not (bits & np.uint8(1 << k)).any():
+            raise ValueError(f"{call}: no event is of type {name!r}; {_known(columns['event_type'])}")
+    return bits
 
 
-def _known(types: np.ndarray, counts: np.ndarray) -> str:
+def _known(column: Column) -> str:
     """The most frequent types first, of equals by name."""
+    types, places = different_texts(column)
+    counts = np.bincount(places, minlength=len(types))
     there = sorted((-int(count), str(text)) for text, count in zip(types, counts) if text)
     shown = ", ".join(text for _, text in there[:_SHOWN])
     more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""

@@ -415,3 +415,8 @@ class Sessions:
         times = self.timestamps
         span = f", {times.min()} to {times.max()}" if times is not None and len(times) else ""
         return f"Sessions({len(self):,} sessions, {self.n_events:,} events, {self.n_items:,} products{span})"
+
+
+def labelled_for(sessions: Sessions, objectives: Sequence[str]) -> Sessions:
+    """With labels for what a model learns beside clicks, where that is anything and they have others or none."""
+    return sessions.labelled(objectives) if objectives and sessions.objectives != (*objectives,) else sessions

@@ -20,7 +20,7 @@ from ..base.files import check_file
 from ..base.progress import TrainingBar
 from ..data.objectives import check_names
 from ..data.products import Products
-from ..data.sessions import Sessions
+from ..data.sessions import Sessions, labelled_for
 from ..data.tables.ids import Ids, catalog_ids, require_one_kind
 from .hardware import check_device_names, open_device
 from .listing import _catalog_of, _changed, _count_clicks, _ListingRecommender, _warn_of_robots
@@ -172,7 +172,8 @@ class StampRecommender(_ListingRecommender):
             check_file(checkpoint)
         if not isinstance(train, Sessions):
             raise ValueError(f"fit: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
-        train = self._labelled(train)
+        objectives = self.get_params()["objectives"]
+        train = labelled_for(train, objectives)
         if isinstance(validation, numbers.Real) and not isinstance(validation, bool):
             train, validation = train.split_last(float(validation))
         if not (validation is None or isinstance(validation, Sessions)):
@@ -181,7 +182,7 @@ class StampRecommender(_ListingRecommender):
             )
         if validation is not None:
             require_one_kind("fit: validation", validation._catalog, "train", train._catalog)
-            validation = self._labelled(validation) if refit else validation
+            validation = labelled_for(validation, objectives) if refit else validation
         parts = [train, validation] if refit and validation is not None else [train]
         catalog = _catalog_of(parts)
         self._train(
@@ -196,11 +197,6 @@ class StampRecommender(_ListingRecommender):
             on_epoch=on_epoch,
         )
         return self
-
-    def _labelled(self, sessions: Sessions) -> Sessions:
-        """With labels for the objectives, where there are some."""
-        names = tuple(self.get_params()["objectives"])
-        return sessions if sessions.objectives == names or not names else sessions.labelled(names)
 
     def _train(
         self,

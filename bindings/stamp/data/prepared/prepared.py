@@ -43,6 +43,12 @@ class Prepared:
         return self.manifest.mapping
 
     @property
+    def event_types(self) -> tuple[str, ...]:
+        """What events may be, by the mapping: views alone where it says nothing."""
+        said = self.mapping["event_types"].values() if "event_type" in self.mapping else ("view",)
+        return (*dict.fromkeys(said),)
+
+    @property
     def item_ids(self) -> str:
         """What product ids are: "integer" or "text"."""
         return self.manifest.item_ids

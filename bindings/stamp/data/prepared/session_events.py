@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._stamp import Catalog, Sessions
-from ..tables.columns import Column
+from ..._stamp import Catalog, Sessions, leading_labels
+from ..tables.columns import Column, text_bits
 from ..tables.conversion import as_column
 from ..tables.ids import Ids
 from .layout import CATALOG, HELD_OUT, cluster_folders
@@ -67,17 +67,23 @@ def catalog_of_sessions(call: str, prepared: Prepared) -> tuple[Catalog, np.ndar
     return catalog, np.concatenate(clicks)
 
 
-def sessions_seen_from(call: str, prepared: Prepared, clusters: Collection[int], catalog: Catalog) -> Sessions:
+def sessions_seen_from(
+    call: str, prepared: Prepared, clusters: Collection[int], catalog: Catalog, objectives: Sequence[str] = ()
+) -> Sessions:
     """Sessions as far as some clusters see them, in rows of `catalog`: their own events, and as events of no known
     product (-1) what a visitor did directly after one, and that something was before the first. :func:`cluster_sessions`
     makes of these what it makes of all sessions.
+
+    With `objectives`, types of events, they have labels of what each leads to, which is all of it: the events of a product
+    are in one cluster. Those of no known product lead to nothing.
 
     Raises
     ------
     ValueError
         As :func:`session_rows`; a product is not in the catalog.
     """
-    columns = ("item_id", "timestamp", "weight_millionths", "next_weight_millionths", "next_timestamp")
+    columns = ["item_id", "timestamp", "weight_millionths", "next_weight_millionths", "next_timestamp"]
+    columns += ["event_type"] if objectives else []
     parts: list[tuple[np.ndarray, ...]] = []
     starts = [np.empty(0, np.int64)]
     end = 0  # events so far, those of no known product among them
@@ -103,18 +109,25 @@ def sessions_seen_from(call: str, prepared: Prepared, clusters: Collection[int],
         n = int(own[-1]) + 1
         items, times, weights = np.full(n, -1, np.int32), np.zeros(n, np.int64), np.zeros(n, np.int64)
         items[own], times[own], weights[own] = rows, time, weight
+        kinds = np.zeros(n if objectives else 0, np.uint8)
+        if objectives:
+            kinds[own] = text_bits(
+                as_column(f"{call}: {prepared.url}: column 'event_type'", table["event_type"]), objectives
+            )
         outside = (own - 1 - came)[left]
         times[outside], weights[outside] = before[2][left], before[1][left]
-        parts.append((items, times, weights))
+        parts.append((items, times, weights, kinds))
         starts.append((own - came)[starting] + end)
         end += n
     if last[1, 0] >= 0:
-        parts.append((np.full(1, -1, np.int32), last[2], last[1]))
+        parts.append((np.full(1, -1, np.int32), last[2], last[1], np.zeros(1 if objectives else 0, np.uint8)))
         end += 1
     if not parts:
         return Sessions(np.empty(0, np.int32), np.zeros(1, np.int64))
-    items, times, weights = (np.concatenate(column) for column in zip(*parts))
-    return Sessions(items, np.append(np.concatenate(starts), end), times, (weights / _MILLION).astype(np.float32))
+    items, times, weights, kinds = (np.concatenate(column) for column in zip(*parts))
+    offsets, weights = np.append(np.concatenate(starts), end), (weights / _MILLION).astype(np.float32)
+    seen = Sessions(items, offsets, times, weights)
+    return Sessions(items, offsets, times, weights, leading_labels(seen, kinds)) if objectives else seen
 
 
 def _sessions_of(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, np.ndarray]]:

@@ -6,7 +6,7 @@ A column is a numpy array or a pyarrow Array.
 from __future__ import annotations
 
 import decimal
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,6 +87,15 @@ def different_texts(column: Column) -> tuple[np.ndarray, np.ndarray]:
     texts = plain_texts(column).tolist()
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     return np.array([*places], str), np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
+
+
+def text_bits(column: Column, texts: Sequence[str]) -> np.ndarray:
+    """uint8 [n]: bit k of a value says that it is texts[k], of which there are up to 8."""
+    different, places = different_texts(column)
+    bits = np.zeros(len(different), np.uint8)
+    for k, text in enumerate(texts):
+        bits[different == text] |= np.uint8(1 << k)
+    return bits[places]
 
 
 def require_complete(what: str, missing: np.ndarray) -> None:

@@ -498,13 +498,19 @@ def test_a_store_that_cannot_be_written_to_is_found_out_first(after, monkeypatch
         run(after, 7)
 
 
-def test_models_of_a_shop_may_be_made_of_attributes_and_take_new_products(tmp_path):
-    config = {**OPTIONS, "content": ["category"]}
+def test_models_of_a_shop_may_be_made_of_attributes_and_learn_orders(tmp_path):
+    """Such take new products, and list what is ordered."""
+    config = {**OPTIONS, "content": ["category"], "objectives": ["order"]}
     shop = make_shop(
         tmp_path, full={"config": config}, train={"config": config, "min_examples": 50, "jobs": 1}
     )  # fmt: skip
-    assert run(shop, 5).passed
-    bundle = tmp_path / "work" / "runs" / day(5) / "bundles" / "released"
+    result = run(shop, 5)
+    assert result.passed
+    work = tmp_path / "work" / "runs" / day(5)
+    paths = [tmp_path / "work" / "full" / day(5) / "model", *(work / "models" / "released").glob("*/model")]
+    assert len(paths) == 1 + result.reports["train_released"].counts["trained"] > 1
+    assert all(stamp.load(path).weights_["attention.objectives"].any() for path in paths)
+    bundle = work / "bundles" / "released"
     shirts = {"item_id": ["newest"], "category": ["shirts"]}
     assert stamp.add_products(bundle, shirts, out=tmp_path / "grown")["added"] == 1
 

@@ -23,7 +23,7 @@ _COLUMNS = {
     "timestamp": "of times; without it the order of the rows decides",
     "weight": "of weights, 0 or more, of examples whose target the event is",
     "visitor_id": "of visitors, for stamp report",
-    "event_type": "of what visitors did, for stamp report",
+    "event_type": "of what visitors did, for -o objectives=… and stamp report",
     "value": "of what it was worth, for stamp report",
 }
 

@@ -20,6 +20,8 @@ def add(verbs: Any, parents: Parents) -> None:
     evaluate.add_argument("--min-history", type=int, default=1)
     evaluate.add_argument("--last-only", action="store_true")
     evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
+    evaluate.add_argument("--objective", action="append", metavar="NAME=WEIGHT",
+                          help="what lists are to serve, of a model with objectives: click=0.7; clicks by default")  # fmt: skip
     evaluate.set_defaults(verb=_evaluate)
 
 
@@ -28,9 +30,18 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     test = read_sessions(args, args.data)
     result = stamp.evaluate(
         model, test, min_history=args.min_history, last_only=args.last_only, ties=args.ties,
+        objective=None if args.objective is None else dict(map(_weight, args.objective)),
         **({} if args.k is None else {"k": args.k}),
     )  # fmt: skip
     if not args.json:
         print(result)
     counts = ("examples", "cold_targets", "unanswered", "unreachable", "ceiling", "tied")
     return {**result.to_dict(), **{name: getattr(result, name) for name in counts}}
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise ValueError(f"--objective {text}: expected NAME=WEIGHT, as order=0.3") from None

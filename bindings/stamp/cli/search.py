@@ -12,8 +12,9 @@ from stamp.offline import search
 
 from ..base.figures import check_figure_file, save_figure
 from ..base.files import read_text
+from ..data.objectives import kept_for
 from ..offline.searches.studies import check_storage
-from .arguments import EVENTS, Parents, events_words, options_of, read_sessions
+from .arguments import EVENTS, Parents, events_options, events_words, options_of, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
@@ -53,7 +54,7 @@ def _search(args: argparse.Namespace) -> dict[str, Any]:
     options = options_of(args)
     result = search(
         _space(args.space),
-        read_sessions(args, args.data),
+        read_sessions(args, args.data, keep=kept_for(options.get("objectives", ()), events_options(args))),
         validation=args.validation,
         preset=options.pop("preset"),
         precision=options.pop("precision"),

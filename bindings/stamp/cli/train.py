@@ -10,6 +10,7 @@ import stamp
 from .. import _stamp
 from ..base.files import check_file
 from ..catalog.training import MIN_EXAMPLES
+from ..data.objectives import kept_for
 from .arguments import EVENTS, Parents, add_attributes, events_options, options_of, read_attributes, read_sessions
 
 
@@ -51,11 +52,9 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     _stamp.check_bundle_target(args.out)
     if args.checkpoint is not None:
         check_file(args.checkpoint)
-    options = options_of(args)
-    sessions = read_sessions(args, args.data)
-    model = stamp.StampRecommender(device=args.device, **options)
+    model = stamp.StampRecommender(device=args.device, **options_of(args))
     model.fit(
-        sessions,
+        read_sessions(args, args.data, keep=kept_for(model.get_params()["objectives"], events_options(args))),
         products=read_attributes(args),
         validation=args.validation,
         refit=args.refit,

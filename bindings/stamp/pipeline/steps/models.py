@@ -17,6 +17,7 @@ from ...catalog.jobs import CHECKPOINT, fit_from_checkpoint
 from ...catalog.parallel_training import TrainingFailed
 from ...catalog.parallel_training import train_clusters as train
 from ...catalog.training import MIN_EXAMPLES, train_cluster
+from ...data.objectives import kept_for
 from ...data.products import Products
 from ...data.sessions import Sessions
 from ...models.hardware import set_num_threads
@@ -43,9 +44,9 @@ def train_full(
     options = dict(config or {})
     validation = options.pop("validation", 0.1) or None
     refit = options.pop("refit", validation is not None)
-    sessions = Sessions.from_frame(data, keep=())
-    products = _attributes(data, options)
     model = StampRecommender(device=device, **options)
+    sessions = Sessions.from_frame(data, keep=kept_for(model.get_params()["objectives"], {}))
+    products = _attributes(data, options)
 
     def fit() -> None:
         model.fit(

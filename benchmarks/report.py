@@ -461,15 +461,15 @@ def front() -> list[str]:
     text = ["## Clicks and orders",
             "`tuned` with `objectives=[\"order\"]`, asked for clicks alone, for orders alone and between, beside `tuned` without "
             "(`benchmarks/front.py`): P / MRR of the mean of the seeds, on all targets and on those whose product the visit orders "
-            "later; differences to lists for clicks alone in points of MRR, with the 95 % interval of the first seed."]  # fmt: skip
+            "later; of the first seed the difference to lists for clicks alone in points of MRR, with its 95 % interval."]  # fmt: skip
     for r in rows:
         body = []
         for at, (name, *_) in enumerate(r["seeds"][0]["clicks"]):
             cells = [name]
             for of in ("clicks", "orders"):
                 each = [seed[of][at] for seed in r["seeds"]]
-                hr, mrr, difference = (100 * sum(row[i] for row in each) / len(each) for i in (1, 5, 6))
-                low, high = (100 * each[0][i] for i in (7, 8))
+                hr, mrr = (100 * sum(row[i] for row in each) / len(each) for i in (1, 5))
+                difference, low, high = (100 * each[0][i] for i in (6, 7, 8))
                 cells += [f"{hr:.2f} / {mrr:.2f}", f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]" if high > low else ""]
             body.append(cells)
         text += [f"### {FRONTS[r['dataset']]}",

@@ -288,9 +288,9 @@ def objectives(business: Business) -> None:
     most = max(rows, key=lambda row: row[5])
     say(
         table,
-        f"Asked for orders alone, the model finds {rows[3][3]:.1%} of what is ordered ({rows[0][3]:.1%} when asked for clicks) and "
-        f"{rows[3][2]:.1%} of all looks ({rows[0][2]:.1%}). The most money, {most[5] / rows[0][5] - 1:+.1%}, is had at orders {most[0]:g}, "
-        f"value {most[1]:g}: what a visit is about, and who comes back, tell more of an order than clicks do.",
+        f"Asked for orders alone, the model finds {rows[3][3]:.1%} of what is ordered ({rows[0][3]:.1%} when asked for "
+        f"clicks) and {rows[3][2]:.1%} of all looks ({rows[0][2]:.1%}). The most money, {most[5] / rows[0][5] - 1:+.1%}, is "
+        f"had at orders {most[0]:g}, value {most[1]:g}.",
     )
 
 

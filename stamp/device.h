@@ -10,6 +10,7 @@
 // either.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -38,9 +39,28 @@ struct Objectives {
   static constexpr int kMost = 3;
   static constexpr std::uint64_t kStream = std::uint64_t{3} << 60;
   static constexpr float kClicks = 1 / (0.5f + 0.5f * 0.1f), kAside = 0.1f * kClicks;  // of half each: 1 on average
+  // What is rarer than one example in a hundred weighs less than clicks do, as few examples would be all that counts.
+  static constexpr float kMostGain = 100;
   int count = 0;
   float gains[kMost] = {};  // 1 / the share of all examples that have the label; 0: none has, so all count
   std::uint64_t seed = 0;
+
+  // What an example's weight is multiplied by: of its preferences, `count`, and the bits of its labels.
+  constexpr float factor(const std::array<float, kMost>& shares, unsigned labels) const {
+    float sum = 1, preferred = 0;
+    for (int k = 0; k < kMost; ++k)
+      if (k < count) {
+        preferred += shares[k];
+        if (gains[k] > 0) sum += shares[k] * ((labels >> k & 1 ? gains[k] : 0.0f) - 1);
+      }
+    return sum * (preferred > 0 ? kAside : kClicks);
+  }
+  // The largest that it can be.
+  constexpr float largest_factor() const {
+    float gain = 1;
+    for (int k = 0; k < count; ++k) gain = gains[k] > gain ? gains[k] : gain;
+    return count == 0 ? 1 : kAside * gain > kClicks ? kAside * gain : kClicks;
+  }
 };
 
 // What batches of training are made of. An example is a target, the event at place t, and its history, the `length`

@@ -195,11 +195,15 @@ void mix(std::span<const float> floors, std::span<const float> preference, std::
   const std::size_t objectives = preference.size() + 1, n = floors.size() / objectives;
   float of_clicks = 1;
   for (const float share : preference) of_clicks -= share;
+  if (of_clicks < 1e-6f) of_clicks = 0;  // what rounding leaves of shares that are all there is
+  const auto share_of = [&](std::size_t k) { return k == 0 ? of_clicks : preference[k - 1]; };
   for (std::size_t i = 0; i < n; ++i) {
-    float sum = 0;
+    float top = Model::kNoFloor, sum = 0;
     for (std::size_t k = 0; k < objectives; ++k)
-      sum += (k == 0 ? of_clicks : preference[k - 1]) * std::exp(floors[k * n + i]);
-    mixed.push_back(sum > 0 ? std::log(sum) : Model::kNoFloor);
+      if (share_of(k) > 0) top = std::max(top, floors[k * n + i]);
+    for (std::size_t k = 0; k < objectives; ++k)
+      if (share_of(k) > 0) sum += share_of(k) * std::exp(floors[k * n + i] - top);
+    mixed.push_back(top == Model::kNoFloor ? top : top + std::log(sum));
   }
 }
 

@@ -12,8 +12,8 @@
 // with x_d the event d before the last, k of repeats.h, and f and g fitted to sessions that neither a weight nor t has
 // seen. Ranking by p is ranking by log(exp(z) + exp(floor)), where exp(floor) is what stands behind exp(z_v).
 //
-// Each objective has an f and a g of its own, fitted to the examples that it counts, and p for several is the mixture
-// that their preferences say: exp(f) = Σ π exp(f of the objective), π_click being what the others leave.
+// Each objective has an f and a g of its own, fitted to the examples that it counts, and those for several are mixed as
+// their preferences say: exp(f) = Σ π exp(f of the objective), π_click being what the others leave.
 #pragma once
 
 #include <memory>

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "stamp/catalog.h"
+#include "stamp/device.h"
 
 namespace stamp {
 
@@ -25,7 +26,7 @@ struct EventColumns {
 class STAMP_API Sessions {
  public:
   // Objectives that an event has labels for, beside that it is a target at all.
-  static constexpr int kMostLabels = 3;
+  static constexpr int kMostLabels = Objectives::kMost;
 
   Sessions() = default;
   // Already grouped: session s is items[offsets[s] .. offsets[s+1]). Throws std::invalid_argument when offsets do not

@@ -154,7 +154,8 @@ class Run {
         all += weight;
         if (sessions.labels()[target] >> k & 1) labelled += weight;
       }
-      if (labelled > 0) objectives.gains[k] = static_cast<float>(all / labelled);
+      if (labelled > 0)
+        objectives.gains[k] = static_cast<float>(std::min(double{Objectives::kMostGain}, all / labelled));
     }
     return objectives;
   }
@@ -170,9 +171,11 @@ class Run {
     report_.calibration_examples = static_cast<std::int64_t>(held_out.size());
     if (model_.content()) optimizer_->exclude(never_targets(sessions, examples));
     const std::int64_t count = static_cast<std::int64_t>(examples.size());
+    const Objectives objectives = objectives_of(sessions, examples);
+    largest_weight_ = objectives.largest_factor();
     // Half of what the model leaves, for activations and scratch are to come.
     Batches batches(model_.device(), sessions, examples, model_.config().history, config_.batch_size,
-                    model_.config().seed, model_.device()->free_memory() / 2, objectives_of(sessions, examples));
+                    model_.config().seed, model_.device()->free_memory() / 2, objectives);
     report_.streamed = batches.streamed();
     report_.examples = count;
     for (; epoch_ < epochs && !out_of_patience(); ++epoch_) {
@@ -285,7 +288,8 @@ class Run {
   // Far above the loss of a model that knows nothing, ln V, or of one as wrong as cosines can be.
   double divergence() const {
     const Config& config = model_.config();
-    return 20 * std::log(static_cast<double>(model_.V()) + 1) + (config.score == Score::cosine ? 2 * config.scale : 0);
+    return largest_weight_ * (20 * std::log(static_cast<double>(model_.V()) + 1) +
+                              (config.score == Score::cosine ? 2 * config.scale : 0));
   }
 
   void diverge(const std::string& what, float rate) {
@@ -442,7 +446,8 @@ class Run {
   Phase phase_ = Phase::select;
   std::int64_t epoch_ = 0, position_ = 0;  // position_: batches of this epoch that are done
   double loss_sum_ = 0, weight_sum_ = 0, epoch_seconds_ = 0, speed_ = 0;
-  double best_value_ = -1;  // below any metric
+  double largest_weight_ = 1;  // of an example, where its batch's are 1 on average
+  double best_value_ = -1;     // below any metric
   std::map<std::string, std::vector<float>> best_;
   std::shared_ptr<const Successors> best_successors_;  // of the selection
   std::map<std::string, std::vector<float>> initial_;  // that a warm refit begins with

@@ -444,7 +444,7 @@ TEST_CASE("so it does with the successors of the selection, when resumed, too") 
 
 TEST_CASE("with objectives lists go from what is clicked to what it leads to, to the same bits after an interruption") {
   // From each product visitors go on to the next but for one in five, who go seven further: what is ordered is there,
-  // and nobody orders anything else. A product in the basket, the third objective, is never seen.
+  // and nobody orders anything else. Nobody puts anything into a basket.
   std::mt19937 random(17);
   std::vector<std::int32_t> items;
   std::vector<std::int64_t> offsets{0};
@@ -500,6 +500,25 @@ TEST_CASE("with objectives lists go from what is clicked to what it leads to, to
     Model resumed(config, kProducts, device);
     CHECK(train(resumed, sessions, options, interrupted).resumed);
     CHECK(resumed.download() == model.download());
+  }
+}
+
+TEST_CASE("an objective that next to nothing leads to is no divergence") {
+  const Sessions plain = chain(4000, 5);
+  std::vector<std::uint8_t> labels(static_cast<std::size_t>(plain.events()));
+  labels[1] = 1;
+  const Sessions sessions({plain.items().begin(), plain.items().end()},
+                          {plain.offsets().begin(), plain.offsets().end()}, {}, {}, labels);
+  Config config = Config::preset("tuned");
+  config.dim = 12;
+  config.repeat_floors = config.successor_floors = 0;
+  config.objectives = {"order"};
+  TrainConfig options = train_config();
+  for (std::int64_t batch : {3, 64}) {
+    config.seed = static_cast<std::uint64_t>(batch);
+    options.batch_size = batch;
+    Model model(config, kProducts, open_device("cpu"));
+    CHECK(train(model, sessions, options).stopped == "finished");
   }
 }
 

@@ -13,15 +13,9 @@ float prefer(const TrainingExamples& data, std::int64_t step, std::int64_t targe
   const Objectives& objectives = data.objectives;
   const auto words =
       philox(objectives.seed, Objectives::kStream + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
-  const auto drawn = preference(words, objectives.count);
-  float factor = 1, preferred = 0;
-  for (int k = 0; k < objectives.count; ++k) {
-    preferences[b * objectives.count + k] = drawn[k];
-    preferred += drawn[k];
-    const bool counts = data.labels && (data.labels[target] >> k & 1);
-    if (objectives.gains[k] > 0) factor += drawn[k] * ((counts ? objectives.gains[k] : 0.0f) - 1);
-  }
-  return factor * (preferred > 0 ? Objectives::kAside : Objectives::kClicks);
+  const auto shares = preference(words, objectives.count);
+  std::copy_n(shares.begin(), objectives.count, preferences + b * objectives.count);
+  return objectives.factor(shares, data.labels ? data.labels[target] : 0);
 }
 
 }  // namespace

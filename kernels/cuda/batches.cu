@@ -22,17 +22,11 @@ __device__ float prefer(const TrainingExamples& data, Index step, Index target, 
   const Objectives& objectives = data.objectives;
   const auto words =
       philox(objectives.seed, Objectives::kStream + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
-  const auto drawn = preference(words, objectives.count);
-  const int label = data.labels ? data.labels[target] : 0;
-  float factor = 1, preferred = 0;
+  const auto shares = preference(words, objectives.count);
 #pragma unroll
   for (int k = 0; k < Objectives::kMost; ++k)
-    if (k < objectives.count) {
-      preferences[b * objectives.count + k] = drawn[k];
-      preferred += drawn[k];
-      if (objectives.gains[k] > 0) factor += drawn[k] * ((label >> k & 1 ? objectives.gains[k] : 0.0f) - 1);
-    }
-  return factor * (preferred > 0 ? Objectives::kAside : Objectives::kClicks);
+    if (k < objectives.count) preferences[b * objectives.count + k] = shares[k];
+  return objectives.factor(shares, data.labels ? data.labels[target] : 0);
 }
 
 __global__ void build_batch_kernel(TrainingExamples data, const TrainingStep* step, BatchArrays batch) {

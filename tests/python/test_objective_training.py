@@ -60,6 +60,9 @@ def test_what_it_is_beside_clicks(log, model):
     assert firsts(judged, {"order": 1})[1] > 0.9
     judged.fit(log, validation=0.2, progress=False)
     assert firsts(judged, {"order": 1})[1] > 0.9
+    views = stamp.Sessions.from_frame({"session_id": [1, 1], "item_id": [0, 1], "event_type": ["view", "view"]})
+    judged.fit(log, validation=views, refit=True, progress=False)  # in which nobody orders
+    assert firsts(judged, {"order": 1})[1] > 0.9
 
 
 def test_saved_models_list_the_same(model, tmp_path):
@@ -78,7 +81,7 @@ def test_what_cannot_be(log, model):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             stamp.StampRecommender(objectives=objectives)
-    with pytest.raises(ValueError, match="no event is of type 'cart'; this log knows view, order"):
+    with pytest.raises(ValueError, match="^fit: train: no event is of type 'cart'; this log knows view, order"):
         stamp.StampRecommender(objectives=["cart"], **OPTIONS).fit(log, progress=False)
     with pytest.raises(ValueError, match="no column event_type"):
         stamp.StampRecommender(objectives=["order"], **OPTIONS).fit(after(1), progress=False)

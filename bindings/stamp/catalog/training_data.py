@@ -63,7 +63,7 @@ def training_data(
         data = Sessions.from_frame(data, **{"keep": kept_for(objectives, given), **given})
     elif reading:
         raise ValueError("train_cluster: reading is for data that is read here, data is a Sessions")
-    return WholeData(labelled_for(data, objectives))
+    return WholeData(labelled_for("train_cluster", data, objectives))
 
 
 class WholeData(TrainingData):

@@ -64,13 +64,15 @@ def weights_of(call: str, objective: Any) -> dict[str, float]:
     return {name: float(weight) for name, weight in objective.items()}
 
 
-def kinds_of_events(call: str, columns: Mapping[str, Column], names: Sequence[str]) -> np.ndarray:
+def kinds_of_events(
+    call: str, columns: Mapping[str, Column], names: Sequence[str], *, all_there: bool = True
+) -> np.ndarray:
     """uint8 [events]: bit k of an event says that names[k] is its type.
 
     Raises
     ------
     ValueError
-        There is no column event_type, or no event of such a type. Messages begin with `call`.
+        There is no column event_type, or no event of such a type, where all should be there. Messages begin with `call`.
     """
     if "event_type" not in columns:
         raise ValueError(
@@ -79,7 +81,7 @@ def kinds_of_events(call: str, columns: Mapping[str, Column], names: Sequence[st
         )
     bits = text_bits(columns["event_type"], names)
     for k, name in enumerate(names):
-        if not (bits & np.uint8(1 << k)).any():
+        if all_there and not (bits & np.uint8(1 << k)).any():
             raise ValueError(f"{call}: no event is of type {name!r}; {_known(columns['event_type'])}")
     return bits
 

@@ -350,11 +350,7 @@ class Sessions:
         >>> stamp.Sessions.from_frame(visit).labelled(["order"]).labels("order")
         array([ True, False,  True, False])
         """
-        names = check_names("labelled", objectives)
-        core = self._core
-        labels = self._leading("labelled", names)
-        labelled = _stamp.Sessions(core.items, core.offsets, core.timestamps, core.weights, labels)
-        return Sessions(labelled, self._catalog, self.columns, names)
+        return labelled_for("labelled", self, check_names("labelled", objectives))
 
     def labels(self, objective: str) -> np.ndarray:
         """bool [events]: whether each leads to an objective of :attr:`objectives`. ValueError for another."""
@@ -397,9 +393,10 @@ class Sessions:
         chosen = _stamp.Sessions(core.items, core.offsets, core.timestamps, weights, core.labels)
         return Sessions(chosen, self._catalog, self.columns, self.objectives)
 
-    def _leading(self, call: str, names: Sequence[str]) -> np.ndarray:
+    def _leading(self, call: str, names: Sequence[str], *, all_there: bool = True) -> np.ndarray:
         """uint8 [events]: bit k of an event says that it leads to names[k]."""
-        return _stamp.leading_labels(self._core, kinds_of_events(call, self.columns, names))
+        kinds = kinds_of_events(call, self.columns, names, all_there=all_there)
+        return _stamp.leading_labels(self._core, kinds)
 
     def rows_in(self, catalog: _stamp.Catalog, what: str, of: str) -> _stamp.Sessions:
         """The same sessions in the rows of another catalog, -1 where it lacks a product. ValueError where it has ids of
@@ -417,6 +414,12 @@ class Sessions:
         return f"Sessions({len(self):,} sessions, {self.n_events:,} events, {self.n_items:,} products{span})"
 
 
-def labelled_for(sessions: Sessions, objectives: Sequence[str]) -> Sessions:
-    """With labels for what a model learns beside clicks, where that is anything and they have others or none."""
-    return sessions.labelled(objectives) if objectives and sessions.objectives != (*objectives,) else sessions
+def labelled_for(call: str, sessions: Sessions, objectives: Sequence[str], *, all_there: bool = True) -> Sessions:
+    """With labels for what a model learns beside clicks, where that is anything and they have others or none. Raises
+    ValueError, which begins with `call`, as :meth:`Sessions.labelled`; for a type that is not there where all should be."""
+    names, core = (*objectives,), sessions._core
+    if sessions.objectives == names or not names:
+        return sessions
+    labels = sessions._leading(call, names, all_there=all_there)
+    labelled = _stamp.Sessions(core.items, core.offsets, core.timestamps, core.weights, labels)
+    return Sessions(labelled, sessions._catalog, sessions.columns, names)

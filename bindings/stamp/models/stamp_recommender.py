@@ -173,7 +173,7 @@ class StampRecommender(_ListingRecommender):
         if not isinstance(train, Sessions):
             raise ValueError(f"fit: train is {type(train).__name__}, expected stamp.Sessions (see Sessions.from_frame)")
         objectives = self.get_params()["objectives"]
-        train = labelled_for(train, objectives)
+        train = labelled_for("fit: train", train, objectives)
         if isinstance(validation, numbers.Real) and not isinstance(validation, bool):
             train, validation = train.split_last(float(validation))
         if not (validation is None or isinstance(validation, Sessions)):
@@ -182,7 +182,8 @@ class StampRecommender(_ListingRecommender):
             )
         if validation is not None:
             require_one_kind("fit: validation", validation._catalog, "train", train._catalog)
-            validation = labelled_for(validation, objectives) if refit else validation
+            if refit:
+                validation = labelled_for("fit: validation", validation, objectives, all_there=False)
         parts = [train, validation] if refit and validation is not None else [train]
         catalog = _catalog_of(parts)
         self._train(

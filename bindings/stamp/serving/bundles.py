@@ -39,9 +39,9 @@ def build_bundle(
     out : path
         As of :meth:`StampRecommender.save`.
     rules : dict, or path of a JSON file
-        ``{"build": [rules], "value": {"attribute": "price"}, "zones": {name: {"k": 20, "history": 10, "value": 0.5, "tail":
-        0.2, "objective": {"click": 0.7, "order": 0.3}, "rules": [rules]}}}`` (docs/rules.md). What the rules of "build" exclude is never recommended:
-        ``{"rule": "only_available"}`` say.
+        ``{"build": [rules], "value": {"attribute": "price"}, "zones": {name: {"k": 20, "history": 10, "value": 0.5,
+        "tail": 0.2, "objective": {"click": 0.7, "order": 0.3}, "rules": [rules]}}}`` (docs/rules.md). What the rules of
+        "build" exclude is never recommended: ``{"rule": "only_available"}`` say.
     route_by : name or sequence of names
         Text attributes: a product that no model knows is answered for by the cluster of most products that share these
         values.

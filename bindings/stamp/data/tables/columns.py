@@ -83,7 +83,12 @@ def different_texts(column: Column) -> tuple[np.ndarray, np.ndarray]:
     """The texts [k] that :func:`plain_texts` has of a column, and the place of each value [n] among them."""
     if is_arrow(column):  # without a Python object a value; what is missing is one of them
         encoded = column.dictionary_encode(null_encoding="encode")
-        return plain_texts(encoded.dictionary), as_numpy(encoded.indices)
+        values = encoded.dictionary
+        if values.null_count and str(values.type).startswith(
+            ("int", "uint")
+        ):  # which NumPy would make numbers like 1.0 of
+            values = values.cast("string")
+        return plain_texts(values), as_numpy(encoded.indices)
     texts = plain_texts(column).tolist()
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     return np.array([*places], str), np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::int64_t kClusters = 3, kOfCluster = 60, kUnknown = 10;  // products of no model are the last ones
 constexpr std::int64_t kProducts = kClusters * kOfCluster + kUnknown;
+constexpr float kTemperature = 1.5f, kTailPower = 0.75f;
 const std::vector<std::string> kLearnt[] = {{"order"}, {"cart", "order"}, {}};  // by each model
 
 Sessions sessions_of(std::int64_t V) {
@@ -55,6 +56,7 @@ std::shared_ptr<Model> model_of(std::int64_t c, const std::shared_ptr<Device>& d
     successors.insert(successors.end(), {-high, high});
   }
   model->set_floors(repeats, successors);
+  model->set_calibration(kTemperature, kTailPower);
   model->set_successors(std::make_shared<Successors>(sessions_of(kOfCluster), kOfCluster, kOfCluster));
   return model;
 }
@@ -171,26 +173,36 @@ TEST_CASE("lists are of the largest scores for what they are to serve, whoever a
   }
 }
 
-TEST_CASE("what is wanted makes a difference, few candidates and repeated scans serve it too") {
-  const Bundle bundle = bundle_of(open_device("cpu"));
-  const Release release(Bundle{bundle});
+TEST_CASE("what is wanted makes a difference, and few candidates, repeated scans and terms serve it too") {
   const std::vector<std::int32_t> history{7, 9, 7}, only{3, 8, 40};
   const Objective orders{{"order", 1}};
-  const auto clicks = release.list({.events = history, .k = 12});
-  CHECK(release.list({.events = history, .k = 12, .objective = &orders}).items != clicks.items);
-  const auto scores = expected_scores(bundle, 0, history, {1});
-  const Listing few = release.list({.events = history, .only = only, .restricted = true, .k = 3, .objective = &orders});
-  REQUIRE(few.items.size() == 3);
-  for (std::size_t i = 0; i < 3; ++i) CHECK(few.scores[i] == doctest::Approx(scores[few.items[i]]).epsilon(1e-4));
-  // So that the first scan leaves too few, and another follows.
-  const auto rules = release.rules(R"([{"rule": "limit", "attribute": "kind", "max": 1}])");
-  const Listing limited = release.list({.events = history, .k = 3, .rules = rules.get(), .objective = &orders});
-  REQUIRE(limited.items.size() == 3);
-  for (std::size_t i = 0; i < 3; ++i) {
-    double best = -1e9;
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    const Bundle bundle = bundle_of(device);
+    const Release release(Bundle{bundle});
+    const auto clicks = release.list({.events = history, .k = 12});
+    CHECK(release.list({.events = history, .k = 12, .objective = &orders}).items != clicks.items);
+    const auto scores = expected_scores(bundle, 0, history, {1});
+    const Listing few =
+        release.list({.events = history, .only = only, .restricted = true, .k = 3, .objective = &orders});
+    REQUIRE(few.items.size() == 3);
+    for (std::size_t i = 0; i < 3; ++i) CHECK(few.scores[i] == doctest::Approx(scores[few.items[i]]).epsilon(1e-4));
+    // So that the first scan leaves too few, and another follows.
+    const auto rules = release.rules(R"([{"rule": "limit", "attribute": "kind", "max": 1}])");
+    const Listing limited = release.list({.events = history, .k = 3, .rules = rules.get(), .objective = &orders});
+    REQUIRE(limited.items.size() == 3);
+    for (std::size_t i = 0; i < 3; ++i) {
+      double best = -1e9;
+      for (std::int64_t row = 0; row < kOfCluster; ++row)
+        if (row % 3 == limited.items[i] % 3) best = std::max(best, scores[row]);
+      CHECK(limited.scores[i] == doctest::Approx(best).epsilon(1e-4));
+    }
+    auto against_popularity = scores;
     for (std::int64_t row = 0; row < kOfCluster; ++row)
-      if (row % 3 == limited.items[i] % 3) best = std::max(best, scores[row]);
-    CHECK(limited.scores[i] == doctest::Approx(best).epsilon(1e-4));
+      against_popularity[row] -=
+          kTemperature * 0.5 * kTailPower * std::log(1.0 + static_cast<double>(bundle.counts[row]));
+    check_list(release.list({.events = history, .k = 12, .tail = 0.5, .objective = &orders}), against_popularity, 0,
+               false);
   }
 }
 

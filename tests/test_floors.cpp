@@ -357,26 +357,23 @@ TEST_CASE("each objective has floors of its own, fitted to the examples that it 
   }
 }
 
-TEST_CASE("floors of any height mix, and what has none in the mixture has none") {
-  Config config = config_of(Score::cosine, 1);
+TEST_CASE("floors of any height mix") {
+  Config config = config_of(Score::cosine);
   config.objectives = {"order"};
   Model model(config, kProducts, open_device("cpu"));
-  std::vector<float> floors(2 * Repeat::kKinds, Model::kNoFloor);
-  floors[0] = 150;  // of the first kind, for clicks
-  floors[Repeat::kKinds] = 149;
-  floors[Repeat::kKinds + 1] = 200;  // of the second, for orders alone
+  std::vector<float> floors(2 * 3 * Repeat::kKinds, Model::kNoFloor);
+  const float high[] = {150, 149, 148};  // of the kind of three events in which nothing came back, for clicks
+  std::copy_n(high, 3, floors.begin() + 3);
+  std::reverse_copy(high, high + 3, floors.begin() + 3 * Repeat::kKinds + 3);  // for orders the other way round
   model.set_floors(floors, {});
-  for (const float share : {0.0f, 0.25f, 1.0f}) {
-    HistoryFloors of_histories(model, model.device());
+  const auto ranker = model_ranker(model, model.device());
+  for (const float share : {0.0f, 0.25f, 0.75f, 1.0f}) {
+    CAPTURE(share);
     Batch batch;
-    batch.add_history(std::vector<std::int32_t>{3}, std::span(&share, 1), 1);        // of the first kind
-    batch.add_history(std::vector<std::int32_t>{4, 5, 6}, std::span(&share, 1), 1);  // of the second
-    const ScoreFloors found = of_histories.of(batch, 0, 2);
-    REQUIRE(found.begin);
-    CHECK(found.begin[1] == 1);
-    CHECK(found.values[0] == doctest::Approx(150 + std::log(1 - share + share * std::exp(-1.0))));
-    CHECK(found.begin[2] == (share > 0 ? 4 : 1));
-    if (share > 0) CHECK(found.values[1] == doctest::Approx(200 + std::log(share)));
+    batch.add_history(std::vector<std::int32_t>{4, 5, 6}, std::span(&share, 1), 1);
+    Ranking ranking;
+    ranker->rank(batch, 3, ranking);
+    CHECK(ranking.ids == (share < 0.5f ? std::vector<std::int32_t>{6, 5, 4} : std::vector<std::int32_t>{4, 5, 6}));
   }
 }
 

@@ -50,8 +50,8 @@ def train_cluster(
     Parameters
     ----------
     data : Sessions, or what :meth:`Sessions.from_frame` reads
-        Of prepared data, laid out by these clusters (:func:`stamp.data.partition`), only the cluster's files are read. Where
-        config has `objectives`, events have types: of sessions in the column `event_type`, or as labels.
+        Of prepared data, laid out by these clusters (:func:`stamp.data.partition`), only the cluster's files are read.
+        Where config has `objectives`, events have types: of sessions in the column `event_type`, or as labels.
     clusters : CatalogClusters, or the path of one
     cluster_id : int
     out : path
@@ -80,8 +80,8 @@ def train_cluster(
     Raises
     ------
     ValueError
-        Data, clusters or options that cannot be; `objectives` that no event is of, or, in data laid out by cluster, that
-        none can be by their mapping.
+        Data, clusters or options that cannot be; `objectives` that no event is of, or, in data laid out by cluster,
+        that none can be by their mapping.
     RuntimeError
         The device, the disk, or :class:`TrainingDiverged`. Something in `out` stands where a file of the training belongs
         and is not of an earlier one, which is looked into before any work.

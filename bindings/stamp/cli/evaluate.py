@@ -21,7 +21,7 @@ def add(verbs: Any, parents: Parents) -> None:
     evaluate.add_argument("--last-only", action="store_true")
     evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
     evaluate.add_argument("--objective", action="append", metavar="NAME=WEIGHT",
-                          help="what lists are to serve, of a model with objectives: click=0.7; clicks by default")  # fmt: skip
+                          help="what lists of a model with objectives serve, order=0.3; else clicks")  # fmt: skip
     evaluate.set_defaults(verb=_evaluate)
 
 

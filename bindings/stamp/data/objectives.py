@@ -40,8 +40,8 @@ def check_names(call: str, objectives: Any) -> tuple[str, ...]:
 
 
 def kept_for(objectives: Sequence[str], reading: Mapping[str, Any]) -> tuple[str, ...]:
-    """What training on these keeps of data that are read for it, where `reading`, options of :meth:`Sessions.from_frame`,
-    does not name that."""
+    """What training on these keeps of data that are read for it, where `reading`, options of
+    :meth:`Sessions.from_frame`, does not name that."""
     return ("event_type",) if objectives and reading.get("event_type") is None else ()
 
 

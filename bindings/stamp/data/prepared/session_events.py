@@ -74,7 +74,7 @@ def sessions_seen_from(
     product (-1) what a visitor did directly after one, and that something was before the first. :func:`cluster_sessions`
     makes of these what it makes of all sessions.
 
-    With `objectives`, types of events, they have labels of what each leads to, which is all of it: the events of a product
+    With `objectives`, types of events, they have labels of what each leads to, as in the whole: the events of a product
     are in one cluster. Those of no known product lead to nothing.
 
     Raises

@@ -62,7 +62,7 @@ def test_what_it_is_beside_clicks(log, model):
     assert firsts(judged, {"order": 1})[1] > 0.9
     views = stamp.Sessions.from_frame({"session_id": [1, 1], "item_id": [0, 1], "event_type": ["view", "view"]})
     judged.fit(log, validation=views, refit=True, progress=False)  # in which nobody orders
-    assert firsts(judged, {"order": 1})[1] > 0.9
+    assert judged.report_["stopped"] == "finished"
 
 
 def test_saved_models_list_the_same(model, tmp_path):

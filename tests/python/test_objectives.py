@@ -91,14 +91,11 @@ def test_types_of_any_make_and_name(tmp_path):
     for numbers in (codes.astype("Int64"), codes.fillna(9).astype(int)):
         found = stamp.Sessions.from_frame(frame.assign(event_type=numbers)).labelled(["2", "1"])
         np.testing.assert_array_equal(found._core.labels, expected)
-    table = pa.table(
-        {**frame.drop(columns="event_type"), "event_type": pa.array(codes.astype("Int64").tolist()[:-1] + [None])}
-    )
-    found = stamp.Sessions.from_frame(table)  # whose last event is of no known type
-    numbers = codes.astype("Int64").copy()
-    numbers.iloc[-1] = None
+    numbers = codes.astype("Int64")
+    numbers.iloc[-1] = None  # of no known type
     expected = stamp.Sessions.from_frame(frame.assign(event_type=numbers)).labelled(["2", "1"])._core.labels
-    np.testing.assert_array_equal(found.labelled(["2", "1"])._core.labels, expected)
+    table = pa.Table.from_pandas(frame.assign(event_type=numbers))
+    np.testing.assert_array_equal(stamp.Sessions.from_frame(table).labelled(["2", "1"])._core.labels, expected)
 
 
 def test_labels_stay_with_their_events():

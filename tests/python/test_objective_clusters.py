@@ -123,6 +123,15 @@ def test_models_are_those_of_the_whole_and_of_single_calls(frame, shop, tmp_path
         assert files_of(tmp_path / "some" / path) == files_of(folder / "models" / path)
 
 
+def test_clusters_that_were_trained_one_by_one_are_gathered_with_content_too(shop, tmp_path):
+    folder, clusters = shop
+    options = {"config": {**SHORT, "content": True}, "min_examples": 0}
+    assert not models.train_some(folder / "laid_out", clusters, [0, 1, 2], out=lambda cluster: Folder(tmp_path, cluster),
+                                 device="cpu", **options)  # fmt: skip
+    gathered = models.gather_clusters(folder / "laid_out", clusters, out=tmp_path / "some", **options)
+    assert gathered.passed and gathered.counts["trained"] == RINGS
+
+
 class Folder:
     """Where the model of a cluster comes to be."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..data.products import Products
 from ..models.train_reports import TrainReport, finished, read_report, write_report
 from .clusters import CatalogClusters
 from .jobs import Settings, failure
@@ -40,6 +41,7 @@ def gather_clusters(
     min_examples: int = MIN_EXAMPLES,
     warm_start: str | os.PathLike[str] | None = None,
     like: str | os.PathLike[str] | None = None,
+    products: Products | None = None,
 ) -> dict[int, TrainReport]:
     """Make of ``out/<id>``, each of a :func:`train_cluster` with these options, what :func:`train_clusters` leaves in `out`.
 
@@ -61,7 +63,8 @@ def gather_clusters(
     folder = pathlib.Path(out)
     check_summary("gather_clusters", folder)
     settings = Settings.read(config, min_examples)
-    plan = Plan.make(data, clusters, min_examples, None, objectives=settings.objectives)
+    settings.require_products(products)
+    plan = Plan.make(data, clusters, min_examples, None, products, objectives=settings.objectives)
     begin_summary(folder, plan)
     reports = {}
     for cluster in plan.ids:

@@ -198,7 +198,9 @@ def gather_clusters(
 ) -> StepReport:  # fmt: skip
     """Of what :func:`train_some` left in ``out/<id>``, wherever it ran, what :func:`train_clusters` makes: nothing is
     trained here. All else is as of :func:`stamp.catalog.gathering.gather_clusters`."""
-    return _judge_training(out, gathering.gather_clusters(data, clusters, out=out, **options), most_failed)
+    products = _attributes(data, options.get("config"))
+    reports = gathering.gather_clusters(data, clusters, out=out, products=products, **options)
+    return _judge_training(out, reports, most_failed)
 
 
 def _judge_training(out: str | os.PathLike[str], reports: Mapping[int, TrainReport], most_failed: float) -> StepReport:

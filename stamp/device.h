@@ -81,7 +81,7 @@ struct BatchArrays {
   std::int32_t* events;          // [L] those of no history are -1
   std::int32_t *begin, *length;  // [B] as in Ranges
   std::int32_t* targets;         // [B]
-  float* weights;                // [B], summing to 1, where there are no objectives
+  float* weights;                // [B], summing to 1, with objectives on average
   float* preferences = nullptr;  // [B,K] where there are K: how much of each, the rest to clicks
 };
 
@@ -156,7 +156,7 @@ struct CatalogCrossEntropy {
   const float* items;           // [V,D]
   bool normalize_items;         // score with x_v / |x_v|
   const std::int32_t* targets;  // [B], for backward with the rows looked up behind them, [L], -1 for none
-  const float* weights;         // [B], summing to 1
+  const float* weights;         // [B], summing to 1, with objectives on average
   float* workspace;             // keeps exponentials between forward and backward; what does not fit is recomputed
   std::int64_t workspace_size;  // floats; 0 is allowed
   // round_items of the items as they are now, where rounded_size is not 0; null: made for this call.

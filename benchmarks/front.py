@@ -3,8 +3,9 @@
     python benchmarks/front.py --data ../shared/data [--dataset jdata_demo …] [--device cuda]
 
 `tuned` learns `objectives=["order"]` on all of training, and is asked for clicks alone, for orders alone and between, beside
-`tuned` without: on all test events, and on those of products that the visit orders later. Nothing was chosen on JData;
-what training draws was chosen on the made-up shop (docs/model.md).
+`tuned` without: on all test events, and on those of products that the visit orders later; where the log has prices, also by
+what is paid in the rest of the visit for what is listed. Nothing was chosen on JData; what training draws was chosen on the
+made-up shop (docs/model.md).
 """
 
 from __future__ import annotations
@@ -50,19 +51,21 @@ def bundles_of(train: stamp.Sessions, work: pathlib.Path, **options: object) -> 
 
 
 def measured(bundles: dict, sessions: stamp.Sessions, train: stamp.Sessions) -> list[list]:
-    """Of each bundle: hr and mrr, each with the difference to lists for clicks alone and its interval."""
+    """Of each bundle its name, and each metric with the difference to lists for clicks alone and its interval: hr, mrr and,
+    where events have a value, revenue, in money a list."""
     zone = offline.Zone(name="page", k=K, bundle_zone="page")
+    names = ["hr", "mrr", *(["revenue"] if "value" in sessions.columns else [])]
     asked = offline.replay(bundles, sessions, zones=zone, train=train, leakage="report", latency=0)
-    found = offline.compare(asked, baseline=CLICKS, metrics=(f"hr@{K}", f"mrr@{K}"))
-    table = asked.metrics(k=K, metrics=["hr", "mrr"], zone=zone.name)
+    found = offline.compare(asked, baseline=CLICKS, metrics=[f"{name}@{K}" for name in names])
+    table = asked.metrics(k=K, metrics=names, zone=zone.name)
     rows = {row[0]: dict(zip(table.columns, row)) for row in table.rows}
     differences = {(row.recommender, row.metric): row for row in found.rows}
     measured = []
-    for name in bundles:
-        row = [name]
-        for metric in (f"hr@{K}", f"mrr@{K}"):
-            other = differences.get((name, metric))
-            row += [rows[name][metric], *((0, 0, 0) if other is None else (other.difference, other.low, other.high))]
+    for bundle in bundles:
+        row = [bundle]
+        for metric in (f"{name}@{K}" for name in names):
+            other = differences.get((bundle, metric))
+            row += [rows[bundle][metric], *((0, 0, 0) if other is None else (other.difference, other.low, other.high))]
         measured.append(row)
     return measured
 

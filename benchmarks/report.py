@@ -461,9 +461,13 @@ def front() -> list[str]:
     text = ["## Clicks and orders",
             "`tuned` with `objectives=[\"order\"]`, asked for clicks alone, for orders alone and between, beside `tuned` without "
             "(`benchmarks/front.py`): P / MRR of the mean of the seeds, on all targets and on those whose product the visit orders "
-            "later; of the first seed the difference to lists for clicks alone in points of MRR, with its 95 % interval."]  # fmt: skip
+            "later; of the first seed the difference to lists for clicks alone in points of MRR, with its 95 % interval. Paid: in the "
+            "rest of the visit for what is listed, money for 1,000 lists of all targets."]  # fmt: skip
     for r in rows:
         body = []
+        paid = len(r["seeds"][0]["clicks"][0]) > 9  # where events have a value
+        columns = ["asked for", f"all @{r['k']}", "MRR against clicks alone", f"ordered @{r['k']}", "likewise"]
+        columns += [f"paid @{r['k']}", "against clicks alone"] if paid else []
         for at, (name, *_) in enumerate(r["seeds"][0]["clicks"]):
             cells = [name]
             for of in ("clicks", "orders"):
@@ -471,11 +475,16 @@ def front() -> list[str]:
                 hr, mrr = (100 * sum(row[i] for row in each) / len(each) for i in (1, 5))
                 difference, low, high = (100 * each[0][i] for i in (6, 7, 8))
                 cells += [f"{hr:.2f} / {mrr:.2f}", f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]" if high > low else ""]
+            if paid:
+                each = [seed["clicks"][at] for seed in r["seeds"]]
+                difference, low, high = (1000 * each[0][i] for i in (10, 11, 12))
+                cells += [f"{1000 * sum(row[9] for row in each) / len(each):,.0f}",
+                          f"{difference:+,.0f} [{low:+,.0f}, {high:+,.0f}]" if high > low else ""]  # fmt: skip
             body.append(cells)
         text += [f"### {FRONTS[r['dataset']]}",
                  f"{r['questions']['clicks']:,} targets, {r['questions']['orders']:,} that are ordered later; seeds "
                  f"{', '.join(str(seed['seed']) for seed in r['seeds'])}.",
-                 table(["asked for", f"all @{r['k']}", "MRR against clicks alone", f"ordered @{r['k']}", "likewise"], body)]  # fmt: skip
+                 table(columns, body)]  # fmt: skip
     return [*text, where(rows)]
 
 

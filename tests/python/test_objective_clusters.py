@@ -232,6 +232,19 @@ def test_the_command_line(frame, shop, tmp_path):
         ("cart=1", "objective names 'cart', expected some of 'click', 'order'"),
     ):  # fmt: skip
         assert message in call(*evaluate, "--objective", wrong, status=2).stderr
+    named = ["evaluate", tmp_path / "model", raw, "--event-type", "what", "--device", "cpu", "--json"]
+    events = stamp.Sessions.from_frame(raw, event_type="what")
+    asked = stamp.evaluate(stamp.load(tmp_path / "model", device="cpu"), events.leading_to("order"))
+    assert json.loads(call(*named, "--leading-to", "order").stdout)["examples"] == asked.examples
+    assert 0 < asked.examples < json.loads(call(*named).stdout)["examples"]
+    assert "no event is of type 'gift'" in call(*named, "--leading-to", "gift", status=2).stderr
+    first = [
+        json.loads(call("recommend", tmp_path / "model", 4, "--k", 1, "--objective", f"{name}=1", "--json").stdout)[
+            "ids"
+        ]
+        for name in ("click", "order")
+    ]
+    assert first == [[5], [11]]
     words = [*options, "-o", "validation=0", "--min-examples", 0]
     for data, more in ((raw, ["--event-type", "what"]), (folder / "laid_out", [])):
         out = tmp_path / pathlib.Path(data).name

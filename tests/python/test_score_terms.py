@@ -1,10 +1,13 @@
 """Lists by value and against popularity, against brute force in NumPy."""
 
+import json
+
 import jsonschema
 import numpy as np
 import pytest
 
 import stamp
+from command_line import call
 from stamp import offline
 
 PRICES = np.array([None, 0.0, -2.0, *range(3, 60)], object)
@@ -90,6 +93,19 @@ def test_lists_are_those_of_brute_force(recommender, model, items, zone, asked, 
         assert again == answer
 
 
+def test_the_command_line_asks_likewise(recommender, bundle, model):
+    events = model.item_ids_[[7, 20, 7]].tolist()
+    ask = ["recommend", bundle, *events, "--device", "cpu", "--json"]
+    for words, asked in (
+        ([], {}), (["--value", 0.5, "--tail", 1], {"value": 0.5, "tail": 1}),
+        (["--zone", "both", "--value", 0], {"zone": "both", "value": 0}),
+    ):  # fmt: skip
+        answer = recommender.recommend(events, **asked)
+        said = json.loads(call(*ask, *words).stdout)
+        assert said["ids"] == answer.ids.tolist() and said["scores"] == answer.scores.tolist()
+    assert "value is 2.0, expected a number from 0 to 1" in call(*ask, "--value", 2, status=2).stderr
+
+
 def test_prices_that_change_count_at_once(bundle, model, items):
     recommender = stamp.Recommender(bundle, device="cpu")
     changed = {**items, "price": items["price"].copy()}
@@ -127,9 +143,9 @@ def test_rules_work_together_with_terms(recommender, model, items):
 @pytest.mark.parametrize("option", ["value", "tail"])
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, float("nan"), "0.5", True, 2])
 def test_powers_that_cannot_be_are_refused(recommender, model, option, wrong):
-    for call in (recommender.recommend, lambda events, **asked: recommender.recommend_batch([events], **asked)):
+    for ask in (recommender.recommend, lambda events, **asked: recommender.recommend_batch([events], **asked)):
         with pytest.raises(ValueError, match=rf"{option} is .*, expected a number from 0 to 1"):
-            call([model.item_ids_[0]], **{option: wrong})
+            ask([model.item_ids_[0]], **{option: wrong})
     with pytest.raises(ValueError, match=rf"Zone 'product page': {option} is .*, expected a number from 0 to 1"):
         offline.product_page(**{option: wrong})
 

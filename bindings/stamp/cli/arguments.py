@@ -27,6 +27,9 @@ _COLUMNS = {
     "value": "of what it was worth, for stamp report",
 }
 
+# An option of several weights, which objective_of reads.
+OBJECTIVE: dict[str, Any] = {"action": "append", "metavar": "NAME=WEIGHT"}
+
 
 class VerbParser(argparse.ArgumentParser):
     """Options may stand anywhere, also between values that belong to one list: ``recommend model --exclude b a``."""
@@ -122,6 +125,19 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
         except json.JSONDecodeError:
             options[name] = value
     return {"preset": args.preset, "precision": args.precision, **options}
+
+
+def objective_of(given: list[str] | None) -> dict[str, float] | None:
+    """What ``--objective order=0.3 --objective click=0.7`` says."""
+    return None if given is None else dict(map(_weight, given))
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise ValueError(f"--objective {text}: expected NAME=WEIGHT, as order=0.3") from None
 
 
 def events_options(args: argparse.Namespace) -> dict[str, Any]:

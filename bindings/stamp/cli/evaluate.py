@@ -7,7 +7,7 @@ from typing import Any
 
 import stamp
 
-from .arguments import EVENTS, Parents, read_sessions
+from .arguments import EVENTS, OBJECTIVE, Parents, objective_of, read_sessions
 
 
 def add(verbs: Any, parents: Parents) -> None:
@@ -20,28 +20,24 @@ def add(verbs: Any, parents: Parents) -> None:
     evaluate.add_argument("--min-history", type=int, default=1)
     evaluate.add_argument("--last-only", action="store_true")
     evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
-    evaluate.add_argument("--objective", action="append", metavar="NAME=WEIGHT",
-                          help="what lists of a model with objectives serve, order=0.3; else clicks")  # fmt: skip
+    evaluate.add_argument("--objective", **OBJECTIVE, help="what lists of a model with objectives serve; else clicks")
+    evaluate.add_argument(
+        "--leading-to", metavar="TYPE", help="ask only of products that such an event of the session is of"
+    )
     evaluate.set_defaults(verb=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     model = stamp.load(args.model, device=args.device, precision=args.precision)
     test = read_sessions(args, args.data)
+    if args.leading_to is not None:
+        test = test.leading_to(args.leading_to)
     result = stamp.evaluate(
         model, test, min_history=args.min_history, last_only=args.last_only, ties=args.ties,
-        objective=None if args.objective is None else dict(map(_weight, args.objective)),
+        objective=objective_of(args.objective),
         **({} if args.k is None else {"k": args.k}),
     )  # fmt: skip
     if not args.json:
         print(result)
     counts = ("examples", "cold_targets", "unanswered", "unreachable", "ceiling", "tied")
     return {**result.to_dict(), **{name: getattr(result, name) for name in counts}}
-
-
-def _weight(text: str) -> tuple[str, float]:
-    name, _, weight = text.partition("=")
-    try:
-        return name, float(weight)
-    except ValueError:
-        raise ValueError(f"--objective {text}: expected NAME=WEIGHT, as order=0.3") from None

@@ -12,7 +12,7 @@ from ..base.files import read_text
 from ..base.json_text import json_text
 from ..base.streams import tell
 from ..data.tables.ids import typed
-from .arguments import Parents
+from .arguments import OBJECTIVE, Parents, objective_of
 
 
 def add(verbs: Any, parents: Parents) -> None:
@@ -24,6 +24,13 @@ def add(verbs: Any, parents: Parents) -> None:
     recommend.add_argument("--zone", help="whose rules apply")
     recommend.add_argument("--rules", help="file of a JSON list of rules, or the list itself")
     recommend.add_argument("--history", type=int, help="last events to read; by default what the zone says, else all")
+    recommend.add_argument(
+        "--value", type=float, help="how much what products are worth counts, 0 to 1; else the zone's"
+    )
+    recommend.add_argument(
+        "--tail", type=float, help="how much popularity counts against them, 0 to 1; else the zone's"
+    )
+    recommend.add_argument("--objective", **OBJECTIVE, help="what the list is to serve; else what the zone says")
     recommend.add_argument("--explain", action="store_true", help="say what rules removed and moved")
     recommend.set_defaults(verb=_recommend)
 
@@ -38,6 +45,9 @@ def _recommend(args: argparse.Namespace) -> dict[str, Any]:
         rules=_rules(args.rules) if args.rules else (),
         exclude=typed("recommend: exclude", args.exclude, catalog),
         history=args.history,
+        value=args.value,
+        tail=args.tail,
+        objective=objective_of(args.objective),
         explain=args.explain,
     )
     if not args.json:

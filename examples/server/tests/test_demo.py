@@ -284,6 +284,13 @@ def test_an_objective_can_be_asked_for_where_models_have_learnt_some(browser, sh
         f"{json.dumps(json.dumps(wanted, separators=(',', ':')))}"
     )
     assert demo.text("#own") == 'objective {"order":1}'
+    demo.fill("tail", "0.5")
+    demo.click(".zone[data-zone=home] [aria-label^=Explain]")
+    demo.page.wait("document.querySelectorAll('.zone[data-zone=home] .turned').length === 2")
+    assert demo.page.run("[...document.querySelectorAll('.zone[data-zone=home] .turned')].map(p => p.textContent)") == [
+        "value 0, tail 0.5", "objective: order 1"
+    ]  # fmt: skip
+    demo.fill("tail", "")
     demo.fill("objective", "orders")
     demo.page.wait("!document.getElementById('wrong-number').hidden")
     assert "weights of click, order are expected" in demo.text("#wrong-number")

@@ -13,7 +13,6 @@ import argparse
 import os
 import pathlib
 
-import numpy as np
 from baselines import MIN_HISTORY, sessions
 from common import record, recorded
 
@@ -35,7 +34,7 @@ VARIANTS = {
     "learning rate 0.008": {**START, "learning_rate": 0.008},
     "dropout 0.4": {**START, "dropout": 0.4},
     "scale 12, dropout 0.4": FALLEN,
-    "… oldest sessions weigh 0.3 of the newest": {**FALLEN, "oldest": 0.3},
+    "… oldest sessions weigh 0.3 of the newest": {**FALLEN, "oldest_weight": 0.3},
     "scale 12, dropout 0.3, learning rate 0.008, 7 epochs": LONGER,
     REPEATS: {**LONGER, "repeat_floors": 4},
     SUCCESSORS: {**LONGER, "repeat_floors": 4, "successor_floors": 5},
@@ -44,23 +43,17 @@ VARIANTS = {
 WALKS = {"diginetica": list(VARIANTS)} | dict.fromkeys(("retailrocket", "yoochoose1_64"), [REPEATS, SUCCESSORS])
 
 
-def slices(data: pathlib.Path, dataset: str, oldest: float) -> tuple[stamp.Sessions, stamp.Sessions]:
-    """The sessions to learn from, their weights rising geometrically from `oldest` to 1, and those that judge."""
+def slices(data: pathlib.Path, dataset: str) -> tuple[stamp.Sessions, stamp.Sessions]:
+    """The sessions to learn from, and those that judge."""
     train = sessions(data, dataset, "train")
     recent = [train.session(i).tolist() for i in range(len(train) - SESSIONS, len(train))]
-    learnt = recent[:-HELD_OUT]
-    weights = oldest ** (1 - np.arange(len(learnt)) / (len(learnt) - 1))
-    column = np.empty(len(learnt), object)
-    column[:] = learnt
-    train = stamp.Sessions.from_frame({"items": column, "weight": weights.astype(np.float32)})
-    return train, stamp.Sessions.from_frame(recent[-HELD_OUT:])
+    return stamp.Sessions.from_frame(recent[:-HELD_OUT]), stamp.Sessions.from_frame(recent[-HELD_OUT:])
 
 
 def run(dataset: str, name: str, data: pathlib.Path) -> dict:
-    options = dict(VARIANTS[name])
-    train, judge = slices(data, dataset, options.pop("oldest", 1.0))
+    train, judge = slices(data, dataset)
     model = stamp.StampRecommender(
-        preset="official", device="cpu", monitor="hr@20", min_history=MIN_HISTORY[dataset], **options
+        preset="official", device="cpu", monitor="hr@20", min_history=MIN_HISTORY[dataset], **VARIANTS[name]
     )
     model.fit(train, validation=judge)
     validation = [epoch["validation"]["at"]["20"] for epoch in model.report_["epochs"]]

@@ -82,6 +82,7 @@ void visit_train_config(C& c, F&& visit) {
   visit("warmup", c.optimizer.warmup);
   visit("workspace_bytes", c.optimizer.workspace_bytes);
   visit("min_history", c.min_history);
+  visit("oldest_weight", c.oldest_weight);
   visit("calibration", c.calibration);
   visit("patience", c.patience);
   visit("monitor", c.monitor);

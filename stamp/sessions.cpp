@@ -18,30 +18,35 @@ void require_few_bits(const char* call, const char* what, std::span<const std::u
 }  // namespace
 
 Sessions::Sessions(std::vector<std::int32_t> items, std::vector<std::int64_t> offsets,
-                   std::vector<std::int64_t> timestamps, std::vector<float> weights, std::vector<std::uint8_t> labels)
-    : items_(std::move(items)),
-      offsets_(std::move(offsets)),
-      timestamps_(std::move(timestamps)),
-      weights_(std::move(weights)),
-      labels_(std::move(labels)) {
-  const std::int64_t n = events();
-  require(!offsets_.empty() && offsets_.front() == 0 && offsets_.back() == n,
+                   std::vector<std::int64_t> timestamps, std::vector<float> weights, std::vector<std::uint8_t> labels) {
+  const auto n = static_cast<std::int64_t>(items.size());
+  require(!offsets.empty() && offsets.front() == 0 && offsets.back() == n,
           "Sessions: offsets must begin with 0 and end with the number of events, ", n);
-  for (std::size_t i = 1; i < offsets_.size(); ++i)
-    require(offsets_[i] >= offsets_[i - 1], "Sessions: offsets fall from ", offsets_[i - 1], " to ", offsets_[i],
+  for (std::size_t i = 1; i < offsets.size(); ++i)
+    require(offsets[i] >= offsets[i - 1], "Sessions: offsets fall from ", offsets[i - 1], " to ", offsets[i],
             " at session ", i - 1);
   for (std::int64_t i = 0; i < n; ++i)
-    require(items_[i] >= Catalog::kUnknown, "Sessions: event ", i, " has row ", items_[i], ", expected -1 or more");
-  require(timestamps_.empty() || static_cast<std::int64_t>(timestamps_.size()) == n, "Sessions: ", timestamps_.size(),
+    require(items[i] >= Catalog::kUnknown, "Sessions: event ", i, " has row ", items[i], ", expected -1 or more");
+  require(timestamps.empty() || static_cast<std::int64_t>(timestamps.size()) == n, "Sessions: ", timestamps.size(),
           " timestamps for ", n, " events");
-  require(weights_.empty() || static_cast<std::int64_t>(weights_.size()) == n, "Sessions: ", weights_.size(),
+  require(weights.empty() || static_cast<std::int64_t>(weights.size()) == n, "Sessions: ", weights.size(),
           " weights for ", n, " events");
-  for (std::size_t i = 0; i < weights_.size(); ++i)
-    require(weights_[i] >= 0 && std::isfinite(weights_[i]), "Sessions: event ", i, " has weight ", weights_[i],
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    require(weights[i] >= 0 && std::isfinite(weights[i]), "Sessions: event ", i, " has weight ", weights[i],
             ", expected 0 or more");
-  require(labels_.empty() || static_cast<std::int64_t>(labels_.size()) == n, "Sessions: ", labels_.size(),
-          " labels for ", n, " events");
-  require_few_bits("Sessions", "label", labels_);
+  require(labels.empty() || static_cast<std::int64_t>(labels.size()) == n, "Sessions: ", labels.size(), " labels for ",
+          n, " events");
+  require_few_bits("Sessions", "label", labels);
+  columns_ = std::make_shared<Columns>(
+      Columns{std::move(items), std::move(offsets), std::move(timestamps), std::move(labels)});
+  weights_ = std::make_shared<std::vector<float>>(std::move(weights));
+}
+
+Sessions Sessions::of(std::shared_ptr<const Columns> columns, std::vector<float> weights) {
+  Sessions sessions;
+  sessions.columns_ = std::move(columns);
+  sessions.weights_ = std::make_shared<std::vector<float>>(std::move(weights));
+  return sessions;
 }
 
 namespace {
@@ -120,34 +125,33 @@ Sessions Sessions::from_events(const EventColumns& events, std::vector<std::int6
 }
 
 std::span<const std::int32_t> Sessions::items(std::int64_t session) const {
-  return std::span(items_).subspan(offsets_[session], length(session));
+  return items().subspan(offsets()[session], length(session));
 }
 
 std::int32_t Sessions::max_item() const {
-  return items_.empty() ? Catalog::kUnknown : *std::max_element(items_.begin(), items_.end());
+  return events() == 0 ? Catalog::kUnknown : *std::max_element(items().begin(), items().end());
 }
 
 Sessions Sessions::slice(std::int64_t first, std::int64_t last) const {
   require(0 <= first && first <= last && last <= size(), "Sessions::slice: sessions ", first, " to ", last,
           ", expected a range within 0 to ", size());
-  const std::int64_t from = offsets_[first], to = offsets_[last];
-  Sessions part;
-  part.items_.assign(items_.begin() + from, items_.begin() + to);
-  part.offsets_.assign(offsets_.begin() + first, offsets_.begin() + last + 1);
-  for (auto& offset : part.offsets_) offset -= from;
-  if (!timestamps_.empty()) part.timestamps_.assign(timestamps_.begin() + from, timestamps_.begin() + to);
-  if (!weights_.empty()) part.weights_.assign(weights_.begin() + from, weights_.begin() + to);
-  if (!labels_.empty()) part.labels_.assign(labels_.begin() + from, labels_.begin() + to);
-  return part;
+  const std::int64_t from = offsets()[first], count = offsets()[last] - from;
+  const auto part = [&](auto values) {
+    if (!values.empty()) values = values.subspan(from, count);
+    return std::vector(values.begin(), values.end());
+  };
+  Columns columns{part(items()), {}, part(timestamps()), part(labels())};
+  for (std::int64_t s = first; s <= last; ++s) columns.offsets.push_back(offsets()[s] - from);
+  return of(std::make_shared<Columns>(std::move(columns)), part(weights()));
 }
 
 std::int64_t Sessions::count_before(std::int64_t time) const {
-  require(!timestamps_.empty() || size() == 0, "Sessions::count_before: these sessions have no timestamps");
+  require(!timestamps().empty() || size() == 0, "Sessions::count_before: these sessions have no timestamps");
   std::int64_t low = 0, high = size();
   while (low < high) {
     const std::int64_t middle = (low + high) / 2;
-    const std::int64_t end = offsets_[middle + 1];
-    if (end == 0 || timestamps_[end - 1] < time)  // what is empty counts with those before it
+    const std::int64_t end = offsets()[middle + 1];
+    if (end == 0 || timestamps()[end - 1] < time)  // what is empty counts with those before it
       low = middle + 1;
     else
       high = middle;
@@ -156,39 +160,55 @@ std::int64_t Sessions::count_before(std::int64_t time) const {
 }
 
 Sessions Sessions::without_unknown() const {
-  Sessions known;
+  Columns known;
+  std::vector<float> weights;
   for (std::int64_t s = 0; s < size(); ++s) {
-    for (std::int64_t i = offsets_[s]; i < offsets_[s + 1]; ++i) {
-      if (items_[i] == Catalog::kUnknown) continue;
-      known.items_.push_back(items_[i]);
-      if (!timestamps_.empty()) known.timestamps_.push_back(timestamps_[i]);
-      if (!weights_.empty()) known.weights_.push_back(weights_[i]);
-      if (!labels_.empty()) known.labels_.push_back(labels_[i]);
+    for (std::int64_t i = offsets()[s]; i < offsets()[s + 1]; ++i) {
+      if (items()[i] == Catalog::kUnknown) continue;
+      known.items.push_back(items()[i]);
+      if (!timestamps().empty()) known.timestamps.push_back(timestamps()[i]);
+      if (!weights_->empty()) weights.push_back((*weights_)[i]);
+      if (!labels().empty()) known.labels.push_back(labels()[i]);
     }
-    if (known.events() > known.offsets_.back()) known.offsets_.push_back(known.events());
+    const auto events = static_cast<std::int64_t>(known.items.size());
+    if (events > known.offsets.back()) known.offsets.push_back(events);
   }
-  return known;
+  return of(std::make_shared<Columns>(std::move(known)), std::move(weights));
 }
 
 Sessions Sessions::concatenate(const Sessions& a, const Sessions& b) {
-  Sessions both = a;
-  both.items_.insert(both.items_.end(), b.items_.begin(), b.items_.end());
-  for (std::int64_t s = 1; s <= b.size(); ++s) both.offsets_.push_back(a.events() + b.offsets_[s]);
-  both.timestamps_.insert(both.timestamps_.end(), b.timestamps_.begin(), b.timestamps_.end());
-  if (both.timestamps_.size() != both.items_.size()) both.timestamps_.clear();
-  if (!a.weights_.empty() || !b.weights_.empty()) {
-    both.weights_.resize(a.items_.size(), 1);
-    if (b.weights_.empty())
-      both.weights_.resize(both.items_.size(), 1);
-    else
-      both.weights_.insert(both.weights_.end(), b.weights_.begin(), b.weights_.end());
+  Columns both = *a.columns_;
+  std::vector<float> weights = *a.weights_;
+  const auto append = [](auto& all, const auto& more) { all.insert(all.end(), more.begin(), more.end()); };
+  append(both.items, b.items());
+  for (std::int64_t s = 1; s <= b.size(); ++s) both.offsets.push_back(a.events() + b.offsets()[s]);
+  append(both.timestamps, b.timestamps());
+  if (both.timestamps.size() != both.items.size()) both.timestamps.clear();
+  if (!a.weights().empty() || !b.weights().empty()) {
+    weights.resize(a.items().size(), 1);
+    append(weights, b.weights());
+    weights.resize(both.items.size(), 1);
   }
-  if (!a.labels_.empty() || !b.labels_.empty()) {
-    both.labels_.resize(a.items_.size(), 0);
-    both.labels_.insert(both.labels_.end(), b.labels_.begin(), b.labels_.end());
-    both.labels_.resize(both.items_.size(), 0);
+  if (!a.labels().empty() || !b.labels().empty()) {
+    both.labels.resize(a.items().size(), 0);
+    append(both.labels, b.labels());
+    both.labels.resize(both.items.size(), 0);
   }
-  return both;
+  return of(std::make_shared<Columns>(std::move(both)), std::move(weights));
+}
+
+Sessions Sessions::faded(float oldest) const {
+  require(oldest > 0 && oldest <= 1, "Sessions::faded: the oldest session is to weigh ", oldest,
+          " of the newest, expected above 0, 1 at most");
+  if (oldest == 1 || size() < 2) return *this;
+  std::vector<float> faded(weights().begin(), weights().end());
+  faded.resize(items().size(), 1);
+  for (std::int64_t s = 0; s < size(); ++s) {
+    const double age = static_cast<double>(size() - 1 - s) / static_cast<double>(size() - 1);
+    const auto factor = static_cast<float>(std::pow(double{oldest}, age));
+    for (std::int64_t event = offsets()[s]; event < offsets()[s + 1]; ++event) faded[event] *= factor;
+  }
+  return of(columns_, std::move(faded));
 }
 
 std::uint64_t Sessions::fingerprint() const {
@@ -202,11 +222,11 @@ std::uint64_t Sessions::fingerprint() const {
       hash ^= hash >> 32;
     }
   };
-  add(items_);
-  add(offsets_);
-  add(timestamps_);
-  add(weights_);
-  if (!labels_.empty()) add(labels_);  // a hash of unlabelled sessions is what it was before there were labels
+  add(items());
+  add(offsets());
+  add(timestamps());
+  add(weights());
+  if (!labels().empty()) add(labels());  // a hash of unlabelled sessions is what it was before there were labels
   return hash;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -22,13 +23,15 @@ struct EventColumns {
 };
 
 // Sessions laid end to end, each in the order of its clicks, sessions in the order of their last event (of their first
-// row, where there are no timestamps).
+// row, where there are no timestamps). Copies share what they hold; nothing of it changes.
 class STAMP_API Sessions {
  public:
   // Objectives that an event has labels for, beside that it is a target at all.
   static constexpr int kMostLabels = Objectives::kMost;
 
   Sessions() = default;
+  Sessions(const Sessions&) = default;  // moving is copying, so that no Sessions is without what it shares
+  Sessions& operator=(const Sessions&) = default;
   // Already grouped: session s is items[offsets[s] .. offsets[s+1]). Throws std::invalid_argument when offsets do not
   // start at 0, fall, or end elsewhere than at the number of items; when a row is below
   // Catalog::kUnknown; when a weight is negative or not finite; when a label has a bit of kMostLabels or above; when
@@ -41,18 +44,20 @@ class STAMP_API Sessions {
   // receives for each event of the result the row it came from.
   static Sessions from_events(const EventColumns& events, std::vector<std::int64_t>* order = nullptr);
 
-  std::int64_t size() const { return static_cast<std::int64_t>(offsets_.size()) - 1; }
-  std::int64_t events() const { return static_cast<std::int64_t>(items_.size()); }
-  std::int64_t length(std::int64_t session) const { return offsets_[session + 1] - offsets_[session]; }
-  std::span<const std::int32_t> items() const { return items_; }
+  std::int64_t size() const { return static_cast<std::int64_t>(offsets().size()) - 1; }
+  std::int64_t events() const { return static_cast<std::int64_t>(items().size()); }
+  std::int64_t length(std::int64_t session) const { return offsets()[session + 1] - offsets()[session]; }
+  std::span<const std::int32_t> items() const { return columns_->items; }
   std::span<const std::int32_t> items(std::int64_t session) const;
-  std::span<const std::int64_t> offsets() const { return offsets_; }
-  std::span<const std::int64_t> timestamps() const { return timestamps_; }  // empty where unknown
-  std::span<const float> weights() const { return weights_; }               // empty where all are 1
+  std::span<const std::int64_t> offsets() const { return columns_->offsets; }
+  std::span<const std::int64_t> timestamps() const { return columns_->timestamps; }  // empty where unknown
+  std::span<const float> weights() const { return *weights_; }                       // empty where all are 1
   // Bit k of an event: it leads to what objective k wants (leading_labels). Empty where nobody said.
-  std::span<const std::uint8_t> labels() const { return labels_; }
-  std::int32_t max_item() const;                                                                // -1 without events
-  bool is_target(std::int64_t event) const { return weights_.empty() || weights_[event] > 0; }  // see example_targets
+  std::span<const std::uint8_t> labels() const { return columns_->labels; }
+  std::int32_t max_item() const;              // -1 without events
+  bool is_target(std::int64_t event) const {  // see example_targets
+    return weights_->empty() || (*weights_)[event] > 0;
+  }
 
   // Sessions first … last-1.
   Sessions slice(std::int64_t first, std::int64_t last) const;
@@ -62,15 +67,24 @@ class STAMP_API Sessions {
   Sessions without_unknown() const;
   // Both, one after the other. Where only one has labels, the other's events lead to nothing.
   static Sessions concatenate(const Sessions& a, const Sessions& b);
+  // With weights times 1 in the newest session and `oldest` in the oldest, which rise geometrically with the order of
+  // the sessions between. Throws std::invalid_argument where it is not above 0 or above 1.
+  Sessions faded(float oldest) const;
   // 64-bit hash of everything: recognises the data a model was trained on.
   std::uint64_t fingerprint() const;
 
  private:
-  std::vector<std::int32_t> items_;
-  std::vector<std::int64_t> offsets_{0};
-  std::vector<std::int64_t> timestamps_;
-  std::vector<float> weights_;
-  std::vector<std::uint8_t> labels_;
+  struct Columns {
+    std::vector<std::int32_t> items;
+    std::vector<std::int64_t> offsets{0};
+    std::vector<std::int64_t> timestamps;
+    std::vector<std::uint8_t> labels;
+  };
+  // Of columns that fit together.
+  static Sessions of(std::shared_ptr<const Columns> columns, std::vector<float> weights);
+
+  std::shared_ptr<const Columns> columns_ = std::make_shared<Columns>();
+  std::shared_ptr<const std::vector<float>> weights_ = std::make_shared<std::vector<float>>();
 };
 
 // Labels [events] by what happens later in a session. kinds[e] has bit k where event e is what objective k wants (an

@@ -18,6 +18,7 @@ TrainConfig TrainConfig::preset(const std::string& name) {
   config.epochs = name == "paper" ? 30 : name == "official" ? 10 : 6;
   if (name == "tuned") {
     config.batch_size = 256;
+    config.oldest_weight = 0.3f;
     config.optimizer.schedule = Schedule::linear;
   }
   return config;
@@ -82,10 +83,11 @@ class Run {
     report_.precision = model_.device()->precision();
     if (best_.empty()) best_ = model_.download();
     if (phase_ == Phase::select) {
-      fit(sessions_);
+      fit(sessions_.faded(config_.oldest_weight));
       if (complete()) options_.refit ? start_refit() : use_best();
     }
-    if (phase_ == Phase::refit) fit(Sessions::concatenate(sessions_, options_.validation->without_unknown()));
+    if (phase_ == Phase::refit)
+      fit(Sessions::concatenate(sessions_, options_.validation->without_unknown()).faded(config_.oldest_weight));
     if (complete() && !options_.checkpoint.empty()) save();
     return report();
   }
@@ -413,7 +415,7 @@ class Run {
     }
     if (phase_ == Phase::refit) {
       auto examples = example_targets(sessions_, config_.min_history);
-      best_successors_ = count_successors(sessions_, hold_out_of(sessions_, examples));
+      best_successors_ = count_successors(sessions_.faded(config_.oldest_weight), hold_out_of(sessions_, examples));
     }
   }
 
@@ -467,6 +469,8 @@ void TrainConfig::validate() const {
   require(epochs >= 1 && epochs <= 1'000'000, "epochs is ", epochs, ", expected 1 to 1000000");
   require(batch_size >= 1 && batch_size <= 1'000'000, "batch_size is ", batch_size, ", expected 1 to 1000000");
   require(min_history >= 1, "min_history is ", min_history, ", expected 1 or more");
+  require(oldest_weight >= 0.001f && oldest_weight <= 1, "oldest_weight is ", oldest_weight,
+          ", expected 0.001 to 1 (of what the newest session weighs)");
   require(calibration >= 0, "calibration is ", calibration, ", expected 0 (none) or more examples");
   require(patience >= 0, "patience is ", patience, ", expected 0 (off) or more");
   require(checkpoint_seconds >= 0, "checkpoint_seconds is ", checkpoint_seconds, ", expected 0 or more");

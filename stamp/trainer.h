@@ -18,6 +18,8 @@ struct STAMP_API TrainConfig {
   std::int64_t epochs = 10;
   std::int64_t batch_size = 512;
   std::int64_t min_history = 1;  // an example needs at least so many events before its target
+  // Of the examples and successors of the oldest session, where the newest weighs 1: Sessions::faded.
+  float oldest_weight = 1;
   // Examples of whole sessions that no weight is trained on, to fit floors to (Config::repeat_floors,
   // successor_floors), and what scores say of probabilities (calibration.h): some so many, a twentieth at most.
   std::int64_t calibration = 10'000;

@@ -1,4 +1,5 @@
 // Catalogs and sessions against brute force.
+#include <cmath>
 #include <map>
 #include <numeric>
 
@@ -209,6 +210,23 @@ TEST_CASE("an event leads to what comes of its product at or after it in its ses
   CHECK_THROWS_WITH_AS(leading_labels(two, none), "leading_labels: 0 kinds for 2 events", std::invalid_argument);
   CHECK_THROWS_WITH_AS(leading_labels(two, beyond), "leading_labels: event 1 has kind 8, expected 0 to 7",
                        std::invalid_argument);
+}
+
+TEST_CASE("faded sessions weigh less the older they are, and share all else") {
+  const Sessions plain({1, 2, 3, 4, 5, 6, 7}, {0, 2, 2, 4, 7}), weighted({1, 2, 3}, {0, 1, 3}, {}, {3, 0, 2});
+  const double third = std::cbrt(0.3);  // of a step to the next older session, of three
+  const std::vector<double> expected{0.3, 0.3, third, third, 1, 1, 1};
+  const Sessions faded = plain.faded(0.3f);
+  REQUIRE(faded.weights().size() == expected.size());
+  for (std::size_t event = 0; event < expected.size(); ++event)
+    CHECK(faded.weights()[event] == doctest::Approx(expected[event]));
+  CHECK(faded.items().data() == plain.items().data());
+  const auto again = weighted.faded(0.5f).weights();
+  CHECK(std::vector<float>(again.begin(), again.end()) == std::vector<float>{1.5f, 0, 2});
+  CHECK(plain.faded(1).weights().empty());
+  CHECK(Sessions({1, 2}, {0, 2}).faded(0.5f).weights().empty());  // the only session is the newest
+  CHECK(Sessions().faded(0.5f).size() == 0);
+  for (const float wrong : {0.0f, -0.5f, 1.5f, NAN}) CHECK_THROWS_AS(plain.faded(wrong), std::invalid_argument);
 }
 
 TEST_CASE("targets are the events of a weight above 0 that have enough before them") {

@@ -49,6 +49,7 @@ TrainConfig train_config() {
   TrainConfig config;
   config.epochs = 3;
   config.batch_size = 64;
+  config.oldest_weight = 0.5f;
   config.optimizer.learning_rate = 0.01f;
   config.optimizer.schedule = Schedule::cosine;
   config.optimizer.warmup = 0.1f;
@@ -434,6 +435,7 @@ TEST_CASE("so it does with the successors of the selection, when resumed, too") 
   const auto refitted = successors({.validation = &validation, .refit = true});
   CHECK(refitted.second != selected.second);
   TrainOptions options{.validation = &validation, .refit = true, .checkpoint = folder / "checkpoint"};
+  options.progress_seconds = 0;  // after the first batch, as the refit may have a single epoch
   options.progress = [](const Progress& p) { return p.phase != "refit"; };
   CHECK(successors(options) == selected);
   CHECK(successors(options) == selected);  // begins in the refit, and is interrupted there again
@@ -519,6 +521,39 @@ TEST_CASE("an objective that next to nothing leads to is no divergence") {
     options.batch_size = batch;
     Model model(config, kProducts, open_device("cpu"));
     CHECK(train(model, sessions, options).stopped == "finished");
+  }
+}
+
+TEST_CASE("older sessions weigh less, as sessions with such weights do, in a refit by their place in the whole") {
+  for (const auto& device : check::devices()) {
+    CAPTURE(device->name());
+    Config options = config_of();
+    options.successor_floors = 2;
+    const auto values_of = [&](const Sessions& sessions, float oldest, std::int64_t epochs,
+                               const Sessions* validation = nullptr, TrainReport* report = nullptr) {
+      TrainConfig config = train_config();
+      config.optimizer.schedule = Schedule::constant;
+      config.optimizer.warmup = 0;
+      config.oldest_weight = oldest;
+      config.epochs = epochs;
+      Model model(options, kProducts, device);
+      const TrainReport found =
+          train(model, sessions, config, {.validation = validation, .refit = validation != nullptr});
+      if (report) *report = found;
+      std::vector<float> shares;
+      for (std::int32_t x = 0; x < kProducts; ++x) {
+        const auto of = model.successors()->log_shares(x);
+        shares.insert(shares.end(), of.begin(), of.end());
+      }
+      return std::pair(model.download(), shares);
+    };
+    const Sessions sessions = training(*device), validation = validation_of(*device);
+    CHECK(values_of(sessions, 0.3f, 2) == values_of(sessions.faded(0.3f), 1, 2));
+    CHECK(values_of(sessions, 0.3f, 2) != values_of(sessions, 1, 2));
+    TrainReport report;
+    const auto refitted = values_of(sessions, 0.3f, 3, &validation, &report);
+    const Sessions whole = Sessions::concatenate(sessions, validation);
+    CHECK(refitted == values_of(whole.faded(0.3f), 1, report.best_epoch));
   }
 }
 

@@ -328,6 +328,8 @@ def test_input_that_cannot_be(small, members, tmp_path):
         refused(f"validation is {value!r}", config={"validation": value})
     refused("refit is 1", config={"refit": 1})
     refused("refit is True without validation", config={"refit": True, "validation": 0})
+    for value in (0, 1.5, -1):
+        refused(f"oldest_weight is {value}, expected 0.001 to 1", config={"oldest_weight": value})
     refused("patience needs validation", config={**OPTIONS, "patience": 1, "validation": 0})
     refused("min_examples is -1", min_examples=-1)
     refused("unknown device 'tpu'", device="tpu")

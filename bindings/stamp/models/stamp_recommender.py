@@ -58,12 +58,13 @@ class StampRecommender(_ListingRecommender):
     **options
         Any option of the model and its training, by name; :meth:`get_params` lists them with their values. Defaults
         are those of the preset. Among them: `dim`, `epochs`, `batch_size`, `learning_rate`, `seed`, `dropout`,
-        `history` (last events read, 0 for all), `min_history`, `patience` and `monitor` (early stopping), `clip_norm`,
-        `schedule`, `weight_decay`, `score`, `max_norm`; `repeat_floors`, `successor_floors`, `successors` and
-        `calibration` (visitors come back, and go where others went; how often is learnt from up to a twentieth of the
-        examples, which teach no weight: docs/model.md); `content`, names of attributes that item rows are made of, or
-        True for all that :meth:`fit` is given, with `content_bins`, `difference_bound` and `difference_dropout`, so that
-        products without clicks have rows, too; `objectives`, types of events such as ``["order"]`` that lists may serve
+        `history` (last events read, 0 for all), `min_history`, `oldest_weight` (what the oldest session counts for, of
+        the newest's 1), `patience` and `monitor` (early stopping), `clip_norm`, `schedule`, `weight_decay`, `score`,
+        `max_norm`; `repeat_floors`, `successor_floors`, `successors` and `calibration` (visitors come back, and go
+        where others went; how often is learnt from up to a twentieth of the examples, which teach no weight:
+        docs/model.md); `content`, names of attributes that item rows are made of, or True for all that :meth:`fit` is
+        given, with `content_bins`, `difference_bound` and `difference_dropout`, so that products without clicks have
+        rows, too; `objectives`, types of events such as ``["order"]`` that lists may serve
         beside clicks, in any mixture that :meth:`recommend` is asked for (docs/model.md).
 
     Attributes

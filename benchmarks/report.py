@@ -405,7 +405,7 @@ def accuracy() -> str:
             "fitted on all of it (the sessions that calibrate `tuned` teach no weight) and tested once; `paper`, and `official` on "
             "the week, have the options of `official` elsewhere. Lists are judged as they are served: a visit that a model knows nothing of is "
             "shown popular products. Rows without a time to fit are older, by `stamp.evaluate`, which counts such targets as "
-            "misses and ties against them; STAMP's scores hold next to none. `tuned without successors` is the preset as it was before, with `successor_floors=0` and one kind of repeats. Popularity: mean clicks of what is listed, of "
+            "misses and ties against them; STAMP's scores hold next to none. `tuned without successors` is the preset as it was before, with `successor_floors=0`, one kind of repeats and `oldest_weight=1`. Popularity: mean clicks of what is listed, of "
             "the most clicked product's. Seconds and milliseconds: of the machine that the results file names, which "
             "was not always quiet; `paper` was paused now and then."]  # fmt: skip
     for dataset, (published, source) in PUBLISHED.items():
@@ -453,6 +453,11 @@ def knobs() -> list[str]:
     return [*text, where(rows)]
 
 
+def has_paid(front: dict) -> bool:
+    """Whether rows go on with revenue behind hr and mrr: where events have a value."""
+    return len(front["seeds"][0]["clicks"][0]) > 9
+
+
 def front() -> list[str]:
     """Between clicks and orders."""
     rows = latest(read("front"), "dataset")
@@ -461,11 +466,12 @@ def front() -> list[str]:
     text = ["## Clicks and orders",
             "`tuned` with `objectives=[\"order\"]`, asked for clicks alone, for orders alone and between, beside `tuned` without "
             "(`benchmarks/front.py`): P / MRR of the mean of the seeds, on all targets and on those whose product the visit orders "
-            "later; of the first seed the difference to lists for clicks alone in points of MRR, with its 95 % interval. Paid: in the "
-            "rest of the visit for what is listed, money for 1,000 lists of all targets."]  # fmt: skip
+            "later; of the first seed the difference to lists for clicks alone in points of MRR, with its 95 % interval."]  # fmt: skip
+    if any(has_paid(r) for r in rows):
+        text[-1] += " Paid: in the rest of the visit for what is listed, money for 1,000 lists of all targets."
     for r in rows:
         body = []
-        paid = len(r["seeds"][0]["clicks"][0]) > 9  # where events have a value
+        paid = has_paid(r)
         columns = ["asked for", f"all @{r['k']}", "MRR against clicks alone", f"ordered @{r['k']}", "likewise"]
         columns += [f"paid @{r['k']}", "against clicks alone"] if paid else []
         for at, (name, *_) in enumerate(r["seeds"][0]["clicks"]):

@@ -216,10 +216,9 @@ std::vector<std::int64_t> other_clicks(const Sessions& sessions, std::int64_t V,
   auto target = targets.begin();
   for (std::int64_t s = 0; s < sessions.size(); ++s) {
     const std::int64_t first = offsets[s], last = offsets[s + 1];
-    bool is_held_out = false, has_example = false;
+    bool is_held_out = false;
     for (; target != targets.end() && *target < last; ++target) is_held_out = true;
-    for (std::int64_t event = first + 1; event < last; ++event) has_example |= sessions.is_target(event);
-    if (is_held_out || !has_example) continue;
+    if (is_held_out || !sessions.has_example(s)) continue;
     for (std::int64_t event = first; event < last; ++event)
       if (items[event] >= 0 && items[event] < V) ++counts[items[event]];
   }

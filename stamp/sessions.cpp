@@ -141,6 +141,7 @@ Sessions Sessions::slice(std::int64_t first, std::int64_t last) const {
     return std::vector(values.begin(), values.end());
   };
   Columns columns{part(items()), {}, part(timestamps()), part(labels())};
+  columns.offsets.reserve(static_cast<std::size_t>(last - first) + 1);
   for (std::int64_t s = first; s <= last; ++s) columns.offsets.push_back(offsets()[s] - from);
   return of(std::make_shared<Columns>(std::move(columns)), part(weights()));
 }
@@ -197,18 +198,27 @@ Sessions Sessions::concatenate(const Sessions& a, const Sessions& b) {
   return of(std::make_shared<Columns>(std::move(both)), std::move(weights));
 }
 
+bool Sessions::has_example(std::int64_t session) const {
+  for (std::int64_t event = offsets()[session] + 1; event < offsets()[session + 1]; ++event)
+    if (is_target(event)) return true;
+  return false;
+}
+
 Sessions Sessions::faded(float oldest) const {
   require(oldest > 0 && oldest <= 1, "Sessions::faded: the oldest session is to weigh ", oldest,
           " of the newest, expected above 0, 1 at most");
-  if (oldest == 1 || size() < 2) return *this;
-  std::vector<float> faded(weights().begin(), weights().end());
-  faded.resize(items().size(), 1);
+  std::int64_t examples = 0, place = 0;  // sessions that have some
+  for (std::int64_t s = 0; s < size(); ++s) examples += has_example(s);
+  if (oldest == 1 || examples < 2) return *this;
+  std::vector<float> values(weights().begin(), weights().end());
+  values.resize(items().size(), 1);
   for (std::int64_t s = 0; s < size(); ++s) {
-    const double age = static_cast<double>(size() - 1 - s) / static_cast<double>(size() - 1);
+    if (!has_example(s)) continue;
+    const double age = 1 - static_cast<double>(place++) / static_cast<double>(examples - 1);
     const auto factor = static_cast<float>(std::pow(double{oldest}, age));
-    for (std::int64_t event = offsets()[s]; event < offsets()[s + 1]; ++event) faded[event] *= factor;
+    for (std::int64_t event = offsets()[s]; event < offsets()[s + 1]; ++event) values[event] *= factor;
   }
-  return of(columns_, std::move(faded));
+  return of(columns_, std::move(values));
 }
 
 std::uint64_t Sessions::fingerprint() const {

@@ -67,8 +67,11 @@ class STAMP_API Sessions {
   Sessions without_unknown() const;
   // Both, one after the other. Where only one has labels, the other's events lead to nothing.
   static Sessions concatenate(const Sessions& a, const Sessions& b);
-  // With weights times 1 in the newest session and `oldest` in the oldest, which rise geometrically with the order of
-  // the sessions between. Throws std::invalid_argument where it is not above 0 or above 1.
+  // Whether an event of the session has one before it and is a target.
+  bool has_example(std::int64_t session) const;
+  // With weights times 1 in the newest session that has an example and `oldest` in the oldest, which rise geometrically
+  // with the order of those between; in the others weights stay as they are. Throws std::invalid_argument where it is
+  // not above 0 or above 1.
   Sessions faded(float oldest) const;
   // 64-bit hash of everything: recognises the data a model was trained on.
   std::uint64_t fingerprint() const;

@@ -13,13 +13,6 @@ namespace {
 constexpr std::int64_t kSteps = 10;
 constexpr double kEarlier = 0.5, kSupport = 20;
 
-// Whether some event has one before it and is a target.
-bool has_example(const Sessions& sessions, std::int64_t session) {
-  for (std::int64_t event = sessions.offsets()[session] + 1; event < sessions.offsets()[session + 1]; ++event)
-    if (sessions.is_target(event)) return true;
-  return false;
-}
-
 }  // namespace
 
 Successors::Successors(std::int64_t V) { pairs_.lists.offsets.assign(static_cast<std::size_t>(V + 1), 0); }
@@ -30,7 +23,7 @@ Successors::Successors(const Sessions& sessions, std::int64_t V, std::int64_t mo
   const auto items = sessions.items();
   const auto offsets = sessions.offsets();
   std::vector<bool> counts(static_cast<std::size_t>(sessions.size()));
-  for (std::int64_t session = 0; session < sessions.size(); ++session) counts[session] = has_example(sessions, session);
+  for (std::int64_t session = 0; session < sessions.size(); ++session) counts[session] = sessions.has_example(session);
   for (const std::int64_t event : left_out) counts[occurrences.session[event]] = false;
   std::vector<double> of_all(static_cast<std::size_t>(V));
   pairs_ = strongest_pairs(

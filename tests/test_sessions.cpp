@@ -212,20 +212,24 @@ TEST_CASE("an event leads to what comes of its product at or after it in its ses
                        std::invalid_argument);
 }
 
-TEST_CASE("faded sessions weigh less the older they are, and share all else") {
-  const Sessions plain({1, 2, 3, 4, 5, 6, 7}, {0, 2, 2, 4, 7}), weighted({1, 2, 3}, {0, 1, 3}, {}, {3, 0, 2});
-  const double third = std::cbrt(0.3);  // of a step to the next older session, of three
-  const std::vector<double> expected{0.3, 0.3, third, third, 1, 1, 1};
-  const Sessions faded = plain.faded(0.3f);
-  REQUIRE(faded.weights().size() == expected.size());
-  for (std::size_t event = 0; event < expected.size(); ++event)
-    CHECK(faded.weights()[event] == doctest::Approx(expected[event]));
-  CHECK(faded.items().data() == plain.items().data());
-  const auto again = weighted.faded(0.5f).weights();
-  CHECK(std::vector<float>(again.begin(), again.end()) == std::vector<float>{1.5f, 0, 2});
-  CHECK(plain.faded(1).weights().empty());
-  CHECK(Sessions({1, 2}, {0, 2}).faded(0.5f).weights().empty());  // the only session is the newest
-  CHECK(Sessions().faded(0.5f).size() == 0);
+TEST_CASE("faded sessions weigh less the older they are, of those that have an example, and share all else") {
+  const auto faded = [](const Sessions& sessions, float oldest) {
+    const Sessions result = sessions.faded(oldest);
+    CHECK(result.items().data() == sessions.items().data());
+    return std::vector<float>(result.weights().begin(), result.weights().end());
+  };
+  const double half = std::sqrt(0.3);  // of a step to the next older session, of two
+  // One event, none, and events that are history only: no example, and no place.
+  const Sessions plain({1, 2, 9, 3, 4, 5, 6, 7}, {0, 2, 3, 3, 5, 8});
+  const std::vector<double> expected{0.3, 0.3, 1, half, half, 1, 1, 1};
+  const auto found = faded(plain, 0.3f);
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t event = 0; event < expected.size(); ++event) CHECK(found[event] == doctest::Approx(expected[event]));
+  const Sessions weighted({1, 2, 1, 2, 1, 2, 3}, {0, 2, 4, 7}, {}, {4, 0, 1, 3, 3, 0, 2});
+  CHECK(faded(weighted, 0.5f) == std::vector<float>{4, 0, 0.5f, 1.5f, 3, 0, 2});
+  CHECK(faded(plain, 1).empty());
+  CHECK(faded(Sessions({1, 2, 3}, {0, 2, 3}), 0.5f).empty());  // the only one is the newest
+  CHECK(faded(Sessions(), 0.5f).empty());
   for (const float wrong : {0.0f, -0.5f, 1.5f, NAN}) CHECK_THROWS_AS(plain.faded(wrong), std::invalid_argument);
 }
 

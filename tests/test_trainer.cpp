@@ -49,7 +49,6 @@ TrainConfig train_config() {
   TrainConfig config;
   config.epochs = 3;
   config.batch_size = 64;
-  config.oldest_weight = 0.5f;
   config.optimizer.learning_rate = 0.01f;
   config.optimizer.schedule = Schedule::cosine;
   config.optimizer.warmup = 0.1f;
@@ -421,8 +420,10 @@ TEST_CASE("so it does with the successors of the selection, when resumed, too") 
   const auto successors = [&](const TrainOptions& options) {
     Config config = config_of();
     config.successor_floors = 2;
+    TrainConfig fading = train_config();
+    fading.oldest_weight = 0.5f;
     Model model(config, kProducts, device);
-    train(model, training(*device), train_config(), options);
+    train(model, training(*device), fading, options);
     std::vector<float> shares;
     for (std::int32_t x = 0; x < kProducts; ++x) {
       const auto of = model.successors()->log_shares(x);
@@ -435,7 +436,7 @@ TEST_CASE("so it does with the successors of the selection, when resumed, too") 
   const auto refitted = successors({.validation = &validation, .refit = true});
   CHECK(refitted.second != selected.second);
   TrainOptions options{.validation = &validation, .refit = true, .checkpoint = folder / "checkpoint"};
-  options.progress_seconds = 0;  // after the first batch, as the refit may have a single epoch
+  options.progress_seconds = 0;  // told after every batch: a refit of one epoch would end before it is asked again
   options.progress = [](const Progress& p) { return p.phase != "refit"; };
   CHECK(successors(options) == selected);
   CHECK(successors(options) == selected);  // begins in the refit, and is interrupted there again
@@ -524,34 +525,37 @@ TEST_CASE("an objective that next to nothing leads to is no divergence") {
   }
 }
 
-TEST_CASE("older sessions weigh less, as sessions with such weights do, in a refit by their place in the whole") {
+TEST_CASE("older sessions weigh less, as sessions with such weights do, and those without an example have no place") {
+  const Sessions idle({3, 5, 7, 9}, {0, 1, 4}, {}, {1, 1, 0, 0});  // one event; history only
+  const auto between = [&](const Sessions& sessions) {
+    const std::int64_t half = sessions.size() / 2;
+    const Sessions older = Sessions::concatenate(sessions.slice(0, half), idle);
+    return Sessions::concatenate(older, Sessions::concatenate(sessions.slice(half, sessions.size()), idle));
+  };
   for (const auto& device : check::devices()) {
     CAPTURE(device->name());
-    Config options = config_of();
-    options.successor_floors = 2;
     const auto values_of = [&](const Sessions& sessions, float oldest, std::int64_t epochs,
                                const Sessions* validation = nullptr, TrainReport* report = nullptr) {
       TrainConfig config = train_config();
+      config.calibration = 0;  // chosen by a session's number, where there are no times
       config.optimizer.schedule = Schedule::constant;
       config.optimizer.warmup = 0;
       config.oldest_weight = oldest;
       config.epochs = epochs;
-      Model model(options, kProducts, device);
+      Model model(config_of(), kProducts, device);
       const TrainReport found =
           train(model, sessions, config, {.validation = validation, .refit = validation != nullptr});
       if (report) *report = found;
-      std::vector<float> shares;
-      for (std::int32_t x = 0; x < kProducts; ++x) {
-        const auto of = model.successors()->log_shares(x);
-        shares.insert(shares.end(), of.begin(), of.end());
-      }
-      return std::pair(model.download(), shares);
+      return model.download();
     };
     const Sessions sessions = training(*device), validation = validation_of(*device);
-    CHECK(values_of(sessions, 0.3f, 2) == values_of(sessions.faded(0.3f), 1, 2));
-    CHECK(values_of(sessions, 0.3f, 2) != values_of(sessions, 1, 2));
+    const auto faded = values_of(sessions, 0.3f, 2);
+    CHECK(faded == values_of(sessions.faded(0.3f), 1, 2));
+    CHECK(faded == values_of(between(sessions), 0.3f, 2));
+    CHECK(faded != values_of(sessions, 1, 2));
     TrainReport report;
-    const auto refitted = values_of(sessions, 0.3f, 3, &validation, &report);
+    const Sessions later = between(validation);
+    const auto refitted = values_of(sessions, 0.3f, 3, &later, &report);
     const Sessions whole = Sessions::concatenate(sessions, validation);
     CHECK(refitted == values_of(whole.faded(0.3f), 1, report.best_epoch));
   }

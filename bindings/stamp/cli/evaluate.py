@@ -20,10 +20,10 @@ def add(verbs: Any, parents: Parents) -> None:
     evaluate.add_argument("--min-history", type=int, default=1)
     evaluate.add_argument("--last-only", action="store_true")
     evaluate.add_argument("--ties", default="conservative", choices=["conservative", "mean", "optimistic"])
-    evaluate.add_argument("--objective", **OBJECTIVE, help="what lists of a model with objectives serve; else clicks")
-    evaluate.add_argument(
-        "--leading-to", metavar="TYPE", help="ask only of products that such an event of the session is of"
-    )
+    evaluate.add_argument("--objective", **OBJECTIVE,
+                          help="what lists of a model with objectives serve, order=0.3 say, one an option; else clicks")  # fmt: skip
+    evaluate.add_argument("--leading-to", metavar="TYPE",
+                          help="ask only of events whose product has one of this type at or after them in the session")  # fmt: skip
     evaluate.set_defaults(verb=_evaluate)
 
 

@@ -30,7 +30,11 @@ def add(verbs: Any, parents: Parents) -> None:
     recommend.add_argument(
         "--tail", type=float, help="how much popularity counts against them, 0 to 1; else the zone's"
     )
-    recommend.add_argument("--objective", **OBJECTIVE, help="what the list is to serve; else what the zone says")
+    recommend.add_argument(
+        "--objective",
+        **OBJECTIVE,
+        help="what the list is to serve, order=0.3 say, one an option; else what the zone says",
+    )
     recommend.add_argument("--explain", action="store_true", help="say what rules removed and moved")
     recommend.set_defaults(verb=_recommend)
 

@@ -90,7 +90,7 @@ def prepare(
         The price times quantity at which an event weighs as its kind does; others in proportion, from a tenth to ten
         times. By default values do not matter.
     half_life : int or span, optional
-        Days after which an event weighs half. By default all days weigh alike.
+        Days after which an event weighs half, beside the `oldest_weight` of training. By default all days weigh alike.
     min_support, min_length : int
         Products of fewer events, and sessions of fewer, are left out, until all that stays has as many.
     held_out : span, optional

@@ -174,7 +174,11 @@ def test_errors_are_one_line_on_stderr(tmp_path):
     for arguments, message in (
         (["train", "no.csv", "--out", tmp_path / "m"], "there is no file no.csv"),
         (["evaluate", tmp_path, "no.csv"], "not a saved model"),
-        (["train", "no.csv", "--out", tmp_path / "m", "-o", "dim"], "expected NAME=VALUE"),
+        (["train", "no.csv", "--out", tmp_path / "m", "-o", "dim"], "--option dim: expected NAME=VALUE"),
+        (
+            ["train", "no.csv", "--out", tmp_path / "m", "-o", "dim=8", "-o", "dim=9"],
+            "--option dim=9: 'dim' is given twice",
+        ),
     ):
         error = run(*arguments, status=2).stderr
         assert message in error and error.count("\n") == 1

@@ -232,6 +232,8 @@ def test_the_command_line(frame, shop, tmp_path):
         ("cart=1", "objective names 'cart', expected some of 'click', 'order'"),
     ):  # fmt: skip
         assert message in call(*evaluate, "--objective", wrong, status=2).stderr
+    twice = ["--objective", "order=1", "--objective", "order=2"]
+    assert "--objective order=2: 'order' is given twice" in call(*evaluate, *twice, status=2).stderr
     named = ["evaluate", tmp_path / "model", raw, "--event-type", "what", "--device", "cpu", "--json"]
     events = stamp.Sessions.from_frame(raw, event_type="what")
     asked = stamp.evaluate(stamp.load(tmp_path / "model", device="cpu"), events.leading_to("order"))

@@ -89,6 +89,24 @@ def test_one_cluster_that_holds_everything_is_the_single_model(small, tmp_path, 
         assert stamp.load_clusters(tmp_path, device="cpu")._counts.sum() == single._counts.sum()
 
 
+def test_visits_of_one_event_change_no_model(small, tmp_path):
+    """They have no example, so no place among those that older ones weigh less than, alone or in a cluster."""
+    rows = [
+        (2 * n, 100 * n + at, item) for n, visit in enumerate(lists(small.sessions)) for at, item in enumerate(visit)
+    ]
+    first = [(session - 1, time - 50, item) for session, time, item in rows if time % 300 == 0]
+    visits, both = (
+        stamp.Sessions.from_frame(dict(zip(("session_id", "timestamp", "item_id"), map(list, zip(*events)))))
+        for events in (rows, rows + first)
+    )
+    assert len(both) > 1.3 * len(visits)
+    expected = stamp.StampRecommender(device="cpu", **OPTIONS).fit(visits, progress=False).weights_
+    assert same(stamp.StampRecommender(device="cpu", **OPTIONS).fit(both, progress=False).weights_, expected)
+    everything, config = Clusters({0: small.products["id"].tolist()}), {**OPTIONS, "validation": 0}
+    report = stamp.train_cluster(both, everything, 0, out=tmp_path, **{**SMALL, "config": config})
+    assert same(weights_of(report.path), expected)
+
+
 def test_evaluating_clusters_is_brute_force(small, members, trained):
     out, _ = trained
     train, test = small.sessions.split_last(0.2)

@@ -112,14 +112,35 @@ def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
+def pairs(option: str, given: list[str], expected: str) -> dict[str, str]:
+    """What ``--option a=1 --option b=2`` says, each name once."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not (name and separator and value):
+            raise ValueError(f"--{option} {text}: expected {expected}")
+        if name in found:
+            raise ValueError(f"--{option} {text}: '{name}' is given twice")
+        found[name] = value
+    return found
+
+
+def weights(option: str, given: list[str], expected: str) -> dict[str, float]:
+    """Likewise, of numbers."""
+    found = {}
+    for name, text in pairs(option, given, expected).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise ValueError(f"--{option} {name}={text}: expected {expected}") from None
+    return found
+
+
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for text in args.option:
-        name, separator, value = text.partition("=")
-        if not separator:
-            raise ValueError(f"--option {text}: expected NAME=VALUE")
+    for name, value in pairs("option", args.option, "NAME=VALUE").items():
         if name in ("preset", "device", "precision"):
-            raise ValueError(f"--option {text}: use --{name}")
+            raise ValueError(f"--option {name}={value}: use --{name}")
         try:
             options[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -129,15 +150,7 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def objective_of(given: list[str] | None) -> dict[str, float] | None:
     """What ``--objective order=0.3 --objective click=0.7`` says."""
-    return None if given is None else dict(map(_weight, given))
-
-
-def _weight(text: str) -> tuple[str, float]:
-    name, _, weight = text.partition("=")
-    try:
-        return name, float(weight)
-    except ValueError:
-        raise ValueError(f"--objective {text}: expected NAME=WEIGHT, as order=0.3") from None
+    return None if given is None else weights("objective", given, "NAME=WEIGHT, as order=0.3")
 
 
 def events_options(args: argparse.Namespace) -> dict[str, Any]:

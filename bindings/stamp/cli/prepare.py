@@ -8,7 +8,7 @@ from typing import Any
 
 import stamp.data
 
-from .arguments import Parents
+from .arguments import Parents, weights
 from .engines import add_source_engine, open_source_engine
 from .sources import add_source, source_options
 
@@ -53,7 +53,7 @@ def _prepare(args: argparse.Namespace) -> dict[str, Any]:
             out=args.out,
             append=args.append,
             collapse_repeats=args.collapse_repeats,
-            weights=_weights(args.weight),
+            weights=weights("weight", args.weight, "KIND=NUMBER, as order=5"),
             engine=engine,
             progress=not (args.json or args.quiet),
             **source_options(args),
@@ -67,16 +67,3 @@ def _prepare(args: argparse.Namespace) -> dict[str, Any]:
         "prepared": prepared.url, "window": prepared.window, "counts": prepared.counts,
         "quarantined": prepared.quarantined, "fingerprint": prepared.fingerprint,
     }  # fmt: skip
-
-
-def _weights(given: list[str]) -> dict[str, float]:
-    found = {}
-    for text in given:
-        kind, sign, number = text.partition("=")
-        try:
-            found[kind] = float(number)
-        except ValueError:
-            sign = ""
-        if not sign:
-            raise ValueError(f"--weight {text}: expected KIND=NUMBER, as order=5")
-    return found

@@ -6,6 +6,8 @@ import argparse
 import datetime
 from typing import Any
 
+from .arguments import pairs
+
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("source")
@@ -29,21 +31,11 @@ def source_options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "mapping": args.mapping,
         "catalog": args.catalog,
-        "catalog_columns": _columns(args.catalog_column),
+        "catalog_columns": pairs("catalog-column", args.catalog_column, "WHAT=COLUMN"),
         "end": args.end,
         "days": args.days,
         "now": None if args.now is None else _moment(args.now),
     }
-
-
-def _columns(given: list[str]) -> dict[str, str]:
-    found = {}
-    for text in given:
-        what, sign, column = text.partition("=")
-        if not (sign and what and column):
-            raise ValueError(f"--catalog-column {text}: expected WHAT=COLUMN")
-        found[what] = column
-    return found
 
 
 def _moment(text: str) -> datetime.datetime:

@@ -271,6 +271,15 @@ def test_an_objective_can_be_asked_for_where_models_have_learnt_some(browser, sh
     assert products(server)["shop"]["objectives"] == ["order"]
     demo = Demo(browser, server)
     assert not demo.page.run(hidden)
+    turned = "[...document.querySelectorAll('.zone[data-zone=home] .turned')].map(p => p.textContent)"
+    demo.fill("tail", "0.5")
+    demo.fill("objective", '{"order": 1}')
+    demo.click(".zone[data-zone=home] [aria-label^=Explain]")
+    demo.page.wait(f"{turned}.length === 2")
+    of_no_model = "the scores of this list are not a model's"  # before anything is looked at
+    assert demo.page.run(turned) == [f"value 0, tail 0.5: {of_no_model}", f"objective: order 1: {of_no_model}"]
+    demo.fill("tail", "")
+    demo.fill("objective", "")
     lists = {
         product: [ids(server.predict("home", events=[product], objective={name: 1})) for name in ("click", "order")]
         for product in demo.tiles()
@@ -285,11 +294,8 @@ def test_an_objective_can_be_asked_for_where_models_have_learnt_some(browser, sh
     )
     assert demo.text("#own") == 'objective {"order":1}'
     demo.fill("tail", "0.5")
-    demo.click(".zone[data-zone=home] [aria-label^=Explain]")
-    demo.page.wait("document.querySelectorAll('.zone[data-zone=home] .turned').length === 2")
-    assert demo.page.run("[...document.querySelectorAll('.zone[data-zone=home] .turned')].map(p => p.textContent)") == [
-        "value 0, tail 0.5", "objective: order 1"
-    ]  # fmt: skip
+    demo.page.wait(f"{turned}.length === 2")
+    assert demo.page.run(turned) == ["value 0, tail 0.5", "objective: order 1"]
     demo.fill("tail", "")
     demo.fill("objective", "orders")
     demo.page.wait("!document.getElementById('wrong-number').hidden")

@@ -3,8 +3,8 @@
     python benchmarks/knobs.py --data ../shared/data [--dataset yoochoose_week …] [--device cuda]
 
 Each split's test sessions are asked as a product page is whose own product may be listed, of `tuned` fitted on all of
-training; its options are those of the other splits, and nothing was chosen here. Prices are in eshop_clothing alone, of
-which the last tenth of the sessions is the test.
+training; its options are those of accuracy.py, one of whose models may be put to WORK/DATASET-model, and nothing was
+chosen here. Prices are in eshop_clothing alone, of which the last tenth of the sessions is the test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common import run_splits
 import stamp
 from stamp import offline
 
-SPLITS = ("yoochoose_week", "jdata_demo", "eshop_clothing")
+SPLITS = ("diginetica", "retailrocket", "yoochoose1_64", "yoochoose_week", "jdata_demo", "eshop_clothing")
 PRICE = {"eshop_clothing": "price_usd"}
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 K, SEED = 20, 42

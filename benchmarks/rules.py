@@ -1,11 +1,13 @@
-"""What business rules cost a request: six of them beside none, on one core; and what encoding its session costs.
+"""What business rules, value and tail cost a request, beside none, on one core; and what encoding its session costs.
 
     python benchmarks/rules.py [--products 50000 1000000] [--dim 100] [--rounds 15]
 
 Rules about values touch the places that they forbid, one about prices reads its column, 4V bytes, and a boost is read
 with the scores; a limit makes lists a little longer. "zone" has its fixed rules worked out when the bundle is loaded,
-"request" gets the same list with every request, as text that was parsed before. Encoding is what a request over 64
-products takes at D beyond what it takes at D = 1. Times are the thread's own, as others may want the core.
+"request" gets the same list with every request, as text that was parsed before. Value and tail add a number to every
+score: a zone's are a row that was worked out before, 4V bytes read; a request's are worked out with it, 8V read. Encoding
+is what a request over 64 products takes at D beyond what it takes at D = 1. Times are the thread's own, as others may want
+the core.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ SIX = [
     {"rule": "limit", "attribute": "category", "max": 3},
     {"rule": "boost", "attribute": "brand", "values": ["brand 1", "brand 2"], "by": 0.01},
 ]
+TURNED = {"value": 0.5, "tail": 0.25}
 DIVERSIFY = [{"rule": "diversify", "by": "embedding", "strength": 0.3, "pool": 100}]
 
 
@@ -40,14 +43,17 @@ def attributes(products: int, random: np.random.Generator) -> list[tuple]:
 
 def measure(products: int, dim: int, rounds: int) -> dict:
     random = np.random.default_rng(1)
-    zones = {"six": {"rules": SIX}, "diverse": {"rules": DIVERSIFY}}
-    release = release_of(random_model(products, dim), attributes(products, random), {"zones": zones})
+    zones = {"six": {"rules": SIX}, "diverse": {"rules": DIVERSIFY}, "turned": TURNED}
+    rules = {"zones": zones, "value": {"attribute": "price"}}
+    release = release_of(random_model(products, dim), attributes(products, random), rules)
     visits = [events.astype(np.int32) for events in random.integers(0, products, (50, 3))]
     ways = {
         "none": {},
         "zone": {"zone": "six"},
         "request": {"rules": json.dumps(SIX)},
         "diversify": {"zone": "diverse"},
+        "turned_zone": {"zone": "turned"},
+        "turned_request": TURNED,
     }
 
     def milliseconds(options: dict) -> float:

@@ -5,7 +5,7 @@
 `tuned` learns `objectives=["order"]` on all of training, and is asked for clicks alone, for orders alone and between, beside
 `tuned` without: on all test events, and on those of products that the visit orders later; where the log has prices, also by
 what is paid in the rest of the visit for what is listed. Nothing was chosen on JData; what training draws was chosen on the
-made-up shop (docs/model.md).
+made-up shop (docs/tried.md).
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import json
 import pathlib
 
 ROOT = pathlib.Path(__file__).parents[1]
+TITLES = {"yoochoose1_64": "Yoochoose 1/64", "diginetica": "Diginetica (sorted)", "retailrocket": "RetailRocket",
+          "yoochoose_week": "Yoochoose, a week", "retailrocket_week": "RetailRocket, a week"}  # fmt: skip
 
 
 def read(name: str) -> list[dict]:
@@ -16,6 +18,10 @@ def read(name: str) -> list[dict]:
 def latest(rows: list[dict], *keys: str) -> list[dict]:
     """The last result for each combination of `keys`, which not every row has."""
     return list({tuple(row.get(key) for key in keys): row for row in rows}.values())
+
+
+def on_cpu(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if row.get("device", "cpu") == "cpu"]
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

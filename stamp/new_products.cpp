@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <sstream>
 #include <unordered_map>
 
 #include "stamp/clusters.h"
@@ -119,6 +120,14 @@ std::vector<bool> add_clicks(const Model& model, const Sessions& sessions, const
   return clicked;
 }
 
+// What a model has seen: the data that it was trained on, and the clicks that rows of new products follow.
+std::string fingerprint_of(const std::string& trained, const Sessions* clicks) {
+  std::ostringstream text;
+  text << trained.substr(0, trained.find('+'));  // clicks that came before these count no more
+  if (clicks) text << '+' << std::hex << clicks->fingerprint();
+  return text.str();
+}
+
 }  // namespace
 
 AddedProducts add_products(Bundle& bundle, const Catalog& items, const Attributes& attributes) {
@@ -211,6 +220,7 @@ std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions) {
     std::vector<double> sums(static_cast<std::size_t>(V * D));
     const auto clicked = add_clicks(*model, cluster_sessions(sessions, local, false).sessions, is_new, sums);
     auto items = model->weights().items.download();
+    const std::int64_t before = fitted;
     for (std::int64_t v = 0; v < V; ++v) {
       if (!clicked[v]) continue;
       const auto c = std::span(items).subspan(v * D, D);
@@ -227,6 +237,7 @@ std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions) {
     }
     model->weights().items.upload(items);
     cluster.model = std::move(model);
+    cluster.fingerprint = fingerprint_of(cluster.fingerprint, fitted > before ? &sessions : nullptr);
   }
   return fitted;
 }

@@ -1,6 +1,7 @@
 // Products that come after training: rows, clusters, attributes, what stays, first clicks.
 #include <cmath>
 #include <numeric>
+#include <sstream>
 
 #include "stamp/new_products.h"
 #include "stamp/release.h"
@@ -240,8 +241,14 @@ TEST_CASE("first clicks turn the rows of new products, and of none else") {
   // Cluster 4 has rows 0, 3, 6, 7 ('new top'), 8. Clicks on 'new top' after a shirt, after two tops, and, of a weight,
   // after itself; shoes before it are of another cluster, and so is what follows them.
   const Sessions sessions({0, 7, 0, 3, 7, 2, 7, 7, 0, 8}, {0, 2, 5, 8, 10}, {}, {1, 1, 1, 1, 1, 1, 1, 0.5f, 1, 0});
+  added.clusters[0].fingerprint = "12ab";
+  added.clusters[1].fingerprint = "34cd";
   Bundle bundle = added;
   CHECK(refresh_products(bundle, sessions) == 1);
+  std::ostringstream seen;
+  seen << "12ab+" << std::hex << sessions.fingerprint();
+  CHECK(bundle.clusters[0].fingerprint == seen.str());
+  CHECK(bundle.clusters[1].fingerprint == "34cd");  // of which no new product was clicked
   CHECK(row_of(bundle, 0, "silent") == row_of(added, 0, "silent"));
   for (const char* id : {"shirt", "blouse", "jumper"}) CHECK(row_of(bundle, 0, id) == row_of(added, 0, id));
   for (const char* id : {"shoe", "boot"}) CHECK(row_of(bundle, 1, id) == row_of(added, 1, id));
@@ -277,7 +284,9 @@ TEST_CASE("first clicks turn the rows of new products, and of none else") {
   Bundle again = bundle;
   CHECK(refresh_products(again, sessions) == 1);
   CHECK(row_of(again, 0, "new top") == fitted);
+  CHECK(again.clusters[0].fingerprint == bundle.clusters[0].fingerprint);
   CHECK(refresh_products(again, Sessions({0, 3}, {0, 2})) == 0);
+  CHECK(again.clusters[0].fingerprint == "12ab");
   CHECK(row_of(again, 0, "new top") == c);
   CHECK_THROWS_WITH_AS(refresh_products(again, Sessions({0, 9}, {0, 2})),
                        "refresh_products: a session holds product 9, expected rows below 9", std::invalid_argument);

@@ -1,6 +1,7 @@
 """Products that come when models have been trained: into a bundle, under its rules, and their first clicks."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -140,9 +141,10 @@ def test_new_products_are_in_their_cluster_under_all_rules_and_servers_take_them
         } - {item}
 
 
-def test_first_clicks_move_new_products_and_nothing_else(saved, sold):
+def test_first_clicks_move_new_products_and_nothing_else(saved, sold, tmp_path):
     _, hidden, items = sold
     stamp.add_products(saved, items)
+    shutil.copytree(saved, tmp_path / "added")
     before = stamp.load(saved, device="cpu")
     popular = before.item_ids_[np.argsort(-before._counts)][:20].tolist()
     new = hidden[0]
@@ -160,6 +162,8 @@ def test_first_clicks_move_new_products_and_nothing_else(saved, sold):
     norms = [np.linalg.norm(model.weights_["items"][moved]) for model in (before, after)]
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
     assert stamp.refresh_products(saved, sessions) == {"refreshed": 1}  # the same again
+    found = stamp.diff_bundles(tmp_path / "added", saved)
+    assert found["clusters"]["other_data"] == [0] and not any(found["products"].values())
     again = stamp.load(saved, device="cpu")
     assert all(np.array_equal(again.weights_[name], values) for name, values in after.weights_.items())
 

@@ -25,7 +25,7 @@ struct STAMP_API Cluster {
   std::shared_ptr<Model> model = nullptr;  // null where it is not loaded
   Config config = {};                      // of the model
   TrainConfig train = {};
-  std::string fingerprint = {};  // of the training data, hexadecimal; + that of the clicks that new rows follow
+  std::string fingerprint = {};  // of the training data, hexadecimal; + of rows that clicks turned since
   std::string report = "{}";     // JSON: what training and evaluation said; saved as its reproducible_json
   bool scan_table = false;       // whether the bundle that it was read from has one for it
 };

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <sstream>
 #include <unordered_map>
 
 #include "stamp/clusters.h"
+#include "stamp/files.h"
 #include "stamp/routes.h"
 
 namespace stamp {
@@ -120,12 +120,12 @@ std::vector<bool> add_clicks(const Model& model, const Sessions& sessions, const
   return clicked;
 }
 
-// What a model has seen: the data that it was trained on, and the clicks that rows of new products follow.
-std::string fingerprint_of(const std::string& trained, const Sessions* clicks) {
-  std::ostringstream text;
-  text << trained.substr(0, trained.find('+'));  // clicks that came before these count no more
-  if (clicks) text << '+' << std::hex << clicks->fingerprint();
-  return text.str();
+// Of the data that a model was trained on, and of rows that clicks turned since, which take the place of earlier ones.
+std::string fingerprint_of(const std::string& trained, std::span<const float> turned) {
+  const std::string data = trained.substr(0, trained.find('+'));
+  if (turned.empty()) return data;
+  const std::string sum = checksum(std::as_bytes(turned));
+  return concat(data, '+', sum.substr(sum.find(':') + 1));
 }
 
 }  // namespace
@@ -220,7 +220,7 @@ std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions) {
     std::vector<double> sums(static_cast<std::size_t>(V * D));
     const auto clicked = add_clicks(*model, cluster_sessions(sessions, local, false).sessions, is_new, sums);
     auto items = model->weights().items.download();
-    const std::int64_t before = fitted;
+    std::vector<float> turned;
     for (std::int64_t v = 0; v < V; ++v) {
       if (!clicked[v]) continue;
       const auto c = std::span(items).subspan(v * D, D);
@@ -233,11 +233,12 @@ std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions) {
       const double whole = std::sqrt(std::inner_product(sum.begin(), sum.end(), sum.begin(), 0.0));
       if (!(whole > 0)) continue;
       for (std::int64_t d = 0; d < D; ++d) c[d] = static_cast<float>(length * sum[d] / whole);
+      turned.insert(turned.end(), c.begin(), c.end());
       ++fitted;
     }
     model->weights().items.upload(items);
     cluster.model = std::move(model);
-    cluster.fingerprint = fingerprint_of(cluster.fingerprint, fitted > before ? &sessions : nullptr);
+    cluster.fingerprint = fingerprint_of(cluster.fingerprint, turned);
   }
   return fitted;
 }

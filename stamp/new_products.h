@@ -33,8 +33,8 @@ STAMP_API AddedProducts add_products(Bundle& bundle, const Catalog& items, const
 // over the queries q of the histories that they come after and the weights w of these events: the direction of the
 // largest Σ w cos(x, q) + 4 cos(x, c), where all clicks together weigh a fourth of what attributes do. More turned rows
 // for the worse on validation, as nothing pushes them away from other histories (docs/tried.md). Products without a
-// click have c_v, whatever they had. A cluster's fingerprint says which clicks. Returns how many had one. Throws
-// std::invalid_argument where a model is not loaded or was trained without content.
+// click have c_v, whatever they had. A cluster's fingerprint goes on with that of turned rows. Returns how many had
+// one. Throws std::invalid_argument where a model is not loaded or was trained without content.
 STAMP_API std::int64_t refresh_products(Bundle& bundle, const Sessions& sessions);
 
 }  // namespace stamp

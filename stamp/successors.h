@@ -5,8 +5,8 @@
 // where n(x, y) adds up, over the pairs of an event of x and one of y ≠ x that are 1 to 10 events apart in a session,
 // the weight of the event of y (Sessions::weights) over their distance, and half of that where y comes before x: who
 // looked at y and then at x may go back, or on to what lies beside both. The 20 keep what was seen a few times from
-// counting like what was seen often. All of it was chosen on the last sessions of training of four splits
-// (docs/model.md).
+// counting like what was seen often. All of it was chosen on the last sessions of training of three
+// splits (docs/tried.md).
 #pragma once
 
 #include "stamp/pairs.h"

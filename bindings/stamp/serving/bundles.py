@@ -202,8 +202,8 @@ def _described(bundle: _stamp.Bundle) -> dict[str, Any]:
 
 
 def diff_bundles(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a release changes: products that come, go and change their cluster, models that were trained on other data, or
-    whose new products follow other clicks (:func:`refresh_products`), attributes and rules. Models are not read.
+    """What a release changes: products that come, go and change their cluster, models that were trained on other data or
+    whose new products other clicks have turned (:func:`refresh_products`), attributes and rules. Models are not read.
 
     Raises
     ------

@@ -64,8 +64,8 @@ def refresh_products(
 
     These are the products that have attributes and no click in training. The row of one with clicks keeps its length and
     points where its attributes and the histories before its clicks point together, all clicks weighing a fourth of
-    attributes at most (docs/model.md, "New products"); the row of one without is that of its attributes. The
-    fingerprint of a model says which clicks, so :func:`diff_bundles` shows which models changed.
+    attributes at most (docs/model.md, "New products"); the row of one without is that of its attributes. A
+    model whose rows turned has another fingerprint, so :func:`diff_bundles` shows it.
 
     Parameters
     ----------

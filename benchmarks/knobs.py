@@ -3,8 +3,8 @@
     python benchmarks/knobs.py --data ../shared/data [--dataset yoochoose_week …] [--device cuda]
 
 Each split's test sessions are asked as a product page is whose own product may be listed, of `tuned` fitted on all of
-training; its options are those of accuracy.py, one of whose models may be put to WORK/DATASET-model, and nothing was
-chosen here. Prices are in eshop_clothing alone, of which the last tenth of the sessions is the test.
+training with the options of accuracy.py; where WORK/DATASET-model exists, one of accuracy.py's, say, it is asked and none is
+fitted. Nothing was chosen here. Prices are in eshop_clothing alone, of which the last tenth of the sessions is the test.
 """
 
 from __future__ import annotations

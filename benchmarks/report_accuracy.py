@@ -206,9 +206,11 @@ def knobs() -> list[str]:
     rows = latest(read("knobs"), "dataset")
     if not rows:
         return []
+    rows.sort(key=lambda r: list(KNOBS).index(r["dataset"]))
     text = ["## Value, tail and diversify",
             "Lists of 20 of `tuned`, fitted on all of training, at numbers of [value and tail](rules.md#value-and-tail) from 0 to "
-            "1 and strengths of `diversify` by embedding, to choose by (`benchmarks/knobs.py`). In per cent; "
+            "1 and strengths of `diversify` by embedding, to choose by (`benchmarks/knobs.py`). A page asks from the first event on, "
+            "so RetailRocket has more questions here. In per cent; "
             "popularity: mean clicks of what is listed, of the most clicked product's; price: mean of what is listed, in dollars."]  # fmt: skip
     for r in rows:
         body = []

@@ -3,8 +3,9 @@
     python benchmarks/knobs.py --data ../shared/data [--dataset yoochoose_week …] [--device cuda]
 
 Each split's test sessions are asked as a product page is whose own product may be listed, of `tuned` fitted on all of
-training with the options of accuracy.py; where WORK/DATASET-model exists, one of accuracy.py's, say, it is asked and none is
-fitted. Nothing was chosen here. Prices are in eshop_clothing alone, of which the last tenth of the sessions is the test.
+training as by `accuracy.py --precision bf16`; where WORK/DATASET-model exists, one of accuracy.py's, say, it is asked
+and none is fitted. Nothing was chosen here. Prices are in eshop_clothing alone, of which the last tenth of the sessions
+is the test.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def run(dataset: str, data: pathlib.Path, device: str, precision: str, work: pat
     if not saved.exists():
         options = {"device": device, "precision": precision, "seed": SEED, "min_history": MIN_HISTORY.get(dataset, 1)}
         stamp.StampRecommender(**options).fit(train, checkpoint=work / dataset, progress=False).save(saved)
-    model = stamp.load(saved, device=device, precision=precision)
+    model = stamp.load(saved, device=device)
     products, rules = None, {}
     if dataset in PRICE:
         products = stamp.Products.from_frame(data / dataset / "items.tsv.gz", numbers=[PRICE[dataset]], keep=[])
@@ -79,10 +80,10 @@ def run(dataset: str, data: pathlib.Path, device: str, precision: str, work: pat
         found.append({"knob": name, "step": float(step), **values})
     reliable = offline.reliability(model, test, k=K)
     return {"dataset": dataset, "train": len(train), "test": len(test), "products": len(model.item_ids_),
-            "questions": len(asked.questions[next(iter(asked.zones))]), "precision": model.precision_, "seed": SEED,
+            "questions": len(asked.questions[next(iter(asked.zones))]), "precision": precision, "seed": SEED,
             "temperature": model.report_["temperature"], "tail_power": model.report_["tail_power"],
             "calibration_error": reliable.error, "bins": reliable.bins.rows, "found": found}  # fmt: skip
 
 
 if __name__ == "__main__":
-    run_splits("knobs", __doc__, SPLITS, run, threads=stamp.num_threads(), precision="auto")
+    run_splits("knobs", __doc__, SPLITS, run, threads=stamp.num_threads(), precision="bf16")

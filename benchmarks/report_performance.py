@@ -1,4 +1,4 @@
-"""docs/performance.md: how fast, and how large, on CPUs; with what a GPU and the server have to say (report_gpu, report_server)."""
+"""docs/performance.md: how fast and how large, on CPUs; report_gpu and report_server add what those did."""
 
 from __future__ import annotations
 

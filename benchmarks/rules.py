@@ -5,9 +5,9 @@
 Rules about values touch the places that they forbid, one about prices reads its column, 4V bytes, and a boost is read
 with the scores; a limit makes lists a little longer. "zone" has its fixed rules worked out when the bundle is loaded,
 "request" gets the same list with every request, as text that was parsed before. Value and tail add a number to every
-score: a zone's are a row that was worked out before, 4V bytes read; a request's are worked out with it, 8V bytes. Encoding
-is what a request over 64 products takes at D beyond what it takes at D = 1. Times are the thread's own, as others may want
-the core.
+score: a zone's are a row that was worked out before, 4V bytes read; a request's are worked out with it, 8V bytes.
+Encoding is what a request over 64 products takes at D beyond what it takes at D = 1. Times are the thread's own, as
+others may want the core.
 """
 
 from __future__ import annotations

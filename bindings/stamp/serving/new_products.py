@@ -62,10 +62,10 @@ def refresh_products(
 ) -> dict[str, Any]:
     """Fit the rows of products that came after training to their first clicks, all else staying as it is, in seconds.
 
-    These are the products that have attributes and no click in training. The row of one with clicks keeps its length and
-    points where its attributes and the histories before its clicks point together, all clicks weighing a fourth of
-    attributes at most (docs/model.md, "New products"); the row of one without is that of its attributes. A
-    model whose rows turned has another fingerprint, so :func:`diff_bundles` shows it.
+    These are the products that have attributes and no click in training. The row of one with clicks keeps its length
+    and points where its attributes and the histories before its clicks point together, all clicks weighing a fourth of
+    attributes at most (docs/model.md, "New products"); the row of one without is that of its attributes. A model whose
+    rows turned has another fingerprint, so :func:`diff_bundles` shows it.
 
     Parameters
     ----------

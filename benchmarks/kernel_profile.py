@@ -51,6 +51,7 @@ def train(device: str, products: int = 43_097, dim: int = 100, batch: int = 512)
         "preset": "tuned",
         "repeat_floors": 0,
         "successor_floors": 0,
+        "second_floors": 0,
         "dim": dim,
         "batch_size": batch,
         "epochs": 1,

@@ -28,7 +28,8 @@ def make(products: int, dim: int, folder: pathlib.Path) -> dict[bool, pathlib.Pa
     from stamp import _stamp
 
     random = np.random.default_rng(1)
-    config = {**json.loads(_stamp.presets("tuned")[0]), "dim": dim, "repeat_floors": 0, "successor_floors": 0}
+    without = dict.fromkeys(("repeat_floors", "successor_floors", "second_floors"), 0)
+    config = {**json.loads(_stamp.presets("tuned")[0]), "dim": dim, **without}
     model = _stamp.Model(json.dumps(config), products, _stamp.open_device("cpu", "auto"))
     catalog = _stamp.Catalog("integers")
     catalog.add_integers(random.permutation(10 * products)[:products])

@@ -26,6 +26,7 @@ START = {
 FALLEN = {**START, "scale": 12.0, "dropout": 0.4}
 LONGER = {**START, "scale": 12.0, "dropout": 0.3, "learning_rate": 0.008, "epochs": 7}
 REPEATS, SUCCESSORS = "… repeats of ten kinds at four distances", "… five floors for successors"
+SECOND = "… three, and two for what lies two steps away"
 VARIANTS = {
     "cosine scores, scale 16, dropout 0.2": START,
     "looked-up rows of length 1 too": {**START, "max_norm": 1.0, "item_std": 0.15},
@@ -38,9 +39,11 @@ VARIANTS = {
     "scale 12, dropout 0.3, learning rate 0.008, 7 epochs": LONGER,
     REPEATS: {**LONGER, "repeat_floors": 4},
     SUCCESSORS: {**LONGER, "repeat_floors": 4, "successor_floors": 5},
+    SECOND: {**LONGER, "repeat_floors": 4, "successor_floors": 3, "second_floors": 2},
 }  # fmt: skip
 # What was tried on each split.
-WALKS = {"diginetica": list(VARIANTS)} | dict.fromkeys(("retailrocket", "yoochoose1_64"), [REPEATS, SUCCESSORS])
+WALKS = {"diginetica": list(VARIANTS)}
+WALKS |= dict.fromkeys(("retailrocket", "yoochoose1_64"), [REPEATS, SUCCESSORS, SECOND])
 
 
 def slices(data: pathlib.Path, dataset: str) -> tuple[stamp.Sessions, stamp.Sessions]:

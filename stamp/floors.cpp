@@ -13,7 +13,7 @@ namespace stamp {
 namespace {
 
 // What the likelihood of the examples depends on. Reasons are numbered: repeats by kind and distance, then
-// successors by distance.
+// successors by distance, then those of two steps.
 struct Example {
   double weight;
   double log_sum;                   // of exp(z) over the catalog
@@ -34,7 +34,17 @@ struct Examples {
 std::pair<std::size_t, std::size_t> floors_of_one(const Model& model) {
   const Config& config = model.config();
   return {static_cast<std::size_t>(Repeat::kKinds * config.repeat_floors),
-          static_cast<std::size_t>(config.successor_floors)};
+          static_cast<std::size_t>(config.successor_floors + config.second_floors)};
+}
+
+// What floor s of successors is for: so many steps from an event, so many events ago.
+struct Way {
+  int steps;
+  std::size_t ago;
+};
+Way way_of(const Config& config, std::size_t s) {
+  const auto in_one = static_cast<std::size_t>(config.successor_floors);
+  return s < in_one ? Way{1, s} : Way{2, s - in_one};
 }
 
 // Adds the terms of a history's floors over the products that `counts` takes.
@@ -46,12 +56,14 @@ void add_terms(const Model& model, std::span<const std::int32_t> history, std::s
   std::vector<double> shares(R + S);
   for (const Repeat& repeat : repeats)
     if (R > 0 && counts(repeat.row)) ++shares[repeat.place(distances)];
-  for (std::size_t d = 0; d < std::min(history.size(), S); ++d) {
-    const std::int32_t x = history[history.size() - 1 - d];
-    const auto rows = model.successors()->rows(x);
-    const auto log_shares = model.successors()->log_shares(x);
+  for (std::size_t s = 0; s < S; ++s) {
+    const auto [steps, ago] = way_of(model.config(), s);
+    if (ago >= history.size()) continue;
+    const std::int32_t x = history[history.size() - 1 - ago];
+    const auto rows = model.successors()->rows(x, steps);
+    const auto log_shares = model.successors()->log_shares(x, steps);
     for (std::size_t i = 0; i < rows.size(); ++i)
-      if (counts(rows[i])) shares[R + d] += std::exp(log_shares[i]);
+      if (counts(rows[i])) shares[R + s] += std::exp(log_shares[i]);
   }
   for (std::size_t reason = 0; reason < shares.size(); ++reason)
     if (shares[reason] > 0) terms.push_back({reason, shares[reason]});
@@ -249,9 +261,13 @@ void HistoryFloors::read(std::span<const std::int32_t> history, std::span<const 
       }
     found.named.push_back({found.rows, found.values.data(), 0});
   }
-  for (std::size_t d = 0; d < std::min(history.size(), successors.size()); ++d)
-    if (const std::int32_t x = history[history.size() - 1 - d]; successors[d] != Model::kNoFloor)
-      found.named.push_back({model_.successors()->rows(x), model_.successors()->log_shares(x).data(), successors[d]});
+  for (std::size_t s = 0; s < successors.size(); ++s) {
+    const auto [steps, ago] = way_of(model_.config(), s);
+    if (ago >= history.size() || successors[s] == Model::kNoFloor) continue;
+    const std::int32_t x = history[history.size() - 1 - ago];
+    found.named.push_back(
+        {model_.successors()->rows(x, steps), model_.successors()->log_shares(x, steps).data(), successors[s]});
+  }
 }
 
 // Each product that is named once, with the logarithm of what its reasons come to, and where it is in the scan.

@@ -1,19 +1,20 @@
 // Products that a history itself names, and the floors that it gives their scores: what it holds
-// (Config::repeat_floors) and what comes near its last events in other sessions (Config::successor_floors,
-// successors.h).
+// (Config::repeat_floors), what comes near its last events in other sessions (Config::successor_floors, successors.h)
+// and what comes near that (Config::second_floors).
 //
 // Visitors come back to products, and go on to those that others went on to. The network learns less of either than
 // there is to learn, because it soon knows its training sessions by heart and is far surer of what comes next in them
 // than it can be elsewhere. So a product may be next for other reasons than its score, of weights that depend on
 // distances and on whether this visitor is one who comes back:
 //
-//   p_v ∝ exp(z_v) + [v in the history, of kind k, last d events ago] exp(f_kd) + Σ_d exp(g_d) t(x_d → v)
+//   p_v ∝ exp(z_v) + [v in the history, of kind k, last d events ago] exp(f_kd)
+//         + Σ_d exp(g_d) t(x_d → v) + Σ_d exp(h_d) t₂(x_d → v)
 //
-// with x_d the event d before the last, k of repeats.h, and f and g fitted to sessions that neither a weight nor t has
-// seen. Ranking by p is ranking by log(exp(z) + exp(floor)), where exp(floor) is what stands behind exp(z_v).
+// with x_d the event d before the last, k of repeats.h, and f, g and h fitted to sessions that neither a weight nor t
+// has seen. Ranking by p is ranking by log(exp(z) + exp(floor)), where exp(floor) is what stands behind exp(z_v).
 //
-// Each objective has an f and a g of its own, fitted to the examples that it counts, and those for several are mixed as
-// their preferences say: exp(f) = Σ π exp(f of the objective), π_click being what the others leave.
+// Each objective has an f, a g and an h of its own, fitted to the examples that it counts, and those for several are
+// mixed as their preferences say: exp(f) = Σ π exp(f of the objective), π_click being what the others leave.
 #pragma once
 
 #include <memory>

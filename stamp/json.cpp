@@ -54,6 +54,7 @@ void visit_config(C& c, F&& visit) {
   visit("scale", c.scale);
   visit("repeat_floors", c.repeat_floors);
   visit("successor_floors", c.successor_floors);
+  visit("second_floors", c.second_floors);
   visit("successors", c.successors);
   visit("dropout", c.dropout);
   visit("objectives", c.objectives);

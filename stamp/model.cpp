@@ -21,7 +21,8 @@ Config Config::preset(const std::string& name) {
     config.score = Score::cosine;
     config.scale = 12;
     config.repeat_floors = 4;
-    config.successor_floors = 5;
+    config.successor_floors = 3;
+    config.second_floors = 2;
     config.history = 50;
     config.dropout = 0.3f;
     config.item_std = 0.1f;
@@ -38,6 +39,8 @@ void Config::validate() const {
   require(repeat_floors >= 0 && repeat_floors <= 65536, "Config: repeat_floors is ", repeat_floors,
           ", expected 0 (none) to 65536");
   require(successor_floors >= 0 && successor_floors <= 64, "Config: successor_floors is ", successor_floors,
+          ", expected 0 (none) to 64");
+  require(second_floors >= 0 && second_floors <= 64, "Config: second_floors is ", second_floors,
           ", expected 0 (none) to 64");
   require(successors >= 1 && successors <= 65536, "Config: successors is ", successors, ", expected 1 to 65536");
   require(dropout >= 0 && dropout < 1, "Config: dropout is ", dropout, ", expected a rate in [0, 1)");
@@ -396,17 +399,18 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
     set_floors(without_kinds ? for_every_kind(floors(kRepeatFloors, {config_.repeat_floors}))
                              : floors(kRepeatFloors, repeat_shape()),
                floors(kSuccessorFloors, successor_shape()));
-    if (has_floors()) set_calibration(fitted(kTemperature), fitted(kTailPower));
+    if (config_.has_floors()) set_calibration(fitted(kTemperature), fitted(kTailPower));
   } catch (const std::invalid_argument& error) {
     fail(file.name(), ": ", error.what());
   }
-  if (config_.successor_floors > 0) set_successors(std::make_shared<Successors>(file, prefix, V_));
+  if (const int steps = config_.successor_steps(); steps > 0)
+    set_successors(std::make_shared<Successors>(file, prefix, V_, steps));
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
   weights_.save(tensors, prefix);
   if (content_) content_->save(tensors, prefix);
-  if (has_floors()) {
+  if (config_.has_floors()) {
     tensors.insert_or_assign(prefix + kTemperature, TensorSource({DType::f32, {1}}, &temperature_));
     tensors.insert_or_assign(prefix + kTailPower, TensorSource({DType::f32, {1}}, &tail_power_));
   }
@@ -425,7 +429,7 @@ std::vector<std::int64_t> Model::repeat_shape() const {
 }
 
 std::vector<std::int64_t> Model::successor_shape() const {
-  std::vector<std::int64_t> shape{config_.successor_floors};
+  std::vector<std::int64_t> shape{config_.successor_floors + config_.second_floors};
   if (!config_.objectives.empty()) shape.insert(shape.begin(), 1 + config_.K());
   return shape;
 }
@@ -433,8 +437,8 @@ std::vector<std::int64_t> Model::successor_shape() const {
 void Model::forget_floors() {
   const auto all = [&](std::int64_t of_one) { return static_cast<std::size_t>((1 + config_.K()) * of_one); };
   repeat_floors_.assign(all(Repeat::kKinds * config_.repeat_floors), kNoFloor);
-  successor_floors_.assign(all(config_.successor_floors), kNoFloor);
-  successors_ = std::make_shared<Successors>(V_);
+  successor_floors_.assign(all(config_.successor_floors + config_.second_floors), kNoFloor);
+  successors_ = std::make_shared<Successors>(V_, std::max(1, config_.successor_steps()));
 }
 
 void Model::set_floors(std::vector<float> repeats, std::vector<float> successors) {
@@ -449,6 +453,8 @@ void Model::set_floors(std::vector<float> repeats, std::vector<float> successors
 
 void Model::set_successors(std::shared_ptr<const Successors> successors) {
   require(successors->V() == V_, "Model::set_successors: successors of ", successors->V(), " products, expected ", V_);
+  require(successors->steps() >= config_.successor_steps(),
+          "Model::set_successors: successors of one step, expected two");
   successors_ = std::move(successors);
 }
 
@@ -475,7 +481,7 @@ std::map<std::string, std::vector<float>> Model::download() const {
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) values[name] = array->download();
   if (!repeat_floors_.empty()) values[kRepeatFloors] = repeat_floors_;
   if (!successor_floors_.empty()) values[kSuccessorFloors] = successor_floors_;
-  if (has_floors()) {
+  if (config_.has_floors()) {
     values[kTemperature] = {temperature_};
     values[kTailPower] = {tail_power_};
   }
@@ -487,7 +493,7 @@ std::map<std::string, std::vector<std::int64_t>> Model::shapes() const {
   for (const auto& [name, shape, array] : const_cast<Weights&>(weights_).tensors()) shapes[name] = shape;
   if (!repeat_floors_.empty()) shapes[kRepeatFloors] = repeat_shape();
   if (!successor_floors_.empty()) shapes[kSuccessorFloors] = successor_shape();
-  if (has_floors()) shapes[kTemperature] = shapes[kTailPower] = {1};
+  if (config_.has_floors()) shapes[kTemperature] = shapes[kTailPower] = {1};
   return shapes;
 }
 
@@ -510,7 +516,7 @@ void Model::upload(const std::map<std::string, std::vector<float>>& values) {
     return found == values.end() ? std::vector<float>() : found->second;
   };
   set_floors(floors(kRepeatFloors), floors(kSuccessorFloors));
-  if (has_floors()) set_calibration(values.at(kTemperature)[0], values.at(kTailPower)[0]);
+  if (config_.has_floors()) set_calibration(values.at(kTemperature)[0], values.at(kTailPower)[0]);
 }
 
 }  // namespace stamp

@@ -41,7 +41,8 @@ struct STAMP_API Config {
   float scale = 16;                   // of cosine scores
   std::int64_t repeat_floors = 0;     // of products of the history itself (floors.h): at so many distances; 0: none
   std::int64_t successor_floors = 0;  // of products that come near the last events: of so many events; 0: none
-  std::int64_t successors = 50;       // kept of each product for them
+  std::int64_t second_floors = 0;     // of what comes near those (successors.h): likewise
+  std::int64_t successors = 50;       // kept of each product for either
   float dropout = 0;                  // of the looked-up embeddings, while training
   // What is learnt beside clicks, three at most: the names of what Sessions::labels mark. Then lists go by a preference
   // vector.
@@ -59,6 +60,8 @@ struct STAMP_API Config {
   float weight_std = 0.05f;
   std::uint64_t seed = 42;
 
+  bool has_floors() const { return repeat_floors + successor_floors + second_floors > 0; }
+  int successor_steps() const { return second_floors > 0 ? 2 : successor_floors > 0 ? 1 : 0; }  // that floors go by
   // "paper", "official" (the authors' published code), "tuned" (what was found to rank best at the same cost of
   // serving: docs/model.md). Throws std::invalid_argument for another name.
   static Config preset(const std::string& name);
@@ -176,15 +179,15 @@ class STAMP_API Model {
   // Below which scores of products that the history names do not fall (floors.h). In host memory; kNoFloor where there
   // is none. Of what it holds itself, [Repeat::kKinds,config.repeat_floors], by kind (repeats.h) and by how many events
   // ago that last was there: of the anchor, of the event before it, …, the last one for all before, too. Of what comes
-  // near its events, [config.successor_floors], by how many events ago those were. Where there are K objectives, 1 + K
-  // of each, one behind the other, those for clicks first.
+  // near its events, [config.successor_floors + config.second_floors], by how many events ago those were, in one step
+  // and then in two. Where there are K objectives, 1 + K of each, one behind the other, those for clicks first.
   static constexpr float kNoFloor = std::numeric_limits<float>::lowest();
   const std::vector<float>& repeat_floors() const { return repeat_floors_; }
   const std::vector<float>& successor_floors() const { return successor_floors_; }
   // Throws std::invalid_argument for another number of them, and for what is not finite.
   void set_floors(std::vector<float> repeats, std::vector<float> successors);
   const std::shared_ptr<const Successors>& successors() const { return successors_; }
-  // Throws std::invalid_argument where they are of another number of products.
+  // Throws std::invalid_argument where they are of another number of products, or of fewer steps than floors need.
   void set_successors(std::shared_ptr<const Successors> successors);
 
   // What makes scores the logarithms of probabilities, and popularity a guess (calibration.h). 1 and 1 where nothing
@@ -213,10 +216,9 @@ class STAMP_API Model {
         Weights weights);
 
   void forget_floors();
-  std::vector<float> content_rows() const;  // [V,D] c
-  void forget_differences();                // of products that have attributes: their items become c
-  void update_differences();                // to what the items say
-  bool has_floors() const { return config_.repeat_floors + config_.successor_floors > 0; }
+  std::vector<float> content_rows() const;         // [V,D] c
+  void forget_differences();                       // of products that have attributes: their items become c
+  void update_differences();                       // to what the items say
   std::vector<std::int64_t> repeat_shape() const;  // of floors, as they are saved
   std::vector<std::int64_t> successor_shape() const;
 

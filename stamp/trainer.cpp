@@ -118,9 +118,8 @@ class Run {
   }
 
   std::vector<std::int64_t> hold_out_of(const Sessions& sessions, std::vector<std::int64_t>& examples) const {
-    const Config& model = model_.config();
-    if (model.repeat_floors + model.successor_floors == 0) return {};
-    return hold_out(sessions, config_.calibration, model.seed, examples);
+    if (!model_.config().has_floors()) return {};
+    return hold_out(sessions, config_.calibration, model_.config().seed, examples);
   }
 
   // None where no floor is fitted to them, and the model came with none.
@@ -128,8 +127,10 @@ class Run {
                                                      std::span<const std::int64_t> held_out) const {
     const auto& floors = model_.successor_floors();
     const bool given = std::any_of(floors.begin(), floors.end(), [](float floor) { return floor != Model::kNoFloor; });
-    if (floors.empty() || (held_out.empty() && !given)) return std::make_shared<Successors>(model_.V());
-    return std::make_shared<Successors>(sessions, model_.V(), model_.config().successors, held_out);
+    const int steps = model_.config().successor_steps();
+    if (floors.empty() || (held_out.empty() && !given))
+      return std::make_shared<Successors>(model_.V(), std::max(1, steps));
+    return std::make_shared<Successors>(sessions, model_.V(), model_.config().successors, steps, held_out);
   }
 
   // Products whose attributes would only be pushed away from every query, bit v of each; whole words. Free rows are

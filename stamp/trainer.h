@@ -21,7 +21,8 @@ struct STAMP_API TrainConfig {
   // Of the examples and successors of the oldest session, where the newest weighs 1: Sessions::faded.
   float oldest_weight = 1;
   // Examples of whole sessions that no weight is trained on, to fit floors to (Config::repeat_floors,
-  // successor_floors), and what scores say of probabilities (calibration.h): some so many, a twentieth at most.
+  // successor_floors, second_floors), and what scores say of probabilities (calibration.h): some so many, a twentieth
+  // at most.
   std::int64_t calibration = 10'000;
   std::int64_t patience = 0;       // stop after so many epochs without improvement on validation; 0: never
   std::string monitor = "mrr@20";  // "hr", "mrr" or "ndcg" with @k, on validation

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -17,21 +18,24 @@ namespace reference {
 using Vector = std::vector<double>;
 using Tensors = std::map<std::string, Vector>;
 
+using Shares = std::vector<std::map<std::int32_t, double>>;  // of each product x, those of what lies beside it
+
 struct Case {
   stamp::Config config;
   std::int64_t V;
   Tensors weights;
   stamp::Batch batch;
-  Vector mask;                                              // [L,D] factors of dropout, or empty
-  Vector d_q;                                               // [B,D] gradients of the queries; empty: those of the loss
-  std::vector<std::map<std::int32_t, double>> shares = {};  // t(x → v) of each x, for floors of successors
-  std::set<std::int64_t> excluded = {};                     // products that softmax leaves out
+  Vector mask;                           // [L,D] factors of dropout, or empty
+  Vector d_q;                            // [B,D] gradients of the queries; empty: those of the loss
+  std::array<Shares, 2> shares = {};     // t and t₂, for floors of successors
+  std::set<std::int64_t> excluded = {};  // products that softmax leaves out
 };
 
-// t(x → y) of successors.h, from all pairs of events of the sessions that have an example and are not `left_out`.
-inline std::vector<std::map<std::int32_t, double>> successor_shares(const stamp::Sessions& sessions, std::int64_t V,
-                                                                    const std::set<std::int64_t>& left_out = {}) {
-  std::vector<std::map<std::int32_t, double>> shares(static_cast<std::size_t>(V));
+// t and t₂ of successors.h, from all pairs of events of the sessions that have an example and are not `left_out`.
+inline std::array<Shares, 2> successor_shares(const stamp::Sessions& sessions, std::int64_t V,
+                                              const std::set<std::int64_t>& left_out = {}) {
+  Shares shares(static_cast<std::size_t>(V)), second(static_cast<std::size_t>(V));
+  std::map<std::int32_t, double> clicks;
   const auto known = [V](std::int32_t row) { return row >= 0 && row < V; };
   for (std::int64_t s = 0; s < sessions.size(); ++s) {
     const auto items = sessions.items(s);
@@ -39,6 +43,7 @@ inline std::vector<std::map<std::int32_t, double>> successor_shares(const stamp:
     for (std::size_t i = 1; i < items.size(); ++i)
       example = example || sessions.is_target(sessions.offsets()[s] + static_cast<std::int64_t>(i));
     if (!example || left_out.contains(s)) continue;
+    for (std::int32_t item : items) ++clicks[item];
     for (std::size_t i = 0; i < items.size(); ++i)
       for (std::size_t j = 0; j < items.size(); ++j) {
         const double distance = static_cast<double>(j) - static_cast<double>(i);
@@ -53,7 +58,11 @@ inline std::vector<std::map<std::int32_t, double>> successor_shares(const stamp:
     for (const auto& [row, share] : of) all += share;
     for (auto& [row, share] : of) share /= all;
   }
-  return shares;
+  for (std::size_t x = 0; x < shares.size(); ++x)
+    for (const auto& [y, share] : shares[x])
+      for (const auto& [v, on] : shares[y])
+        if (v != static_cast<std::int32_t>(x)) second[x][v] += share * on / std::sqrt(clicks[v]);
+  return {std::move(shares), std::move(second)};
 }
 
 // What dropout multiplies each element of the rows looked up by, [L,D].
@@ -406,7 +415,8 @@ inline std::size_t kind_of(std::span<const std::int32_t> history, std::int32_t r
 }
 
 // What each reason but its score says of example b's products (floors.h), before floors: for each kind and distance
-// that repeats have a floor for 1 of the products of that, and then for each of successors the shares of that event's.
+// that repeats have a floor for 1 of the products of that, and then for each of successors the shares of that event's,
+// in one step and then in two.
 inline std::vector<std::map<std::int32_t, double>> reasons(const Case& c, std::int64_t b) {
   std::vector<std::map<std::int32_t, double>> found;
   const auto number = [&](const char* name) {
@@ -422,7 +432,10 @@ inline std::vector<std::map<std::int32_t, double>> reasons(const Case& c, std::i
     const std::int32_t row = history[history.size() - 1 - ago];
     if (repeats > 0 && seen.insert(row).second)
       found[kind_of(history, row) * distances + std::min(ago, distances - 1)][row] = 1;
-    if (ago < successors) found[repeats + ago] = c.shares[row];
+    if (successors == 0) continue;
+    const auto in_one = static_cast<std::size_t>(c.config.successor_floors);
+    if (ago < in_one) found[repeats + ago] = c.shares[0][row];
+    if (in_one + ago < successors) found[repeats + in_one + ago] = c.shares[1][row];
   }
   return found;
 }

@@ -61,6 +61,7 @@ Config every_switch(const char* preset) {
   config.normalization = Normalization::softmax;
   config.score = Score::cosine;
   config.repeat_floors = config.successor_floors = 2;
+  config.second_floors = 1;
   return config;
 }
 
@@ -111,8 +112,8 @@ TEST_CASE("a query allocates its answer alone") {
   const auto model = std::make_shared<Model>(config, kProducts, open_device("cpu"));
   auto floors = for_every_kind(std::vector<float>{2, 1});
   floors.insert(floors.end(), floors.begin(), floors.end());  // for orders likewise
-  model->set_floors(floors, {2, 1, 1, 2});
-  model->set_successors(std::make_shared<Successors>(sessions(300, kProducts), kProducts, 50));
+  model->set_floors(floors, {2, 1, 1, 1, 2, 1});
+  model->set_successors(std::make_shared<Successors>(sessions(300, kProducts), kProducts, 50, 2));
   Bundle bundle = bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1));
   bundle.rules = R"({"zones": {"basket": {"objective": {"click": 1, "order": 1}}}})";
   const Release release(std::move(bundle));
@@ -137,8 +138,8 @@ TEST_CASE("a query of 100,000 events takes no more memory than one of what is re
   Config config = every_switch("tuned");
   config.history = kHistory;
   const auto model = std::make_shared<Model>(config, kProducts, open_device("cpu"));
-  model->set_floors(for_every_kind(std::vector<float>{2, 1}), {2, 1});
-  model->set_successors(std::make_shared<Successors>(sessions(300, kProducts), kProducts, 50));
+  model->set_floors(for_every_kind(std::vector<float>{2, 1}), {2, 1, 1});
+  model->set_successors(std::make_shared<Successors>(sessions(300, kProducts), kProducts, 50, 2));
   const Release release(bundle_of(model, catalog, std::vector<std::int64_t>(kProducts, 1)));
   std::vector<std::int32_t> events(100'000);
   for (std::size_t i = 0; i < events.size(); ++i) events[i] = static_cast<std::int32_t>(i % kProducts);

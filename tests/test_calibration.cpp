@@ -47,9 +47,10 @@ std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& devi
   config.weight_std = 0.5f;
   config.repeat_floors = 3;
   config.successor_floors = 2;
+  config.second_floors = 1;
   config.successors = kProducts;
   auto model = std::make_shared<Model>(config, kProducts, device);
-  model->set_successors(std::make_shared<Successors>(visits(200, 4), kProducts, kProducts));
+  model->set_successors(std::make_shared<Successors>(visits(200, 4), kProducts, kProducts, 2));
   return model;
 }
 
@@ -157,7 +158,7 @@ TEST_CASE("listed products have the probabilities of the softmax over all, at th
     for (Score score : {Score::dot, Score::cosine}) {
       CAPTURE(device->name());
       const auto model = model_of(score, device);
-      model->set_floors(for_every_kind(std::vector{2.0f, 1.0f, Model::kNoFloor}), {3.0f, 2.0f});
+      model->set_floors(for_every_kind(std::vector{2.0f, 1.0f, Model::kNoFloor}), {3.0f, 2.0f, 4.0f});
       model->set_calibration(1.7f, 1);
       const Sessions sessions = visits(check::slow(*device) ? 15 : 60, 5);
       constexpr std::int64_t k = 7;
@@ -229,7 +230,7 @@ TEST_CASE("training fits both to what is held out, and files keep them; older fi
   for (bool floors : {true, false}) {
     const auto device = open_device("cpu");
     Config config = model_of(Score::cosine, device)->config();
-    if (!floors) config.repeat_floors = config.successor_floors = 0;
+    if (!floors) config.repeat_floors = config.successor_floors = config.second_floors = 0;
     Model model(config, kProducts, device);
     TrainConfig training;
     training.epochs = 2;

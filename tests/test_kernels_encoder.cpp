@@ -56,7 +56,7 @@ struct Case {
 
   Case(Config config, std::int64_t D, const Batch& batch) {
     config.dim = D;
-    config.repeat_floors = config.successor_floors = 0;
+    config.repeat_floors = config.successor_floors = config.second_floors = 0;
     oracle.config = config;
     oracle.V = V;
     oracle.batch = with_preferences(batch, static_cast<std::int64_t>(config.objectives.size()));

@@ -79,7 +79,7 @@ Bundle shop() {
     for (std::size_t i = 0; i < items.size(); ++i) items[i] += 0.01f * static_cast<float>(i % 5);  // differences
     model->weights().items.upload(items);
     model->set_floors(std::vector<float>(model->repeat_floors().size(), 1), {2, 1, 0, -1, -2});
-    model->set_successors(std::make_shared<Successors>(Sessions({0, 1, 1, 0}, {0, 2, 4}), V, 50));
+    model->set_successors(std::make_shared<Successors>(Sessions({0, 1, 1, 0}, {0, 2, 4}), V, 50, 2));
     bundle.clusters.push_back({.id = id, .rows = rows, .model = model, .config = config});
   }
   bundle.validate();

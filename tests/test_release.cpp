@@ -50,12 +50,13 @@ std::shared_ptr<Model> model_of(Score score, const std::shared_ptr<Device>& devi
   config.seed = seed;
   config.repeat_floors = 3;
   config.successor_floors = 2;
+  config.second_floors = 1;
   auto model = std::make_shared<Model>(config, V, device);
-  model->set_successors(std::make_shared<Successors>(visits(), V, V));
+  model->set_successors(std::make_shared<Successors>(visits(), V, V, 2));
   if (score == Score::dot)
-    model->set_floors(for_every_kind(std::vector{0.5f, -1.0f, 0.2f}), {3.0f, 4.0f});
+    model->set_floors(for_every_kind(std::vector{0.5f, -1.0f, 0.2f}), {3.0f, 4.0f, 4.5f});
   else
-    model->set_floors(for_every_kind(std::vector{5.0f, 3.0f, Model::kNoFloor}), {8.0f, 7.0f});
+    model->set_floors(for_every_kind(std::vector{5.0f, 3.0f, Model::kNoFloor}), {8.0f, 7.0f, 8.5f});
   return model;
 }
 

@@ -40,6 +40,7 @@ std::shared_ptr<Model> model_of(std::int64_t c, const std::shared_ptr<Device>& d
   config.scale = 5;
   config.repeat_floors = 3;
   config.successor_floors = 2;
+  config.second_floors = 1;
   config.seed = static_cast<std::uint64_t>(c) + 1;
   config.objectives = kLearnt[c];
   auto model = std::make_shared<Model>(config, kOfCluster, device);
@@ -53,11 +54,11 @@ std::shared_ptr<Model> model_of(std::int64_t c, const std::shared_ptr<Device>& d
     const float high = static_cast<float>(2 * k) - 1;
     const auto of_one = for_every_kind(std::vector{high, -1 - high, k == 1 ? Model::kNoFloor : 0.5f});
     repeats.insert(repeats.end(), of_one.begin(), of_one.end());
-    successors.insert(successors.end(), {-high, high});
+    successors.insert(successors.end(), {-high, high, -high});
   }
   model->set_floors(repeats, successors);
   model->set_calibration(kTemperature, kTailPower);
-  model->set_successors(std::make_shared<Successors>(sessions_of(kOfCluster), kOfCluster, kOfCluster));
+  model->set_successors(std::make_shared<Successors>(sessions_of(kOfCluster), kOfCluster, kOfCluster, 2));
   return model;
 }
 

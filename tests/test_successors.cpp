@@ -29,16 +29,21 @@ Sessions visits(unsigned seed, bool weighted) {
   return Sessions(items, offsets, {}, weights);
 }
 
-void check_same(const Successors& found, const std::vector<std::map<std::int32_t, double>>& expected) {
-  REQUIRE(found.V() == static_cast<std::int64_t>(expected.size()));
-  for (std::int32_t x = 0; x < found.V(); ++x) {
-    CAPTURE(x);
-    REQUIRE(found.rows(x).size() == expected[x].size());
-    std::size_t i = 0;
-    for (const auto& [row, share] : expected[x]) {  // ascending, as they should be
-      CHECK(found.rows(x)[i] == row);
-      CHECK(found.log_shares(x)[i] == doctest::Approx(std::log(share)).epsilon(1e-5));
-      ++i;
+void check_same(const Successors& found, const std::array<reference::Shares, 2>& expected) {
+  REQUIRE(found.steps() == 2);
+  for (int step : {1, 2}) {
+    const auto& shares = expected[step - 1];
+    REQUIRE(found.V() == static_cast<std::int64_t>(shares.size()));
+    for (std::int32_t x = 0; x < found.V(); ++x) {
+      CAPTURE(step);
+      CAPTURE(x);
+      REQUIRE(found.rows(x, step).size() == shares[x].size());
+      std::size_t i = 0;
+      for (const auto& [row, share] : shares[x]) {  // ascending, as they should be
+        CHECK(found.rows(x, step)[i] == row);
+        CHECK(found.log_shares(x, step)[i] == doctest::Approx(std::log(share)).epsilon(1e-5));
+        ++i;
+      }
     }
   }
 }
@@ -49,9 +54,9 @@ TEST_CASE("successors are what all pairs of events come to") {
   for (unsigned seed = 0; seed < 4; ++seed)
     for (bool weighted : {false, true}) {
       const Sessions sessions = visits(seed, weighted);
-      check_same(Successors(sessions, kProducts, kProducts), reference::successor_shares(sessions, kProducts));
+      check_same(Successors(sessions, kProducts, kProducts, 2), reference::successor_shares(sessions, kProducts));
       // A catalog that knows fewer products counts those pairs alone.
-      check_same(Successors(sessions, 20, kProducts), reference::successor_shares(sessions, 20));
+      check_same(Successors(sessions, 20, kProducts, 2), reference::successor_shares(sessions, 20));
     }
 }
 
@@ -64,10 +69,10 @@ TEST_CASE("sessions that are left out do not count, and of each product the larg
       left.insert(s);
       left_out.push_back(sessions.offsets()[s + 1] - 1);
     }
-  check_same(Successors(sessions, kProducts, kProducts, left_out),
+  check_same(Successors(sessions, kProducts, kProducts, 2, left_out),
              reference::successor_shares(sessions, kProducts, left));
-  const auto all = reference::successor_shares(sessions, kProducts);
-  const Successors few(sessions, kProducts, 3, {});
+  const auto all = reference::successor_shares(sessions, kProducts)[0];
+  const Successors few(sessions, kProducts, 3);
   for (std::int32_t x = 0; x < kProducts; ++x) {
     std::vector<double> shares;
     for (const auto& [row, share] : all[x]) shares.push_back(share);
@@ -81,6 +86,31 @@ TEST_CASE("sessions that are left out do not count, and of each product the larg
   }
 }
 
+TEST_CASE("two steps go by way of what is kept of one, to what is popular more seldom") {
+  // 0 leads to 1, and 1 to 2 and 3 alike, of which 3 is clicked in other sessions, too; few are kept of either.
+  std::vector<std::int32_t> items;
+  std::vector<std::int64_t> offsets{0};
+  const auto visit = [&](std::initializer_list<std::int32_t> session) {
+    items.insert(items.end(), session);
+    offsets.push_back(static_cast<std::int64_t>(items.size()));
+  };
+  for (int again = 0; again < 4; ++again)
+    for (const auto& session : {std::initializer_list<std::int32_t>{0, 1}, {1, 2}, {1, 3}, {4, 3}}) visit(session);
+  visit({0, 5});
+  const Sessions sessions(items, offsets);
+  const Successors successors(sessions, 6, 2, 2);
+  REQUIRE(successors.rows(0, 2).size() == 2);
+  CHECK(successors.rows(0, 2)[0] == 2);
+  CHECK(successors.rows(0, 2)[1] == 3);
+  CHECK(successors.log_shares(0, 2)[0] - successors.log_shares(0, 2)[1] == doctest::Approx(std::log(8.0 / 4) / 2));
+  const Successors one(sessions, 6, 2);
+  CHECK(one.steps() == 1);
+  for (std::int32_t x = 0; x < 6; ++x) CHECK(std::ranges::equal(one.rows(x), successors.rows(x)));
+  const Successors fewest(sessions, 6, 1, 2);  // 1 is kept of 0, and of that the first of 2 and 3
+  REQUIRE(fewest.rows(0, 2).size() == 1);
+  CHECK(fewest.rows(0, 2)[0] == 2);
+}
+
 TEST_CASE("a session without an example does not count") {
   const Sessions sessions({1, 2, 1, 3}, {0, 2, 4}, {}, {1, 0, 0, 1});  // 2 is no target, so 1 would lie before it alone
   const Successors successors(sessions, 4, 4);
@@ -91,14 +121,17 @@ TEST_CASE("a session without an example does not count") {
 
 TEST_CASE("in another catalog they are those of the products that it has") {
   const Sessions sessions = visits(5, false);
-  const Successors here(sessions, kProducts, kProducts);
+  const Successors here(sessions, kProducts, kProducts, 2);
   std::vector<std::int32_t> rows(kProducts);  // the other way round, and every seventh product is not there
   for (std::int32_t x = 0; x < kProducts; ++x) rows[x] = x % 7 == 3 ? -1 : 2 * static_cast<std::int32_t>(kProducts) - x;
-  std::vector<std::map<std::int32_t, double>> expected(2 * kProducts + 1);
+  std::array<reference::Shares, 2> expected;
   const auto shares = reference::successor_shares(sessions, kProducts);
-  for (std::int32_t x = 0; x < kProducts; ++x)
-    for (const auto& [y, share] : shares[x])
-      if (rows[x] >= 0 && rows[y] >= 0) expected[rows[x]][rows[y]] = share;
+  for (std::size_t step : {0, 1}) {
+    expected[step].resize(2 * kProducts + 1);
+    for (std::int32_t x = 0; x < kProducts; ++x)
+      for (const auto& [y, share] : shares[step][x])
+        if (rows[x] >= 0 && rows[y] >= 0) expected[step][rows[x]][rows[y]] = share;
+  }
   check_same(here.in_catalog(rows, 2 * kProducts + 1), expected);
   CHECK_THROWS_AS(here.in_catalog(rows, kProducts), std::invalid_argument);  // rows beyond it
   CHECK_THROWS_AS(here.in_catalog(std::span(rows).first(3), 2 * kProducts + 1), std::invalid_argument);
@@ -110,16 +143,23 @@ TEST_CASE("a file gives the same successors back, and one that is not sound is r
   const check::Folder folder;
   const auto path = folder / "successors.safetensors";
   const Sessions sessions = visits(2, true);
-  const Successors successors(sessions, kProducts, 5, {});
+  const Successors successors(sessions, kProducts, 5, 2);
   std::map<std::string, TensorSource> tensors;
   successors.save(tensors, "here/");
   write_safetensors(path, tensors);
-  const Successors back(Safetensors(path), "here/", kProducts);
-  for (std::int32_t x = 0; x < kProducts; ++x) {
-    CHECK(std::ranges::equal(back.rows(x), successors.rows(x)));
-    CHECK(std::ranges::equal(back.log_shares(x), successors.log_shares(x)));
-  }
+  const Successors back(Safetensors(path), "here/", kProducts, 2);
+  for (int step : {1, 2})
+    for (std::int32_t x = 0; x < kProducts; ++x) {
+      CHECK(std::ranges::equal(back.rows(x, step), successors.rows(x, step)));
+      CHECK(std::ranges::equal(back.log_shares(x, step), successors.log_shares(x, step)));
+    }
   CHECK_THROWS_AS(Successors(Safetensors(path), "here/", kProducts + 1), std::runtime_error);
+  tensors.clear();
+  const Successors one(sessions, kProducts, 5);
+  one.save(tensors, "");
+  write_safetensors(path, tensors);
+  CHECK(Successors(Safetensors(path), "", kProducts).steps() == 1);
+  CHECK_THROWS_AS(Successors(Safetensors(path), "", kProducts, 2), std::runtime_error);
 
   const auto refused = [&](std::vector<std::int32_t> rows, std::vector<float> shares, const char* why) {
     const std::vector<std::int64_t> offsets{0, 2, 2};

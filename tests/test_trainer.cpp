@@ -375,15 +375,17 @@ TEST_CASE("so it does with the successors of the selection, when resumed, too") 
   const auto successors = [&](const TrainOptions& options) {
     Config config = config_of();
     config.successor_floors = 2;
+    config.second_floors = 1;
     TrainConfig fading = train_config();
     fading.oldest_weight = 0.5f;
     Model model(config, kProducts, device);
     train(model, training(*device), fading, options);
     std::vector<float> shares;
-    for (std::int32_t x = 0; x < kProducts; ++x) {
-      const auto of = model.successors()->log_shares(x);
-      shares.insert(shares.end(), of.begin(), of.end());
-    }
+    for (int step : {1, 2})
+      for (std::int32_t x = 0; x < kProducts; ++x) {
+        const auto of = model.successors()->log_shares(x, step);
+        shares.insert(shares.end(), of.begin(), of.end());
+      }
     return std::pair(model.successor_floors(), shares);
   };
   const auto selected = successors({.validation = &validation});

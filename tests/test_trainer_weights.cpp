@@ -72,7 +72,7 @@ TEST_CASE("an objective that next to nothing leads to is no divergence") {
                           {plain.offsets().begin(), plain.offsets().end()}, {}, {}, labels);
   Config config = Config::preset("tuned");
   config.dim = 12;
-  config.repeat_floors = config.successor_floors = 0;
+  config.repeat_floors = config.successor_floors = config.second_floors = 0;
   config.objectives = {"order"};
   TrainConfig options = train_config();
   for (std::int64_t batch : {3, 64}) {

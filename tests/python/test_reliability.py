@@ -93,7 +93,7 @@ def test_the_report_says_whether_probabilities_hold(model, shop):
 def test_weights_have_the_calibration_where_there_are_floors(model, shop):
     assert model.weights_["temperature"] == np.float32(model.report_["temperature"])
     assert model.weights_["tail.power"] == np.float32(model.report_["tail_power"])
-    plain = stamp.StampRecommender(device="cpu", dim=8, epochs=1, repeat_floors=0, successor_floors=0)
+    plain = stamp.StampRecommender(device="cpu", dim=8, epochs=1, repeat_floors=0, successor_floors=0, second_floors=0)
     plain.fit(shop.sessions, progress=False)
     assert not {"temperature", "tail.power"} & set(plain.weights_)
     assert (plain.report_["temperature"], plain.report_["tail_power"]) == (1, 1)

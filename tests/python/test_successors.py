@@ -11,6 +11,7 @@ import stamp
 from repeats_oracle import repeats_of
 
 OPTIONS = {"dim": 16, "epochs": 2, "batch_size": 64, "seed": 1}
+NONE = {"successor_floors": 0, "second_floors": 0}
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +24,9 @@ def tensors_of(recommender, folder):
     return load_file(next((folder / "clusters").glob("*.safetensors")))
 
 
-def successors_of(tensors, row):
-    first, last = tensors["successors.offsets"][row : row + 2]
-    return tensors["successors.values"][first:last], tensors["successors.log_shares"][first:last]
+def successors_of(tensors, row, table="successors"):
+    first, last = tensors[f"{table}.offsets"][row : row + 2]
+    return tensors[f"{table}.values"][first:last], tensors[f"{table}.log_shares"][first:last]
 
 
 def without(recommender, sessions, *names):
@@ -38,8 +39,12 @@ def without(recommender, sessions, *names):
 
 def test_a_list_is_the_mixture_that_the_documentation_says(fitted, small, tmp_path):
     tensors = tensors_of(fitted, tmp_path / "model")
-    floors = fitted.weights_["successor.floors"]
+    floors, in_one = fitted.weights_["successor.floors"], fitted.get_params()["successor_floors"]
     assert (floors > -1e38).any(), "nothing follows in a shop whose visitors walk along categories"
+    floors[in_one:] = 5, 4  # what lies two steps away, the network knows
+    fitted = copy.deepcopy(fitted)
+    fitted._model.set_weights({**fitted.weights_, "successor.floors": floors})
+    ways = {"successors": floors[:in_one], "second_successors": floors[in_one:]}
     plain = without(fitted, small.sessions, "repeat.floors", "successor.floors")
     V, ids = len(fitted.item_ids_), fitted.item_ids_.tolist()
     for session in [small.sessions.session(i).tolist() for i in range(40)]:
@@ -49,9 +54,10 @@ def test_a_list_is_the_mixture_that_the_documentation_says(fitted, small, tmp_pa
         p[[ids.index(item) for item in found.tolist()]] = np.exp(scores.astype(float))
         for row, floor in repeats_of(history, fitted.weights_["repeat.floors"]).items():
             p[row] += np.exp(floor)
-        for floor, row in zip(floors, history[::-1]):
-            rows, log_shares = successors_of(tensors, row)
-            p[rows] += np.exp(float(floor) + log_shares)
+        for table, of_table in ways.items():
+            for floor, row in zip(of_table, history[::-1]):
+                rows, log_shares = successors_of(tensors, row, table)
+                p[rows] += np.exp(float(floor) + log_shares)
         found, scores = fitted.recommend(session, k=V)
         np.testing.assert_allclose(scores, np.log(p[[ids.index(item) for item in found.tolist()]]), atol=2e-4)
         assert (np.diff(scores) <= 0).all()
@@ -63,19 +69,20 @@ def test_successors_are_kept_by_files_and_copies(fitted, small, tmp_path):
         again = tensors_of(other, tmp_path / name)
         assert all(np.array_equal(before[name], again[name]) for name in before)
     assert max(len(successors_of(before, row)[0]) for row in range(len(fitted.item_ids_))) > 1
-    few = stamp.StampRecommender(device="cpu", **{**OPTIONS, "successors": 3, "successor_floors": 1})
+    few = stamp.StampRecommender(device="cpu", **OPTIONS, successors=3, successor_floors=1, second_floors=1)
     tensors = tensors_of(few.fit(small.sessions, progress=False), tmp_path / "few")
-    assert tensors["successor.floors"].shape == (1,)
-    assert max(len(successors_of(tensors, row)[0]) for row in range(len(few.item_ids_))) == 3
-    none = stamp.StampRecommender(device="cpu", **{**OPTIONS, "successor_floors": 0}).fit(
-        small.sessions, progress=False
-    )
-    assert not [name for name in tensors_of(none, tmp_path / "none") if name.startswith("successor")]
+    assert tensors["successor.floors"].shape == (2,)
+    for table in ("successors", "second_successors"):
+        assert max(len(successors_of(tensors, row, table)[0]) for row in range(len(few.item_ids_))) == 3
+    none = stamp.StampRecommender(device="cpu", **OPTIONS, **NONE).fit(small.sessions, progress=False)
+    assert not [name for name in tensors_of(none, tmp_path / "none") if "successor" in name]
     # What the two differ in is in the lists alone: the weights have learnt the same.
     assert np.array_equal(none.weights_["items"], fitted.weights_["items"])
 
 
-@pytest.mark.parametrize("given", [{"successor_floors": -1}, {"successor_floors": 65}, {"successors": 0}])
+@pytest.mark.parametrize(
+    "given", [{"successor_floors": -1}, {"successor_floors": 65}, {"second_floors": 65}, {"successors": 0}]
+)
 def test_numbers_that_cannot_be_are_refused(given):
     ((name, value),) = given.items()
     with pytest.raises(ValueError, match=f"Config: {name} is {value}, expected"):
@@ -83,11 +90,10 @@ def test_numbers_that_cannot_be_are_refused(given):
 
 
 def test_a_bundle_from_before_there_were_successors_lists_as_it_did(small, tmp_path):
-    options = {**OPTIONS, "successor_floors": 0}
-    before = stamp.StampRecommender(device="cpu", **options).fit(small.sessions, progress=False)
+    before = stamp.StampRecommender(device="cpu", **OPTIONS, **NONE).fit(small.sessions, progress=False)
     before.save(tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
-    for name in ("successor_floors", "successors"):
+    for name in (*NONE, "successors"):
         del manifest["clusters"][0]["config"][name]
     (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
     after = stamp.load(tmp_path / "model", device="cpu")

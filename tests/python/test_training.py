@@ -273,7 +273,7 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         assert np.array_equal(repeats, old.weights_["repeat.floors"]) if floors == 4 else (repeats < -1e38).all()
         for name in ("successor.floors", "temperature", "tail.power"):
             assert np.array_equal(found[name], old.weights_[name])
-    config = {**still["config"], "repeat_floors": 0, "successor_floors": 0}  # which have no temperature
+    config = {**still["config"], "repeat_floors": 0, "successor_floors": 0, "second_floors": 0}  # which have no temperature
     report = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "no floors",
                                  warm_start=yesterday[7].path, **{**still, "config": config})  # fmt: skip
     assert "temperature" not in stamp.load(report.path, device="cpu").weights_

@@ -64,7 +64,8 @@ def bytes_needed(job: Job) -> int:
     tables += 5 * content * values / max(1, len(job.item_ids))
     old = 0 if job.warm_start is None else job.warm_start.bytes  # which may know the whole catalog
     # Successors as they are found, as they are kept, and those of the selection; where each product occurs.
-    pairs, places = (3 * 8 * len(job.item_ids) * options["successors"], 12) if options["successor_floors"] else (0, 0)
+    steps = 2 if options["second_floors"] else 1 if options["successor_floors"] else 0
+    pairs, places = steps * 3 * 8 * len(job.item_ids) * options["successors"], 12 if steps else 0
     # As handed over, cut in two, without misses, and put together for the refit: an item and a weight an event each. Weights
     # by age.
     events = (5 * 8 + 4 + places) * job.sessions.events

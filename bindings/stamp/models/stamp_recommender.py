@@ -60,8 +60,8 @@ class StampRecommender(_ListingRecommender):
         are those of the preset. Among them: `dim`, `epochs`, `batch_size`, `learning_rate`, `seed`, `dropout`,
         `history` (last events read, 0 for all), `min_history`, `oldest_weight` (what the oldest session counts for, of
         the newest's 1), `patience` and `monitor` (early stopping), `clip_norm`, `schedule`, `weight_decay`, `score`,
-        `max_norm`; `repeat_floors`, `successor_floors`, `successors` and `calibration` (visitors come back, and go
-        where others went; how often is learnt from up to a twentieth of the examples, which teach no weight:
+        `max_norm`; `repeat_floors`, `successor_floors`, `second_floors`, `successors` and `calibration` (visitors come
+        back, and go where others went; how often is learnt from up to a twentieth of the examples, which teach no weight:
         docs/model.md); `content`, names of attributes that item rows are made of, or True for all that :meth:`fit` is
         given, with `content_bins`, `difference_bound` and `difference_dropout`, so that products without clicks have
         rows, too; `objectives`, types of events such as ``["order"]`` that lists may serve
@@ -81,7 +81,7 @@ class StampRecommender(_ListingRecommender):
         saved model does not hold these, so the same training saves the same bytes, and one that is loaded lacks them.
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [10,repeat_floors],
-        `successor.floors` [successor_floors]; with floors also `temperature` [1] and `tail.power` [1], with `content`
+        `successor.floors` [successor_floors + second_floors]; with floors also `temperature` [1] and `tail.power` [1], with `content`
         `attribute_rows` [K,D]; with K `objectives` three more [K,D], `attention.objectives` say, and floors of each: first
         those for clicks.
     """
@@ -421,8 +421,8 @@ def named_content(content: Any, attributes: Collection[str]) -> list[str]:
 
 
 # Options that a model may have other values of than the one whose weights it starts with.
-_FREE = ("dropout", "history", "item_std", "weight_std", "seed", "repeat_floors", "successor_floors", "successors",
-         "content_bins", "difference_bound", "difference_dropout")  # fmt: skip
+_FREE = ("dropout", "history", "item_std", "weight_std", "seed", "repeat_floors", "successor_floors", "second_floors",
+         "successors", "content_bins", "difference_bound", "difference_dropout")  # fmt: skip
 
 
 def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Catalog) -> dict[str, np.ndarray]:
@@ -437,7 +437,8 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
         model.take_content(old._model)
     weights, trained = model.weights(), old.weights_
     trained.pop("attribute_rows", None)
-    for option, name in (("repeat_floors", "repeat.floors"), ("successor_floors", "successor.floors")):
+    for option, name in (("repeat_floors", "repeat.floors"), ("successor_floors", "successor.floors"),
+                         ("second_floors", "successor.floors")):  # fmt: skip
         if mine[option] != theirs[option]:
             trained.pop(name, None)
     for name in ("temperature", "tail.power"):  # of models with floors

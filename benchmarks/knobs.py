@@ -16,6 +16,7 @@ import numpy as np
 from baselines import MIN_HISTORY, sessions
 from cold_start import events
 from common import run_splits
+from trained import is_of_today
 
 import stamp
 from stamp import offline
@@ -53,6 +54,8 @@ def mean_price(asked: offline.Replay, zone: str, prices: dict) -> float:
 def run(dataset: str, data: pathlib.Path, device: str, precision: str, work: pathlib.Path) -> dict:
     train, test = split(data, dataset)
     saved = work / f"{dataset}-model"
+    if saved.exists() and not is_of_today(saved):
+        raise SystemExit(f"{saved} is of another `tuned` than today's; delete it, or put one of today's there")
     if not saved.exists():
         options = {"device": device, "precision": precision, "seed": SEED, "min_history": MIN_HISTORY.get(dataset, 1)}
         stamp.StampRecommender(**options).fit(train, checkpoint=work / dataset, progress=False).save(saved)

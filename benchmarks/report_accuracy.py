@@ -36,7 +36,7 @@ def accuracy() -> str:
             "fitted on all of it (the sessions that calibrate `tuned` teach no weight) and tested once; `paper`, and `official` on "
             "the week, have the options of `official` elsewhere. Lists are judged as they are served: a visit that a model knows nothing of is "
             "shown popular products. Rows without a time to fit are older, by `stamp.evaluate`, which counts such targets as "
-            "misses and ties against them; STAMP's scores hold next to none. `tuned without successors` is the preset as it was before, with `successor_floors=0`, one kind of repeats and `oldest_weight=1`. Popularity: mean clicks of what is listed, of "
+            "misses and ties against them; STAMP's scores hold next to none. `tuned without successors` is the preset as it was before, with `successor_floors=0` and `second_floors=0`, one kind of repeats and `oldest_weight=1`. Popularity: mean clicks of what is listed, of "
             "the most clicked product's. Seconds and milliseconds: of the machine that the results file names, which "
             "was not always quiet; `paper` was paused now and then."]  # fmt: skip
     for dataset, (published, source) in PUBLISHED.items():
@@ -133,7 +133,7 @@ def clustered_accuracy() -> list[str]:
         return [TITLES[r["dataset"]], models, *cells, f"{100 * made['test']['all']['coverage']:.1f}",
                 f"{made['seconds']:,.0f}", f"{made['peak_mib']:,.0f}"]  # fmt: skip
 
-    titles = {"single": "1", "clustered": "{} clusters", "tuned": "{} clusters, from the single model"}
+    titles = {"single": "1", "clustered": "{} clusters", "warm": "{} clusters, from the single model"}
     body = [
         line(r, step, title.format(r[step].get("models"))) for r in rows for step, title in titles.items()
     ]  # fmt: skip
@@ -143,8 +143,8 @@ def clustered_accuracy() -> list[str]:
         + "; ".join(f"{step} `{json.dumps(r[step]['options'])}`" for step in titles)
         for r in rows
     ]
-    return ["## One model per cluster, beside a single one", "Both trained on all of training, without the tenth and the "
-            "refit of the table above, and ranked over the full catalog: a target outside the cluster of its anchor is a "
+    return ["## One model per cluster, beside a single one", "Both `tuned`, trained on all of training "
+            "and ranked over the full catalog: a target outside the cluster of its anchor is a "
             "miss. P / MRR @20 and the ceiling of P; sparse targets have 10 clicks in training or fewer. Seconds and peak "
             "memory of training: the single model with all threads, clusters side by side, a process of one thread each.",
             table(["split", "models", "all targets", "sparse targets", "coverage@20", "seconds", "MiB"], body),

@@ -3,12 +3,13 @@
     python benchmarks/trained.py --data ../shared/data [--dataset diginetica yoochoose1_64] [--work build/trained]
 
 Leaves WORK/DATASET/bundle and WORK/DATASET/histories.txt, a line a history: rows of the catalog, of test sessions.
-What is there is not made again.
+What is there is not made again, unless it is of another `tuned` than today's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 
@@ -53,10 +54,15 @@ def check(bundle: _stamp.Bundle, histories: list[np.ndarray]) -> None:
         np.testing.assert_allclose(scores, rows[listed] @ query, rtol=1e-3, atol=1e-4)
 
 
+def is_of_today(path: pathlib.Path) -> bool:
+    """Whether a saved model has the options that `tuned` has: presets change."""
+    return json.loads(stamp.load(path, device="cpu")._model.config()) == json.loads(_stamp.presets("tuned")[0])
+
+
 def trained(data: pathlib.Path, dataset: str, work: pathlib.Path = WORK) -> tuple[pathlib.Path, pathlib.Path]:
     """The bundle of a model, and histories."""
     bundle, histories = work / dataset / "bundle", work / dataset / "histories.txt"
-    if not histories.exists():
+    if not (histories.exists() and is_of_today(bundle)):
         every = sessions(data, dataset, "train")
         recent = every.select(np.arange(len(every)) >= len(every) - SESSIONS)
         model = stamp.StampRecommender(device="cpu", epochs=EPOCHS, min_history=MIN_HISTORY[dataset])

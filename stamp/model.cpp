@@ -403,8 +403,8 @@ void Model::load(const Safetensors& file, const std::string& prefix) {
   } catch (const std::invalid_argument& error) {
     fail(file.name(), ": ", error.what());
   }
-  if (const int steps = config_.successor_steps(); steps > 0)
-    set_successors(std::make_shared<Successors>(file, prefix, V_, steps));
+  if (config_.has_successors())
+    set_successors(std::make_shared<Successors>(file, prefix, V_, config_.successor_steps()));
 }
 
 void Model::save(std::map<std::string, TensorSource>& tensors, const std::string& prefix) const {
@@ -438,7 +438,7 @@ void Model::forget_floors() {
   const auto all = [&](std::int64_t of_one) { return static_cast<std::size_t>((1 + config_.K()) * of_one); };
   repeat_floors_.assign(all(Repeat::kKinds * config_.repeat_floors), kNoFloor);
   successor_floors_.assign(all(config_.successor_floors + config_.second_floors), kNoFloor);
-  successors_ = std::make_shared<Successors>(V_, std::max(1, config_.successor_steps()));
+  successors_ = std::make_shared<Successors>(V_, config_.successor_steps());
 }
 
 void Model::set_floors(std::vector<float> repeats, std::vector<float> successors) {
@@ -453,8 +453,8 @@ void Model::set_floors(std::vector<float> repeats, std::vector<float> successors
 
 void Model::set_successors(std::shared_ptr<const Successors> successors) {
   require(successors->V() == V_, "Model::set_successors: successors of ", successors->V(), " products, expected ", V_);
-  require(successors->steps() >= config_.successor_steps(),
-          "Model::set_successors: successors of one step, expected two");
+  require(successors->steps() == config_.successor_steps(), "Model::set_successors: successors of ",
+          successors->steps(), " steps, expected ", config_.successor_steps());
   successors_ = std::move(successors);
 }
 

@@ -60,8 +60,9 @@ struct STAMP_API Config {
   float weight_std = 0.05f;
   std::uint64_t seed = 42;
 
-  bool has_floors() const { return repeat_floors + successor_floors + second_floors > 0; }
-  int successor_steps() const { return second_floors > 0 ? 2 : successor_floors > 0 ? 1 : 0; }  // that floors go by
+  bool has_successors() const { return successor_floors + second_floors > 0; }
+  bool has_floors() const { return repeat_floors > 0 || has_successors(); }
+  int successor_steps() const { return second_floors > 0 ? 2 : 1; }  // that are counted, where they are
   // "paper", "official" (the authors' published code), "tuned" (what was found to rank best at the same cost of
   // serving: docs/model.md). Throws std::invalid_argument for another name.
   static Config preset(const std::string& name);
@@ -187,7 +188,7 @@ class STAMP_API Model {
   // Throws std::invalid_argument for another number of them, and for what is not finite.
   void set_floors(std::vector<float> repeats, std::vector<float> successors);
   const std::shared_ptr<const Successors>& successors() const { return successors_; }
-  // Throws std::invalid_argument where they are of another number of products, or of fewer steps than floors need.
+  // Throws std::invalid_argument where they are of another number of products or steps.
   void set_successors(std::shared_ptr<const Successors> successors);
 
   // What makes scores the logarithms of probabilities, and popularity a guess (calibration.h). 1 and 1 where nothing

@@ -215,11 +215,13 @@ std::shared_ptr<const Rules> Release::rules(const std::string& json) const {
   return parsed;
 }
 
-// The item table as rows and as it is scanned, mapped or not, and the dense weights.
+// The item table as rows and as it is scanned, mapped or not, the dense weights, and lists of successors, were they full.
 std::int64_t Release::bytes_of(std::size_t cluster) const {
-  const std::int64_t D = bundle_.clusters[cluster].config.dim;
+  const Config& config = bundle_.clusters[cluster].config;
+  const std::int64_t D = config.dim;
   const auto V = static_cast<std::int64_t>(bundle_.clusters[cluster].rows.size());
-  return static_cast<std::int64_t>(sizeof(float)) * (V * D + 5 * D * D) + device_->packed_size(V, D);
+  const std::int64_t lists = config.has_successors() ? config.successor_steps() * V * (1 + config.successors) : 0;
+  return static_cast<std::int64_t>(sizeof(float)) * (V * D + 5 * D * D) + device_->packed_size(V, D) + 8 * lists;
 }
 
 std::shared_ptr<const Release::Loaded> Release::loaded(std::size_t cluster) const {

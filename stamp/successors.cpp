@@ -58,6 +58,10 @@ WeightedLists near(const Sessions& sessions, const Occurrences& occurrences, con
 WeightedLists beyond(const WeightedLists& table, const Occurrences& occurrences, const std::vector<bool>& counts,
                      std::int64_t most) {
   const std::int64_t V = table.lists.size();
+  std::vector<float> shares;
+  shares.reserve(table.weights.size());
+  for (const float log_share : table.weights) shares.push_back(std::exp(log_share));
+  const auto shares_of = [&](std::int32_t x) { return shares.data() + table.lists.offsets[x]; };
   std::vector<double> clicks(static_cast<std::size_t>(V));
   for (std::int32_t v = 0; v < V; ++v)
     for (const std::int64_t event : occurrences[v]) clicks[v] += counts[occurrences.session[event]];
@@ -65,25 +69,28 @@ WeightedLists beyond(const WeightedLists& table, const Occurrences& occurrences,
       V, most,
       [&](std::int32_t x, Scores& sums) {
         const auto rows = table.lists[x];
-        const auto log_shares = table.weights_of(x);
         for (std::size_t i = 0; i < rows.size(); ++i) {
           const auto on = table.lists[rows[i]];
-          const auto log_shares_on = table.weights_of(rows[i]);
           for (std::size_t j = 0; j < on.size(); ++j)
-            if (on[j] != x) sums.add(on[j], std::exp(double{log_shares[i]} + log_shares_on[j]));
+            if (on[j] != x) sums.add(on[j], double{shares_of(x)[i]} * shares_of(rows[i])[j]);
         }
       },
       [&](std::int32_t, std::int32_t v, double sum) { return std::log(sum / std::sqrt(clicks[v])); });
 }
 
+void check(int steps) { require(steps == 1 || steps == 2, "Successors: ", steps, " steps, expected 1 or 2"); }
+
 }  // namespace
 
-Successors::Successors(std::int64_t V, int steps) : tables_(static_cast<std::size_t>(steps)) {
+Successors::Successors(std::int64_t V, int steps) {
+  check(steps);
+  tables_.resize(static_cast<std::size_t>(steps));
   for (auto& table : tables_) table.lists.offsets.assign(static_cast<std::size_t>(V + 1), 0);
 }
 
 Successors::Successors(const Sessions& sessions, std::int64_t V, std::int64_t most, int steps,
                        std::span<const std::int64_t> left_out) {
+  check(steps);
   const Occurrences occurrences(sessions, V);
   std::vector<bool> counts(static_cast<std::size_t>(sessions.size()));
   for (std::int64_t session = 0; session < sessions.size(); ++session) counts[session] = sessions.has_example(session);
@@ -110,6 +117,7 @@ void Successors::save(std::map<std::string, TensorSource>& tensors, const std::s
 }
 
 Successors::Successors(const Safetensors& file, const std::string& prefix, std::int64_t V, int steps) {
+  check(steps);
   try {
     for (int step = 0; step < steps; ++step) {
       const std::string name = prefix + kNames[step];

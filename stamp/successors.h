@@ -7,8 +7,9 @@
 // where n(x, y) adds up, over the pairs of an event of x and one of y ≠ x that are 1 to 10 events apart in a session,
 // the weight of the event of y (Sessions::weights) over their distance, and half of that where y comes before x: who
 // looked at y and then at x may go back, or on to what lies beside both. The 20 keep what was seen a few times from
-// counting like what was seen often. c(v) counts the events of v: by way of something else one comes to what is popular
-// from everywhere. All of it was chosen on the last sessions of training of three splits (docs/tried.md).
+// counting like what was seen often. c(v) counts the events of v in the same sessions, whatever they weigh: by way of
+// something else one comes to what is popular from everywhere. All of it was chosen on the last sessions of training of
+// three splits (docs/tried.md).
 #pragma once
 
 #include <vector>
@@ -19,11 +20,12 @@ namespace stamp {
 
 class STAMP_API Successors {
  public:
-  // Of V products that nothing follows.
+  // Of V products that nothing follows, in 1 or 2 steps.
   explicit Successors(std::int64_t V = 0, int steps = 1);
   // Of each product the `most` of the largest t and, where there are 2 `steps`, of the largest t₂. Sessions without an
   // example (example_targets) do not count, nor do those that have one of the events `left_out`, which ascend. On all
-  // cores, to the same bits whatever their number.
+  // cores, to the same bits whatever their number. Two steps take V·most² sums more. Throws std::invalid_argument for
+  // other steps than 1 and 2.
   Successors(const Sessions& sessions, std::int64_t V, std::int64_t most, int steps = 1,
              std::span<const std::int64_t> left_out = {});
 

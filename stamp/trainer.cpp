@@ -128,8 +128,7 @@ class Run {
     const auto& floors = model_.successor_floors();
     const bool given = std::any_of(floors.begin(), floors.end(), [](float floor) { return floor != Model::kNoFloor; });
     const int steps = model_.config().successor_steps();
-    if (floors.empty() || (held_out.empty() && !given))
-      return std::make_shared<Successors>(model_.V(), std::max(1, steps));
+    if (floors.empty() || (held_out.empty() && !given)) return std::make_shared<Successors>(model_.V(), steps);
     return std::make_shared<Successors>(sessions, model_.V(), model_.config().successors, steps, held_out);
   }
 

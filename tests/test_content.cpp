@@ -80,10 +80,8 @@ TEST_CASE("other products are of the same columns; what these have not adds noth
 
   Attributes swapped(1);
   swapped.add(TextAttribute{.name = "price", .values = {"1"}, .codes = {0}});
-  CHECK_THROWS_WITH_AS(
-      content.encode(swapped),
-      "Content: attribute 'price' is a text, expected a number as in training; name it among the numbers",
-      std::invalid_argument);
+  CHECK_THROWS_WITH_AS(content.encode(swapped), "Content: attribute 'price' is a text, expected a number as in training; name it among the numbers",
+                       std::invalid_argument);
 }
 
 TEST_CASE("rows of one content are found in another by what they mean") {

@@ -169,7 +169,7 @@ TEST_CASE("floors are where the likelihood is largest, whatever the unit of the 
         config.history = history;
         Model model(config, kProducts, device);
         const Sessions counted = revisiting(200, 4);
-        model.set_successors(std::make_shared<Successors>(counted, kProducts, kProducts, 2));
+        model.set_successors(std::make_shared<Successors>(counted, kProducts, kProducts, config.successor_steps()));
         const Sessions sessions = weighted(1);
         const auto targets = example_targets(sessions);
         const auto before = model.download().at("items");
@@ -249,7 +249,7 @@ TEST_CASE("floors of another number, or NaN, are refused") {
                        "Model::set_successors: successors of 41 products, expected 40", std::invalid_argument);
   Model second(config_of(Score::dot, 3, 2, 1), kProducts, open_device("cpu"));
   CHECK_THROWS_WITH_AS(second.set_successors(std::make_shared<Successors>(kProducts)),
-                       "Model::set_successors: successors of one step, expected two", std::invalid_argument);
+                       "Model::set_successors: successors of 1 steps, expected 2", std::invalid_argument);
   auto values = model.download();
   values["repeat.floors"][1] = NAN;
   CHECK_THROWS_AS(model.upload(values), std::invalid_argument);
@@ -335,7 +335,7 @@ TEST_CASE("each objective has floors of its own, fitted to the examples that it 
     };
     const std::size_t back = 1;  // of the first kind, two events ago
     CHECK(of(1)[back] > of(0)[back] + 1);
-    CHECK(of(2)[back] < of(0)[back] - 0.5);
+    CHECK(of(2)[back] < of(0)[back] - 0.5);  // two steps away lies what came back, too
     CHECK(of(3) == of(0));
     // What all preference for an objective lists is what the floors fitted to its examples alone would.
     reference::Case c{config, kProducts, {}, {}, {}, {}, reference::successor_shares(revisiting(300, 77), kProducts)};

@@ -78,8 +78,9 @@ Bundle shop() {
     std::vector<float> items = model->weights().items.download();
     for (std::size_t i = 0; i < items.size(); ++i) items[i] += 0.01f * static_cast<float>(i % 5);  // differences
     model->weights().items.upload(items);
-    model->set_floors(std::vector<float>(model->repeat_floors().size(), 1), {2, 1, 0, -1, -2});
-    model->set_successors(std::make_shared<Successors>(Sessions({0, 1, 1, 0}, {0, 2, 4}), V, 50, 2));
+    model->set_floors(std::vector<float>(model->repeat_floors().size(), 1), {2, 1, 0, 9, 8});
+    model->set_successors(std::make_shared<Successors>(Sessions({0, 1, 1, 2}, {0, 2, 4}), V, 50, 2));
+    REQUIRE(model->successors()->rows(0, 2).empty() == (id == 9));  // there are but two, one step from each other
     bundle.clusters.push_back({.id = id, .rows = rows, .model = model, .config = config});
   }
   bundle.validate();

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -435,6 +436,21 @@ TEST_CASE("models are loaded when they are asked for, and go when memory is shor
   save_bundle(folder / "bundle", other);
   const std::vector<std::int32_t> events{1};
   CHECK(lazy.list({.events = events}).scores == whole.list({.events = events}).scores);
+}
+
+TEST_CASE("lists of successors count among what a model takes of memory") {
+  const check::Folder folder;
+  save_bundle(folder / "bundle", shop(open_device("cpu")));
+  const auto models_of = [&](std::int64_t memory) {  // whose files are mapped
+    const Release release(folder / "bundle", {.device = "cpu", .memory = memory});
+    std::ifstream maps("/proc/self/maps");
+    std::set<std::string> files;
+    for (std::string line; std::getline(maps, line);)
+      if (const auto at = line.find(folder.path().string()); at != std::string::npos) files.insert(line.substr(at));
+    return files.size();
+  };
+  CHECK(models_of(100'000) == 2);
+  CHECK(models_of(50'000) == 1);  // the rest of both would fit
 }
 
 TEST_CASE("a bundle is of one release, however often another takes its place") {

@@ -87,7 +87,7 @@ TEST_CASE("sessions that are left out do not count, and of each product the larg
 }
 
 TEST_CASE("two steps go by way of what is kept of one, to what is popular more seldom") {
-  // 0 leads to 1, and 1 to 2 and 3 alike, of which 3 is clicked in other sessions, too; few are kept of either.
+  // 0 leads to 1, and 1 to 2 and 3 alike, of which 2 is clicked in other sessions, too; few are kept of either.
   std::vector<std::int32_t> items;
   std::vector<std::int64_t> offsets{0};
   const auto visit = [&](std::initializer_list<std::int32_t> session) {
@@ -95,20 +95,22 @@ TEST_CASE("two steps go by way of what is kept of one, to what is popular more s
     offsets.push_back(static_cast<std::int64_t>(items.size()));
   };
   for (int again = 0; again < 4; ++again)
-    for (const auto& session : {std::initializer_list<std::int32_t>{0, 1}, {1, 2}, {1, 3}, {4, 3}}) visit(session);
+    for (const auto& session : {std::initializer_list<std::int32_t>{0, 1}, {1, 2}, {1, 3}, {4, 2}}) visit(session);
   visit({0, 5});
   const Sessions sessions(items, offsets);
   const Successors successors(sessions, 6, 2, 2);
   REQUIRE(successors.rows(0, 2).size() == 2);
   CHECK(successors.rows(0, 2)[0] == 2);
   CHECK(successors.rows(0, 2)[1] == 3);
-  CHECK(successors.log_shares(0, 2)[0] - successors.log_shares(0, 2)[1] == doctest::Approx(std::log(8.0 / 4) / 2));
+  CHECK(successors.log_shares(0, 2)[1] - successors.log_shares(0, 2)[0] == doctest::Approx(std::log(8.0 / 4) / 2));
   const Successors one(sessions, 6, 2);
   CHECK(one.steps() == 1);
   for (std::int32_t x = 0; x < 6; ++x) CHECK(std::ranges::equal(one.rows(x), successors.rows(x)));
-  const Successors fewest(sessions, 6, 1, 2);  // 1 is kept of 0, and of that the first of 2 and 3
+  const Successors fewest(sessions, 6, 1,
+                          2);  // 1 is kept of 0, and of 1 the first of 2 and 3, which come equally often
   REQUIRE(fewest.rows(0, 2).size() == 1);
   CHECK(fewest.rows(0, 2)[0] == 2);
+  CHECK_THROWS_WITH_AS(Successors(sessions, 6, 1, 3), "Successors: 3 steps, expected 1 or 2", std::invalid_argument);
 }
 
 TEST_CASE("a session without an example does not count") {

@@ -122,7 +122,8 @@ def test_floors_come_along(split, products):
     """Over a catalog with further products, those that a model knows are listed as it lists them."""
     train, test = split
     model = stamp.StampRecommender(device="cpu", dim=8, epochs=1, batch_size=64).fit(train, progress=False)
-    model._model.set_weights({**model.weights_, "successor.floors": np.full(5, 4, np.float32)})
+    weights = model.weights_
+    model._model.set_weights({**weights, "successor.floors": np.full_like(weights["successor.floors"], 4)})
     mean = with_mean_rows(model, Shop(train, products, "category"), seed=4)
     known = model.item_ids_.tolist()
     assert len(mean.item_ids_) > len(known)

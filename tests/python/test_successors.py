@@ -41,7 +41,7 @@ def test_a_list_is_the_mixture_that_the_documentation_says(fitted, small, tmp_pa
     tensors = tensors_of(fitted, tmp_path / "model")
     floors, in_one = fitted.weights_["successor.floors"], fitted.get_params()["successor_floors"]
     assert (floors > -1e38).any(), "nothing follows in a shop whose visitors walk along categories"
-    floors[in_one:] = 5, 4  # what lies two steps away, the network knows
+    floors[in_one:] = 5  # the fit gives these none here: what lies two steps away, the network knows
     fitted = copy.deepcopy(fitted)
     fitted._model.set_weights({**fitted.weights_, "successor.floors": floors})
     ways = {"successors": floors[:in_one], "second_successors": floors[in_one:]}
@@ -61,6 +61,11 @@ def test_a_list_is_the_mixture_that_the_documentation_says(fitted, small, tmp_pa
         found, scores = fitted.recommend(session, k=V)
         np.testing.assert_allclose(scores, np.log(p[[ids.index(item) for item in found.tolist()]]), atol=2e-4)
         assert (np.diff(scores) <= 0).all()
+
+
+def assert_same_lists(one, other):
+    for item in one.item_ids_[:20].tolist():
+        assert all(np.array_equal(a, b) for a, b in zip(one.recommend([item]), other.recommend([item])))
 
 
 def test_successors_are_kept_by_files_and_copies(fitted, small, tmp_path):
@@ -97,5 +102,16 @@ def test_a_bundle_from_before_there_were_successors_lists_as_it_did(small, tmp_p
         del manifest["clusters"][0]["config"][name]
     (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
     after = stamp.load(tmp_path / "model", device="cpu")
-    for item in before.item_ids_[:20].tolist():
-        assert all(np.array_equal(a, b) for a, b in zip(before.recommend([item]), after.recommend([item])))
+    assert_same_lists(before, after)
+
+
+def test_a_bundle_from_before_there_were_two_steps_lists_as_it_did(small, tmp_path):
+    options = {**OPTIONS, "successor_floors": 5, "second_floors": 0}
+    before = stamp.StampRecommender(device="cpu", **options).fit(small.sessions, progress=False)
+    before.save(tmp_path / "model")
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    del manifest["clusters"][0]["config"]["second_floors"]
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+    after = stamp.load(tmp_path / "model", device="cpu")
+    assert after.weights_["successor.floors"].shape == (5,) and after.get_params()["second_floors"] == 0
+    assert_same_lists(before, after)

@@ -263,20 +263,21 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         expected = old.weights_["items"][at[0]] if len(at) else cold_model.weights_["items"][row]
         np.testing.assert_allclose(warm_model.weights_["items"][row], expected, atol=1e-6)
     np.testing.assert_allclose(warm_model.weights_["attention.w1"], old.weights_["attention.w1"], atol=1e-6)
-    # Floors too, where none are fitted; those of another number are not.
-    for floors in (4, 3):
-        config = {**still["config"], "calibration": 0, "repeat_floors": floors}
-        report = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / f"floors {floors}",
+    # Floors too, where none are fitted; those of another number, or of other steps, are not.
+    ways = [{}, {"repeat_floors": 3}, {"second_floors": 0}, {"successor_floors": 5, "second_floors": 0}]
+    for way, floors in enumerate(ways):
+        config = {**still["config"], "calibration": 0, **floors}
+        report = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / f"floors {way}",
                                      warm_start=yesterday[7].path, **{**still, "config": config})  # fmt: skip
         found = stamp.load(report.path, device="cpu").weights_
-        repeats = found["repeat.floors"]
-        assert np.array_equal(repeats, old.weights_["repeat.floors"]) if floors == 4 else (repeats < -1e38).all()
-        for name in ("successor.floors", "temperature", "tail.power"):
-            assert np.array_equal(found[name], old.weights_[name])
-    config = {**still["config"], "repeat_floors": 0, "successor_floors": 0, "second_floors": 0}  # which have no temperature
+        for name, options in {"repeat.floors": {"repeat_floors"}, "temperature": set(), "tail.power": set(),
+                              "successor.floors": {"successor_floors", "second_floors"}}.items():  # fmt: skip
+            kept = np.array_equal(found[name], old.weights_[name])
+            assert (found[name] < -1e38).all() if options & floors.keys() else kept
+    config = {**still["config"], **dict.fromkeys(("repeat_floors", "successor_floors", "second_floors"), 0)}
     report = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "no floors",
                                  warm_start=yesterday[7].path, **{**still, "config": config})  # fmt: skip
-    assert "temperature" not in stamp.load(report.path, device="cpu").weights_
+    assert "temperature" not in stamp.load(report.path, device="cpu").weights_  # which goes with floors
 
     both = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "new", warm_start=tmp_path / "old",
                                 **still)  # fmt: skip

@@ -61,11 +61,11 @@ class StampRecommender(_ListingRecommender):
         `history` (last events read, 0 for all), `min_history`, `oldest_weight` (what the oldest session counts for, of
         the newest's 1), `patience` and `monitor` (early stopping), `clip_norm`, `schedule`, `weight_decay`, `score`,
         `max_norm`; `repeat_floors`, `successor_floors`, `second_floors`, `successors` and `calibration` (visitors come
-        back, and go where others went; how often is learnt from up to a twentieth of the examples, which teach no weight:
-        docs/model.md); `content`, names of attributes that item rows are made of, or True for all that :meth:`fit` is
-        given, with `content_bins`, `difference_bound` and `difference_dropout`, so that products without clicks have
-        rows, too; `objectives`, types of events such as ``["order"]`` that lists may serve
-        beside clicks, in any mixture that :meth:`recommend` is asked for (docs/model.md).
+        back, and go where others went, in one step or two; how often is learnt from up to a twentieth of the examples,
+        which teach no weight: docs/model.md); `content`, names of attributes that item rows are made of, or True for
+        all that :meth:`fit` is given, with `content_bins`, `difference_bound` and `difference_dropout`, so that
+        products without clicks have rows, too; `objectives`, types of events such as ``["order"]`` that lists may
+        serve beside clicks, in any mixture that :meth:`recommend` is asked for (docs/model.md).
 
     Attributes
     ----------
@@ -81,9 +81,9 @@ class StampRecommender(_ListingRecommender):
         saved model does not hold these, so the same training saves the same bytes, and one that is loaded lacks them.
     weights_ : dict of str to float32 array
         Named as in files: `items` [V,D], `attention.w1` [D,D], …, `repeat.floors` [10,repeat_floors],
-        `successor.floors` [successor_floors + second_floors]; with floors also `temperature` [1] and `tail.power` [1], with `content`
-        `attribute_rows` [K,D]; with K `objectives` three more [K,D], `attention.objectives` say, and floors of each: first
-        those for clicks.
+        `successor.floors` [successor_floors + second_floors]; with floors also `temperature` [1] and `tail.power` [1],
+        with `content` `attribute_rows` [K,D]; with K `objectives` three more [K,D], `attention.objectives` say, and
+        floors of each: first those for clicks.
     """
 
     _LEARNT = ("_model", "_catalog", "_counts", "_trained_with", "fingerprint_")

@@ -58,9 +58,9 @@ WeightedLists near(const Sessions& sessions, const Occurrences& occurrences, con
 WeightedLists beyond(const WeightedLists& table, const Occurrences& occurrences, const std::vector<bool>& counts,
                      std::int64_t most) {
   const std::int64_t V = table.lists.size();
-  std::vector<float> shares;
+  std::vector<double> shares;  // old events may weigh next to nothing
   shares.reserve(table.weights.size());
-  for (const float log_share : table.weights) shares.push_back(std::exp(log_share));
+  for (const float log_share : table.weights) shares.push_back(std::exp(double{log_share}));
   const auto shares_of = [&](std::int32_t x) { return shares.data() + table.lists.offsets[x]; };
   std::vector<double> clicks(static_cast<std::size_t>(V));
   for (std::int32_t v = 0; v < V; ++v)
@@ -72,7 +72,7 @@ WeightedLists beyond(const WeightedLists& table, const Occurrences& occurrences,
         for (std::size_t i = 0; i < rows.size(); ++i) {
           const auto on = table.lists[rows[i]];
           for (std::size_t j = 0; j < on.size(); ++j)
-            if (on[j] != x) sums.add(on[j], double{shares_of(x)[i]} * shares_of(rows[i])[j]);
+            if (on[j] != x) sums.add(on[j], shares_of(x)[i] * shares_of(rows[i])[j]);
         }
       },
       [&](std::int32_t, std::int32_t v, double sum) { return std::log(sum / std::sqrt(clicks[v])); });

@@ -113,6 +113,14 @@ TEST_CASE("two steps go by way of what is kept of one, to what is popular more s
   CHECK_THROWS_WITH_AS(Successors(sessions, 6, 1, 3), "Successors: 3 steps, expected 1 or 2", std::invalid_argument);
 }
 
+TEST_CASE("what weighs next to nothing has a share, too, in two steps as in one") {
+  const Sessions sessions({0, 1, 1, 2}, {0, 2, 4}, {}, std::vector<float>(4, 1e-44f));
+  const Successors successors(sessions, 3, 3, 2);
+  REQUIRE(successors.rows(0, 2).size() == 1);
+  CHECK(successors.log_shares(0)[0] == doctest::Approx(std::log(1e-44 / 20)).epsilon(0.01));
+  CHECK(successors.log_shares(0, 2)[0] == doctest::Approx(2 * std::log(1e-44 / 20)).epsilon(0.01));
+}
+
 TEST_CASE("a session without an example does not count") {
   const Sessions sessions({1, 2, 1, 3}, {0, 2, 4}, {}, {1, 0, 0, 1});  // 2 is no target, so 1 would lie before it alone
   const Successors successors(sessions, 4, 4);

@@ -4,10 +4,10 @@
 
 All are of the preset `tuned` and train on all sessions, on the same cores: the single model with all threads, the clusters
 side by side, a process of one thread each, once anew and once beginning with the single model ("warm"), for fewer epochs at
-a lower rate. A cluster makes fewer steps an epoch than the whole, so its batches are smaller. Both were chosen on the last
-5,000 sessions of Diginetica's training, of the last 100,000. All are ranked over the full catalog; a target outside its
-anchor's cluster is a miss. Sparse targets have at most 10 clicks in training. Clusters come from the single model. A step
-whose result is in --work is not run again.
+a lower rate. A cluster makes fewer steps an epoch than the whole, so its batches are a fourth as large, at half the rate;
+none of these options was searched for. All are ranked over the full catalog; a target outside its anchor's cluster is a
+miss. Sparse targets have at most 10 clicks in training. Clusters come from the single model. A step whose result is in
+--work is not run again.
 """
 
 from __future__ import annotations

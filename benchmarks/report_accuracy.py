@@ -143,7 +143,7 @@ def clustered_accuracy() -> list[str]:
         + "; ".join(f"{step} `{json.dumps(r[step]['options'])}`" for step in titles)
         for r in rows
     ]
-    return ["## One model per cluster, beside a single one", "Both `tuned`, trained on all of training "
+    return ["## One model per cluster, beside a single one", "All are `tuned`, trained on all of training "
             "and ranked over the full catalog: a target outside the cluster of its anchor is a "
             "miss. P / MRR @20 and the ceiling of P; sparse targets have 10 clicks in training or fewer. Seconds and peak "
             "memory of training: the single model with all threads, clusters side by side, a process of one thread each.",

@@ -106,8 +106,8 @@ TEST_CASE("two steps go by way of what is kept of one, to what is popular more s
   const Successors one(sessions, 6, 2);
   CHECK(one.steps() == 1);
   for (std::int32_t x = 0; x < 6; ++x) CHECK(std::ranges::equal(one.rows(x), successors.rows(x)));
-  const Successors fewest(sessions, 6, 1,
-                          2);  // 1 is kept of 0, and of 1 the first of 2 and 3, which come equally often
+  // 1 is kept of 0, and of 1 the first of 2 and 3, which come equally often.
+  const Successors fewest(sessions, 6, 1, 2);
   REQUIRE(fewest.rows(0, 2).size() == 1);
   CHECK(fewest.rows(0, 2)[0] == 2);
   CHECK_THROWS_WITH_AS(Successors(sessions, 6, 1, 3), "Successors: 3 steps, expected 1 or 2", std::invalid_argument);

@@ -23,9 +23,8 @@ std::uint64_t example_of(std::int64_t target, std::int64_t length) {
 
 // Fisher and Yates, driven by Philox: the same order for the same seed and epoch, everywhere.
 void shuffle(std::vector<std::uint64_t>& values, std::uint64_t seed, std::int64_t epoch) {
-  constexpr std::uint64_t kShuffleStream = std::uint64_t{1} << 61;
   for (std::size_t i = values.size(); i > 1; --i) {
-    const auto words = philox(seed, kShuffleStream + static_cast<std::uint64_t>(epoch), i);
+    const auto words = philox(seed, streams::kShuffle + static_cast<std::uint64_t>(epoch), i);
     const std::uint64_t random = std::uint64_t{words[0]} << 32 | words[1];
     std::swap(values[i - 1], values[random % i]);
   }

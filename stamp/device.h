@@ -32,12 +32,12 @@ struct Ranges {
 };
 
 // What a model learns beside clicks. Each example of a batch of training has a preference vector of its own: that of
-// the words (philox.h) keyed by seed and counted by (kStream + step's number, example of the batch). Its weight is
+// the words (philox.h) keyed by seed and counted by (streams::kObjectives +
+// step's number, example of the batch). Its weight is
 // multiplied by π_click + Σ_k π_k [label k] gain_k, and by kClicks, or where there is any other preference by kAside, a
 // tenth of that: so what all preferences share is learnt from clicks, and what depends on them as fast (docs/model.md).
 struct Objectives {
   static constexpr int kMost = 3;
-  static constexpr std::uint64_t kStream = std::uint64_t{3} << 60;
   static constexpr float kClicks = 1 / (0.5f + 0.5f * 0.1f), kAside = 0.1f * kClicks;  // of half each: 1 on average
   // What is rarer than one example in a hundred weighs less than clicks do, as few examples would be all that counts.
   static constexpr float kMostGain = 100;
@@ -172,7 +172,6 @@ struct CatalogCrossEntropy {
 // product v's rows of attributes, and |δ_v| at most bound · |c_v| where it has any.
 struct ContentRows {
   static constexpr std::int64_t kPiece = 64;  // products of a row whose gradients one owner adds up, at most
-  static constexpr std::uint64_t kStream = std::uint64_t{1} << 61;
   // A difference beyond its bound is cut to this share below it, so that what was cut once is not cut again.
   static constexpr float kBelow = 1e-5f;
 
@@ -190,8 +189,8 @@ struct ContentRows {
   float* attribute_rows;                // [K,D]
   float* differences;                   // [V,D] δ
   float bound;
-  // k_v is 0 at this rate where v has attributes, and otherwise 1: Philox4x32-10 keyed by seed and counted by (kStream
-  // + step's number, v), below it.
+  // k_v is 0 at this rate where v has attributes, and otherwise 1: Philox4x32-10 keyed by seed and counted by
+  // (streams::kContent + step's number, v), below it.
   float dropout;
   std::uint64_t seed;
 };

@@ -343,7 +343,6 @@ ScoreFloors HistoryFloors::of(const Batch& batch, std::size_t first, std::size_t
 
 std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count, std::uint64_t seed,
                                    std::vector<std::int64_t>& targets) {
-  constexpr std::uint64_t kStream = std::uint64_t{1} << 60;  // apart from dropout, shuffles and weights
   if (targets.empty()) return {};
   const double share = std::min(0.05, static_cast<double>(count) / static_cast<double>(targets.size()));
   const std::size_t most = targets.size() / 20;
@@ -364,7 +363,7 @@ std::vector<std::int64_t> hold_out(const Sessions& sessions, std::int64_t count,
   for (auto first = targets.begin(); first != targets.end();) {
     while (offsets[session + 1] <= *first) ++session;
     const auto last = std::lower_bound(first, targets.end(), offsets[session + 1]);
-    const bool chosen = uniform(philox(seed, kStream, key_of(sessions, session))[0]) < share &&
+    const bool chosen = uniform(philox(seed, streams::kHeldOut, key_of(sessions, session))[0]) < share &&
                         taken.size() + static_cast<std::size_t>(last - first) <= most;
     const bool take = chosen && take_events(session, 1);
     if (chosen && !take) take_events(session, -1);

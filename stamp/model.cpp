@@ -222,8 +222,7 @@ std::vector<float> normal(std::int64_t n, float std, std::uint64_t seed, std::ui
 constexpr const char *kRepeatFloors = "repeat.floors", *kSuccessorFloors = "successor.floors";
 constexpr const char *kTemperature = "temperature", *kTailPower = "tail.power";
 
-constexpr std::uint64_t kWeightStream = std::uint64_t{1} << 62;  // apart from dropout, which counts steps from 0
-constexpr std::uint64_t kAttributeStream = kWeightStream + 100;
+constexpr std::uint64_t kAttributeStream = streams::kWeights + 100;
 
 template <class T>
 EncoderWeights<T> pointers(auto& w) {
@@ -269,7 +268,7 @@ Model::Model(const Config& config, std::int64_t V, std::shared_ptr<Device> devic
   validate(config_, V, content_.get());
   weights_ = Weights(config_, V, device_, true, content_ ? content_->K() : 0);
   forget_floors();
-  std::uint64_t stream = kWeightStream;
+  std::uint64_t stream = streams::kWeights;
   for (auto& [name, shape, array] : weights_.tensors()) {
     const bool bias = name.ends_with("bias") || name.ends_with("objectives");  // which begin at 0
     if (name == kAttributeRows) {

@@ -25,6 +25,17 @@ constexpr std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::uint64_t 
                 {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
 }
 
+// Streams under a model's seed, no two of which draw the same numbers. Those that count do so from theirs on.
+namespace streams {
+constexpr std::uint64_t at(std::uint64_t number) { return number << 60; }
+constexpr std::uint64_t kDropout = at(0);     // + step
+constexpr std::uint64_t kHeldOut = at(1);     // sessions that floors are fitted to
+constexpr std::uint64_t kShuffle = at(2);     // + epoch
+constexpr std::uint64_t kObjectives = at(3);  // + step: preferences
+constexpr std::uint64_t kWeights = at(4);     // + tensor: what they begin with
+constexpr std::uint64_t kContent = at(5);     // + step: differences that are dropped
+}  // namespace streams
+
 // Uniform in (0, 1).
 constexpr float uniform(std::uint32_t word) { return (static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f; }
 

@@ -69,7 +69,7 @@ inline std::array<Shares, 2> successor_shares(const stamp::Sessions& sessions, s
 inline Vector dropout_mask(const stamp::Config& config, std::int64_t step, std::int64_t L) {
   Vector mask;
   for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(L * config.dim); ++i) {
-    const auto words = stamp::philox(config.seed, static_cast<std::uint64_t>(step), i / 4);
+    const auto words = stamp::philox(config.seed, stamp::streams::kDropout + static_cast<std::uint64_t>(step), i / 4);
     mask.push_back(stamp::uniform(words[i % 4]) < config.dropout ? 0 : 1 / (1 - double{config.dropout}));
   }
   return mask;
@@ -394,7 +394,7 @@ inline std::vector<int> kept_differences(const ContentTables& tables, double rat
                                          std::int64_t step) {
   std::vector<int> kept;
   for (std::int64_t v = 0; v < tables.V(); ++v) {
-    const std::uint64_t stream = (std::uint64_t{1} << 61) + static_cast<std::uint64_t>(step);
+    const std::uint64_t stream = stamp::streams::kContent + static_cast<std::uint64_t>(step);
     const auto words = stamp::philox(seed, stream, static_cast<std::uint64_t>(v / 4));
     kept.push_back(tables.rows[v].empty() || stamp::uniform(words[v % 4]) >= rate);
   }

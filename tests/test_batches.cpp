@@ -160,7 +160,7 @@ TEST_CASE("examples have preferences, and weigh what these say their labels are 
           CHECK(batch.items == expected.items);
           REQUIRE(batch.preferences.size() == targets.size() * K);
           for (std::size_t b = 0; b < targets.size(); ++b) {
-            const auto words = philox(objectives.seed, (std::uint64_t{3} << 60) + static_cast<std::uint64_t>(5 + i), b);
+            const auto words = philox(objectives.seed, streams::kObjectives + static_cast<std::uint64_t>(5 + i), b);
             std::vector<double> shares(K);
             if (words[3] % 4 == 2) shares[words[3] / 4 % K] = 1;
             if (words[3] % 4 == 3) {

@@ -12,7 +12,7 @@ namespace {
 float prefer(const TrainingExamples& data, std::int64_t step, std::int64_t target, std::int64_t b, float* preferences) {
   const Objectives& objectives = data.objectives;
   const auto words =
-      philox(objectives.seed, Objectives::kStream + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
+      philox(objectives.seed, streams::kObjectives + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
   const auto shares = preference(words, objectives.count);
   std::copy_n(shares.begin(), objectives.count, preferences + b * objectives.count);
   return objectives.factor(shares, data.labels ? data.labels[target] : 0);

@@ -25,7 +25,7 @@ constexpr Index kGrain = 256;  // products; a multiple of 4
 template <class F>
 void for_dropped(const ContentRows& p, const TrainingStep* step, Index first, Index last, F&& visit) {
   if (!step || !(p.dropout > 0)) return;
-  const std::uint64_t stream = ContentRows::kStream + static_cast<std::uint64_t>(step->number);
+  const std::uint64_t stream = streams::kContent + static_cast<std::uint64_t>(step->number);
   for (Index v = first; v < last; v += 4) {
     const auto words = philox(p.seed, stream, static_cast<std::uint64_t>(v / 4));
     for (Index i = v; i < last && i < v + 4; ++i)

@@ -18,7 +18,8 @@ void CpuDevice::dropout(Index n, float rate, std::uint64_t seed, const TrainingS
   const float kept = 1 / (1 - rate);
   parallel_for_ranges(n, kGrain, threads_, [&](Index first, Index last) {  // kGrain is a multiple of 4
     for (Index i = first; i < last; i += 4) {
-      const auto words = philox(seed, static_cast<std::uint64_t>(step->number), static_cast<std::uint64_t>(i / 4));
+      const auto words =
+          philox(seed, streams::kDropout + static_cast<std::uint64_t>(step->number), static_cast<std::uint64_t>(i / 4));
       for (Index j = i; j < last && j < i + 4; ++j) y[j] = uniform(words[j - i]) < rate ? 0 : y[j] * kept;
     }
   });

@@ -21,7 +21,7 @@ __device__ inline Index length_of(std::uint64_t example) {
 __device__ float prefer(const TrainingExamples& data, Index step, Index target, Index b, float* preferences) {
   const Objectives& objectives = data.objectives;
   const auto words =
-      philox(objectives.seed, Objectives::kStream + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
+      philox(objectives.seed, streams::kObjectives + static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b));
   const auto shares = preference(words, objectives.count);
 #pragma unroll
   for (int k = 0; k < Objectives::kMost; ++k)

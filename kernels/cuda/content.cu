@@ -18,8 +18,8 @@ constexpr int kColumns = 4;  // of a lane at once, kWarp apart
 // Whether the step drops the difference of product v.
 __device__ bool is_dropped(const ContentRows& p, const TrainingStep* step, Index v) {
   if (!step || !(p.dropout > 0) || p.row_offsets[v] == p.row_offsets[v + 1]) return false;
-  const auto words = philox(p.seed, ContentRows::kStream + static_cast<std::uint64_t>(step->number),
-                            static_cast<std::uint64_t>(v / 4));
+  const auto words =
+      philox(p.seed, streams::kContent + static_cast<std::uint64_t>(step->number), static_cast<std::uint64_t>(v / 4));
   std::uint32_t word = words[3];
   if (v % 4 == 0) word = words[0];
   if (v % 4 == 1) word = words[1];

@@ -212,7 +212,8 @@ __device__ void for_masked(const Encoder& p, Index l, F&& f) {
   for (Index group = first / 4 + lane_index(); group * 4 < first + p.D; group += kWarp) {
     std::array<std::uint32_t, 4> words{};
     if (p.dropout > 0)
-      words = philox(p.seed, static_cast<std::uint64_t>(p.step->number), static_cast<std::uint64_t>(group));
+      words = philox(p.seed, streams::kDropout + static_cast<std::uint64_t>(p.step->number),
+                     static_cast<std::uint64_t>(group));
 #pragma unroll
     for (int j = 0; j < 4; ++j)
       if (const Index i = group * 4 + j; !general || (i >= first && i < first + p.D))

@@ -1,8 +1,10 @@
-// z[M,N] = x[M,K] yᵀ, y[N,K], bf16 in, fp32 out, by tensor cores: every function of ptx.h at work, in a source that is
-// compiled for the device and for the simulator. A warp a tile of 16 x 8; M, N and K are multiples of 16, 8 and 16.
+// z[M,N] = x[M,K] yᵀ, y[N,K], bf16 in, fp32 out, by tensor cores: every function of ptx.h and warpgroup.h at work, in a
+// source that is compiled for the device and for the simulator. A warp a tile of 16 x 8; M, N and K are multiples of
+// 16, 8 and 16.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <ptx.h>
+#include <warpgroup.h>
 
 // Fragments by ordinary loads, as the manual's tables place them.
 __global__ void product_by_loads(int N, int K, const __nv_bfloat16* x, const __nv_bfloat16* y, float* z) {
@@ -67,6 +69,72 @@ __global__ void product_by_copies(int M, int N, int K, const __nv_bfloat16* x, c
     if (m < M && n < N) z[m * N + n] = d[i];
   }
 }
+
+// What a warp's lanes have of rows [16,16] of x from `first` on, K apart, as mma_m16n8k16 takes them.
+__device__ inline void load_rows(std::uint32_t (&a)[4], int K, const __nv_bfloat16* first) {
+  const int g = static_cast<int>(threadIdx.x) % 32 / 4, t = static_cast<int>(threadIdx.x) % 4;
+  for (int i = 0; i < 4; ++i)
+    a[i] = *reinterpret_cast<const std::uint32_t*>(first + (g + i % 2 * 8) * K + 2 * t + i / 2 * 8);
+}
+
+// Which operands of a warpgroup are in registers, and how y lies in shared memory.
+enum class Operands { both_shared, left_registers, right_transposed };
+
+// The same by a warpgroup a tile of 64 x `columns`. In dynamic shared memory, of 16 columns of K at a time, 64 rows of
+// x and `columns` of y (10 KiB are enough for 256) as core matrices: of x and y [rows/8][2][8,8], of y transposed
+// [2][rows/8][8,8], with a hole of 16 bytes behind each of the first of those so that no two strides are alike.
+template <int columns, Operands operands>
+__global__ void __launch_bounds__(128)
+    product_by_warpgroup(int N, int K, const __nv_bfloat16* x, const __nv_bfloat16* y, float* z) {
+  auto* left = static_cast<__nv_bfloat16*>(dynamic_shared());
+  auto* right = left + 64 * 16;
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+  const int row = static_cast<int>(blockIdx.x) * 64, column = static_cast<int>(blockIdx.y) * columns;
+  constexpr int kHalf = columns * 8 + 8;  // of y transposed
+  float d[1][columns / 8][4] = {};
+  for (int k = 0; k < K; k += 16) {
+    for (int i = thread; i < 64 * 16; i += 128)
+      left[i / 16 / 8 * 128 + i % 16 / 8 * 64 + i / 16 % 8 * 8 + i % 8] = x[(row + i / 16) * K + k + i % 16];
+    for (int i = thread; i < columns * 16; i += 128) {
+      const int n = i / 16, j = i % 16;
+      const int place = operands == Operands::right_transposed ? j / 8 * kHalf + n / 8 * 64 + j % 8 * 8 + n % 8
+                                                               : n / 8 * 128 + j / 8 * 64 + n % 8 * 8 + j % 8;
+      right[place] = y[(column + n) * K + k + j];
+    }
+    fence_async_proxy();
+    __syncthreads();
+    std::uint32_t a[4];
+    load_rows(a, K, x + (row + 16 * warp) * K + k);
+    warpgroup_arrive();
+    if constexpr (operands == Operands::both_shared)
+      warpgroup_multiply(d[0], shared_matrix(left, 128, 256), shared_matrix(right, 128, 256), k > 0);
+    else if constexpr (operands == Operands::left_registers)
+      warpgroup_multiply(d[0], a, shared_matrix(right, 128, 256), k > 0);
+    else
+      warpgroup_add(d[0], a, shared_matrix(right, 2 * kHalf, 128));
+    warpgroup_commit();
+    warpgroup_wait(d);
+    __syncthreads();
+  }
+  for (int n = 0; n < columns / 8; ++n)
+    for (int i = 0; i < 4; ++i)
+      z[(row + 16 * warp + lane / 4 + i / 2 * 8) * N + column + 8 * n + lane % 4 * 2 + i % 2] = d[0][n][i];
+}
+// All that there are.
+template __global__ void product_by_warpgroup<32, Operands::both_shared>(int, int, const __nv_bfloat16*,
+                                                                         const __nv_bfloat16*, float*);
+template __global__ void product_by_warpgroup<64, Operands::both_shared>(int, int, const __nv_bfloat16*,
+                                                                         const __nv_bfloat16*, float*);
+template __global__ void product_by_warpgroup<64, Operands::left_registers>(int, int, const __nv_bfloat16*,
+                                                                            const __nv_bfloat16*, float*);
+template __global__ void product_by_warpgroup<32, Operands::right_transposed>(int, int, const __nv_bfloat16*,
+                                                                              const __nv_bfloat16*, float*);
+template __global__ void product_by_warpgroup<64, Operands::right_transposed>(int, int, const __nv_bfloat16*,
+                                                                              const __nv_bfloat16*, float*);
+template __global__ void product_by_warpgroup<112, Operands::right_transposed>(int, int, const __nv_bfloat16*,
+                                                                               const __nv_bfloat16*, float*);
+template __global__ void product_by_warpgroup<128, Operands::right_transposed>(int, int, const __nv_bfloat16*,
+                                                                               const __nv_bfloat16*, float*);
 
 // x[i] = √x[i] / y[i] for i below n, both of them in the cache beforehand, n a multiple of 4.
 __global__ void roots_and_quotients(int n, float* x, const float* y) {

@@ -20,7 +20,7 @@ std::string error_of(void (*kernel)(float*, Arguments...), dim3 grid, dim3 block
   void* memory = nullptr;
   REQUIRE(cudaMalloc(&memory, kFloats * sizeof(float)) == cudaSuccess);
   if (written) cudaMemsetAsync(memory, 0, kFloats * sizeof(float), nullptr);
-  const cudaLaunchConfig_t config{grid, block, 1024, nullptr};
+  const cudaLaunchConfig_t config{grid, block, 2048, nullptr};
   REQUIRE(cudaLaunchKernelEx(&config, kernel, static_cast<float*>(memory), arguments...) == cudaSuccess);
   std::string error;
   try {
@@ -149,6 +149,23 @@ __global__ void loads_matrices(float* x, bool with_barrier) {
   x[threadIdx.x] = __uint_as_float(r[0]);
 }
 
+// A product of ones by a warpgroup, of 64 by 32 by 16; sins: 1 no fence, 2 a fence behind the barrier, 3 no barrier, 4
+// its operand is overwritten before it is waited for, by another thread.
+__global__ void multiplies(float* x, int sin) {
+  auto* tile = static_cast<__nv_bfloat16*>(dynamic_shared());  // [64,16], of which the first rows are the right operand
+  float d[1][4][4];
+  for (unsigned i = threadIdx.x; i < 64 * 16; i += 128) tile[i] = __float2bfloat16(1);
+  if (sin != 1 && sin != 2) fence_async_proxy();
+  if (sin != 3) __syncthreads();
+  if (sin == 2) fence_async_proxy();
+  warpgroup_arrive();
+  warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 128, 256), false);
+  warpgroup_commit();
+  if (sin == 4 && threadIdx.x == 5) tile[0] = __float2bfloat16(2);
+  warpgroup_wait(d);
+  x[threadIdx.x] = d[0][0][0];
+}
+
 __global__ void copies(float* x) { x[512 + threadIdx.x] = x[threadIdx.x]; }
 
 __global__ void reads(const float* x, float* sum) { atomicAdd(sum, x[threadIdx.x]); }
@@ -232,6 +249,14 @@ TEST_CASE("asynchronous copies and tensor cores") {
   };
   product(32, 16, 64);
   product(17, 9, 40);
+}
+
+TEST_CASE("products by warpgroups") {
+  CHECK(error_of(multiplies, {1}, {128}, true, 0) == "");
+  contains(error_of(multiplies, {1}, {128}, true, 1), "no fence_async_proxy() came after this was written to shared");
+  contains(error_of(multiplies, {1}, {128}, true, 2), "no fence_async_proxy() came after this was written to shared");
+  contains(error_of(multiplies, {1}, {128}, true, 3), "nobody wrote this shared memory");
+  contains(error_of(multiplies, {1}, {128}, true, 4), "a race in shared memory: written by thread 5");
 }
 
 TEST_CASE("libraries read what is written, and write") {

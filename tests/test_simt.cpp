@@ -1,6 +1,7 @@
 // The SIMT simulator: what kernels may do works, and what they must not do is found, named and survived.
 #include <cuda_runtime.h>
 #include <ptx.h>
+#include <warpgroup.h>
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
@@ -19,7 +20,7 @@ namespace {
 template <class... Parameters, class... Arguments>
 std::string error_of(void (*kernel)(Parameters...), dim3 block, Arguments... arguments) {
   try {
-    launch(kernel, {1}, block, 0, arguments...);
+    launch(kernel, {1}, block, 2048, arguments...);
   } catch (const simt::Error& error) {
     return error.what();
   }
@@ -186,6 +187,47 @@ __global__ void multiplies_with_half_a_warp() {
   if (threadIdx.x < 16) mma_m16n8k16(d, {0, 0, 0, 0}, {0, 0});
 }
 
+// A warpgroup's product; sins: 1 nobody arrives, 2 the second of two groups does not, 3 it reaches beyond shared
+// memory, 4 from elsewhere, 5 from a place that is not aligned, 6 a warp takes another operand, 7 one multiplies more,
+// 8 what it reads is overwritten before it is waited for.
+__global__ void warpgroup_sins(unsigned* x, int sin) {
+  auto* tile = static_cast<std::byte*>(dynamic_shared());  // 2 KiB, of NaN
+  float d[1][4][4];
+  if (sin != 1) warpgroup_arrive();
+  const void* left = tile;
+  if (sin == 3) left = tile + 16;
+  if (sin == 4) left = x;
+  if (sin == 5) left = tile + 8;
+  const bool differs = sin == 6 && threadIdx.x / 32 == 2;
+  warpgroup_multiply(d[0], shared_matrix(left, 128, 256), shared_matrix(tile + (differs ? 128 : 0), 128, 256), false);
+  if (sin == 7 && threadIdx.x / 32 == 1)
+    warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 256, 128), true);
+  warpgroup_commit();
+  if (sin == 8) tile[16 * threadIdx.x] = std::byte{1};
+  warpgroup_wait(d);
+  if (sin == 2) warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 128, 256), true);
+  if (sin == 7) warpgroup_arrive();
+  if (sin == 7) warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 128, 256), true);
+}
+
+// Sums of a product of ones [64,16] and [32,16]: before and after the wait, and of one that is in no group.
+__global__ void sums_in_time(float* seen) {
+  auto* tile = static_cast<std::uint32_t*>(dynamic_shared());
+  float d[1][4][4], never[4][4] = {};
+  for (unsigned i = threadIdx.x; i < 64 * 16 / 2; i += 128) tile[i] = pack_bf16(1, 1);
+  fence_async_proxy();
+  __syncthreads();
+  warpgroup_arrive();
+  for (int k = 0; k < 3; ++k)
+    warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 128, 256), k > 0);
+  warpgroup_commit();
+  warpgroup_add(never, {0, 0, 0, 0}, shared_matrix(tile, 128, 256));
+  seen[threadIdx.x] = d[0][3][3];
+  warpgroup_wait(d);
+  seen[128 + threadIdx.x] = d[0][3][3];
+  seen[256 + threadIdx.x] = never[0][0];
+}
+
 __global__ void lanes_that_are_not_there(unsigned* x) { x[threadIdx.x] = __ballot_sync(0xffffffff, 1); }
 
 }  // namespace
@@ -248,6 +290,16 @@ TEST_CASE("asynchronous copies are there when their group was waited for") {
   }
 }
 
+TEST_CASE("sums of a warpgroup's products are there when they were waited for") {
+  std::vector<float> seen(3 * 128);
+  launch(sums_in_time, {1}, {128}, 2048, seen.data());
+  for (int i = 0; i < 128; ++i) {
+    CHECK(std::isnan(seen[i]));
+    CHECK(seen[128 + i] == 3 * 16);
+    CHECK(std::isnan(seen[256 + i]));
+  }
+}
+
 TEST_CASE("what would be undefined is found, and the next launch works") {
   std::vector<int> x(64);
   std::vector<unsigned> u(64);
@@ -277,6 +329,17 @@ TEST_CASE("what would be undefined is found, and the next launch works") {
   contains(prefetch(0, 24), "24 bytes are no multiple of 16");
   contains(prefetch(32, 48), "48 bytes are not all of one allocation");
   cudaFree(memory);
+  const auto by_warpgroup = [&](int sin) { return error_of(warpgroup_sins, {128}, u.data(), sin); };
+  contains(by_warpgroup(1), "no warpgroup_arrive() says that its registers are written");
+  contains(by_warpgroup(2), "no warpgroup_arrive() says that its registers are written");
+  contains(by_warpgroup(3), "a matrix reaches beyond the dynamic shared memory");
+  contains(by_warpgroup(4), "the matrix is not in dynamic shared memory");
+  contains(by_warpgroup(5), "is not aligned to 16 bytes");
+  contains(by_warpgroup(6), "the warpgroup does not agree");
+  contains(by_warpgroup(7), "the warpgroup does not agree");
+  contains(by_warpgroup(8), "what it reads was overwritten before warpgroup_wait");
+  contains(error_of(warpgroup_sins, {96}, u.data(), 0), "the block has no four warps for it");
+  CHECK(by_warpgroup(0) == "");
   contains(error_of(multiplies_with_half_a_warp, {32}), "for thread (31, 0, 0) has ended");
   contains(error_of(lanes_that_are_not_there, {20}, u.data()), "the mask names lane 20, which the block does not have");
   int total = 0;

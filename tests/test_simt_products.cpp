@@ -50,6 +50,20 @@ void check_products(int M, int N, int K, const std::function<float()>& value, do
   }
   launch(product_by_copies, tiles, {32}, 0, M, N, K, x.data(), y.data(), z.data());
   check(z);
+  const auto by_warpgroup = [&](auto kernel, int columns) {
+    if (M % 64 != 0 || N % columns != 0 || K % 16 != 0) return;
+    CAPTURE(columns);
+    z.assign(z.size(), NAN);
+    launch(kernel, {M / 64u, static_cast<unsigned>(N / columns)}, {128}, 10 << 10, N, K, x.data(), y.data(), z.data());
+    check(z);
+  };
+  by_warpgroup(product_by_warpgroup<32, Operands::both_shared>, 32);
+  by_warpgroup(product_by_warpgroup<64, Operands::both_shared>, 64);
+  by_warpgroup(product_by_warpgroup<64, Operands::left_registers>, 64);
+  by_warpgroup(product_by_warpgroup<32, Operands::right_transposed>, 32);
+  by_warpgroup(product_by_warpgroup<64, Operands::right_transposed>, 64);
+  by_warpgroup(product_by_warpgroup<112, Operands::right_transposed>, 112);
+  by_warpgroup(product_by_warpgroup<128, Operands::right_transposed>, 128);
 }
 
 }  // namespace
@@ -58,8 +72,8 @@ TEST_CASE("tensor cores multiply as plain loops do") {
   std::mt19937 engine(1);
   std::uniform_int_distribution<int> small(-8, 8);
   std::normal_distribution<float> normal;
-  const std::vector<std::vector<int>> sizes{{16, 8, 16}, {32, 24, 48}, {48, 8, 256}, {16, 40, 112},
-                                            {1, 1, 8},   {17, 9, 24},  {33, 31, 104}};
+  const std::vector<std::vector<int>> sizes{{16, 8, 16}, {32, 24, 48},  {48, 8, 256}, {16, 40, 112},  {1, 1, 8},
+                                            {17, 9, 24}, {33, 31, 104}, {64, 32, 16}, {128, 128, 48}, {64, 112, 112}};
   for (const auto& size : sizes) {
     check_products(
         size[0], size[1], size[2], [&] { return static_cast<float>(small(engine)); }, 0);

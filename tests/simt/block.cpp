@@ -24,7 +24,7 @@ namespace simt {
 
 Coordinates current;
 Flops flops;
-std::uint64_t launches = 0;
+std::uint64_t launches = 0, blocks = 0;
 
 namespace {
 
@@ -101,6 +101,7 @@ class Block {
   std::size_t thread_index() const { return self_; }
   unsigned lane() const { return static_cast<unsigned>(self_ % kWarp); }
   void* shared() { return shared_.get(); }
+  std::size_t shared_bytes() const { return shared_bytes_; }
   Thread& self() { return *threads_[self_]; }
 
  private:
@@ -285,6 +286,7 @@ void Block::run(Dim grid, Dim block, std::size_t shared_bytes, const std::functi
         for (unsigned x = 0; x < grid.x; ++x) {
           current.block = {x, y, z};
           std::memset(shared_.get(), 0xff, shared_bytes);  // NaN, as nothing promises zeros
+          ++blocks;
           block_begins(shared_.get(), shared_bytes);
           run_block();
         }
@@ -384,6 +386,7 @@ std::size_t thread_index() { return g_block.thread_index(); }
 unsigned lane() { return g_block.lane(); }
 
 void* dynamic_shared() { return g_block.shared(); }
+std::size_t shared_bytes() { return g_block.shared_bytes(); }
 
 void abandon(const std::string& what) { g_block.abandon(what); }
 void sin(Place place, const std::string& what) { g_block.fail(place, what); }

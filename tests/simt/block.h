@@ -34,7 +34,7 @@ struct Flops {
   std::uint64_t mma = 0, gemm = 0;
 };
 extern Flops flops;
-extern std::uint64_t launches;  // of kernels, since the start
+extern std::uint64_t launches, blocks;  // of kernels, and of their threads, since the start
 
 // Calls thread() once for every thread of every block, one block after the other.
 void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void()>& thread);
@@ -74,6 +74,7 @@ bool inside();               // a thread of a launch, or its host?
 std::size_t thread_index();  // within the block
 unsigned lane();
 void* dynamic_shared();
+std::size_t shared_bytes();  // of it
 
 // Ends the launch with an Error.
 [[noreturn]] void sin(Place place, const std::string& what);

@@ -31,6 +31,7 @@ struct Access {
 constexpr std::size_t kGranule = 2;  // the smallest that threads may share out: a bf16
 struct Cell {
   Access write, reads[2];
+  std::uint32_t fences = 0;  // of its writer for the asynchronous proxy, before that write
 };
 
 constexpr std::uint32_t kHost = 1;  // the "block" that copies write as
@@ -87,6 +88,12 @@ struct Knowledge {
 std::array<Knowledge, 1024> g_knowledge;
 std::vector<Reach> g_known_to_all;                               // threads of the block
 std::map<const volatile void*, std::vector<Reach>> g_published;  // by atomic operations on an address
+
+// Fences for the asynchronous proxy that a thread of the block has passed, and those of them before the last barrier.
+struct ProxyFences {
+  std::uint32_t passed = 0, before_barrier = 0;
+};
+std::array<ProxyFences, 1024> g_proxy_fences;
 
 std::pair<const std::uintptr_t, Memory>* find(std::uintptr_t address) {
   auto next = g_memory.upper_bound(address);
@@ -166,7 +173,7 @@ void remember_read(Cell& cell, const Access& now) {
     b = now;
 }
 
-enum class Kind { read, write, atomic, copy_begins, copy_lands };
+enum class Kind { read, async_read, write, atomic, copy_begins, copy_lands };
 
 void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const void* code) {
   if (!inside()) return;
@@ -176,7 +183,7 @@ void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const voi
   auto* entry = find(address);
   if (!entry) return;  // a stack, or a constant
   Memory& memory = entry->second;
-  const bool writes = kind != Kind::read, atomic = kind == Kind::atomic;
+  const bool writes = kind != Kind::read && kind != Kind::async_read, atomic = kind == Kind::atomic;
   if (!writes)
     (memory.shared ? g_traffic.shared_read : g_traffic.device_read) += bytes;
   else if (kind != Kind::copy_begins)
@@ -199,8 +206,13 @@ void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const voi
     if (writes)
       for (const Access& read : cell.reads)
         if (!(read.atomic && atomic) && !ordered(read, now)) fail("a race in", done, memory.shared, now, &read);
+    if (kind == Kind::async_read && memory.shared && cell.write.block == g_block) {
+      const ProxyFences& fences = g_proxy_fences[cell.write.thread];
+      if ((cell.write.thread == thread ? fences.passed : fences.before_barrier) <= cell.fences)
+        fail("no fence_async_proxy() came after this was written to", done, memory.shared, now, &cell.write);
+    }
     if (writes)
-      cell.write = now;
+      cell.write = now, cell.fences = g_proxy_fences[thread].passed;
     else
       remember_read(cell, now);
   }
@@ -213,6 +225,10 @@ void reset_traffic() { g_traffic = {}; }
 
 void touch_read(const void* address, std::size_t bytes, const void* code) {
   if (g_instrumented) touch(address, bytes, Kind::read, code);
+}
+
+void touch_async_read(const void* address, std::size_t bytes, const void* code) {
+  if (g_instrumented) touch(address, bytes, Kind::async_read, code);
 }
 
 void touch_copy_begins(const void* address, std::size_t bytes, const void* code) {
@@ -242,6 +258,10 @@ void passed_fence() {
   own.fenced = true;
   own.barrier = g_barrier;
   add(own.known, std::exchange(own.met, {}));
+}
+
+void passed_proxy_fence() {
+  if (inside()) ++g_proxy_fences[thread_index()].passed;
 }
 
 void track(void* memory, std::size_t bytes) {
@@ -284,6 +304,7 @@ void block_begins(const void* dynamic_shared, std::size_t bytes) {
     g_clocks[t].fill(1);
     g_clocks[t][t % kWarp] = 2;  // not yet told to anybody
     g_knowledge[t] = {};
+    g_proxy_fences[t] = {};
   }
   g_known_to_all.clear();
   const auto address = reinterpret_cast<std::uintptr_t>(dynamic_shared);
@@ -297,8 +318,10 @@ void block_begins(const void* dynamic_shared, std::size_t bytes) {
 void block_passed_barrier() {
   ++g_barrier;
   if (!g_instrumented) return;
-  for (std::size_t t = 0; t < current.block_size.size(); ++t)
+  for (std::size_t t = 0; t < current.block_size.size(); ++t) {
     add(g_known_to_all, std::exchange(g_knowledge[t].known, {}));
+    g_proxy_fences[t].before_barrier = g_proxy_fences[t].passed;
+  }
 }
 
 // Each lane that came now knows all that any of them knew, and goes on at a later time of its own.

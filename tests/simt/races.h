@@ -4,9 +4,10 @@
 // neither __syncthreads nor __syncwarp orders (unless both are atomic; shuffles and votes order nothing, as the CUDA
 // C++ Programming Guide says), by different blocks of a launch too, unless the first came to an atomic operation behind
 // a __threadfence (and wrote nothing in between), the second to one of the same address and then to a __threadfence,
-// and barriers join those two threads to theirs; and reads of shared or device memory that nobody wrote, or to which an
-// asynchronous copy is under way. Not seen: what two streams do to each other, calls of memcpy, and writes to what such
-// a copy reads, between its start and the wait for it.
+// and barriers join those two threads to theirs; reads of shared or device memory that nobody wrote, or to which an
+// asynchronous copy is under way; and products of a warpgroup that read what its writer did not end by a
+// fence_async_proxy() before the barrier. Not seen: what two streams do to each other, calls of memcpy, and writes to
+// what such a copy reads, between its start and the wait for it.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +25,7 @@ void reset_traffic();
 // What an instruction of the simulator does to memory, told instead of seen. `code`: where the kernel called for it; an
 // atomic operation, which is inlined there, need not say.
 void touch_read(const void* address, std::size_t bytes, const void* code);
+void touch_async_read(const void* address, std::size_t bytes, const void* code);
 void touch_copy_begins(const void* address, std::size_t bytes, const void* code);
 void touch_copy_lands(const void* address, std::size_t bytes, const void* code);
 void touch_atomic(const volatile void* address, std::size_t bytes);
@@ -39,6 +41,7 @@ void launch_begins();
 void block_begins(const void* dynamic_shared, std::size_t bytes);
 void block_passed_barrier();
 void passed_fence();
+void passed_proxy_fence();
 void lanes_met(std::size_t first_thread_of_warp, unsigned mask);
 
 }  // namespace simt

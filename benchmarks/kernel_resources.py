@@ -1,7 +1,7 @@
 """Registers, shared memory, spills and occupancy of every kernel, as ptxas reports them; needs nvcc and no GPU.
 
-    python benchmarks/kernel_resources.py [--architectures 80 90 100 120]    into results/kernel_resources.jsonl
-    python benchmarks/kernel_resources.py --check --architectures 90         fails where a hot kernel spills
+    python benchmarks/kernel_resources.py [--architectures 80 90a 100 120]   into results/kernel_resources.jsonl
+    python benchmarks/kernel_resources.py --check --architectures 90a        fails where a hot kernel spills
 
 Occupancy is computed from what a block is launched with (LAUNCHES) and the limits of the architecture, those of the
 "Technical Specifications per Compute Capability" in the CUDA C++ Programming Guide.
@@ -22,11 +22,12 @@ import tempfile
 from common import RESULTS, ROOT, commit
 
 # Warps, blocks and KiB of shared memory of a multiprocessor.
-LIMITS = {80: (64, 32, 164), 90: (64, 32, 228), 100: (64, 32, 228), 120: (48, 24, 100)}
+LIMITS = {"80": (64, 32, 164), "90a": (64, 32, 228), "100": (64, 32, 228), "120": (48, 24, 100)}
 REGISTERS = 64 << 10
 HOT = (
     "attend_catalog",
     "scan_bounds",
+    "scan_wide_bounds",
     "score_chunks",
     "select_chunks",
     "encode",
@@ -43,9 +44,9 @@ def launch_of(kernel: str, argument: int, flags: str) -> tuple[int, int]:
     rows are wide, two slices; the encoder for D = 100. argument, flags: the integer that a template is made for, and its
     bools, as "01"."""
     if kernel in ("attend_catalog_kernel", "attend_catalog_backward_kernel"):
-        return 128, 4 * 2 * 64 * (argument + 8)
-    if kernel == "scan_bounds_kernel":
-        return 128, 2 * 2 * 64 * (argument + 8) + (2 * 32 * (2 * argument + 8) if flags.startswith("1") else 0)
+        return 128, 4 * 2 * 64 * argument
+    if kernel in ("scan_bounds_kernel", "scan_wide_bounds_kernel"):
+        return 128, 2 * 2 * 64 * argument + (2 * 32 * 2 * argument if "wide" in kernel else 0)
     if kernel == "select_chunks_kernel":  # of a catalog of a million
         return 512, 8 * 1024 + 4 * 8 * 512
     if kernel == "merge_lists_kernel":
@@ -68,7 +69,7 @@ def name_of(mangled: str) -> str:
     raise ValueError(f"no kernel in {mangled}")
 
 
-def occupancy(architecture: int, threads: int, registers: int, shared: int) -> float:
+def occupancy(architecture: str, threads: int, registers: int, shared: int) -> float:
     """Share of the warps of a multiprocessor that can be resident at once."""
     warps, blocks, kibibytes = LIMITS[architecture]
     of_block = threads // 32
@@ -77,7 +78,7 @@ def occupancy(architecture: int, threads: int, registers: int, shared: int) -> f
     return min(warps // of_block, blocks, by_registers, by_shared) * of_block / warps
 
 
-def compile_with_report(nvcc: str, source: pathlib.Path, architectures: list[int]) -> str:
+def compile_with_report(nvcc: str, source: pathlib.Path, architectures: list[str]) -> str:
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, "-std=c++20", "--expt-relaxed-constexpr", "-O3", "-DNDEBUG", f"-I{ROOT}",
@@ -91,7 +92,7 @@ def compile_with_report(nvcc: str, source: pathlib.Path, architectures: list[int
 
 def kernels_of(source: pathlib.Path, report: str) -> list[dict]:
     entry = re.compile(
-        r"Compiling entry function '(\S+)' for 'sm_(\d+)a?'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+        r"Compiling entry function '(\S+)' for 'sm_(\d+a?)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
         r"(\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n",
         re.S,
     )
@@ -106,16 +107,16 @@ def kernels_of(source: pathlib.Path, report: str) -> list[dict]:
         static = int(match[1]) if (match := re.search(r"(\d+) bytes smem", rest)) else 0
         kernels.append({
             "source": source.name, "kernel": name.removesuffix("_kernel") + made_for,
-            "architecture": int(architecture), "threads": threads, "registers": int(registers), "static": static,
+            "architecture": architecture, "threads": threads, "registers": int(registers), "static": static,
             "dynamic": dynamic, "stack": int(stack), "spill_stores": int(stores), "spill_loads": int(loads),
-            "occupancy": occupancy(int(architecture), threads, int(registers), static + dynamic),
+            "occupancy": occupancy(architecture, threads, int(registers), static + dynamic),
         })  # fmt: skip
     return kernels
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--architectures", type=int, nargs="+", default=list(LIMITS), choices=LIMITS)
+    parser.add_argument("--architectures", nargs="+", default=list(LIMITS), choices=LIMITS)
     parser.add_argument("--check", action="store_true", help="only the sources of hot kernels, nothing is recorded")
     parser.add_argument("--nvcc", default="nvcc")
     args = parser.parse_args()

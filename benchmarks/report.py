@@ -19,7 +19,7 @@ def kernels() -> str:
             "performance.md."]  # fmt: skip
     if compiled := read("kernel_resources"):
         last = compiled[-1]
-        architectures = sorted({k["architecture"] for k in last["kernels"]})
+        architectures = list(dict.fromkeys(k["architecture"] for k in last["kernels"]))
         cells: dict[tuple[str, str], dict[int, dict]] = {}
         for k in last["kernels"]:
             cells.setdefault((k["source"], k["kernel"]), {})[k["architecture"]] = k

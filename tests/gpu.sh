@@ -75,7 +75,7 @@ sources() { find CMakeLists.txt stamp kernels tests benchmarks/kernels -type f !
 prebuild() {
   [ -d gpu/cmake ] || { echo "tests/gpu.sh prebuild: there is no gpu/; run tests/gpu.sh pack first" >&2; return 1; }
   build=$PWD/build/gpu
-  configure -DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF -DCMAKE_CUDA_ARCHITECTURES=90
+  configure -DSTAMP_CUDA=ON -DSTAMP_BUILD_SIMULATOR=OFF -DCMAKE_CUDA_ARCHITECTURES=90a
   cmake --build "$build" --parallel "$STAMP_NUM_THREADS"
   rm -rf gpu/built
   mkdir -p gpu/built

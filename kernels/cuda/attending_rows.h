@@ -2,10 +2,14 @@
 //
 //   z = rows · streamᵀ       out += p · stream       p what the caller makes of z
 //
-// A block of 4 warps owns 128 rows, a warp 32. They lie in shared memory beside two tiles of 64 stream rows; z [32,64]
-// and out [32,W] stay in registers (64 + 2·W a lane). ldmatrix brings 6 fragments for 16 mma in the first product, and
-// 1 for 4 in the second: at W = 112 70 for 224, 0.63 of what shared memory could bring while mma.sync multiplies.
-// Sixteen sums are independent of each other, so two warps a scheduler cover what an mma takes.
+// A block of 4 warps owns 128 rows, which lie in shared memory beside two tiles of 64 stream rows; z [128,64] and out
+// [128,W] stay in registers (64 + 2·W a lane). Two blocks a multiprocessor: one multiplies while the other makes p.
+//
+// Compute capability 9.0 has warpgroups multiply from shared memory (wgmma), 64 rows at once: both operands of the
+// first product are read there, 4 KB for what takes 32 cycles, which is all that it brings, and one of the second, half
+// of that. Elsewhere a warp multiplies its 32 rows (mma.sync): ldmatrix brings 6 fragments for 16 mma in the first
+// product, and 1 for 4 in the second; at W = 112 70 for 224, 0.63 of what shared memory could bring meanwhile. Sixteen
+// sums are independent of each other, so two warps a scheduler cover what an mma takes.
 #pragma once
 
 #include "kernels/cuda/tensor_rows.h"
@@ -17,14 +21,20 @@ constexpr std::size_t kAttendingBytes = 4 * kTileBytes<W>;  // two tiles of the 
 
 template <int W>
 __device__ bf16* own_rows() {
-  return static_cast<bf16*>(dynamic_shared()) + 2 * kStream * kSharedStride<W>;
+  return static_cast<bf16*>(dynamic_shared()) + 2 * kStream * W;
+}
+
+// Which of the block's rows this thread has in [m] and, of a fragment, in [2h] and [2h + 1].
+__device__ inline int own_row(int m, int h) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, g = lane_index() / 4 + 8 * h;
+  return has_warpgroups() ? 64 * m + 16 * warp + g : 32 * warp + 16 * m + g;
 }
 
 // Stream rows whose scores there are registers for.
 template <int W>
 constexpr int kChunk = W > 112 ? kStream / 2 : kStream;
 
-// Scores: z[m][n][2h + c] is row 16m + lane / 4 + 8h of the warp and stream row 8n + 2 (lane % 4) + c of the chunk.
+// Scores: z[m][n][2h + c] is row own_row(m, h) and stream row 8n + 2 (lane % 4) + c of the chunk.
 template <int W>
 using Scores = float[2][kChunk<W> / 8][4];
 
@@ -33,7 +43,7 @@ template <int W, class Visit>
 __device__ void for_chunks(const bf16* stream, int first, int last, Visit&& visit) {
   for_tiles<W>(stream, first, last, [&](int tile, const bf16* rows) {
 #pragma unroll 1
-    for (int i = 0; i < kStream; i += kChunk<W>) visit(tile * kStream + i, rows + i * kSharedStride<W>);
+    for (int i = 0; i < kStream; i += kChunk<W>) visit(tile * kStream + i, rows + i * W);
   });
 }
 
@@ -50,27 +60,69 @@ struct AttendingRows {
         for (int i = 0; i < 4; ++i) out[m][n][i] = 0;
   }
 
-  // z of the warp's rows, which lie at `own`, and a chunk.
-  __device__ static void scores(const bf16* own, const bf16* chunk, Scores<W>& z) {
-    constexpr int kStride = kSharedStride<W>;
-    const int lane = lane_index();
+  // z of the block's rows, at own_rows(), and a chunk.
+  __device__ static void scores(const bf16* chunk, Scores<W>& z) {
+    if (has_warpgroups())
+      scores_by_warpgroup(chunk, z);
+    else
+      scores_by_warps(chunk, z);
+  }
+
+  // out += p times the chunk. The accumulators of one product are laid out as the operand of the next.
+  __device__ void accumulate(const bf16* chunk, const Scores<W>& p) {
+    if (has_warpgroups())
+      accumulate_by_warpgroup(chunk, p);
+    else
+      accumulate_by_warps(chunk, p);
+  }
+
+ private:
+  __device__ static void scores_by_warpgroup(const bf16* chunk, Scores<W>& z) {
+    warpgroup_arrive();
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int k = 0; k < W / 16; ++k)
+        warpgroup_multiply(z[m], rows_in_shared<W>(own_rows<W>() + 64 * m * W + 16 * kCore * k),
+                           rows_in_shared<W>(chunk + 16 * kCore * k), k > 0);
+    warpgroup_commit();
+    warpgroup_wait(z);
+  }
+
+  __device__ void accumulate_by_warpgroup(const bf16* chunk, const Scores<W>& p) {
+    std::uint32_t left[2][kChunk<W> / 16][4];
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int j = 0; j < kChunk<W> / 16; ++j) pack(p[m][2 * j], p[m][2 * j + 1], left[m][j]);
+    warpgroup_arrive();
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int j = 0; j < kChunk<W> / 16; ++j)
+        warpgroup_add(out[m], left[m][j], columns_in_shared<W>(chunk + 16 * j * W));
+    warpgroup_commit();
+    warpgroup_wait(out);
+  }
+
+  __device__ static void scores_by_warps(const bf16* chunk, Scores<W>& z) {
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
       for (int n = 0; n < kChunk<W> / 8; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) z[m][n][i] = 0;
-    const bf16* left = own + lane % 16 * kStride + lane / 16 * 8;
-    const bf16* right = chunk + (lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 8;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const bf16 *left = own_rows<W>() + warp * 32 * W + rows_first(W), *right = chunk + columns_first(W);
 #pragma unroll
     for (int k = 0; k < W / 16; ++k) {
       std::uint32_t a[2][4];
 #pragma unroll
-      for (int m = 0; m < 2; ++m) load_matrices(a[m], left + 16 * m * kStride + 16 * k);
+      for (int m = 0; m < 2; ++m) load_matrices(a[m], left + 16 * m * W + 16 * kCore * k);
 #pragma unroll
       for (int j = 0; j < kChunk<W> / 16; ++j) {
         std::uint32_t b[4];
-        load_matrices(b, right + 16 * j * kStride + 16 * k);
+        load_matrices(b, right + 16 * j * W + 16 * kCore * k);
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
           mma_m16n8k16(z[m][2 * j], a[m], {b[0], b[1]});
@@ -80,23 +132,17 @@ struct AttendingRows {
     }
   }
 
-  // out += p times the chunk. The accumulators of one product are laid out as the operand of the next.
-  __device__ void accumulate(const bf16* chunk, const Scores<W>& p) {
-    constexpr int kStride = kSharedStride<W>;
-    const int lane = lane_index();
-    const bf16* right = chunk + lane % 16 * kStride + lane / 16 * 8;
+  __device__ void accumulate_by_warps(const bf16* chunk, const Scores<W>& p) {
+    const bf16* right = chunk + rows_first(W);
 #pragma unroll
     for (int j = 0; j < kChunk<W> / 16; ++j) {
       std::uint32_t left[2][4];
 #pragma unroll
-      for (int m = 0; m < 2; ++m)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          left[m][i] = pack_bf16(p[m][2 * j + i / 2][i % 2 * 2], p[m][2 * j + i / 2][i % 2 * 2 + 1]);
+      for (int m = 0; m < 2; ++m) pack(p[m][2 * j], p[m][2 * j + 1], left[m]);
 #pragma unroll
       for (int n = 0; n < W / 16; ++n) {
         std::uint32_t b[4];
-        load_matrices_transposed(b, right + 16 * j * kStride + 16 * n);
+        load_matrices_transposed(b, right + 16 * j * W + 16 * kCore * n);
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
           mma_m16n8k16(out[m][2 * n], left[m], {b[0], b[1]});
@@ -104,6 +150,14 @@ struct AttendingRows {
         }
       }
     }
+  }
+
+  // Sixteen stream rows of p as the left operand.
+  __device__ static void pack(const float (&low)[4], const float (&high)[4], std::uint32_t (&a)[4]) {
+    a[0] = pack_bf16(low[0], low[1]);
+    a[1] = pack_bf16(low[2], low[3]);
+    a[2] = pack_bf16(high[0], high[1]);
+    a[3] = pack_bf16(high[2], high[3]);
   }
 };
 

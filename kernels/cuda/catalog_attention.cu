@@ -8,10 +8,10 @@
 // what was added up shrinks when it grows. Parts are combined by a block a query, in one order.
 //
 // With W = D rounded up to 32, 64, 112 or 128: 4·B·V·W flops, B·V exponentials; 2·V·W bytes, once for each 128 queries,
-// and parts of 4·B·W bytes each, written and read. At V = 43,097, D = 100, B = 512: 9.9 Gflop, 16 µs at the 620 Tflop/s
-// that mma.sync is said to reach on an H100 and 28 µs at the 350 that flash attention makes of it; ldmatrix 13 µs,
-// exponentials 6, 40 MB through the second-level cache 8, all beside the products. With 2 µs to begin and 15 MB of
-// parts to write: predicted 32 µs. Combining: 15 MB read, 3 µs, a launch, and 1 for the last block: predicted 6 µs.
+// and parts of 4·B·W bytes each, written and read. At V = 43,097, D = 100, B = 512: 9.9 Gflop, 10 µs at what tensor
+// cores could do and 23 at the 440 Tflop/s that flash attention makes of wgmma at such widths (28 at 350 by mma.sync);
+// exponentials 6, 40 MB through the second-level cache 8, both beside the products. With 2 µs to begin and 15 MB of
+// parts to write: predicted 27 µs. Combining: 15 MB read, 3 µs, a launch, and 1 for the last block: predicted 6 µs.
 #include <algorithm>
 
 #include "kernels/cuda/attending_rows.h"
@@ -20,42 +20,44 @@
 namespace stamp::cuda {
 namespace {
 
-// y[N',W] = bf16 of x[N,D], of length 1 where asked for; the rest zero. A warp a row.
+// y[N',W] = bf16 of x[N,D], of length 1 where asked for; the rest zero. A warp 8 rows.
 __global__ void bf16_rows_kernel(Index N, Index padded, Index D, int W, ItemRows x, std::uint32_t* y) {
-  const Index n = warp_index();
-  if (n >= padded) return;
-  const float* row = n < N ? row_of(x, n, D) : nullptr;
-  float scale = 1;
-  if (row && x.normalize) scale = x.inverse_norms ? x.inverse_norms[n] : unit_scale(warp_dot(D, row, row));
-  write_bf16_row(row ? D : 0, W, row, scale, y + n * (W / 2));
+  const Index first = warp_index() * kCore;
+  if (first >= padded) return;
+  float scale = 1;  // of the row that this lane writes
+  for (int row = 0; x.normalize && row < kCore && first + row < N; ++row) {
+    const float* at = row_of(x, first + row, D);
+    const float own = x.inverse_norms ? x.inverse_norms[first + row] : unit_scale(warp_dot(D, at, at));
+    if (lane_index() / 4 == row) scale = own;
+  }
+  const auto pair = [&](int row, int column) {
+    const auto at = [&](Index d) { return first + row < N && d < D ? row_of(x, first + row, D)[d] * scale : 0.0f; };
+    return make_float2(at(column), at(column + 1));
+  };
+  write_bf16_rows(W, pair, y + first * (W / 2));
 }
 
 constexpr float kLog2e = 1.4426950408889634f;
 
-// Columns d … d + 3 of a row[D], zeros behind it.
-__device__ float4 columns_at(const float* row, Index D, Index d) {
-  if (D % 4 == 0) return d < D ? *reinterpret_cast<const float4*>(row + d) : make_float4(0, 0, 0, 0);
-  const auto at = [&](Index column) { return column < D ? row[column] : 0.0f; };
-  return make_float4(at(d), at(d + 1), at(d + 2), at(d + 3));
+// Columns d and d + 1 of a row[D], zeros behind it.
+__device__ float2 columns_at(const float* row, Index D, Index d) {
+  if (D % 2 == 0) return d < D ? *reinterpret_cast<const float2*>(row + d) : make_float2(0, 0);
+  return make_float2(d < D ? row[d] : 0.0f, d + 1 < D ? row[d + 1] : 0.0f);
 }
 
-// bf16 of the warp's 32 queries from `first` on to shared memory; zeros behind the batch.
+// bf16 of 32 queries from `first` on to shared memory, by a warp; zeros behind the batch.
 template <int W>
-__device__ void round_queries(const CatalogCrossEntropy& p, Index first, bf16* own) {
-  constexpr int kAtOnce = 8;
-  const int column = 4 * lane_index();
-  if (column >= W) return;
+__device__ void round_queries(const CatalogCrossEntropy& p, Index first, bf16* to) {
 #pragma unroll 1
-  for (int row = 0; row < 32; row += kAtOnce) {
-    float4 x[kAtOnce];
+  for (int row = 0; row < 32; row += kCore) {
+    float2 x[W / kCore];  // all of them under way together
+    const Index b = first + row + lane_index() / 4;
 #pragma unroll
-    for (int j = 0; j < kAtOnce; ++j)
-      x[j] = first + row + j < p.B ? columns_at(p.queries + (first + row + j) * p.D, p.D, column)
-                                   : make_float4(0, 0, 0, 0);
+    for (int i = 0; i < W / kCore; ++i)
+      x[i] = b < p.B ? columns_at(p.queries + b * p.D, p.D, kCore * i + lane_index() % 4 * 2) : make_float2(0, 0);
 #pragma unroll
-    for (int j = 0; j < kAtOnce; ++j)
-      *reinterpret_cast<uint2*>(own + (row + j) * kSharedStride<W> + column) =
-          make_uint2(pack_bf16(x[j].x, x[j].y), pack_bf16(x[j].z, x[j].w));
+    for (int i = 0; i < W / kCore; ++i)
+      reinterpret_cast<std::uint32_t*>(to + row * W)[i * kWarp + lane_index()] = pack_bf16(x[i].x, x[i].y);
   }
 }
 
@@ -72,19 +74,19 @@ template <int W>
 __global__ void __launch_bounds__(kTensorThreads, 2)
     attend_catalog_kernel(const __grid_constant__ CatalogCrossEntropy p, int tiles, Index padded, const bf16* items,
                           bf16* queries, float2* stats, float* outs) {
-  const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
+  const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, t = lane % 4;
   const int part = static_cast<int>(blockIdx.x), parts = static_cast<int>(gridDim.x);
-  const int own = static_cast<int>(blockIdx.y) * kRows + warp * 32;
-  bf16* own_queries = own_rows<W>() + warp * 32 * kSharedStride<W>;
-  round_queries<W>(p, own, own_queries);
+  const int own = static_cast<int>(blockIdx.y) * kRows;
+  bf16* of_warp = own_rows<W>() + warp * 32 * W;
+  round_queries<W>(p, own + warp * 32, of_warp);
   __syncwarp();
   if (part == 0)
     for (int i = lane; i < 32 * W / 8; i += kWarp)
-      reinterpret_cast<uint4*>(queries + Index{own} * W)[i] =
-          *reinterpret_cast<const uint4*>(own_queries + i / (W / 8) * kSharedStride<W> + i % (W / 8) * 8);
+      reinterpret_cast<uint4*>(queries + (Index{own} + warp * 32) * W)[i] = reinterpret_cast<const uint4*>(of_warp)[i];
+  fence_async_proxy();  // for the barrier before the first tile
   AttendingRows<W> rows;
   rows.clear();
-  float tops[2][2], sums[2][2];  // of rows g and g + 8; sums are this lane's share
+  float tops[2][2], sums[2][2];  // of own_row(m, h); sums are this lane's share
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -93,9 +95,9 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
   const int begin = static_cast<int>(Index{part} * tiles / parts);
   const int end = static_cast<int>((Index{part} + 1) * tiles / parts);
   for_chunks<W>(items, begin, end, [&](int first, const bf16* products) {
-    if (own >= p.B || first >= p.V) return;  // nobody's queries, no products
+    if (first >= p.V || (!has_warpgroups() && own + warp * 32 >= p.B)) return;  // no products, nobody's queries
     Scores<W> z;
-    rows.scores(own_queries, products, z);
+    rows.scores(products, z);
     if (const std::uint64_t out = left_out(p, first, kChunk<W>))  // or behind the catalog
 #pragma unroll
       for (int m = 0; m < 2; ++m)
@@ -153,7 +155,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
       float sum = sums[m][h];
       sum += __shfl_xor_sync(kAll, sum, 1);
       sum += __shfl_xor_sync(kAll, sum, 2);
-      const Index b = own + 16 * m + g + 8 * h, row = part * padded + b;
+      const Index b = own + own_row(m, h), row = part * padded + b;
       if (b >= p.B) continue;
       if (t == 0) stats[row] = make_float2(tops[m][h], sum);
 #pragma unroll
@@ -204,7 +206,8 @@ __global__ void __launch_bounds__(kThreads)
   if (warp == 0) {
     float score = 0;
     for (int d = lane; d < W; d += kWarp)
-      score = fmaf(__bfloat162float(queries[b * W + d]), __bfloat162float(items[target * W + d]), score);
+      score =
+          fmaf(__bfloat162float(queries[place_of(b, d, W)]), __bfloat162float(items[place_of(target, d, W)]), score);
     score = warp_sum(score);
     const float log_sum = top / kLog2e + logf(sum);
     if (lane == 0) {
@@ -233,12 +236,12 @@ Index CudaDevice::rounded_size(Index V, Index D) const {
   return bytes;
 }
 
-// A warp a row: 4·V·D bytes read, 2·V·W written.
+// 4·V·D bytes read, 2·V·W written.
 void CudaDevice::round_items(Index V, Index D, const ItemRows& items, std::byte* copy) {
   with_width(D, [&](auto width) {
     const Index Vp = rounded(V, kRows);
-    launch("round_items", bf16_rows_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D, int{width}, items,
-           reinterpret_cast<std::uint32_t*>(copy));
+    launch("round_items", bf16_rows_kernel, blocks_for(Vp / kCore, kWarps), dim3(kThreads), 0, V, Vp, D, int{width},
+           items, reinterpret_cast<std::uint32_t*>(copy));
   });
 }
 

@@ -10,10 +10,10 @@
 // asked into the second-level cache when its products begin.
 //
 // 4·B·V·W flops, B·V exponentials, 24·V·D + 4·V·W bytes, parts of 512·W bytes: two written and read a block at most. At
-// V = 43,097, D = 100, B = 512: 9.9 Gflop, 26 to 28 µs as forward does them; 122 MB, 31 µs at 3.98 TB/s, of which the
+// V = 43,097, D = 100, B = 512: 9.9 Gflop, 20 to 23 µs as forward does them; 122 MB, 31 µs at 3.98 TB/s, of which the
 // 52 MB read and a third of what is written pass while others multiply; the last tiles' 46 MB go to the second-level
 // cache in some 9 µs. With 3 µs to begin and for the parts: predicted 40 µs. At V = 466,867 memory is the bound: 1.33
-// GB, 334 µs, beside 107 Gflop, 300 µs; 14 tiles a block overlap: predicted 400 µs, and 310 forward.
+// GB, 334 µs, beside 107 Gflop, 215 µs; 14 tiles a block overlap: predicted 360 µs, and 250 forward.
 #include <algorithm>
 
 #include "kernels/cuda/attending_rows.h"
@@ -78,10 +78,10 @@ __device__ void attend_queries(AttendingRows<W>& rows, const bf16* items, const 
                                int first, int last) {
   fetch_rows<W, kRows>(items, own_rows<W>());
   rows.clear();
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, t = lane_index() % 4;
+  const int t = lane_index() % 4;
   for_chunks<W>(queries, first, last, [&](int b, const bf16* chunk) {
     Scores<W> z;
-    rows.scores(own_rows<W>() + warp * 32 * kSharedStride<W>, chunk, z);
+    rows.scores(chunk, z);
 #pragma unroll
     for (int n = 0; n < kChunk<W> / 8; ++n) {
       const float4 pair = *reinterpret_cast<const float4*>(shares + b + 8 * n + 2 * t);
@@ -136,12 +136,12 @@ __device__ bool gather_parts(AttendingRows<W>& rows, const Deal& deal, int share
   return true;
 }
 
-// The tile's gradients to shared memory, rows D apart, and each warp finishes its own.
+// The tile's gradients to shared memory, rows D apart, of which each warp finishes 32.
 template <int W>
 __device__ void finish_rows(const AttendingRows<W>& rows, const ItemGradient& p, Index first) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, g = lane_index() / 4, t = lane_index() % 4;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, t = lane_index() % 4;
   const int D = static_cast<int>(p.D);
-  float* d_rows = static_cast<float*>(dynamic_shared()) + warp * 32 * D;
+  auto* d_rows = static_cast<float*>(dynamic_shared());
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -149,7 +149,7 @@ __device__ void finish_rows(const AttendingRows<W>& rows, const ItemGradient& p,
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int d = 8 * n + 2 * t;
-        float* to = d_rows + (16 * m + g + 8 * h) * D + d;
+        float* to = d_rows + own_row(m, h) * D + d;
         if (D % 2 == 0 && d < D) {
           *reinterpret_cast<float2*>(to) = make_float2(rows.out[m][n][2 * h], rows.out[m][n][2 * h + 1]);
         } else {
@@ -157,9 +157,9 @@ __device__ void finish_rows(const AttendingRows<W>& rows, const ItemGradient& p,
           if (d + 1 < D) to[1] = rows.out[m][n][2 * h + 1];
         }
       }
-  __syncwarp();
+  __syncthreads();
   const Index own = first + warp * 32, left = p.V - own;
-  if (left > 0) finish_item_rows(p, own, static_cast<int>(left < 32 ? left : 32), d_rows, W);
+  if (left > 0) finish_item_rows(p, own, static_cast<int>(left < 32 ? left : 32), d_rows + warp * 32 * D, W);
   __syncthreads();  // before the next tile comes
 }
 

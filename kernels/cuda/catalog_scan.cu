@@ -1,5 +1,5 @@
-// Packed catalogs, and pass 1 of the top-k on tensor cores (top_k.h): of each query and chunk the largest bf16 score
-// with a bound on its error.
+// Pass 1 of the top-k on tensor cores (top_k.h): of each query and chunk of 16 products the largest bf16 score with a
+// bound on its error.
 //
 //   z̃ = bf16(q) · bf16(x)     |z - z̃| <= e = error |q| |x|     upper = max (z̃ + e)     lower = max (z̃ - e)
 //
@@ -9,171 +9,319 @@
 // both bounds as to scores, and that rounding keeps order. Lengths so large that a sum might overflow count as
 // infinite, and what is not finite stays so (max_or_nan).
 //
-// A block of 4 warps owns 32, 64 or 128 queries in registers (tensor_rows.h) and a part of the catalog, which streams
-// past in tiles of 64; where queries are few the warps divide the chunks of a tile. Nothing is sorted, nothing kept.
-// Rows of more than 128 dimensions come in slices of up to 128, one after the other for each tile; 32 queries wait for
-// them in shared memory.
+// A block of 4 warps owns 32, 64 or 128 queries in registers and a part of the catalog, which streams past in tiles of
+// 64 (tensor_rows.h). A warpgroup multiplies a tile by 64 queries at once; where there are none, a warp a chunk by its
+// 32, and where queries are few the warps divide the chunks of a tile. Nothing is sorted, nothing kept. Rows of more
+// than 128 dimensions come in slices of up to 128, one after the other for each tile; 32 queries wait for them in
+// shared memory, and warps multiply.
 //
-// 2·B·V·W flops, 2·V·W bytes and 4·B·V/16 written. At V = 1,000,000, W = 112: for one query 224 MB, 56 µs at 4 TB/s
-// (7 Gflop for its 32 rows are 18 µs at what mma.sync reaches, some 400 Tflop/s, and hide in it); for 256 57 Gflop, 143
-// µs, and 64 MB beside it. At V = 43,097: 10 MB for one, from the second-level cache, 4 µs; for 256 2.5 Gflop, 6 µs,
-// and some 3 to begin and end. In slices queries come from shared memory as items do, three ldmatrix for four mma,
-// which bounds it at some 200 Tflop/s: D = 300 and V = 1,000,000 are 672 MB, 168 µs, for up to 32 queries, 0.9 ms for
-// 256.
+// 2·B·V·W flops, 2·V·W bytes and 4·B·V/16 written. At V = 1,000,000, W = 112: for one query 224 MB, 56 µs at 4 TB/s (14
+// Gflop for the 64 rows of a warpgroup are 23 µs at 600 Tflop/s, 7 for 32 by mma.sync 18 at some 400, and hide in it);
+// for 256 57 Gflop, 95 µs by warpgroups if they reach the 600 of others' products, 143 by mma.sync, and 64 MB beside
+// it. At V = 43,097: 10 MB for one, from the second-level cache, 4 µs; for 256 2.5 Gflop, 4 or 6 µs, and some 3 to
+// begin and end. In slices queries come from shared memory as items do, three ldmatrix for four mma, which bounds it at
+// some 200 Tflop/s: D = 300 and V = 1,000,000 are 672 MB, 168 µs, for up to 32 queries, 0.9 ms for 256.
 #include <algorithm>
 
-#include "kernels/cuda/tensor_rows.h"
-#include "kernels/cuda/top_k.h"
+#include "kernels/cuda/packed_catalog.h"
 
 namespace stamp::cuda {
 namespace {
 
-// Shorter rows have bounds of this length, as squares may vanish; of longer ones nothing is known.
-constexpr float kShortest = 1e-15f, kLongest = 1e18f;
 constexpr int kBlocks = 3;  // of a multiprocessor: their registers, and 43 KB of tiles on their way
 constexpr Index kTileChunks = kStream / kChunk;
 static_assert(kChunk == 16 && kTileChunks == 4, "a chunk is what a warp multiplies at once, a tile a float4 of bounds");
 
 float relative_error(Index D) { return 1.04f * 0x1p-7f + 0x1p-22f * static_cast<float>(D); }
 
-// How D dimensions are cut: `count` slices of the width of one of the kernels, the last of them filled up with zeros.
-struct Slices {
-  Index count, width;
-  explicit Slices(Index D) : count((D + kWidest - 1) / kWidest) {
-    with_width((D + count - 1) / count, [&](auto w) { width = w; });
-  }
-  Index all() const { return count * width; }
-};
-
 // Of 32 queries, and the tiles that stream past them.
 std::size_t wide_shared(const Slices& slices) {
-  return sizeof(bf16) * (2 * kStream * (slices.width + 8) + 32 * (slices.all() + 8));
+  return sizeof(bf16) * (2 * kStream * slices.width + 32 * slices.all());
 }
 
-// Where a catalog's parts lie in packed memory.
-struct Packed {
-  float* panels;   // [panel][D][64]
-  bf16* rows;      // [Vp/64][slice][64,W]
-  float* lengths;  // [Vp]; -inf behind the catalog
-  float* longest;  // [Vp/16] of a chunk
-};
-
-Packed packed_at(const std::byte* memory, Index V, Index D) {
-  const Index Vp = rounded(V, kStream);
-  auto* panels = reinterpret_cast<float*>(const_cast<std::byte*>(memory));
-  float* lengths = panels + Vp * D + Vp * Slices(D).all() / 2;
-  return {panels, reinterpret_cast<bf16*>(panels + Vp * D), lengths, lengths + Vp};
-}
-
-// packed[panel][d][64] = x, or x times its inverse norm; zeros behind the catalog. A block a panel.
-__global__ void pack_items_kernel(Index V, Index D, ItemRows items, float* packed) {
-  const Index first = static_cast<Index>(blockIdx.x) * kPanel;
-  for (Index i = threadIdx.x; i < D * kPanel; i += kThreads) {
-    const Index v = first + i % kPanel;
-    const float scale = items.normalize && v < V ? items.inverse_norms[v] : 1.0f;
-    packed[first * D + i] = v < V ? row_of(items, v, D)[i / kPanel] * scale : 0.0f;
-  }
-}
-
-// Rows in bf16 [Vp/64][slice][64,W], of length 1 where asked for; zeros behind them. A warp a row.
-__global__ void pack_rows_kernel(Index V, Index padded, Index D, Index slices, Index W, ItemRows items,
-                                 std::uint32_t* rows) {
-  const Index v = warp_index();
-  if (v >= padded) return;
-  const float scale = items.normalize && v < V ? items.inverse_norms[v] : 1.0f;
-  const auto at = [&](Index d) { return v < V && d < D ? row_of(items, v, D)[d] * scale : 0.0f; };
-  for (Index pair = lane_index(); pair < slices * W / 2; pair += kWarp) {
-    const Index slice = pair / (W / 2), place = (v / kStream * slices + slice) * kStream + v % kStream;
-    rows[place * (W / 2) + pair % (W / 2)] = pack_bf16(at(2 * pair), at(2 * pair + 1));
-  }
-}
-
-// A warp a row.
-__global__ void inverse_norms_kernel(Index V, Index D, ItemRows items, float* norms) {
-  const Index v = warp_index();
-  if (v >= V) return;
-  const float norm = sqrtf(warp_dot(D, row_of(items, v, D), row_of(items, v, D)));
-  if (lane_index() == 0) norms[v] = norm > 0 ? 1 / norm : 1.0f;
-}
-
-// What |x| counts as in bounds; by a warp.
-__device__ float bounded_length(const ItemRows& x, Index n, Index D) {
-  const float scale = x.normalize ? x.inverse_norms[n] : 1.0f;
-  float sum = 0;
-  for (Index d = lane_index(); d < D; d += kWarp) {
-    const float value = row_of(x, n, D)[d] * scale;
-    sum += value * value;
-  }
-  const float length = sqrtf(warp_sum(sum));
-  return length <= kLongest ? fmaxf(length, kShortest) : INFINITY;
-}
-
-// A warp a chunk.
-__global__ void lengths_kernel(Index V, Index padded, Index D, ItemRows items, float* lengths, float* longest) {
-  const Index chunk = warp_index();
-  if (chunk * kChunk >= padded) return;
-  float most = -INFINITY;
-  for (Index v = chunk * kChunk; v < (chunk + 1) * kChunk; ++v) {
-    const float length = v < V ? bounded_length(items, v, D) : -INFINITY;
-    if (lane_index() == 0) lengths[v] = length;
-    most = fmaxf(most, length);
-  }
-  if (lane_index() == 0) longest[chunk] = most;
-}
-
-// Queries in bf16 [Bp,W], of all slices, zeros behind them; and the errors of their scores [B]. A warp a query.
+// Queries in bf16 [Bp,W], of all slices, zeros behind them; and the errors of their scores [B]. A warp 8 queries.
 __global__ void prepare_queries_kernel(CatalogTopK p, Index padded, Index W, float error, std::uint32_t* rows,
                                        float* errors) {
-  const Index b = warp_index();
-  if (b >= padded) return;
+  const Index first = warp_index() * kCore, b = first + lane_index() / 4;
+  if (first >= padded) return;
   const auto at = [&](Index d) { return b < p.B && d < p.D ? p.queries[b * p.D + d] : 0.0f; };
-  for (Index pair = lane_index(); pair < W / 2; pair += kWarp)
-    rows[b * (W / 2) + pair] = pack_bf16(at(2 * pair), at(2 * pair + 1));
-  if (b >= p.B) return;
-  const float length = bounded_length(ItemRows{p.queries}, b, p.D);
-  if (lane_index() == 0) errors[b] = error * length;
+  float squared = 0;  // of the query, this lane's share
+  const auto pair = [&](int, int column) {
+    const float2 x = make_float2(at(column), at(column + 1));
+    squared = fmaf(x.y, x.y, fmaf(x.x, x.x, squared));
+    return x;
+  };
+  write_bf16_rows(static_cast<int>(W), pair, rows + first * (W / 2));
+  squared += __shfl_xor_sync(kAll, squared, 1);
+  squared += __shfl_xor_sync(kAll, squared, 2);
+  if (b < p.B && lane_index() % 4 == 0) errors[b] = error * bounded(sqrtf(squared));
 }
 
-// Of four rows, each in the four lanes of a quad: the maximum of the row of this lane's number in the quad.
-__device__ float quad_max(const float (&rows)[4]) {
+// Of four values, each in the four lanes of a quad: the maximum of the value of this lane's number in the quad.
+__device__ float quad_max(const float (&values)[4]) {
   const int t = lane_index() % 4;
-  const auto exchange = [&](float even, float odd, int bit) {  // keeps the row of this lane's bit, hands the other over
+  const auto exchange = [&](float even, float odd, int bit) {  // keeps the one of this lane's bit, hands the other over
     const bool keeps_odd = t & bit;
     const float other = __shfl_xor_sync(kAll, keeps_odd ? even : odd, bit);
     return max_or_nan(keeps_odd ? odd : even, other);
   };
-  return exchange(exchange(rows[0], rows[1], 1), exchange(rows[2], rows[3], 1), 2);
+  return exchange(exchange(values[0], values[1], 1), exchange(values[2], values[3], 1), 2);
+}
+
+// What bounds of a query take beside its scores.
+struct Query {
+  Index b;
+  float error;
+  bool excludes;  // somebody of the warp's does
+};
+
+template <bool kBoosted>
+struct Bounds {
+  float upper, lower;  // lower where boosts want it
+};
+
+// The largest bounds of four products of a query: those numbered 8n + c from `first` on, in tile `tile`, with scores
+// z[n][c].
+template <bool kBoosted>
+__device__ Bounds<kBoosted> bounds_of(const CatalogTopK& p, const Query& query, Index tile, int first,
+                                      const float (&z)[2][2], const float (&lengths)[2][2]) {
+  Bounds<kBoosted> most{-INFINITY, -INFINITY};
+  unsigned out = 0;  // bit 8n + c
+  if (query.excludes && query.b < p.B && p.excluded[query.b])
+    out = static_cast<unsigned>(p.excluded[query.b][tile] >> first);
+  const float* boosts = kBoosted && p.boosts && query.b < p.B ? p.boosts[query.b] : nullptr;
+#pragma unroll
+  for (int n = 0; n < 2; ++n)
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      float high = fmaf(query.error, lengths[n][c], z[n][c]);
+      bool is_out = out >> (8 * n + c) & 1;
+      if (kBoosted) {
+        const Index v = tile * kStream + first + 8 * n + c;
+        is_out |= v >= p.V;
+        float low = fmaf(-query.error, lengths[n][c], z[n][c]);
+        if (boosts && !is_out) high += boosts[v], low += boosts[v];
+        most.lower = max_or_nan(most.lower, is_out ? -INFINITY : low);
+      }
+      most.upper = max_or_nan(most.upper, is_out ? -INFINITY : high);
+    }
+  return most;
+}
+
+__device__ float error_of(const CatalogTopK& p, const ChunkBounds& bounds, Index b) {
+  return b < p.B ? bounds.errors[b] : 0.0f;
+}
+__device__ bool excludes(const CatalogTopK& p, Index b) { return p.excluded && b < p.B && p.excluded[b]; }
+
+// The left operand of tensor cores, in registers: rows of 16 as mma_m16n8k16 has them.
+template <int W>
+struct RowFragments {
+  std::uint32_t a[2][W / 16][4];
+
+  // Rows [16,W] from `first` on, a multiple of 16.
+  __device__ void load(int m, const bf16* first) {
+    const int g = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+    for (int k = 0; k < W / 16; ++k)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        a[m][k][i] =
+            *reinterpret_cast<const std::uint32_t*>(first + place_of(g + i % 2 * 8, 16 * k + 2 * t + i / 2 * kCore, W));
+  }
+  __device__ void clear(int m) {
+#pragma unroll
+    for (auto& fragment : a[m])
+#pragma unroll
+      for (std::uint32_t& pair : fragment) pair = 0;
+  }
+};
+
+// The bounds of the block's queries, `count` from `own` on, and the chunks of tiles begin … end - 1: 64 queries by 64
+// products at once, of which a lane has two rows.
+template <int W, bool kBoosted>
+__device__ void scan_by_warpgroup(const CatalogTopK& p, int begin, int end, Index own, int count, const bf16* queries,
+                                  const bf16* items, const float* lengths, const ChunkBounds& bounds) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, g = lane_index() / 4, t = lane_index() % 4;
+  const auto row_at = [&](int m, int h) { return 64 * m + 16 * warp + 8 * h + g; };
+  RowFragments<W> rows;
+  Query query[2][2];
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    const int first = 64 * m + 16 * warp;
+    if (first < count)
+      rows.load(m, queries + (own + first) * W);
+    else
+      rows.clear(m);  // nobody's
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const Index b = first < count ? own + row_at(m, h) : p.B;
+      query[m][h] = {b, error_of(p, bounds, b), excludes(p, b)};
+    }
+    query[m][0].excludes = query[m][1].excludes = __any_sync(kAll, query[m][0].excludes || query[m][1].excludes);
+  }
+  for_tiles<W>(items, begin, end, [&](int tile, const bf16* products) {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      if (64 * m >= count) break;
+      float z[1][kStream / 8][4];
+      warpgroup_arrive();
+#pragma unroll
+      for (int k = 0; k < W / 16; ++k)
+        warpgroup_multiply(z[0], rows.a[m][k], rows_in_shared<W>(products + 16 * kCore * k), k > 0);
+      warpgroup_commit();
+      float2 length[kStream / 8];
+#pragma unroll
+      for (int n = 0; n < kStream / 8; ++n)
+        length[n] = *reinterpret_cast<const float2*>(lengths + Index{tile} * kStream + 8 * n + 2 * t);
+      warpgroup_wait(z);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float upper[kTileChunks], lower[kTileChunks];  // of this lane's products
+#pragma unroll
+        for (int i = 0; i < kTileChunks; ++i) {
+          const float of_chunk[2][2] = {{z[0][2 * i][2 * h], z[0][2 * i][2 * h + 1]},
+                                        {z[0][2 * i + 1][2 * h], z[0][2 * i + 1][2 * h + 1]}};
+          const float their_lengths[2][2] = {{length[2 * i].x, length[2 * i].y},
+                                             {length[2 * i + 1].x, length[2 * i + 1].y}};
+          const auto most = bounds_of<kBoosted>(p, query[m][h], tile, kChunk * i + 2 * t, of_chunk, their_lengths);
+          upper[i] = most.upper, lower[i] = most.lower;
+        }
+        const float high = quad_max(upper), low = kBoosted ? quad_max(lower) : 0;
+        if (query[m][h].b >= p.B) continue;
+        const Index place = query[m][h].b * bounds.chunks + tile * kTileChunks + t;
+        bounds.upper[place] = high;
+        if (kBoosted) bounds.lower[place] = low;
+      }
+    }
+  });
+}
+
+// The same by warps of 32 queries, 32 queries by a chunk at once.
+template <int W, bool kBoosted>
+class ChunkByWarp {
+ public:
+  // Queries from `own` on; which of `splits` warps that divide the chunks this one is.
+  __device__ ChunkByWarp(const CatalogTopK& p, Index own, int split, int splits, const ChunkBounds& bounds)
+      : split_(split), splits_(splits) {
+    bool any = false;
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const Index b = own + 8 * r + lane_index() / 4;  // 16m + 8h of the fragments
+      queries_[r] = {b, error_of(p, bounds, b), false};
+      any |= excludes(p, b);
+    }
+    any = __any_sync(kAll, any);
+#pragma unroll
+    for (Query& query : queries_) query.excludes = any;
+  }
+
+  __device__ bool has(int i) const { return i % splits_ == split_; }
+
+  // From the scores of chunk i of a tile, z[m][n][2h + c].
+  __device__ void keep(const CatalogTopK& p, Index tile, int i, const float (&z)[2][2][4], const float* lengths,
+                       const ChunkBounds& bounds) {
+    const int t = lane_index() % 4, first = kChunk * i + 2 * t;
+    float length[2][2];
+#pragma unroll
+    for (int n = 0; n < 2; ++n)
+#pragma unroll
+      for (int c = 0; c < 2; ++c) length[n][c] = lengths[tile * kStream + first + 8 * n + c];
+    float upper[4], lower[4];
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const auto& row = z[r / 2];
+      const int h = r % 2 * 2;
+      const float of_row[2][2] = {{row[0][h], row[0][h + 1]}, {row[1][h], row[1][h + 1]}};
+      const auto most = bounds_of<kBoosted>(p, queries_[r], tile, first, of_row, length);
+      upper[r] = most.upper, lower[r] = most.lower;
+    }
+    const Index b = t < 2 ? (t == 0 ? queries_[0].b : queries_[1].b) : (t == 2 ? queries_[2].b : queries_[3].b);
+    write(quad_max(upper), i, upper_, b, p.B, tile, bounds.chunks, bounds.upper);
+    if (kBoosted) write(quad_max(lower), i, lower_, b, p.B, tile, bounds.chunks, bounds.lower);
+  }
+
+ private:
+  __device__ void write(float bound, int i, float (&kept)[kTileChunks], Index b, Index B, Index tile, Index chunks,
+                        float* to) const {
+#pragma unroll
+    for (int j = 0; j < kTileChunks; ++j) kept[j] = i == j ? bound : kept[j];
+    if (b >= B) return;
+    to += b * chunks + tile * kTileChunks;
+    if (splits_ > 1)
+      to[i] = bound;
+    else if (i == kTileChunks - 1)
+      *reinterpret_cast<float4*>(to) = make_float4(kept[0], kept[1], kept[2], kept[3]);
+  }
+
+  Query queries_[4];
+  int split_, splits_;
+  float upper_[kTileChunks] = {}, lower_[kTileChunks] = {};  // of row t of this lane, in one tile
+};
+
+template <int W, bool kBoosted>
+__device__ void scan_by_warps(const CatalogTopK& p, int begin, int end, Index own, int split, int splits,
+                              const bf16* queries, const bf16* items, const float* lengths, const ChunkBounds& bounds) {
+  RowFragments<W> rows;
+  rows.load(0, queries + own * W);
+  rows.load(1, queries + (own + 16) * W);
+  ChunkByWarp<W, kBoosted> chunks(p, own, split, splits, bounds);
+  for_stream<W>(items, begin, end, [&](int tile, const bf16* products, int i) {
+    if (!chunks.has(i)) return;
+    float z[2][2][4] = {};
+#pragma unroll
+    for (int k = 0; k < W / 16; ++k) {
+      std::uint32_t b[4];
+      load_matrices(b, products + columns_first(W) + 16 * kCore * k);
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        mma_m16n8k16(z[m][0], rows.a[m][k], {b[0], b[1]});
+        mma_m16n8k16(z[m][1], rows.a[m][k], {b[2], b[3]});
+      }
+    }
+    chunks.keep(p, tile, i, z, lengths, bounds);
+  });
+}
+
+// `queries` [Bp,W], `items` as packed; grid: parts of the catalog, blocks of 32 `groups` queries.
+template <int W, bool kBoosted>
+__global__ void __launch_bounds__(kTensorThreads, kBlocks)
+    scan_bounds_kernel(CatalogTopK p, Index tiles, int groups, const bf16* queries, const bf16* items,
+                       const float* lengths, ChunkBounds bounds) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const Index part = blockIdx.x, parts = gridDim.x, own = Index{blockIdx.y} * groups * 32;
+  const int begin = static_cast<int>(part * tiles / parts), end = static_cast<int>((part + 1) * tiles / parts);
+  if (has_warpgroups())
+    scan_by_warpgroup<W, kBoosted>(p, begin, end, own, 32 * groups, queries, items, lengths, bounds);
+  else
+    scan_by_warps<W, kBoosted>(p, begin, end, own + warp % groups * 32, warp / groups, kTensorThreads / kWarp / groups,
+                               queries, items, lengths, bounds);
 }
 
 // A warp's 32 queries where they do not fit into registers: all slices of them, in shared memory.
 template <int W>
 class WideRows {
  public:
-  static constexpr int kPad = 8;  // so that ldmatrix meets no bank twice
-
   // [32,width] of them; by the block.
-  __device__ WideRows(const bf16* queries, Index width) : stride_(width + kPad) {
-    rows_ = static_cast<bf16*>(dynamic_shared()) + 2 * kStream * kSharedStride<W>;
-    const int pieces = static_cast<int>(width / 8);  // of 16 bytes, a row
-    for (int i = static_cast<int>(threadIdx.x); i < 32 * pieces; i += kTensorThreads)
-      copy_async(rows_ + i / pieces * stride_ + i % pieces * 8, queries + Index{i} * 8);
+  __device__ WideRows(const bf16* queries, Index width) : width_(static_cast<int>(width)) {
+    rows_ = static_cast<bf16*>(dynamic_shared()) + 2 * kStream * W;
+    for (int i = static_cast<int>(threadIdx.x) * 8; i < 32 * width_; i += kTensorThreads * 8)
+      copy_async(rows_ + i, queries + i);
     copy_async_commit();
     copy_async_wait<0>();
     __syncthreads();
   }
 
-  // z += the product of one slice, laid out as that of RowFragments.
-  __device__ void add_scores(Index slice, const bf16* tile, float (&z)[2][2][4]) const {
-    const int lane = lane_index();
-    const bf16* item = tile + (lane % 8 + lane / 16 * 8) * kSharedStride<W> + lane / 8 % 2 * 8;
-    const bf16* query = rows_ + lane % 16 * stride_ + slice * W + lane / 16 * 8;
+  // z += the product of one slice, laid out as in ChunkByWarp::keep.
+  __device__ void add_scores(Index slice, const bf16* chunk, float (&z)[2][2][4]) const {
+    const bf16* item = chunk + columns_first(W);
+    const bf16* query = rows_ + rows_first(width_) + slice * W * kCore;
 #pragma unroll
     for (int k = 0; k < W / 16; ++k) {
       std::uint32_t a[4], b[4];
-      load_matrices(b, item + 16 * k);
+      load_matrices(b, item + 16 * kCore * k);
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        load_matrices(a, query + 16 * m * stride_ + 16 * k);
+        load_matrices(a, query + 16 * m * width_ + 16 * kCore * k);
         mma_m16n8k16(z[m][0], a, {b[0], b[1]});
         mma_m16n8k16(z[m][1], a, {b[2], b[3]});
       }
@@ -182,135 +330,33 @@ class WideRows {
 
  private:
   bf16* rows_;
-  Index stride_;
+  int width_;
 };
 
-// `queries` [Bp,W] of all slices, `items` as packed; grid: parts of the catalog, blocks of 32 `groups` queries, one
-// group where rows are wide.
-template <int W, bool kWide, bool kBoosted>
+// The same for rows in `slices`; grid: parts of the catalog, blocks of 32 queries.
+template <int W, bool kBoosted>
 __global__ void __launch_bounds__(kTensorThreads, kBlocks)
-    scan_bounds_kernel(CatalogTopK p, Index tiles, Index slices, int groups, const bf16* queries, const bf16* items,
-                       const float* lengths, ChunkBounds bounds) {
-  const int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / kWarp, g = lane / 4, t = lane % 4;
-  const int splits = kTensorThreads / kWarp / groups, split = warp / groups;  // of the chunks of a tile
-  const Index part = blockIdx.x, parts = gridDim.x;
-  const Index own = (static_cast<Index>(blockIdx.y) * groups + warp % groups) * 32;
-  const auto row_at = [&](int r) { return own + r * 8 + g; };  // 0 to 3: 16m + 8h of the fragments
-  using Rows = std::conditional_t<kWide, WideRows<W>, RowFragments<W>>;
-  const Rows rows = [&] {
-    if constexpr (kWide) {
-      return Rows(queries + own * slices * W, slices * W);
-    } else {
-      Rows fragments;
-      fragments.load(queries + own * W);
-      return fragments;
-    }
-  }();
-  if (!kWide) slices = 1;
-  float errors[4];
-  bool excludes = false;
-#pragma unroll
-  for (int r = 0; r < 4; ++r) {
-    const Index b = row_at(r);
-    errors[r] = b < p.B ? bounds.errors[b] : 0;
-    excludes |= p.excluded && b < p.B && p.excluded[b];
-  }
-  excludes = __any_sync(kAll, excludes);
-  float upper[kTileChunks] = {}, lower[kTileChunks] = {};  // of row t of this lane, in one tile
-
+    scan_wide_bounds_kernel(CatalogTopK p, Index tiles, Index slices, const bf16* queries, const bf16* items,
+                            const float* lengths, ChunkBounds bounds) {
+  const int warps = kTensorThreads / kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const Index part = blockIdx.x, parts = gridDim.x, own = Index{blockIdx.y} * 32;
+  const WideRows<W> rows(queries + own * slices * W, slices * W);
+  ChunkByWarp<W, kBoosted> chunks(p, own, warp, warps, bounds);
   float z[2][2][4] = {};
-
-  const Index begin = part * tiles / parts * slices, end = (part + 1) * tiles / parts * slices;
-  for_stream<W>(items, begin, end, [&](Index at, const bf16* chunk, int i) {
-    if (i % splits != split) return;
-    Index tile = at;
-    if constexpr (kWide) {
-      tile = at / slices;
-      const Index slice = at - tile * slices;
-      rows.add_scores(slice, chunk, z);
-      if (slice < slices - 1) return;
-    } else {
-      rows.scores(chunk, z);
-    }
-    const Index first = tile * kStream + kChunk * i + 2 * t;
-    float length[2][2];
+  const auto begin = static_cast<int>(part * tiles / parts * slices);
+  const auto end = static_cast<int>((part + 1) * tiles / parts * slices);
+  for_stream<W>(items, begin, end, [&](int at, const bf16* products, int i) {
+    if (!chunks.has(i)) return;
+    const Index tile = at / slices, slice = at - tile * slices;
+    rows.add_scores(slice, products, z);
+    if (slice < slices - 1) return;
+    chunks.keep(p, tile, i, z, lengths, bounds);
 #pragma unroll
-    for (int n = 0; n < 2; ++n)
-#pragma unroll
-      for (int c = 0; c < 2; ++c) length[n][c] = lengths[first + 8 * n + c];
-    float highest[4], surest[4];
-#pragma unroll
-    for (int r = 0; r < 4; ++r) {
-      highest[r] = surest[r] = -INFINITY;
-      unsigned out = 0;  // bit 8n + c
-      if (excludes && row_at(r) < p.B && p.excluded[row_at(r)])
-        out = static_cast<unsigned>(p.excluded[row_at(r)][tile] >> (kChunk * i + 2 * t));
-      const float* boosts = kBoosted && p.boosts && row_at(r) < p.B ? p.boosts[row_at(r)] : nullptr;
-#pragma unroll
-      for (int n = 0; n < 2; ++n)
-#pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          const float score = z[r / 2][n][r % 2 * 2 + c];
-          float high = fmaf(errors[r], length[n][c], score);
-          bool is_out = out >> (8 * n + c) & 1;
-          if (kBoosted) {
-            const Index v = first + 8 * n + c;
-            is_out |= v >= p.V;
-            float low = fmaf(-errors[r], length[n][c], score);
-            if (boosts && !is_out) high += boosts[v], low += boosts[v];
-            surest[r] = max_or_nan(surest[r], is_out ? -INFINITY : low);
-          }
-          highest[r] = max_or_nan(highest[r], is_out ? -INFINITY : high);
-        }
-    }
-    const Index b = row_at(t);
-    const auto keep = [&](float(&kept)[kTileChunks], float bound, float* to) {
-#pragma unroll
-      for (int j = 0; j < kTileChunks; ++j) kept[j] = i == j ? bound : kept[j];
-      if (b >= p.B) return;
-      to += b * bounds.chunks + tile * kTileChunks;
-      if (splits > 1)
-        to[i] = bound;
-      else if (i == kTileChunks - 1)
-        *reinterpret_cast<float4*>(to) = make_float4(kept[0], kept[1], kept[2], kept[3]);
-    };
-    keep(upper, quad_max(highest), bounds.upper);
-    if (kBoosted) keep(lower, quad_max(surest), bounds.lower);
-    if constexpr (kWide)
-#pragma unroll
-      for (int j = 0; j < 16; ++j) z[j / 8][j / 4 % 2][j % 4] = 0;
+    for (int j = 0; j < 16; ++j) z[j / 8][j / 4 % 2][j % 4] = 0;
   });
 }
 
 }  // namespace
-
-Index CudaDevice::packed_size(Index V, Index D) const {
-  const Index Vp = rounded(V, kStream);
-  const Index bounds = can_scan_bounds(D) ? Vp * Slices(D).all() / 2 + Vp + Vp / kChunk : 0;
-  return static_cast<Index>(sizeof(float)) * (Vp * D + bounds);
-}
-
-void CudaDevice::inverse_norms(Index V, Index D, const ItemRows& items, float* norms) {
-  launch("inverse_norms", inverse_norms_kernel, blocks_for(V, kWarps), dim3(kThreads), 0, V, D, items, norms);
-}
-
-void CudaDevice::pack_items(Index V, Index D, const ItemRows& rows, std::byte* packed) {
-  ItemRows items = rows;
-  if (items.normalize && !items.inverse_norms) {
-    float* norms = inverse_norms_.need(V);
-    inverse_norms(V, D, items, norms);
-    items.inverse_norms = norms;
-  }
-  const Packed at = packed_at(packed, V, D);
-  launch("pack_items", pack_items_kernel, blocks_for(V, kPanel), dim3(kThreads), 0, V, D, items, at.panels);
-  if (!can_scan_bounds(D)) return;
-  const Index Vp = rounded(V, kStream);
-  const Slices slices(D);
-  launch("pack_items' bf16 rows", pack_rows_kernel, blocks_for(Vp, kWarps), dim3(kThreads), 0, V, Vp, D, slices.count,
-         slices.width, items, reinterpret_cast<std::uint32_t*>(at.rows));
-  launch("pack_items' lengths", lengths_kernel, blocks_for(Vp / kChunk, kWarps), dim3(kThreads), 0, V, Vp, D, items,
-         at.lengths, at.longest);
-}
 
 bool CudaDevice::can_scan_bounds(Index D) const { return D <= kWidest || wide_shared(Slices(D)) <= shared_limit_; }
 
@@ -323,21 +369,21 @@ void CudaDevice::scan_bounds(const CatalogTopK& p, ChunkBounds& bounds) {
   const Index Bp = rounded(p.B, 32 * groups), blocks = Bp / (32 * groups), tiles = bounds.chunks / kTileChunks;
   bf16* queries = query_tiles_.need(Bp * slices.all());
   float* errors = query_values_.need(p.B);
-  launch("catalog_top_k's queries", prepare_queries_kernel, blocks_for(Bp, kWarps), dim3(kThreads), 0, p, Bp,
+  launch("catalog_top_k's queries", prepare_queries_kernel, blocks_for(Bp / kCore, kWarps), dim3(kThreads), 0, p, Bp,
          slices.all(), relative_error(p.D), reinterpret_cast<std::uint32_t*>(queries), errors);
   bounds.errors = errors;
   bounds.longest = packed.longest;
   const Index parts = std::min(tiles, std::max<Index>(1, kBlocks * multiprocessors_ / blocks));
-  const auto scan = [&](auto kernel, std::size_t shared) {
-    launch("catalog_top_k's bounds", kernel, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(blocks)),
-           dim3(kTensorThreads), shared, p, tiles, slices.count, groups, queries, packed.rows, packed.lengths, bounds);
-  };
+  const dim3 grid(static_cast<unsigned>(parts), static_cast<unsigned>(blocks));
   with_width(slices.width, [&](auto width) {
     constexpr int W = width;
     if (!wide)
-      scan(p.boosts ? scan_bounds_kernel<W, false, true> : scan_bounds_kernel<W, false, false>, 2 * kTileBytes<W>);
+      launch("catalog_top_k's bounds", p.boosts ? scan_bounds_kernel<W, true> : scan_bounds_kernel<W, false>, grid,
+             dim3(kTensorThreads), 2 * kTileBytes<W>, p, tiles, groups, queries, packed.rows, packed.lengths, bounds);
     else if constexpr (W > 64)  // as slices are
-      scan(p.boosts ? scan_bounds_kernel<W, true, true> : scan_bounds_kernel<W, true, false>, wide_shared(slices));
+      launch("catalog_top_k's bounds", p.boosts ? scan_wide_bounds_kernel<W, true> : scan_wide_bounds_kernel<W, false>,
+             grid, dim3(kTensorThreads), wide_shared(slices), p, tiles, slices.count, queries, packed.rows,
+             packed.lengths, bounds);
   });
 }
 

@@ -107,20 +107,26 @@ __device__ inline void normalize_gradients(Index D, int n, const float* items, f
 }
 
 // The bf16 copy of rows [n,D], as bf16_rows_kernel makes it.
-__device__ inline void write_bf16_rows(Index D, int W, int n, bool normalize, const float* rows, std::uint32_t* y) {
-  for (int row = 0; row < n; row += kRowsAtOnce) {
-    float squared[kRowsAtOnce] = {};
-    if (normalize) {
+__device__ inline void copy_in_bf16(Index D, int W, int n, bool normalize, const float* rows, std::uint32_t* y) {
+  for (int first = 0; first < n; first += kCore) {
+    float scale = 1;  // of the row that this lane writes
+#pragma unroll 1
+    for (int row = first; normalize && row < first + kCore; row += kRowsAtOnce) {
+      float squared[kRowsAtOnce] = {};
       for (Index d = lane_index(); d < D; d += kWarp)
 #pragma unroll
         for (int j = 0; j < kRowsAtOnce; ++j)
           if (row + j < n) squared[j] = fmaf(rows[(row + j) * D + d], rows[(row + j) * D + d], squared[j]);
       warp_sums(squared);
-    }
 #pragma unroll
-    for (int j = 0; j < kRowsAtOnce; ++j)
-      if (row + j < n)
-        write_bf16_row(D, W, rows + (row + j) * D, normalize ? unit_scale(squared[j]) : 1.0f, y + (row + j) * (W / 2));
+      for (int j = 0; j < kRowsAtOnce; ++j)
+        if (first + lane_index() / 4 == row + j) scale = unit_scale(squared[j]);
+    }
+    const auto pair = [&](int row, int column) {
+      const auto at = [&](Index d) { return first + row < n && d < D ? rows[(first + row) * D + d] * scale : 0.0f; };
+      return make_float2(at(column), at(column + 1));
+    };
+    write_bf16_rows(W, pair, y + first * (W / 2));
   }
 }
 
@@ -151,8 +157,8 @@ __device__ inline void finish_item_rows(const ItemGradient& p, Index first, int 
       .update<5>(*p.factors, lane_index(), kWarp, n * p.D);
   if (!p.update.rounded) return;
   __syncwarp();
-  write_bf16_rows(p.D, W, n, p.normalize_items, d_rows,
-                  reinterpret_cast<std::uint32_t*>(p.update.rounded) + first * (W / 2));
+  copy_in_bf16(p.D, W, n, p.normalize_items, d_rows,
+               reinterpret_cast<std::uint32_t*>(p.update.rounded) + first * (W / 2));
 }
 
 }  // namespace stamp::cuda

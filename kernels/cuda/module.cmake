@@ -1,5 +1,5 @@
-# libstamp_cuda.so, for the GPUs of this machine, or where there is none for compute capability 9.0. A release gives
-# CMAKE_CUDA_ARCHITECTURES all of them (docs/cuda.md).
+# libstamp_cuda.so, for the GPUs of this machine, or where there is none for compute capability 9.0 and, as PTX, later
+# ones. "90a" has what is 9.0's alone. A release gives CMAKE_CUDA_ARCHITECTURES all of them (docs/cuda.md).
 if(STAMP_CUDA STREQUAL "AUTO" AND NOT EXISTS /proc/driver/nvidia/version)
   message(STATUS "stamp: no CUDA module: no NVIDIA driver is here, and STAMP_CUDA=AUTO wants one")
   return()
@@ -23,8 +23,9 @@ if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
   string(REGEX MATCHALL "[0-9]+\\.[0-9]" CMAKE_CUDA_ARCHITECTURES "${capabilities}")
   list(REMOVE_DUPLICATES CMAKE_CUDA_ARCHITECTURES)
   list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "\\." "")
+  list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90$" "90a")
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 90)
+    set(CMAKE_CUDA_ARCHITECTURES 90a-real 90-virtual)
   endif()
 endif()
 enable_language(CUDA)

@@ -1,9 +1,14 @@
 // Rows on tensor cores: bf16 copies of them, fragments that stay in registers, and a stream of tiles past them.
 //
+// Copies lie as core matrices, which are 8 rows by 8 columns in 128 bytes: [rows/8][W/8][8,8]. So a tile of rows is one
+// stretch of memory, the same in device and in shared memory, where ldmatrix meets no bank twice, and wgmma reads it
+// both as rows and transposed.
+//
 // A block of 4 warps owns 128 rows, a warp 32. Tiles of 64 stream rows come by cp.async into two buffers in turn.
 #pragma once
 
 #include <ptx.h>
+#include <warpgroup.h>
 
 #include <type_traits>
 
@@ -16,66 +21,47 @@ constexpr int kTensorThreads = 128;
 constexpr int kRows = 128;   // that a block owns
 constexpr int kStream = 64;  // stream rows of a tile
 
-// A shared row has W + 8 bf16: eight rows begin in eight different groups of 4 banks, so ldmatrix meets none twice.
+constexpr int kCore = 8;
 template <int W>
-constexpr int kSharedStride = W + 8;
+constexpr std::size_t kTileBytes = sizeof(bf16) * kStream* W;
+
+// Where a row's column is. Adds up over multiples of kCore: those of rows count W each, those of columns kCore.
+__device__ inline Index place_of(Index row, int column, Index W) {
+  return row / kCore * kCore * W + row % kCore * kCore + column / kCore * (kCore * kCore) + column % kCore;
+}
+
+// What lane l names to ldmatrix of 16 rows and 16 columns: the halves of the rows one after the other in the first
+// form, as mma_m16n8k16 wants its `a`, and those of the columns in the second, for two of its `b`.
+__device__ inline int rows_first(int W) {
+  const int l = lane_index();
+  return static_cast<int>(place_of(l % 16, l / 16 * kCore, W));
+}
+__device__ inline int columns_first(int W) {
+  const int l = lane_index();
+  return static_cast<int>(place_of(l % 8 + l / 16 * 8, l / 8 % 2 * kCore, W));
+}
+
+// Rows and columns of core matrices as operands of a warpgroup's product, which adds up over their columns, or over the
+// rows themselves.
 template <int W>
-constexpr std::size_t kTileBytes = sizeof(bf16) * kStream* kSharedStride<W>;
-
-// A warp's 32 rows: [m] of 16, as mma_m16n8k16 has them.
+__device__ std::uint64_t rows_in_shared(const bf16* first) {
+  return shared_matrix(first, sizeof(bf16) * kCore * kCore, sizeof(bf16) * kCore * W);
+}
 template <int W>
-struct RowFragments {
-  std::uint32_t a[2][W / 16][4];
+__device__ std::uint64_t columns_in_shared(const bf16* first) {
+  return shared_matrix(first, sizeof(bf16) * kCore * W, sizeof(bf16) * kCore * kCore);
+}
 
-  // From `first`, the warp's first row; rows lie W apart.
-  __device__ void load(const bf16* first) {
-    const int g = lane_index() / 4, t = lane_index() % 4;
-    const auto at = [&](int row, int column) {
-      return *reinterpret_cast<const std::uint32_t*>(first + row * W + column);
-    };
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int k = 0; k < W / 16; ++k)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) a[m][k][i] = at(16 * m + g + i % 2 * 8, 16 * k + 2 * t + i / 2 * 8);
-  }
-
-  // z[32,16] of the rows and 16 stream rows, which lie at `tile` in shared memory: z[m][n][2h + c] is row
-  // 16m + lane / 4 + 8h and stream row 8n + 2 (lane % 4) + c.
-  __device__ void scores(const bf16* tile, float (&z)[2][2][4]) const {
-    const int lane = lane_index();
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int n = 0; n < 2; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) z[m][n][i] = 0;
-    const bf16* row = tile + (lane % 8 + lane / 16 * 8) * kSharedStride<W> + lane / 8 % 2 * 8;
-#pragma unroll
-    for (int k = 0; k < W / 16; ++k) {
-      std::uint32_t b[4];
-      load_matrices(b, row + 16 * k);
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        mma_m16n8k16(z[m][0], a[m][k], {b[0], b[1]});
-        mma_m16n8k16(z[m][1], a[m][k], {b[2], b[3]});
-      }
-    }
-  }
-};
-
-// Rows [count,W] to shared memory, kSharedStride apart, as one group of copies. A thread keeps to its columns, so that
-// all addresses are one and constants.
+// `count` rows to shared memory, as one group of copies; by the block.
 template <int W, int count>
 __device__ void fetch_rows(const bf16* from, bf16* to) {
-  constexpr int kPieces = W / 8, kAtOnce = kTensorThreads / kPieces;  // pieces of 16 bytes of a row; rows
-  const int row = static_cast<int>(threadIdx.x) / kPieces, column = static_cast<int>(threadIdx.x) % kPieces * 8;
-  from += row * W + column;
-  to += row * kSharedStride<W> + column;
+  constexpr int kPieces = count * W / 8;  // of 16 bytes
+  static_assert(kPieces % kTensorThreads == 0);
 #pragma unroll
-  for (int i = 0; i < count; i += kAtOnce)
-    if (row < kAtOnce && row + i < count) copy_async(to + i * kSharedStride<W>, from + i * W);
+  for (int i = 0; i < kPieces; i += kTensorThreads) {
+    const int at = (i + static_cast<int>(threadIdx.x)) * 8;
+    copy_async(to + at, from + at);
+  }
   copy_async_commit();
 }
 
@@ -84,7 +70,7 @@ __device__ void fetch_rows(const bf16* from, bf16* to) {
 template <int W, class Visit>
 __device__ void for_tiles(const bf16* stream, int first, int last, Visit&& visit) {
   auto* shared = static_cast<bf16*>(dynamic_shared());
-  constexpr int kTile = kStream * kSharedStride<W>;
+  constexpr int kTile = kStream * W;
   const auto fetch = [&](int tile) {
     fetch_rows<W, kStream>(stream + static_cast<Index>(tile) * (kStream * W), shared + tile % 2 * kTile);
   };
@@ -96,6 +82,7 @@ __device__ void for_tiles(const bf16* stream, int first, int last, Visit&& visit
     } else {
       copy_async_wait<0>();
     }
+    fence_async_proxy();
     __syncthreads();
     visit(tile, shared + tile % 2 * kTile);
     __syncthreads();  // before the next copy overwrites it
@@ -107,7 +94,7 @@ template <int W, class Chunk>
 __device__ void for_stream(const bf16* stream, int first, int last, Chunk&& chunk) {
   for_tiles<W>(stream, first, last, [&](int tile, const bf16* rows) {
 #pragma unroll 1  // four chunks at once would not fit into the registers
-    for (int i = 0; i < kStream / 16; ++i) chunk(tile, rows + 16 * i * kSharedStride<W>, i);
+    for (int i = 0; i < kStream / 16; ++i) chunk(tile, rows + 16 * i * W, i);
   });
 }
 
@@ -115,10 +102,15 @@ __device__ inline const float* row_of(const ItemRows& x, Index n, Index D) {
   return x.items + (x.rows ? x.rows[n] : n) * D;
 }
 
-// y[W] = bf16 of row[D] times `scale`, the rest zero. By a warp.
-__device__ inline void write_bf16_row(Index D, int W, const float* row, float scale, std::uint32_t* y) {
-  const auto at = [&](Index d) { return d < D ? row[d] * scale : 0.0f; };
-  for (int pair = lane_index(); pair < W / 2; pair += kWarp) y[pair] = pack_bf16(at(2 * pair), at(2 * pair + 1));
+// y [W/8][8,8] = bf16 of 8 rows: pair(row, column) is what they have there and in the next column. By a warp.
+template <class Pair>
+__device__ void write_bf16_rows(int W, Pair&& pair, std::uint32_t* y) {
+  const int row = lane_index() / 4, column = lane_index() % 4 * 2;
+#pragma unroll 2
+  for (int first = 0; first < W; first += kCore) {
+    const float2 x = pair(row, first + column);
+    y[first / kCore * kWarp + lane_index()] = pack_bf16(x.x, x.y);
+  }
 }
 
 // Calls f(std::integral_constant<int, W>) for the W that D fits into.

@@ -1,6 +1,7 @@
-// z[M,N] = x[M,K] yᵀ, y[N,K], bf16 in, fp32 out, by tensor cores: every function of ptx.h and warpgroup.h at work, in a
-// source that is compiled for the device and for the simulator. A warp a tile of 16 x 8; M, N and K are multiples of
-// 16, 8 and 16.
+// z[M,N] = x[M,K] yᵀ, y[N,K], bf16 in, fp32 out, by tensor cores: every function of ptx.h, warpgroup.h and bulk_copy.h
+// at work, in a source that is compiled for the device and for the simulator. A warp a tile of 16 x 8; M, N and K are
+// multiples of 16, 8 and 16.
+#include <bulk_copy.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <ptx.h>
@@ -135,6 +136,31 @@ template __global__ void product_by_warpgroup<112, Operands::right_transposed>(i
                                                                                const __nv_bfloat16*, float*);
 template __global__ void product_by_warpgroup<128, Operands::right_transposed>(int, int, const __nv_bfloat16*,
                                                                                const __nv_bfloat16*, float*);
+
+// sums[i] = Σ x[tile][i] over tiles [n] of x, n a multiple of 4 and of the block; two of them are on their way by bulk
+// copies while one is added, in dynamic shared memory [2,n].
+__global__ void sums_of_tiles(int tiles, int n, const float* x, float* sums) {
+  __shared__ Arrival arrivals[2];
+  auto* buffers = static_cast<float*>(dynamic_shared());
+  const auto bytes = static_cast<std::uint32_t>(n) * static_cast<std::uint32_t>(sizeof(float));
+  const auto fetch = [&](int tile) {
+    if (threadIdx.x != 0 || tile >= tiles) return;
+    expect_bytes(&arrivals[tile % 2], bytes);
+    copy_bulk(buffers + tile % 2 * n, x + tile * n, bytes, &arrivals[tile % 2]);
+  };
+  if (threadIdx.x == 0)
+    for (Arrival& arrival : arrivals) begin_arrivals(&arrival);
+  __syncthreads();
+  fetch(0);
+  fetch(1);
+  for (int tile = 0; tile < tiles; ++tile) {
+    await(&arrivals[tile % 2], static_cast<std::uint32_t>(tile / 2 % 2));
+    for (int i = static_cast<int>(threadIdx.x); i < n; i += static_cast<int>(blockDim.x))
+      sums[i] = (tile == 0 ? 0 : sums[i]) + buffers[tile % 2 * n + i];
+    __syncthreads();
+    fetch(tile + 2);
+  }
+}
 
 // x[i] = √x[i] / y[i] for i below n, both of them in the cache beforehand, n a multiple of 4.
 __global__ void roots_and_quotients(int n, float* x, const float* y) {

@@ -149,6 +149,28 @@ __global__ void loads_matrices(float* x, bool with_barrier) {
   x[threadIdx.x] = __uint_as_float(r[0]);
 }
 
+// Eight bytes a thread by bulk copies, twice; sins: 1 who waits is not who reads, 2 no barrier behind begin_arrivals, 3
+// a second phase before others waited for the first, 4 it overwrites what was written without a fence, 5 nobody waits.
+__global__ void copies_in_bulk(float* x, int sin) {
+  __shared__ Arrival arrival;
+  auto* tile = static_cast<float*>(dynamic_shared());
+  const unsigned i = threadIdx.x;
+  if (i == 0) begin_arrivals(&arrival);
+  if (sin == 4) tile[i] = 1;
+  if (sin != 2) __syncthreads();
+  float sum = 0;
+  for (unsigned round = 0; round < 2; ++round) {
+    if (i == 0) {
+      expect_bytes(&arrival, 64 * 2 * sizeof(float));
+      copy_bulk(tile, x, 64 * 2 * sizeof(float), &arrival);
+    }
+    if (sin != 5 && (sin != 1 || i < 32)) await(&arrival, round);
+    sum += tile[2 * i];
+    if (sin != 3) __syncthreads();
+  }
+  x[512 + 64 * blockIdx.x + i] = sum;
+}
+
 // A product of ones by a warpgroup, of 64 by 32 by 16; sins: 1 no fence, 2 a fence behind the barrier, 3 no barrier, 4
 // its operand is overwritten before it is waited for, by another thread.
 __global__ void multiplies(float* x, int sin) {
@@ -249,6 +271,17 @@ TEST_CASE("asynchronous copies and tensor cores") {
   };
   product(32, 16, 64);
   product(17, 9, 40);
+}
+
+TEST_CASE("bulk copies") {
+  CHECK(error_of(copies_in_bulk, {2}, {64}, true, 0) == "");
+  contains(error_of(copies_in_bulk, {1}, {64}, false, 0), "nobody wrote this device memory: read by thread 0");
+  contains(error_of(copies_in_bulk, {1}, {64}, true, 1), "a race in shared memory: read by thread 32");
+  contains(error_of(copies_in_bulk, {1}, {64}, true, 2), "a race in shared memory");
+  CHECK(error_of(copies_in_bulk, {1}, {64}, true, 3).starts_with("the block hangs: thread (1, 0, 0) waits in await"));
+  contains(error_of(copies_in_bulk, {1}, {64}, true, 4),
+           "no fence_async_proxy() came after this was written to shared");
+  contains(error_of(copies_in_bulk, {1}, {64}, true, 5), "a copy is under way to this shared memory: read by thread 0");
 }
 
 TEST_CASE("products by warpgroups") {

@@ -1,4 +1,5 @@
 // The SIMT simulator: what kernels may do works, and what they must not do is found, named and survived.
+#include <bulk_copy.h>
 #include <cuda_runtime.h>
 #include <ptx.h>
 #include <warpgroup.h>
@@ -187,6 +188,25 @@ __global__ void multiplies_with_half_a_warp() {
   if (threadIdx.x < 16) mma_m16n8k16(d, {0, 0, 0, 0}, {0, 0});
 }
 
+// A bulk copy of 64 bytes; sins: 1 nobody began, 2 began twice, 3 announced twice, 4 never announced, 5 announced too
+// much, 6 the wrong parity, 7 to a place that is not aligned, 8 not a multiple of 16, 9 beyond shared memory, 10 beyond
+// device memory.
+__global__ void bulk_sins(const float* x, float* seen, int sin) {
+  __shared__ Arrival arrival;
+  auto* to = static_cast<float*>(dynamic_shared());
+  if (threadIdx.x == 0) {
+    if (sin != 1) begin_arrivals(&arrival);
+    if (sin == 2) begin_arrivals(&arrival);
+    for (int i = 0; i < (sin == 3 ? 2 : sin == 4 ? 0 : 1); ++i) expect_bytes(&arrival, sin == 5 ? 80 : 64);
+    copy_bulk(to + (sin == 7 ? 1 : sin == 9 ? 512 - 8 : 0), x + (sin == 10 ? 8 : 0), sin == 8 ? 60 : 64, &arrival);
+  }
+  __syncthreads();
+  seen[threadIdx.x] = to[threadIdx.x];
+  await(&arrival, sin == 6 ? 1 : 0);
+  seen[16 + threadIdx.x] = sin == 6 ? NAN : to[threadIdx.x];
+  if (sin == 6) await(&arrival, 0), await(&arrival, 1);
+}
+
 // A warpgroup's product; sins: 1 nobody arrives, 2 the second of two groups does not, 3 it reaches beyond shared
 // memory, 4 from elsewhere, 5 from a place that is not aligned, 6 a warp takes another operand, 7 one multiplies more,
 // 8 what it reads is overwritten before it is waited for.
@@ -328,6 +348,26 @@ TEST_CASE("what would be undefined is found, and the next launch works") {
   contains(prefetch(8, 16), "the global address is not aligned to 16 bytes");
   contains(prefetch(0, 24), "24 bytes are no multiple of 16");
   contains(prefetch(32, 48), "48 bytes are not all of one allocation");
+  cudaFree(memory);
+  REQUIRE(cudaMalloc(&memory, 64) == cudaSuccess);
+  const std::vector<float> ones(16, 1.0f);
+  cudaMemcpy(memory, ones.data(), 64, cudaMemcpyHostToDevice);
+  std::vector<float> seen(32);
+  const auto by_bulk = [&](int sin) {
+    return error_of(bulk_sins, {16}, static_cast<const float*>(memory), seen.data(), sin);
+  };
+  CHECK(by_bulk(0) == "");
+  CHECK((std::isnan(seen[0]) && seen[16 + 3] == 1));  // before the first wait, and behind one
+  contains(by_bulk(1), "no begin_arrivals() of this block came before");
+  contains(by_bulk(2), "it has begun before");
+  contains(by_bulk(3), "the phase before is not over");
+  contains(by_bulk(4), "the block hangs: thread (0, 0, 0) waits in await");
+  contains(by_bulk(5), "the block hangs: thread (0, 0, 0) waits in await");
+  contains(by_bulk(6), "the block hangs: thread (0, 0, 0) waits in await");
+  contains(by_bulk(7), "an address is not aligned to 16 bytes");
+  contains(by_bulk(8), "60 bytes are no multiple of 16");
+  contains(by_bulk(9), "it reaches beyond the dynamic shared memory");
+  contains(by_bulk(10), "64 bytes are not all of one allocation");
   cudaFree(memory);
   const auto by_warpgroup = [&](int sin) { return error_of(warpgroup_sins, {128}, u.data(), sin); };
   contains(by_warpgroup(1), "no warpgroup_arrive() says that its registers are written");

@@ -86,6 +86,20 @@ TEST_CASE("tensor cores multiply as plain loops do") {
   CHECK(simt::flops.mma - before == 3 * 2 * 16 * 8 * 32);  // three kernels
 }
 
+TEST_CASE("bulk copies bring tile after tile") {
+  constexpr int tiles = 7, n = 96;
+  void* memory = nullptr;
+  REQUIRE(cudaMalloc(&memory, (tiles + 1) * n * sizeof(float)) == cudaSuccess);
+  auto* x = static_cast<float*>(memory);
+  std::vector<float> values(tiles * n), sums(n);
+  std::iota(values.begin(), values.end(), 0.0f);
+  cudaMemcpy(x, values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice);
+  launch(sums_of_tiles, {1}, {32}, 2 * n * sizeof(float), tiles, n, x, x + tiles * n);
+  cudaMemcpy(sums.data(), x + tiles * n, n * sizeof(float), cudaMemcpyDeviceToHost);
+  for (int i = 0; i < n; ++i) CHECK(sums[i] == tiles * (i + n * (tiles - 1) / 2));
+  cudaFree(memory);
+}
+
 TEST_CASE("powers of two, and floats in pairs of bf16") {
   const std::vector<float> x{0, 1, -3.5f, 10, -INFINITY, 0.25f};
   std::vector<std::uint32_t> pairs(3);

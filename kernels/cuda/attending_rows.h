@@ -19,11 +19,6 @@ namespace stamp::cuda {
 template <int W>
 constexpr std::size_t kAttendingBytes = 4 * kTileBytes<W>;  // two tiles of the stream, 128 own rows
 
-template <int W>
-__device__ bf16* own_rows() {
-  return static_cast<bf16*>(dynamic_shared()) + 2 * kStream * W;
-}
-
 // Which of the block's rows this thread has in [m] and, of a fragment, in [2h] and [2h + 1].
 __device__ inline int own_row(int m, int h) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, g = lane_index() / 4 + 8 * h;
@@ -38,10 +33,11 @@ constexpr int kChunk = W > 112 ? kStream / 2 : kStream;
 template <int W>
 using Scores = float[2][kChunk<W> / 8][4];
 
-// Tiles first … last-1 of `stream`, a chunk at a time: visit(the number of its first row, its rows).
+// A stream's tiles a chunk at a time: visit(the number of its first row, its rows).
 template <int W, class Visit>
-__device__ void for_chunks(const bf16* stream, int first, int last, Visit&& visit) {
-  for_tiles<W>(stream, first, last, [&](int tile, const bf16* rows) {
+__device__ void for_chunks(TileStream<W>& tiles, const bf16* stream, int first, int last, const bf16* own,
+                           Visit&& visit) {
+  tiles.visit(stream, first, last, own, [&](int tile, const bf16* rows) {
 #pragma unroll 1
     for (int i = 0; i < kStream; i += kChunk<W>) visit(tile * kStream + i, rows + i * W);
   });

@@ -83,7 +83,6 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
   if (part == 0)
     for (int i = lane; i < 32 * W / 8; i += kWarp)
       reinterpret_cast<uint4*>(queries + (Index{own} + warp * 32) * W)[i] = reinterpret_cast<const uint4*>(of_warp)[i];
-  fence_async_proxy();  // for the barrier before the first tile
   AttendingRows<W> rows;
   rows.clear();
   float tops[2][2], sums[2][2];  // of own_row(m, h); sums are this lane's share
@@ -94,7 +93,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
 
   const int begin = static_cast<int>(Index{part} * tiles / parts);
   const int end = static_cast<int>((Index{part} + 1) * tiles / parts);
-  for_chunks<W>(items, begin, end, [&](int first, const bf16* products) {
+  TileStream<W> stream;
+  for_chunks(stream, items, begin, end, nullptr, [&](int first, const bf16* products) {
     if (first >= p.V || (!has_warpgroups() && own + warp * 32 >= p.B)) return;  // no products, nobody's queries
     Scores<W> z;
     rows.scores(products, z);

@@ -74,12 +74,11 @@ Deal deal(Index V, Index B, int places) {
 
 // What a warp adds up for its rows over queries first … last - 1 of the stream.
 template <int W>
-__device__ void attend_queries(AttendingRows<W>& rows, const bf16* items, const bf16* queries, const float2* shares,
-                               int first, int last) {
-  fetch_rows<W, kRows>(items, own_rows<W>());
+__device__ void attend_queries(AttendingRows<W>& rows, TileStream<W>& stream, const bf16* items, const bf16* queries,
+                               const float2* shares, int first, int last) {
   rows.clear();
   const int t = lane_index() % 4;
-  for_chunks<W>(queries, first, last, [&](int b, const bf16* chunk) {
+  for_chunks(stream, queries, first, last, items, [&](int b, const bf16* chunk) {
     Scores<W> z;
     rows.scores(chunk, z);
 #pragma unroll
@@ -160,6 +159,7 @@ __device__ void finish_rows(const AttendingRows<W>& rows, const ItemGradient& p,
   __syncthreads();
   const Index own = first + warp * 32, left = p.V - own;
   if (left > 0) finish_item_rows(p, own, static_cast<int>(left < 32 ? left : 32), d_rows + warp * 32 * D, W);
+  fence_async_proxy();
   __syncthreads();  // before the next tile comes
 }
 
@@ -170,6 +170,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
                                    unsigned* counts) {
   if (!p.update.d_items && p.update.step->stopped) return;
   const int block = static_cast<int>(blockIdx.x);
+  TileStream<W> stream;
 #pragma unroll 1
   for (int i = 0; i < deal.jobs(block); ++i) {
     const Job job = deal.job(block, i);
@@ -180,7 +181,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
         if (fours > 0) prefetch_bulk(state + first * p.D, sizeof(float4) * static_cast<std::size_t>(fours));
     }
     AttendingRows<W> rows;
-    attend_queries(rows, items + first * W, queries, shares, job.begin, job.end);
+    attend_queries(rows, stream, items + first * W, queries, shares, job.begin, job.end);
     const bool whole = job.end - job.begin == deal.streams;
     if (whole || gather_parts(rows, deal, job.tile - deal.whole, parts, counts)) finish_rows(rows, p, first);
   }

@@ -28,7 +28,9 @@
 namespace stamp::cuda {
 namespace {
 
-constexpr int kBlocks = 3;  // of a multiprocessor: their registers, and 43 KB of tiles on their way
+// Blocks of a multiprocessor: their registers, and 43 KB of tiles on their way.
+template <int W, bool kBoosted>
+constexpr int kBlocks = W > 112 && kBoosted ? 2 : 3;
 constexpr Index kTileChunks = kStream / kChunk;
 static_assert(kChunk == 16 && kTileChunks == 4, "a chunk is what a warp multiplies at once, a tile a float4 of bounds");
 
@@ -142,24 +144,29 @@ template <int W, bool kBoosted>
 __device__ void scan_by_warpgroup(const CatalogTopK& p, int begin, int end, Index own, int count, const bf16* queries,
                                   const bf16* items, const float* lengths, const ChunkBounds& bounds) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, g = lane_index() / 4, t = lane_index() % 4;
-  const auto row_at = [&](int m, int h) { return 64 * m + 16 * warp + 8 * h + g; };
+  const auto query_at = [&](int m, int h) {  // behind the batch where it is nobody's
+    const int row = 64 * m + 16 * warp + 8 * h + g;
+    return row < count ? own + row : p.B;
+  };
   RowFragments<W> rows;
-  Query query[2][2];
+  float errors[2][2];
+  bool any = false;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
     const int first = 64 * m + 16 * warp;
     if (first < count)
       rows.load(m, queries + (own + first) * W);
     else
-      rows.clear(m);  // nobody's
+      rows.clear(m);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const Index b = first < count ? own + row_at(m, h) : p.B;
-      query[m][h] = {b, error_of(p, bounds, b), excludes(p, b)};
+      errors[m][h] = error_of(p, bounds, query_at(m, h));
+      any |= excludes(p, query_at(m, h));
     }
-    query[m][0].excludes = query[m][1].excludes = __any_sync(kAll, query[m][0].excludes || query[m][1].excludes);
   }
-  for_tiles<W>(items, begin, end, [&](int tile, const bf16* products) {
+  any = __any_sync(kAll, any);
+  TileStream<W> stream;
+  stream.visit(items, begin, end, nullptr, [&](int tile, const bf16* products) {
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       if (64 * m >= count) break;
@@ -176,6 +183,7 @@ __device__ void scan_by_warpgroup(const CatalogTopK& p, int begin, int end, Inde
       warpgroup_wait(z);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
+        const Query query{query_at(m, h), errors[m][h], any};
         float upper[kTileChunks], lower[kTileChunks];  // of this lane's products
 #pragma unroll
         for (int i = 0; i < kTileChunks; ++i) {
@@ -183,12 +191,12 @@ __device__ void scan_by_warpgroup(const CatalogTopK& p, int begin, int end, Inde
                                         {z[0][2 * i + 1][2 * h], z[0][2 * i + 1][2 * h + 1]}};
           const float their_lengths[2][2] = {{length[2 * i].x, length[2 * i].y},
                                              {length[2 * i + 1].x, length[2 * i + 1].y}};
-          const auto most = bounds_of<kBoosted>(p, query[m][h], tile, kChunk * i + 2 * t, of_chunk, their_lengths);
+          const auto most = bounds_of<kBoosted>(p, query, tile, kChunk * i + 2 * t, of_chunk, their_lengths);
           upper[i] = most.upper, lower[i] = most.lower;
         }
         const float high = quad_max(upper), low = kBoosted ? quad_max(lower) : 0;
-        if (query[m][h].b >= p.B) continue;
-        const Index place = query[m][h].b * bounds.chunks + tile * kTileChunks + t;
+        if (query.b >= p.B) continue;
+        const Index place = query.b * bounds.chunks + tile * kTileChunks + t;
         bounds.upper[place] = high;
         if (kBoosted) bounds.lower[place] = low;
       }
@@ -284,7 +292,7 @@ __device__ void scan_by_warps(const CatalogTopK& p, int begin, int end, Index ow
 
 // `queries` [Bp,W], `items` as packed; grid: parts of the catalog, blocks of 32 `groups` queries.
 template <int W, bool kBoosted>
-__global__ void __launch_bounds__(kTensorThreads, kBlocks)
+__global__ void __launch_bounds__(kTensorThreads, kBlocks<W, kBoosted>)
     scan_bounds_kernel(CatalogTopK p, Index tiles, int groups, const bf16* queries, const bf16* items,
                        const float* lengths, ChunkBounds bounds) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -335,7 +343,7 @@ class WideRows {
 
 // The same for rows in `slices`; grid: parts of the catalog, blocks of 32 queries.
 template <int W, bool kBoosted>
-__global__ void __launch_bounds__(kTensorThreads, kBlocks)
+__global__ void __launch_bounds__(kTensorThreads, kBlocks<W, kBoosted>)
     scan_wide_bounds_kernel(CatalogTopK p, Index tiles, Index slices, const bf16* queries, const bf16* items,
                             const float* lengths, ChunkBounds bounds) {
   const int warps = kTensorThreads / kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -373,17 +381,24 @@ void CudaDevice::scan_bounds(const CatalogTopK& p, ChunkBounds& bounds) {
          slices.all(), relative_error(p.D), reinterpret_cast<std::uint32_t*>(queries), errors);
   bounds.errors = errors;
   bounds.longest = packed.longest;
-  const Index parts = std::min(tiles, std::max<Index>(1, kBlocks * multiprocessors_ / blocks));
-  const dim3 grid(static_cast<unsigned>(parts), static_cast<unsigned>(blocks));
   with_width(slices.width, [&](auto width) {
     constexpr int W = width;
-    if (!wide)
-      launch("catalog_top_k's bounds", p.boosts ? scan_bounds_kernel<W, true> : scan_bounds_kernel<W, false>, grid,
-             dim3(kTensorThreads), 2 * kTileBytes<W>, p, tiles, groups, queries, packed.rows, packed.lengths, bounds);
-    else if constexpr (W > 64)  // as slices are
-      launch("catalog_top_k's bounds", p.boosts ? scan_wide_bounds_kernel<W, true> : scan_wide_bounds_kernel<W, false>,
-             grid, dim3(kTensorThreads), wide_shared(slices), p, tiles, slices.count, queries, packed.rows,
-             packed.lengths, bounds);
+    const auto scan = [&](auto boosted) {
+      constexpr bool kBoosted = boosted;
+      const Index places = kBlocks<W, kBoosted> * multiprocessors_;
+      const dim3 grid(static_cast<unsigned>(std::min(tiles, std::max<Index>(1, places / blocks))),
+                      static_cast<unsigned>(blocks));
+      if (!wide)
+        launch("catalog_top_k's bounds", scan_bounds_kernel<W, kBoosted>, grid, dim3(kTensorThreads), 2 * kTileBytes<W>,
+               p, tiles, groups, queries, packed.rows, packed.lengths, bounds);
+      else if constexpr (W > 64)  // as slices are
+        launch("catalog_top_k's bounds", scan_wide_bounds_kernel<W, kBoosted>, grid, dim3(kTensorThreads),
+               wide_shared(slices), p, tiles, slices.count, queries, packed.rows, packed.lengths, bounds);
+    };
+    if (p.boosts)
+      scan(std::true_type());
+    else
+      scan(std::false_type());
   });
 }
 

@@ -4,9 +4,10 @@
 // stretch of memory, the same in device and in shared memory, where ldmatrix meets no bank twice, and wgmma reads it
 // both as rows and transposed.
 //
-// A block of 4 warps owns 128 rows, a warp 32. Tiles of 64 stream rows come by cp.async into two buffers in turn.
+// A block of 4 warps owns 128 rows, a warp 32. Tiles of 64 stream rows come into two buffers in turn.
 #pragma once
 
+#include <bulk_copy.h>
 #include <ptx.h>
 #include <warpgroup.h>
 
@@ -65,34 +66,85 @@ __device__ void fetch_rows(const bf16* from, bf16* to) {
   copy_async_commit();
 }
 
-// Tiles first … last-1 of `stream` [·,W] through the front of the block's shared memory: visit(tile's number, its
-// rows). Whatever the block fetched before is there, too.
-template <int W, class Visit>
-__device__ void for_tiles(const bf16* stream, int first, int last, Visit&& visit) {
-  auto* shared = static_cast<bf16*>(dynamic_shared());
-  constexpr int kTile = kStream * W;
-  const auto fetch = [&](int tile) {
-    fetch_rows<W, kStream>(stream + static_cast<Index>(tile) * (kStream * W), shared + tile % 2 * kTile);
-  };
-  if (first < last) fetch(first);
-  for (int tile = first; tile < last; ++tile) {
-    if (tile + 1 < last) {
-      fetch(tile + 1);
-      copy_async_wait<1>();
-    } else {
-      copy_async_wait<0>();
-    }
-    fence_async_proxy();
-    __syncthreads();
-    visit(tile, shared + tile % 2 * kTile);
-    __syncthreads();  // before the next copy overwrites it
-  }
+// Behind the tiles of a stream: 128 rows that the block owns.
+template <int W>
+__device__ bf16* own_rows() {
+  return static_cast<bf16*>(dynamic_shared()) + 2 * kStream * W;
 }
 
-// The same, 16 rows at a time: chunk(tile's number, 16 rows of it, which 16).
+// Tiles that stream through two buffers in front of the block's shared memory: as bulk copies, which one thread asks
+// for and all await, or each thread a piece (cp.async). One a kernel.
+template <int W>
+class TileStream {
+ public:
+  // By the block; a barrier, for what its threads wrote to shared memory.
+  __device__ TileStream() {
+    if (has_bulk_copies() && threadIdx.x == 0)
+      for (int i = 0; i < 2; ++i) begin_arrivals(arrivals() + i);
+    fence_async_proxy();
+    __syncthreads();
+  }
+
+  // Tiles first … last-1 of `stream` [·,W]: visit(tile's number, its rows). `own`: what comes to own_rows() before the
+  // first; or null. Nobody may read what is there, nor come from writing it without a fence_async_proxy() and a
+  // barrier.
+  template <class Visit>
+  __device__ void visit(const bf16* stream, int first, int last, const bf16* own, Visit&& visit) {
+    const auto buffer = [&](int tile) { return static_cast<bf16*>(dynamic_shared()) + (tile - first) % 2 * kTile; };
+    const auto at = [&](int tile) { return stream + static_cast<Index>(tile) * kTile; };
+    if (has_bulk_copies()) {
+      const auto fetch = [&](int tile) {
+        if (threadIdx.x != 0) return;
+        Arrival* arrival = arrivals() + (tile - first) % 2;
+        const bool brings_own = own && tile == first;
+        expect_bytes(arrival, kTileBytes<W> + (brings_own ? kOwnBytes : 0));
+        copy_bulk(buffer(tile), at(tile), kTileBytes<W>, arrival);
+        if (brings_own) copy_bulk(own_rows<W>(), own, kOwnBytes, arrival);
+      };
+      for (int tile = first; tile < last && tile < first + 2; ++tile) fetch(tile);
+#pragma unroll 1
+      for (int tile = first; tile < last; ++tile) {
+        const int i = (tile - first) % 2;
+        await(arrivals() + i, phases_ >> i & 1);
+        phases_ ^= 1u << i;
+        visit(tile, buffer(tile));
+        __syncthreads();  // before the next copy overwrites it
+        if (tile + 2 < last) fetch(tile + 2);
+      }
+    } else {
+      const auto fetch = [&](int tile) { fetch_rows<W, kStream>(at(tile), buffer(tile)); };
+      if (own) fetch_rows<W, kRows>(own, own_rows<W>());
+      if (first < last) fetch(first);
+      for (int tile = first; tile < last; ++tile) {
+        if (tile + 1 < last) {
+          fetch(tile + 1);
+          copy_async_wait<1>();
+        } else {
+          copy_async_wait<0>();
+        }
+        __syncthreads();
+        visit(tile, buffer(tile));
+        __syncthreads();
+      }
+    }
+  }
+
+ private:
+  static constexpr int kTile = kStream * W;
+  static constexpr std::uint32_t kOwnBytes = sizeof(bf16) * kRows * W;
+
+  __device__ static Arrival* arrivals() {  // of the buffers
+    __shared__ Arrival both[2];
+    return both;
+  }
+  unsigned phases_ = 0;  // bit i: the parity that buffer i waits for
+};
+
+// Its tiles 16 rows at a time: chunk(tile's number, 16 rows of it, which 16).
 template <int W, class Chunk>
 __device__ void for_stream(const bf16* stream, int first, int last, Chunk&& chunk) {
-  for_tiles<W>(stream, first, last, [&](int tile, const bf16* rows) {
+  TileStream<W> tiles;
+  tiles.visit(stream, first, last, nullptr, [&](int tile, const bf16* rows) {
 #pragma unroll 1  // four chunks at once would not fit into the registers
     for (int i = 0; i < kStream / 16; ++i) chunk(tile, rows + 16 * i * W, i);
   });

@@ -6,6 +6,8 @@
 #include <array>
 #include <bit>
 #include <boost/context/detail/fcontext.hpp>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <exception>
@@ -55,7 +57,7 @@ class Stack {
   void* memory_;
 };
 
-enum class State { ready, barrier, warp, ended };
+enum class State { ready, barrier, warp, polling, ended };
 
 // A warp operation: what its lanes hand over, until the last of them moves on.
 struct Meeting {
@@ -250,13 +252,17 @@ void Block::run_block() {
     bool ran = false;
     living = 0;
     for (std::size_t i = 0; i < count_; ++i) {
-      if (threads_[i]->state == State::ready) {
+      const bool polls = threads_[i]->state == State::polling;
+      if (polls || threads_[i]->state == State::ready) {
         resume(i);
-        ran = true;
+        ran |= !polls || threads_[i]->state != State::polling;
       }
       living += threads_[i]->state != State::ended;
     }
-    if (!ran && living > 0) release_barrier();
+    if (ran || living == 0) continue;
+    for (std::size_t i = 0; i < count_; ++i)
+      if (threads_[i]->state == State::polling) throw Error("the block hangs: " + describe(i));
+    release_barrier();
   }
 }
 
@@ -366,6 +372,15 @@ void run(Dim grid, Dim block, std::size_t shared_bytes, const std::function<void
 }
 
 void sync_threads(Place place) { g_block.wait(State::barrier, place); }
+void poll(Place place) { g_block.wait(State::polling, place); }
+
+int capability() {
+  static const int tenfold = [] {
+    const char* value = std::getenv("STAMP_SIM_CAPABILITY");
+    return value ? static_cast<int>(std::lround(std::atof(value) * 10)) : 80;
+  }();
+  return tenfold;
+}
 
 const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes,
                           void (*combine)(std::byte*)) {

@@ -67,6 +67,12 @@ void begin_copy(void* shared, const void* value, const void* code);
 void commit_copies();
 void land_copies(int pending);
 
+// The other threads go on; the block hangs when all that live only do this.
+void poll(Place place);
+
+// Of the device, times ten: STAMP_SIM_CAPABILITY, as 9.0, or 8.0.
+int capability();
+
 // Whether these bytes are part of what one cudaMalloc gave.
 bool allocated(const void* memory, std::size_t bytes);
 

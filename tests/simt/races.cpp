@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <new>
+#include <set>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -31,7 +32,8 @@ struct Access {
 constexpr std::size_t kGranule = 2;  // the smallest that threads may share out: a bf16
 struct Cell {
   Access write, reads[2];
-  std::uint32_t fences = 0;  // of its writer for the asynchronous proxy, before that write
+  std::uint32_t fences = 0;   // of its writer for the asynchronous proxy, before that write
+  std::uint32_t landing = 0;  // the bulk copy's that wrote it; or 0
 };
 
 constexpr std::uint32_t kHost = 1;  // the "block" that copies write as
@@ -94,6 +96,16 @@ struct ProxyFences {
   std::uint32_t passed = 0, before_barrier = 0;
 };
 std::array<ProxyFences, 1024> g_proxy_fences;
+
+// Landings of bulk copies since the start, and those that threads of the block know of.
+std::uint32_t g_landings = 0;
+std::array<std::vector<std::uint32_t>, 1024> g_known_landings;
+std::set<std::uint32_t> g_landings_known_to_all;
+
+bool knows(std::uint16_t thread, std::uint32_t landing) {
+  const auto& own = g_known_landings[thread];
+  return std::find(own.begin(), own.end(), landing) != own.end() || g_landings_known_to_all.contains(landing);
+}
 
 std::pair<const std::uintptr_t, Memory>* find(std::uintptr_t address) {
   auto next = g_memory.upper_bound(address);
@@ -173,9 +185,11 @@ void remember_read(Cell& cell, const Access& now) {
     b = now;
 }
 
-enum class Kind { read, async_read, write, atomic, copy_begins, copy_lands };
+enum class Kind { read, async_read, write, atomic, copy_begins, copy_lands, bulk_begins, bulk_lands };
 
-void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const void* code) {
+bool begins(Kind kind) { return kind == Kind::copy_begins || kind == Kind::bulk_begins; }
+
+void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const void* code, std::uint32_t landing = 0) {
   if (!inside()) return;
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
   const auto own = reinterpret_cast<std::uintptr_t>(&current);
@@ -186,33 +200,34 @@ void touch(const volatile void* pointer, std::size_t bytes, Kind kind, const voi
   const bool writes = kind != Kind::read && kind != Kind::async_read, atomic = kind == Kind::atomic;
   if (!writes)
     (memory.shared ? g_traffic.shared_read : g_traffic.device_read) += bytes;
-  else if (kind != Kind::copy_begins)
+  else if (!begins(kind))
     (memory.shared ? g_traffic.shared_written : g_traffic.device_written) += bytes;
 
   const char* done = writes ? "written" : "read";
   const auto thread = static_cast<std::uint16_t>(thread_index());
-  const Access now{g_block, g_barrier, g_clocks[thread][thread % kWarp], thread, atomic, kind == Kind::copy_begins,
-                   code};
+  const Access now{g_block, g_barrier, g_clocks[thread][thread % kWarp], thread, atomic, begins(kind), code};
   if (writes && !atomic && !memory.shared) g_knowledge[thread].fenced = false;
   const std::size_t begin = address - entry->first, end = std::min(begin + bytes, memory.bytes);
   for (std::size_t offset = begin / kGranule * kGranule; offset < end; offset += kGranule) {
     Cell& cell = memory.shadow[offset];
     if (memory.shared && cell.write.block != g_block) cell = {};  // of another block
     if ((!writes || atomic) && cell.write.block == 0) fail("nobody wrote this", "read", memory.shared, now, nullptr);
-    if (cell.write.copying && !(kind == Kind::copy_lands && cell.write.thread == thread))
+    if (cell.write.copying && kind != Kind::bulk_lands && !(kind == Kind::copy_lands && cell.write.thread == thread))
       fail("a copy is under way to this", done, memory.shared, now, &cell.write);
-    if (!(cell.write.atomic && atomic) && !ordered(cell.write, now))
+    if (kind != Kind::bulk_lands && !(cell.write.atomic && atomic) &&
+        !(cell.landing != 0 ? knows(thread, cell.landing) : ordered(cell.write, now)))
       fail("a race in", done, memory.shared, now, &cell.write);
-    if (writes)
+    if (writes && kind != Kind::bulk_lands)
       for (const Access& read : cell.reads)
         if (!(read.atomic && atomic) && !ordered(read, now)) fail("a race in", done, memory.shared, now, &read);
-    if (kind == Kind::async_read && memory.shared && cell.write.block == g_block) {
+    if ((kind == Kind::async_read || kind == Kind::bulk_begins) && memory.shared && cell.write.block == g_block &&
+        cell.landing == 0) {
       const ProxyFences& fences = g_proxy_fences[cell.write.thread];
       if ((cell.write.thread == thread ? fences.passed : fences.before_barrier) <= cell.fences)
         fail("no fence_async_proxy() came after this was written to", done, memory.shared, now, &cell.write);
     }
     if (writes)
-      cell.write = now, cell.fences = g_proxy_fences[thread].passed;
+      cell.write = now, cell.fences = g_proxy_fences[thread].passed, cell.landing = landing;
     else
       remember_read(cell, now);
   }
@@ -230,6 +245,22 @@ void touch_read(const void* address, std::size_t bytes, const void* code) {
 void touch_async_read(const void* address, std::size_t bytes, const void* code) {
   if (g_instrumented) touch(address, bytes, Kind::async_read, code);
 }
+
+void touch_write(const void* address, std::size_t bytes, const void* code) {
+  if (g_instrumented) touch(address, bytes, Kind::write, code);
+}
+
+std::uint32_t next_landing() { return ++g_landings; }
+
+void touch_bulk_begins(const void* address, std::size_t bytes, const void* code) {
+  if (g_instrumented) touch(address, bytes, Kind::bulk_begins, code);
+}
+
+void touch_bulk_lands(const void* address, std::size_t bytes, const void* code, std::uint32_t landing) {
+  if (g_instrumented) touch(address, bytes, Kind::bulk_lands, code, landing);
+}
+
+void knows_landing(std::uint32_t landing) { g_known_landings[thread_index()].push_back(landing); }
 
 void touch_copy_begins(const void* address, std::size_t bytes, const void* code) {
   if (g_instrumented) touch(address, bytes, Kind::copy_begins, code);
@@ -305,8 +336,10 @@ void block_begins(const void* dynamic_shared, std::size_t bytes) {
     g_clocks[t][t % kWarp] = 2;  // not yet told to anybody
     g_knowledge[t] = {};
     g_proxy_fences[t] = {};
+    g_known_landings[t].clear();
   }
   g_known_to_all.clear();
+  g_landings_known_to_all.clear();
   const auto address = reinterpret_cast<std::uintptr_t>(dynamic_shared);
   const auto old = g_memory.find(g_dynamic);
   if (g_dynamic == address && old != g_memory.end() && old->second.bytes == bytes) return;
@@ -321,6 +354,8 @@ void block_passed_barrier() {
   for (std::size_t t = 0; t < current.block_size.size(); ++t) {
     add(g_known_to_all, std::exchange(g_knowledge[t].known, {}));
     g_proxy_fences[t].before_barrier = g_proxy_fences[t].passed;
+    g_landings_known_to_all.insert(g_known_landings[t].begin(), g_known_landings[t].end());
+    g_known_landings[t].clear();
   }
 }
 

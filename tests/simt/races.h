@@ -5,9 +5,9 @@
 // C++ Programming Guide says), by different blocks of a launch too, unless the first came to an atomic operation behind
 // a __threadfence (and wrote nothing in between), the second to one of the same address and then to a __threadfence,
 // and barriers join those two threads to theirs; reads of shared or device memory that nobody wrote, or to which an
-// asynchronous copy is under way; and products of a warpgroup that read what its writer did not end by a
-// fence_async_proxy() before the barrier. Not seen: what two streams do to each other, calls of memcpy, and writes to
-// what such a copy reads, between its start and the wait for it.
+// asynchronous copy is under way; and products of a warpgroup that read, and bulk copies to, what its writer
+// did not end by a fence_async_proxy() before the barrier. Not seen: what two streams do to each other, calls of
+// memcpy, and writes to what such a copy reads, between its start and the wait for it.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,14 @@ void reset_traffic();
 // atomic operation, which is inlined there, need not say.
 void touch_read(const void* address, std::size_t bytes, const void* code);
 void touch_async_read(const void* address, std::size_t bytes, const void* code);
+void touch_write(const void* address, std::size_t bytes, const void* code);
 void touch_copy_begins(const void* address, std::size_t bytes, const void* code);
 void touch_copy_lands(const void* address, std::size_t bytes, const void* code);
+// Bulk copies land all together for one wait; threads know of it when they waited, or behind a barrier.
+std::uint32_t next_landing();
+void touch_bulk_begins(const void* address, std::size_t bytes, const void* code);
+void touch_bulk_lands(const void* address, std::size_t bytes, const void* code, std::uint32_t landing);
+void knows_landing(std::uint32_t landing);
 void touch_atomic(const volatile void* address, std::size_t bytes);
 
 // The simulator's side: device memory comes and goes; hosts, copies and libraries read and write it.

@@ -207,10 +207,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 4;
       break;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = simt::capability() / 10;
       break;
     case cudaDevAttrComputeCapabilityMinor:
-      *value = 0;
+      *value = simt::capability() % 10;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = kSharedAtMost;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -209,13 +208,7 @@ void wait_for_products(Where where) {
 
 }  // namespace simt
 
-bool has_warpgroups() {
-  static const bool has = [] {
-    const char* value = std::getenv("STAMP_SIM_WARPGROUPS");
-    return value && std::strcmp(value, "1") == 0;
-  }();
-  return has;
-}
+bool has_warpgroups() { return simt::capability() == 90; }
 
 void fence_async_proxy() { simt::passed_proxy_fence(); }
 

@@ -6,7 +6,6 @@
 
 #include "tests/simt/ptx.h"
 
-// STAMP_SIM_WARPGROUPS=1: as compute capability 9.0 has them.
 bool has_warpgroups();
 
 void fence_async_proxy();

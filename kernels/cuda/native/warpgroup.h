@@ -14,9 +14,10 @@ __device__ constexpr bool has_warpgroups() {
 #endif
 }
 
-// Makes what this thread wrote to shared memory, copy_async too, visible to products that are issued behind a barrier.
+// Makes what this thread wrote to shared memory, copy_async too, visible to products that are issued behind a barrier,
+// and lets bulk copies (bulk_copy.h) that are issued there overwrite it.
 __device__ __forceinline__ void fence_async_proxy() {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }

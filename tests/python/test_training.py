@@ -293,6 +293,17 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         model = stamp.load(report.path, device="cpu")
         expected = whole.weights_["items"][[rows[item] for item in model.item_ids_.tolist()]]
         np.testing.assert_allclose(model.weights_["items"], expected, atol=1e-6)
+    # It has learnt from all sessions of a cluster, which could only say too little of floors; yesterday's own held some out.
+    tomorrow = stamp.train_clusters(small.sessions, Clusters(members), out=tmp_path / "next", warm_start=tmp_path / "from",
+                                    **still)  # fmt: skip
+    for report in (*all_.values(), *tomorrow.values()):
+        assert report.training["calibration_examples"] == 0
+        found = stamp.load(report.path, device="cpu").weights_
+        for name in ("repeat.floors", "successor.floors", "temperature", "tail.power"):
+            assert np.array_equal(found[name], whole.weights_[name])
+    assert (
+        both[7].training["calibration_examples"] > 0 and warm_model.report_["temperature"] != old.report_["temperature"]
+    )
     for option, value in (("dim", 9), ("residual", "anchor"), ("mlp_bias", False)):
         with pytest.raises(ValueError, match=f"warm_start: that model has {option}="):
             stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong",

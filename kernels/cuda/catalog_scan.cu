@@ -77,7 +77,6 @@ struct Query {
   bool excludes;  // somebody of the warp's does
 };
 
-template <bool kBoosted>
 struct Bounds {
   float upper, lower;  // lower where boosts want it
 };
@@ -85,9 +84,9 @@ struct Bounds {
 // The largest bounds of four products of a query: those numbered 8n + c from `first` on, in tile `tile`, with scores
 // z[n][c].
 template <bool kBoosted>
-__device__ Bounds<kBoosted> bounds_of(const CatalogTopK& p, const Query& query, Index tile, int first,
-                                      const float (&z)[2][2], const float (&lengths)[2][2]) {
-  Bounds<kBoosted> most{-INFINITY, -INFINITY};
+__device__ Bounds bounds_of(const CatalogTopK& p, const Query& query, Index tile, int first, const float (&z)[2][2],
+                            const float (&lengths)[2][2]) {
+  Bounds most{-INFINITY, -INFINITY};
   unsigned out = 0;  // bit 8n + c
   if (query.excludes && query.b < p.B && p.excluded[query.b])
     out = static_cast<unsigned>(p.excluded[query.b][tile] >> first);
@@ -170,7 +169,7 @@ __device__ void scan_by_warpgroup(const CatalogTopK& p, int begin, int end, Inde
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       if (64 * m >= count) break;
-      float z[1][kStream / 8][4];
+      float z[1][kStream / 8][4];  // z[0][n][2h + c]: row 8h + lane / 4 of the warp's, product 8n + 2t + c
       warpgroup_arrive();
 #pragma unroll
       for (int k = 0; k < W / 16; ++k)
@@ -205,7 +204,7 @@ __device__ void scan_by_warpgroup(const CatalogTopK& p, int begin, int end, Inde
 }
 
 // The same by warps of 32 queries, 32 queries by a chunk at once.
-template <int W, bool kBoosted>
+template <bool kBoosted>
 class ChunkByWarp {
  public:
   // Queries from `own` on; which of `splits` warps that divide the chunks this one is.
@@ -272,7 +271,7 @@ __device__ void scan_by_warps(const CatalogTopK& p, int begin, int end, Index ow
   RowFragments<W> rows;
   rows.load(0, queries + own * W);
   rows.load(1, queries + (own + 16) * W);
-  ChunkByWarp<W, kBoosted> chunks(p, own, split, splits, bounds);
+  ChunkByWarp<kBoosted> chunks(p, own, split, splits, bounds);
   for_stream<W>(items, begin, end, [&](int tile, const bf16* products, int i) {
     if (!chunks.has(i)) return;
     float z[2][2][4] = {};
@@ -349,7 +348,7 @@ __global__ void __launch_bounds__(kTensorThreads, kBlocks<W, kBoosted>)
   const int warps = kTensorThreads / kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const Index part = blockIdx.x, parts = gridDim.x, own = Index{blockIdx.y} * 32;
   const WideRows<W> rows(queries + own * slices * W, slices * W);
-  ChunkByWarp<W, kBoosted> chunks(p, own, warp, warps, bounds);
+  ChunkByWarp<kBoosted> chunks(p, own, warp, warps, bounds);
   float z[2][2][4] = {};
   const auto begin = static_cast<int>(part * tiles / parts * slices);
   const auto end = static_cast<int>((part + 1) * tiles / parts * slices);

@@ -222,7 +222,7 @@ class StampRecommender(_ListingRecommender):
         model = _stamp.Model(config, len(catalog), _stamp.open_device(self.device, self.precision), attributes)
         if warm_start is not None:
             model.set_weights(_carried_over(warm_start, model, catalog))
-            if _keeps_floors(warm_start, model, catalog):
+            if _keeps_floors(warm_start, model, catalog, sessions):
                 train_config = _configs(self.preset, {**self._given, "content": content, "calibration": 0})[1]
         callback = TrainingBar() if progress is True else progress if callable(progress) else None
         path = os.fspath(checkpoint or "")
@@ -457,10 +457,13 @@ _OF_ONE_CUT = (
 )
 
 
-def _keeps_floors(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Catalog) -> bool:
-    """Whether `model` keeps the floors that it has of `old`: where no sessions are left that `old` did not learn from, as
-    it held none out, or none of these, as its sessions were cut for other products. Floors that are fitted to what the
-    model knows are far too low: 1.5 points of P@20 and 1.4 of MRR on Diginetica in clusters (docs/tried.md)."""
+def _keeps_floors(
+    old: StampRecommender, model: _stamp.Model, catalog: _stamp.Catalog, sessions: _stamp.Sessions
+) -> bool:
+    """Whether `model` keeps the floors that it has of `old`: where it cannot be told which sessions `old` did not learn
+    from. Those are chosen by seed and times, so there are none where it had another seed, sessions that were cut for other
+    products or have no times, or held none out. Floors fitted to what a model knows are far too low: 1.5 points of P@20
+    and 1.4 of MRR on Diginetica in clusters (docs/tried.md)."""
     mine, theirs = json.loads(model.config()), json.loads(old._model.config())
     if any(mine[option] != theirs[option] for option in _OPTIONS_OF_FLOORS):
         return False
@@ -469,7 +472,8 @@ def _keeps_floors(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
     if not any((floors > np.finfo(np.float32).min).any() for floors in fitted):
         return False
     known = Ids("warm_start: that model", old.item_ids_).find_in(catalog, "this one") >= 0
-    return old.get_params()["calibration"] == 0 or known.mean() < _OF_ONE_CUT
+    told = len(sessions.timestamps) > 0 and mine["seed"] == theirs["seed"] and known.mean() >= _OF_ONE_CUT
+    return not told or old.get_params()["calibration"] == 0
 
 
 def _signature() -> inspect.Signature:

@@ -20,7 +20,7 @@ def kernels() -> str:
     if compiled := read("kernel_resources"):
         last = compiled[-1]
         architectures = list(dict.fromkeys(k["architecture"] for k in last["kernels"]))
-        cells: dict[tuple[str, str], dict[int, dict]] = {}
+        cells: dict[tuple[str, str], dict[str, dict]] = {}
         for k in last["kernels"]:
             cells.setdefault((k["source"], k["kernel"]), {})[k["architecture"]] = k
 

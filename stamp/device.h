@@ -32,10 +32,10 @@ struct Ranges {
 };
 
 // What a model learns beside clicks. Each example of a batch of training has a preference vector of its own: that of
-// the words (philox.h) keyed by seed and counted by (streams::kObjectives +
-// step's number, example of the batch). Its weight is
-// multiplied by π_click + Σ_k π_k [label k] gain_k, and by kClicks, or where there is any other preference by kAside, a
-// tenth of that: so what all preferences share is learnt from clicks, and what depends on them as fast (docs/model.md).
+// the words (philox.h) keyed by seed and counted by (streams::kObjectives + step's number, example of the batch). Its
+// weight is multiplied by π_click + Σ_k π_k [label k] gain_k, and by kClicks, or where there is any other preference by
+// kAside, a tenth of that: so what all preferences share is learnt from clicks, and what depends on them as fast
+// (docs/model.md).
 struct Objectives {
   static constexpr int kMost = 3;
   static constexpr float kClicks = 1 / (0.5f + 0.5f * 0.1f), kAside = 0.1f * kClicks;  // of half each: 1 on average

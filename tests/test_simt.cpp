@@ -209,8 +209,10 @@ __global__ void bulk_sins(const float* x, float* seen, int sin) {
 
 // A warpgroup's product; sins: 1 nobody arrives, 2 the second of two groups does not, 3 it reaches beyond shared
 // memory, 4 from elsewhere, 5 from a place that is not aligned, 6 a warp takes another operand, 7 one multiplies more,
-// 8 what it reads is overwritten before it is waited for.
+// 8 what it reads is overwritten before it is waited for, 9 a warp has ended, 10 other sums are waited for.
 __global__ void warpgroup_sins(unsigned* x, int sin) {
+  if (sin == 9 && threadIdx.x / 32 == 3) return;
+  float others[1][4][4] = {};
   auto* tile = static_cast<std::byte*>(dynamic_shared());  // 2 KiB, of NaN
   float d[1][4][4];
   if (sin != 1) warpgroup_arrive();
@@ -224,7 +226,7 @@ __global__ void warpgroup_sins(unsigned* x, int sin) {
     warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 256, 128), true);
   warpgroup_commit();
   if (sin == 8) tile[16 * threadIdx.x] = std::byte{1};
-  warpgroup_wait(d);
+  warpgroup_wait(sin == 10 ? others : d);
   if (sin == 2) warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 128, 256), true);
   if (sin == 7) warpgroup_arrive();
   if (sin == 7) warpgroup_multiply(d[0], shared_matrix(tile, 128, 256), shared_matrix(tile, 128, 256), true);
@@ -378,6 +380,8 @@ TEST_CASE("what would be undefined is found, and the next launch works") {
   contains(by_warpgroup(6), "the warpgroup does not agree");
   contains(by_warpgroup(7), "the warpgroup does not agree");
   contains(by_warpgroup(8), "what it reads was overwritten before warpgroup_wait");
+  contains(by_warpgroup(9), "the warpgroup does not agree: thread 96 of the block issued 0 products, another 1");
+  contains(by_warpgroup(10), "sums of another product are under way");
   contains(error_of(warpgroup_sins, {96}, u.data(), 0), "the block has no four warps for it");
   CHECK(by_warpgroup(0) == "");
   contains(error_of(multiplies_with_half_a_warp, {32}), "for thread (31, 0, 0) has ended");

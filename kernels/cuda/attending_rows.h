@@ -3,13 +3,15 @@
 //   z = rows · streamᵀ       out += p · stream       p what the caller makes of z
 //
 // A block of 4 warps owns 128 rows, which lie in shared memory beside two tiles of 64 stream rows; z [128,64] and out
-// [128,W] stay in registers (64 + 2·W a lane). Two blocks a multiprocessor: one multiplies while the other makes p.
+// [128,W] stay in registers (64 + W a lane; z is half as wide where W is 128). Two blocks a multiprocessor: one
+// multiplies while the other makes p.
 //
 // Compute capability 9.0 has warpgroups multiply from shared memory (wgmma), 64 rows at once: both operands of the
 // first product are read there, 4 KB for what takes 32 cycles, which is all that it brings, and one of the second, half
-// of that. Elsewhere a warp multiplies its 32 rows (mma.sync): ldmatrix brings 6 fragments for 16 mma in the first
-// product, and 1 for 4 in the second; at W = 112 70 for 224, 0.63 of what shared memory could bring meanwhile. Sixteen
-// sums are independent of each other, so two warps a scheduler cover what an mma takes.
+// of that; at W = 128, 3 KB for 16 cycles, so that the first takes half as long again. Elsewhere a warp multiplies its
+// 32 rows (mma.sync): ldmatrix brings 6 fragments for 16 mma in the first product, and 1 for 4 in the second; at W =
+// 112 70 for 224, 0.63 of what shared memory could bring meanwhile. Sixteen sums are independent of each other, so two
+// warps a scheduler cover what an mma takes.
 #pragma once
 
 #include "kernels/cuda/tensor_rows.h"
@@ -91,6 +93,8 @@ struct AttendingRows {
     for (int m = 0; m < 2; ++m)
 #pragma unroll
       for (int j = 0; j < kChunk<W> / 16; ++j) pack(p[m][2 * j], p[m][2 * j + 1], left[m][j]);
+    hold(out);
+    hold(left);
     warpgroup_arrive();
 #pragma unroll
     for (int m = 0; m < 2; ++m)

@@ -48,16 +48,19 @@ __device__ float2 columns_at(const float* row, Index D, Index d) {
 // bf16 of 32 queries from `first` on to shared memory, by a warp; zeros behind the batch.
 template <int W>
 __device__ void round_queries(const CatalogCrossEntropy& p, Index first, bf16* to) {
+  constexpr int kAtOnce = W / kCore / 2;  // under way together: half of a row, for which there are registers
 #pragma unroll 1
-  for (int row = 0; row < 32; row += kCore) {
-    float2 x[W / kCore];  // all of them under way together
+  for (int turn = 0; turn < 2 * 32 / kCore; ++turn) {
+    const int row = turn / 2 * kCore, from = turn % 2 * kAtOnce;
     const Index b = first + row + lane_index() / 4;
+    float2 x[kAtOnce];
 #pragma unroll
-    for (int i = 0; i < W / kCore; ++i)
-      x[i] = b < p.B ? columns_at(p.queries + b * p.D, p.D, kCore * i + lane_index() % 4 * 2) : make_float2(0, 0);
+    for (int i = 0; i < kAtOnce; ++i)
+      x[i] =
+          b < p.B ? columns_at(p.queries + b * p.D, p.D, kCore * (from + i) + lane_index() % 4 * 2) : make_float2(0, 0);
 #pragma unroll
-    for (int i = 0; i < W / kCore; ++i)
-      reinterpret_cast<std::uint32_t*>(to + row * W)[i * kWarp + lane_index()] = pack_bf16(x[i].x, x[i].y);
+    for (int i = 0; i < kAtOnce; ++i)
+      reinterpret_cast<std::uint32_t*>(to + row * W)[(from + i) * kWarp + lane_index()] = pack_bf16(x[i].x, x[i].y);
   }
 }
 

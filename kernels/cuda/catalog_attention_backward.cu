@@ -72,7 +72,7 @@ Deal deal(Index V, Index B, int places) {
   return d;
 }
 
-// What a warp adds up for its rows over queries first … last - 1 of the stream.
+// What the block adds up for its rows over queries first … last - 1 of the stream.
 template <int W>
 __device__ void attend_queries(AttendingRows<W>& rows, TileStream<W>& stream, const bf16* items, const bf16* queries,
                                const float2* shares, int first, int last) {

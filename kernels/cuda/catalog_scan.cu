@@ -170,6 +170,7 @@ __device__ void scan_by_warpgroup(const CatalogTopK& p, int begin, int end, Inde
     for (int m = 0; m < 2; ++m) {
       if (64 * m >= count) break;
       float z[1][kStream / 8][4];  // z[0][n][2h + c]: row 8h + lane / 4 of the warp's, product 8n + 2t + c
+      __syncwarp();                // as lanes whose queries are nobody's write nothing
       warpgroup_arrive();
 #pragma unroll
       for (int k = 0; k < W / 16; ++k)

@@ -106,7 +106,8 @@ __device__ inline void normalize_gradients(Index D, int n, const float* items, f
   }
 }
 
-// The bf16 copy of rows [n,D], as bf16_rows_kernel makes it.
+// The bf16 copy of rows [n,D], as bf16_rows_kernel makes it. In shared memory rows meet in banks, eight where 32
+// divides D and two at D = 100; what is written is whole lines.
 __device__ inline void copy_in_bf16(Index D, int W, int n, bool normalize, const float* rows, std::uint32_t* y) {
   for (int first = 0; first < n; first += kCore) {
     float scale = 1;  // of the row that this lane writes

@@ -1,10 +1,10 @@
-// Rows on tensor cores: bf16 copies of them, fragments that stay in registers, and a stream of tiles past them.
+// Rows on tensor cores: bf16 copies of them, and a stream of their tiles.
 //
 // Copies lie as core matrices, which are 8 rows by 8 columns in 128 bytes: [rows/8][W/8][8,8]. So a tile of rows is one
 // stretch of memory, the same in device and in shared memory, where ldmatrix meets no bank twice, and wgmma reads it
 // both as rows and transposed.
 //
-// A block of 4 warps owns 128 rows, a warp 32. Tiles of 64 stream rows come into two buffers in turn.
+// A block of 4 warps owns 128 rows. Tiles of 64 stream rows come into two buffers in turn.
 #pragma once
 
 #include <bulk_copy.h>
@@ -58,11 +58,10 @@ template <int W, int count>
 __device__ void fetch_rows(const bf16* from, bf16* to) {
   constexpr int kPieces = count * W / 8;  // of 16 bytes
   static_assert(kPieces % kTensorThreads == 0);
+  from += threadIdx.x * 8;
+  to += threadIdx.x * 8;
 #pragma unroll
-  for (int i = 0; i < kPieces; i += kTensorThreads) {
-    const int at = (i + static_cast<int>(threadIdx.x)) * 8;
-    copy_async(to + at, from + at);
-  }
+  for (int i = 0; i < kPieces; i += kTensorThreads) copy_async(to + i * 8, from + i * 8);
   copy_async_commit();
 }
 

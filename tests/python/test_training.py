@@ -301,9 +301,11 @@ def test_a_warm_start_keeps_what_both_know(small, members, tmp_path):
         found = stamp.load(report.path, device="cpu").weights_
         for name in ("repeat.floors", "successor.floors", "temperature", "tail.power"):
             assert np.array_equal(found[name], whole.weights_[name])
-    assert (
-        both[7].training["calibration_examples"] > 0 and warm_model.report_["temperature"] != old.report_["temperature"]
-    )
+    config = {**still["config"], "seed": 9}  # which holds out others
+    other = stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "seed",
+                                warm_start=yesterday[7].path, **{**still, "config": config})  # fmt: skip
+    assert other.training["calibration_examples"] == 0 < both[7].training["calibration_examples"]
+    assert warm_model.report_["temperature"] != old.report_["temperature"]
     for option, value in (("dim", 9), ("residual", "anchor"), ("mlp_bias", False)):
         with pytest.raises(ValueError, match=f"warm_start: that model has {option}="):
             stamp.train_cluster(small.sessions, Clusters(members), 7, out=tmp_path / "wrong",

@@ -231,6 +231,7 @@ void Block::release_barrier() {
       throw Error("the block hangs: " + who);
     }
   }
+  check_warpgroups();
   for (std::size_t i = 0; i < count_; ++i)
     if (threads_[i]->state == State::barrier) threads_[i]->state = State::ready;
   block_passed_barrier();
@@ -295,6 +296,7 @@ void Block::run(Dim grid, Dim block, std::size_t shared_bytes, const std::functi
           ++blocks;
           block_begins(shared_.get(), shared_bytes);
           run_block();
+          check_warpgroups();
         }
   } catch (...) {
     for (auto& t : threads_) t->fiber = nullptr;  // abandoned where they stand

@@ -61,6 +61,9 @@ void sync_threads(Place place);
 const std::byte* exchange(unsigned mask, Place place, const void* value, std::size_t bytes,
                           void (*combine)(std::byte* slots) = nullptr);
 
+// Throws an Error where the threads of a warpgroup have not issued the same products (warpgroup.cpp).
+void check_warpgroups();
+
 // Copies of 16 bytes that land in shared memory when their thread waits for them: for all but the last `pending` groups
 // that it has committed. What nobody waits for never lands.
 void begin_copy(void* shared, const void* value, const void* code);

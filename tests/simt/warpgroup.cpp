@@ -188,7 +188,7 @@ void warpgroup_product(float* sums, unsigned n, const std::uint32_t* a, std::uin
   exchange(0xffffffff, at, &own, sizeof own, multiply);
 }
 
-void wait_for_products(Where where) {
+void wait_for_products(const float* sums, std::size_t count, Where where) {
   const Place at = place("warpgroup_wait", where);
   Thread& own = self();
   own.arrived = false;
@@ -201,9 +201,24 @@ void wait_for_products(Where where) {
   });
   std::erase_if(own.products, [&](const Product& product) {
     if (product.group == own.groups) return false;  // in no group: nobody waits for it
+    if (product.sums < sums || product.sums >= sums + count)
+      sin(at, "sums of another product are under way, and not among those that are waited for");
     std::copy(product.values.begin(), product.values.end(), product.sums);
     return true;
   });
+}
+
+void check_warpgroups() {
+  for (std::size_t thread = 0; thread < current.block_size.size(); ++thread) {
+    const Group& group = g_groups[thread / kGroup];
+    const Thread& own = g_threads[thread];
+    if (group.block != blocks || (own.block == blocks && own.issued == group.issues.size())) continue;
+    const Place& last = group.issues.back().place;
+    throw Error("the warpgroup does not agree: thread " + std::to_string(thread) + " of the block issued " +
+                std::to_string(own.block == blocks ? own.issued : 0) + " products, another " +
+                std::to_string(group.issues.size()) + ", of which the last at " + std::string(last.file) + ":" +
+                std::to_string(last.line));
+  }
 }
 
 }  // namespace simt

@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// The block's dynamic shared memory, as many bytes as the launch gave it, aligned to 16.
+// The block's dynamic shared memory, as many bytes as the launch gave it, aligned to 128.
 __device__ __forceinline__ void* dynamic_shared() {
-  extern __shared__ uint4 dynamic_shared_memory[];
+  extern __shared__ __align__(128) uint4 dynamic_shared_memory[];
   return dynamic_shared_memory;
 }
 

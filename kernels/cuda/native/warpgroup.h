@@ -14,8 +14,8 @@ __device__ constexpr bool has_warpgroups() {
 #endif
 }
 
-// Makes what this thread wrote to shared memory, copy_async too, visible to products that are issued behind a barrier,
-// and lets bulk copies (bulk_copy.h) that are issued there overwrite it.
+// Makes what this thread wrote to shared memory, and what it copied and waited for, visible to products that are issued
+// behind a barrier, and lets bulk copies (bulk_copy.h) that are issued there overwrite it.
 __device__ __forceinline__ void fence_async_proxy() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -31,7 +31,21 @@ __device__ __forceinline__ std::uint64_t shared_matrix(const void* first, unsign
   return (address >> 4 & 0x3fff) | std::uint64_t{along_k >> 4} << 16 | std::uint64_t{along_rows >> 4} << 32;
 }
 
-// Before products: what registers they take and add to is written.
+// Registers that products take or add to: their writing is done before, their reading begins behind this.
+template <int m, int n>
+__device__ __forceinline__ void hold(float (&sums)[m][n][4]) {
+  for (auto& rows : sums)
+    for (auto& columns : rows)
+      for (float& sum : columns) asm volatile("" : "+f"(sum)::"memory");
+}
+template <int m, int n>
+__device__ __forceinline__ void hold(std::uint32_t (&pairs)[m][n][4]) {
+  for (auto& rows : pairs)
+    for (auto& columns : rows)
+      for (std::uint32_t& pair : columns) asm volatile("" : "+r"(pair)::"memory");
+}
+
+// Before products, whose registers are held.
 __device__ __forceinline__ void warpgroup_arrive() {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -48,17 +62,13 @@ template <int m, int n>
 __device__ __forceinline__ void warpgroup_wait(float (&d)[m][n][4]) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-  for (auto& rows : d)
-    for (auto& columns : rows)
-      for (float& sum : columns) asm volatile("" : "+f"(sum)::"memory");  // no reading is moved before this
 #endif
+  hold(d);
 }
 
 // d[64,N] = a[64,16] b[N,16]ᵀ, or d += where `add`, in bf16, sums in fp32; b from shared memory, and a, too, or of it
 // the warp's rows as mma_m16n8k16 takes them. Warp w of the four has rows 16w to 16w + 15, N / 8 of the d of
-// mma_m16n8k16.
-//
-// d[64,N] += a[64,16] b[16,N], likewise.
+// mma_m16n8k16. And warpgroup_add: d[64,N] += a[64,16] b[16,N].
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define STAMP_NAMES_16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define STAMP_NAMES_32 STAMP_NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"

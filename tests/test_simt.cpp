@@ -14,7 +14,7 @@
 #include <numeric>
 #include <vector>
 
-#include "tests/simt_launch.h"
+#include "tests/launch.h"
 
 namespace {
 

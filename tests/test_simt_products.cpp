@@ -10,127 +10,14 @@
 #include <random>
 #include <vector>
 
-#include "tests/product.cu"
-#include "tests/simt_launch.h"
+#include "tests/instructions.h"
 
-namespace {
-
-// z of each kernel of product.cu must be what plain loops in double say, within `tolerance` times what the sum's terms
-// are long.
-void check_products(int M, int N, int K, const std::function<float()>& value, double tolerance) {
-  CAPTURE(M);
-  CAPTURE(N);
-  CAPTURE(K);
-  std::vector<__nv_bfloat16> x(M * K), y(N * K);
-  for (auto* matrix : {&x, &y})
-    for (auto& element : *matrix) element = __float2bfloat16(value());
-  const auto check = [&](const std::vector<float>& z) {
-    bool right = true;
-    for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) {
-        double sum = 0, terms = 0;
-        for (int k = 0; k < K; ++k) {
-          const double term = double{__bfloat162float(x[m * K + k])} * __bfloat162float(y[n * K + k]);
-          sum += term;
-          terms += std::abs(term);
-        }
-        right &= std::abs(z[m * N + n] - sum) <= tolerance * terms;
-      }
-    CHECK(right);
-  };
-  const dim3 tiles{(M + 15u) / 16, (N + 7u) / 8};
-  std::vector<float> z(M * N, NAN);
-  if (M % 16 == 0 && N % 8 == 0 && K % 16 == 0) {
-    launch(product_by_loads, tiles, {32}, 0, N, K, x.data(), y.data(), z.data());
-    check(z);
-    z.assign(z.size(), NAN);
-    launch(product_by_matrices, tiles, {32}, 24 * K * sizeof(__nv_bfloat16), N, K, x.data(), y.data(), z.data());
-    check(z);
-    z.assign(z.size(), NAN);
-  }
-  launch(product_by_copies, tiles, {32}, 0, M, N, K, x.data(), y.data(), z.data());
-  check(z);
-  const auto by_warpgroup = [&](auto kernel, int columns) {
-    if (M % 64 != 0 || N % columns != 0 || K % 16 != 0) return;
-    CAPTURE(columns);
-    z.assign(z.size(), NAN);
-    launch(kernel, {M / 64u, static_cast<unsigned>(N / columns)}, {128}, 10 << 10, N, K, x.data(), y.data(), z.data());
-    check(z);
-  };
-  by_warpgroup(product_by_warpgroup<32, Operands::both_shared>, 32);
-  by_warpgroup(product_by_warpgroup<64, Operands::both_shared>, 64);
-  by_warpgroup(product_by_warpgroup<64, Operands::left_registers>, 64);
-  by_warpgroup(product_by_warpgroup<32, Operands::right_transposed>, 32);
-  by_warpgroup(product_by_warpgroup<64, Operands::right_transposed>, 64);
-  by_warpgroup(product_by_warpgroup<112, Operands::right_transposed>, 112);
-  by_warpgroup(product_by_warpgroup<128, Operands::right_transposed>, 128);
-}
-
-}  // namespace
-
-TEST_CASE("tensor cores multiply as plain loops do") {
+TEST_CASE("what tensor cores multiply is counted") {
   std::mt19937 engine(1);
-  std::uniform_int_distribution<int> small(-8, 8);
-  std::normal_distribution<float> normal;
-  const std::vector<std::vector<int>> sizes{{16, 8, 16}, {32, 24, 48},  {48, 8, 256}, {16, 40, 112},  {1, 1, 8},
-                                            {17, 9, 24}, {33, 31, 104}, {64, 32, 16}, {128, 128, 48}, {64, 112, 112}};
-  for (const auto& size : sizes) {
-    check_products(
-        size[0], size[1], size[2], [&] { return static_cast<float>(small(engine)); }, 0);
-    check_products(
-        size[0], size[1], size[2], [&] { return normal(engine); }, size[2] * 0x1p-24);  // of K roundings
-  }
   const auto before = simt::flops.mma;
   check_products(
-      16, 8, 32, [&] { return normal(engine); }, 1e-5);
+      16, 8, 32, [&] { return std::normal_distribution<float>()(engine); }, 1e-5);
   CHECK(simt::flops.mma - before == 3 * 2 * 16 * 8 * 32);  // three kernels
-}
-
-TEST_CASE("bulk copies bring tile after tile") {
-  constexpr int tiles = 7, n = 96;
-  void* memory = nullptr;
-  REQUIRE(cudaMalloc(&memory, (tiles + 1) * n * sizeof(float)) == cudaSuccess);
-  auto* x = static_cast<float*>(memory);
-  std::vector<float> values(tiles * n), sums(n);
-  std::iota(values.begin(), values.end(), 0.0f);
-  cudaMemcpy(x, values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice);
-  launch(sums_of_tiles, {1}, {32}, 2 * n * sizeof(float), tiles, n, x, x + tiles * n);
-  cudaMemcpy(sums.data(), x + tiles * n, n * sizeof(float), cudaMemcpyDeviceToHost);
-  for (int i = 0; i < n; ++i) CHECK(sums[i] == tiles * (i + n * (tiles - 1) / 2));
-  cudaFree(memory);
-}
-
-TEST_CASE("powers of two, and floats in pairs of bf16") {
-  const std::vector<float> x{0, 1, -3.5f, 10, -INFINITY, 0.25f};
-  std::vector<std::uint32_t> pairs(3);
-  launch(powers_in_pairs, {1}, {3}, 0, x.data(), pairs.data());
-  for (int i = 0; i < 6; ++i) {
-    const auto bits = static_cast<unsigned short>(pairs[i / 2] >> i % 2 * 16);
-    CHECK(__bfloat162float({bits}) == __bfloat162float(__float2bfloat16(std::exp2(x[i]))));
-  }
-}
-
-TEST_CASE("maxima keep what is no number") {
-  const std::vector<float> x{1, -2, -3, -INFINITY, 4, INFINITY, NAN, 5, -6, NAN};
-  std::vector<float> z(5);
-  launch(maxima_of_pairs, {1}, {5}, 0, x.data(), z.data());
-  CHECK(std::vector(z.begin(), z.begin() + 3) == std::vector<float>{1, -3, INFINITY});
-  CHECK((std::isnan(z[3]) && std::isnan(z[4])));
-}
-
-TEST_CASE("square roots and quotients") {
-  constexpr int n = 8;
-  void* memory = nullptr;
-  REQUIRE(cudaMalloc(&memory, 2 * n * sizeof(float)) == cudaSuccess);
-  auto* x = static_cast<float*>(memory);
-  std::vector<float> values(2 * n);
-  for (int i = 0; i < n; ++i) values[i] = static_cast<float>(i), values[n + i] = static_cast<float>(3 - i) / 2;
-  cudaMemcpy(x, values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice);
-  launch(roots_and_quotients, {1}, {32}, 0, n, x, x + n);
-  std::vector<float> actual(n);
-  cudaMemcpy(actual.data(), x, n * sizeof(float), cudaMemcpyDeviceToHost);
-  for (int i = 0; i < n; ++i) CHECK(actual[i] == std::sqrt(values[i]) / values[n + i]);
-  cudaFree(memory);
 }
 
 TEST_CASE("sorting is stable, by the bits asked for, when the stream comes to it") {

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "tests/simt_launch.h"
+#include "tests/launch.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-// Kernels of a test, launched on the simulator.
+// Kernels of a test, launched and waited for.
 #pragma once
 
 #include <cuda_runtime.h>

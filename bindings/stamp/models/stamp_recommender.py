@@ -452,9 +452,8 @@ def _carried_over(old: StampRecommender, model: _stamp.Model, catalog: _stamp.Ca
 
 
 _OPTIONS_OF_FLOORS = ("repeat_floors", "successor_floors", "second_floors")
-_OF_ONE_CUT = (
-    0.9  # of the products that a model knows, yesterday's of the same cluster, which loses some from day to day
-)
+# Of the products that a model knows, yesterday's of the same cluster, which loses some from day to day.
+_OF_ONE_CUT = 0.9
 
 
 def _keeps_floors(

@@ -22,7 +22,7 @@ TEST_CASE("one device, with the attributes that a module asks for") {
   CHECK(cudaSetDevice(1) == cudaErrorInvalidDevice);
   CHECK((cudaGetDevice(&device) == cudaSuccess && device == 0));
   CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0) == cudaSuccess && value == 4));
-  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && value == 9));
+  CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && value == 8));
   CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrComputeCapabilityMinor, 0) == cudaSuccess && value == 0));
   CHECK((cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) == cudaSuccess));
   CHECK(value == 227 << 10);

@@ -25,8 +25,6 @@ struct Phases {
 std::uint64_t g_block = 0;
 std::map<const Arrival*, Phases> g_arrivals;  // of that block
 
-Place place(const char* what, const Where& where) { return {what, where.file_name(), static_cast<int>(where.line())}; }
-
 Phases& phases_of(const Place& where, const Arrival* arrival, const void* code) {
   if (g_block != blocks || !g_arrivals.contains(arrival)) sin(where, "no begin_arrivals() of this block came before");
   touch_read(arrival, sizeof *arrival, code);

@@ -8,11 +8,7 @@
 
 namespace {
 
-using simt::kSlot, simt::kWarp, simt::Where;
-
-simt::Place place(const char* what, const Where& where) {
-  return {what, where.file_name(), static_cast<int>(where.line())};
-}
+using simt::kSlot, simt::kWarp, simt::place, simt::Where;
 
 void check_aligned(const simt::Place& place, const void* pointer, const char* name) {
   if (reinterpret_cast<std::uintptr_t>(pointer) % 16 != 0)

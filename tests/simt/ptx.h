@@ -8,7 +8,10 @@
 
 namespace simt {
 using Where = std::source_location;
+inline Place place(const char* what, const Where& where) {
+  return {what, where.file_name(), static_cast<int>(where.line())};
 }
+}  // namespace simt
 
 inline void* dynamic_shared() { return simt::dynamic_shared(); }
 

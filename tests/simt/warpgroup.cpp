@@ -61,8 +61,6 @@ State& of_this_block(State& state) {
 }
 Thread& self() { return of_this_block(g_threads[thread_index()]); }
 
-Place place(const char* what, const Where& where) { return {what, where.file_name(), static_cast<int>(where.line())}; }
-
 // That all lanes come here; which orders no memory.
 void meet(const Place& where) {
   const std::byte nothing{};
